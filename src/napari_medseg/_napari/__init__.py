@@ -1,0 +1,1 @@
+"""The napari side: thin widgets over the headless package."""

@@ -1,0 +1,59 @@
+"""Errors that a user can cause and mend.
+
+Every message says what was given, what was expected and what to do. None derives from
+``RuntimeError``: superqt swallows a ``RuntimeError`` raised in a generator worker.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class MedSegError(Exception):
+    """Base of every error that is shown to the user as one message without a traceback."""
+
+
+class ReadError(MedSegError):
+    """A file cannot be read as what its name or place says it is."""
+
+
+class WriteError(MedSegError):
+    """A result cannot be written where it was asked for."""
+
+
+class DataError(MedSegError):
+    """Data were read but do not fit the task (shape, values, pairing)."""
+
+
+class SettingsError(MedSegError):
+    """A setting is unknown or out of range."""
+
+
+class CheckpointError(MedSegError):
+    """A checkpoint is damaged, unsafe, too new or of another method."""
+
+
+class DeviceError(MedSegError):
+    """The compute device cannot do what was asked, and no fallback is left."""
+
+
+class MissingDependencyError(MedSegError):
+    """An optional package is needed; the message names the ``pip install`` that brings it."""
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional `module`, or raise naming the extra that installs it.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{purpose} needs the package {module.split('.')[0]!r}, which is not installed ({error}). "
+            f'Install it with: pip install "napari-medseg[{extra}]"'
+        ) from error

@@ -1,0 +1,141 @@
+"""`Image`: an array with its axes, physical size and origin; what every reader returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+
+Kind = Literal["image", "labels"]
+PIXEL = "pixel"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An n-dimensional image or label map with physical geometry.
+
+    Parameters
+    ----------
+    data
+        Array (numpy, dask or memory-mapped), one dimension per letter of `axes`.
+    axes
+        One letter per dimension: ``T Z Y X`` and ``C`` for channels, e.g. ``"ZYX"``, ``"YXC"``.
+    scale
+        Step of each axis except ``C``, in `units`. Default: 1 for each.
+    units
+        Unit of each axis except ``C`` (``"micrometer"``, ``"millimeter"``, ``"second"``);
+        ``"pixel"`` where the file does not say.
+    affine
+        Optional (n+1, n+1) matrix from index to world coordinates of the n axes except ``C``
+        (in `units`); it includes the scale.
+    kind
+        ``"image"`` for intensities, ``"labels"`` for integer label maps (0 = background).
+    name
+        Short name, normally the file's stem.
+    channels
+        Names of the channels along ``C``, or of the single channel; may be empty.
+    value_unit
+        Unit of the intensities (``"nm"`` for AFM height), or an empty string.
+    metadata
+        Provenance and everything else worth keeping; JSON-serialisable where it is to be saved.
+
+    Raises
+    ------
+    DataError
+        If axes, scale or units do not fit the data.
+    """
+
+    data: Any
+    axes: str
+    scale: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    affine: np.ndarray | None = None
+    kind: Kind = "image"
+    name: str = ""
+    channels: tuple[str, ...] = ()
+    value_unit: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.axes.replace("C", ""))
+        object.__setattr__(self, "scale", tuple(map(float, self.scale)) or (1.0,) * n)
+        object.__setattr__(self, "units", tuple(self.units) or (PIXEL,) * n)
+        self._validate(n)
+
+    def _validate(self, n: int) -> None:
+        what = f"Image {self.name!r}"
+        if len(self.axes) != self.data.ndim or len(set(self.axes)) != len(self.axes):
+            raise DataError(f"{what}: axes {self.axes!r} do not fit an array of shape {self.data.shape}.")
+        if len(self.scale) != n or len(self.units) != n:
+            raise DataError(f"{what}: {n} axes besides C need {n} scales and units, got {self.scale}, {self.units}.")
+        if not all(np.isfinite(s) and s > 0 for s in self.scale):
+            raise DataError(f"{what}: pixel sizes must be positive, got {self.scale}. Give the true size.")
+        if self.affine is not None and np.shape(self.affine) != (n + 1, n + 1):
+            raise DataError(f"{what}: affine must be {(n + 1, n + 1)}, got {np.shape(self.affine)}.")
+
+    @property
+    def spatial_axes(self) -> str:
+        """Axes besides channels, e.g. ``"ZYX"``."""
+        return self.axes.replace("C", "")
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Sizes of `spatial_axes`."""
+        return tuple(size for size, axis in zip(self.data.shape, self.axes, strict=True) if axis != "C")
+
+    @property
+    def n_channels(self) -> int:
+        """Length of the channel axis, 1 when there is none."""
+        return int(self.data.shape[self.axes.index("C")]) if "C" in self.axes else 1
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether every axis has a physical unit."""
+        return PIXEL not in self.units
+
+    def channels_first(self) -> Any:
+        """Return `data` as (C, *spatial) without copying."""
+        if "C" not in self.axes:
+            return self.data[None]
+        axis = self.axes.index("C")
+        return self.data.transpose(axis, *(i for i in range(self.data.ndim) if i != axis))
+
+    def replace(self, **changes: Any) -> Image:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def labels_like(self, labels: np.ndarray, name: str | None = None, **metadata: Any) -> Image:
+        """Return `labels` (*spatial, integer) as a label image with this image's geometry."""
+        return Image(
+            labels,
+            self.spatial_axes,
+            self.scale,
+            self.units,
+            self.affine,
+            "labels",
+            self.name if name is None else name,
+            metadata={**self.metadata, **metadata},
+        )
+
+    def same_grid(self, other: Image) -> bool:
+        """Whether `other` has the same spatial shape, scale and affine."""
+        if self.spatial_shape != other.spatial_shape or not np.allclose(self.scale, other.scale, rtol=1e-3):
+            return False
+        mine, theirs = self.affine, other.affine
+        return mine is None or theirs is None or bool(np.allclose(mine, theirs, atol=1e-3))
+
+    def describe(self) -> str:
+        """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""
+        shape = "x".join(map(str, self.spatial_shape))
+        unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
+        size = "x".join(f"{s:.4g}" for s in self.scale)
+        step = f"{size} {unit}" if self.calibrated else "pixel size not known (results in pixels)"
+        n = self.n_channels
+        return f"{len(self.spatial_shape)}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
+
+
+SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}

@@ -1,0 +1,85 @@
+"""Read and write images of every supported kind; importing this loads neither torch nor napari.
+
+`READERS` are asked in order; a reader module has ``PATTERNS``, ``matches(path)`` and ``read(path) -> list[Image]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from napari_medseg.errors import MedSegError, ReadError
+from napari_medseg.image import Image, Kind
+
+READERS = ("mri", "video", "afm", "histology", "ccm", "plain")
+
+
+def reader_for(path: Path) -> ModuleType | None:
+    """Return the first reader module that takes `path`, or ``None``."""
+    for name in READERS:
+        module = importlib.import_module(f"napari_medseg.io.{name}")
+        if module.matches(Path(path)):
+            return module
+    return None
+
+
+def read(path: str | Path) -> list[Image]:
+    """Read every image of `path` (the default one first).
+
+    Raises
+    ------
+    ReadError
+        If the file does not exist, is empty, damaged or of no known kind.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ReadError(f"{path} does not exist. Check the name.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
+    module = reader_for(path)
+    if module is None:
+        raise ReadError(f"{path.name} is of no kind this program reads. Known: {', '.join(known_patterns())}.")
+    try:
+        images: list[Image] = module.read(path)
+    except MedSegError:
+        raise
+    except (MemoryError, RecursionError) as error:
+        raise ReadError(f"{path.name} asks for more memory than there is; it is damaged or too large.") from error
+    except Exception as error:  # format libraries raise anything on damaged files
+        raise ReadError(
+            f"{path.name} cannot be read as {path.suffix or 'an image'}: {error or type(error).__name__}. "
+            "The file is damaged, cut short or has the wrong suffix."
+        ) from error
+    return images
+
+
+def read_one(path: str | Path, kind: Kind = "image") -> Image:
+    """Read the default image of `path`; ``kind="labels"`` makes it an integer label map without channels."""
+    image = read(path)[0]
+    return as_labels(image) if kind == "labels" else image
+
+
+def as_labels(image: Image) -> Image:
+    """Turn a read image into a label map: equal colour channels collapse, values must be whole numbers >= 0."""
+    data = np.asarray(image.channels_first())
+    if any(not np.array_equal(data[0], channel) for channel in data[1:3]):
+        raise ReadError(f"{image.name} is a colour picture, not a label map. Give one whole number per pixel.")
+    labels = data[0]
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
+        raise ReadError(f"{image.name} holds fractions, not labels. Give whole numbers, 0 for background.")
+    if labels.dtype.kind == "f" or labels.dtype.kind == "b":
+        labels = labels.astype(np.int32)
+    if labels.size and labels.min() < 0:
+        raise ReadError(f"{image.name} holds negative labels ({labels.min()}). Use 0 for background, 1, 2, ...")
+    return image.replace(data=labels, axes=image.spatial_axes, kind="labels", channels=())
+
+
+def known_patterns() -> list[str]:
+    """List the file patterns of all readers."""
+    patterns: list[str] = []
+    for name in READERS:
+        patterns += importlib.import_module(f"napari_medseg.io.{name}").PATTERNS
+    return sorted(set(patterns))

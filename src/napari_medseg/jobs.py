@@ -1,0 +1,49 @@
+"""Long work as generators: they yield `Progress` and return their result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from napari_medseg.image import Image
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Parameters
+    ----------
+    step, total
+        Work done and work in all, in the job's own unit (tiles, iterations, files).
+    message
+        One plain sentence for the user.
+    metrics
+        Named numbers of this step, for curves and logs.
+    preview
+        A picture of the present state, for example one validation case after an epoch.
+    """
+
+    step: int
+    total: int
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    preview: Image | None = None
+
+
+Job = Generator[Progress, None, T]
+
+
+def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
+    """Drain `job`, handing each `Progress` to `on_progress`, and return the job's result."""
+    while True:
+        try:
+            progress = next(job)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        if on_progress is not None:
+            on_progress(progress)

@@ -1,0 +1,1 @@
+"""Measurements of each field, as tables with units in the headers."""

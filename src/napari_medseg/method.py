@@ -1,0 +1,168 @@
+"""`Method`: what one published network must say about itself so that the engine can run and train it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.pairs import Pair, PairList, find_pairs
+from napari_medseg.settings import Settings, TrainSettings
+
+
+class Method(ABC):
+    """One network of one paper; its only state is its settings.
+
+    Letters: B batch, C input channels, K output channels, and the spatial axes ``*spatial`` (``Y X`` or ``Z Y X``).
+
+    Class attributes
+    ----------------
+    name, title, doi
+        Command-line name, human title, DOI of the paper.
+    ndim
+        Number of spatial axes (2 or 3).
+    Settings
+        The method's settings class.
+    training
+        The paper's schedule: the defaults of form and flags.
+    tiled
+        Whether large images are cut into tiles. If not, `prepare` resizes to the network's size and
+        `postprocess` brings the answer back to the image's.
+    measure
+        Kind of measurement table that fits the result.
+    metrics
+        Names of the evaluation metrics the paper's field reports.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    doi: ClassVar[str]
+    ndim: ClassVar[int] = 2
+    Settings: ClassVar[type[Settings]] = Settings
+    training: ClassVar[TrainSettings] = TrainSettings()
+    tiled: ClassVar[bool] = True
+    measure: ClassVar[str] = ""
+    metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
+    out_channels: int = 1
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
+
+    # ---- the network and its geometry
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """Build the network: (B, C, *spatial) float32 -> (B, K, *spatial) logits."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels C of the network's input."""
+        return 1
+
+    @property
+    def size_multiple(self) -> int:
+        """Every spatial size given to the network is padded to a multiple of this."""
+        return 1
+
+    @property
+    def halo(self) -> int:
+        """Radius of the receptive field in pixels: how far from an edge padding can change the answer."""
+        return 0
+
+    # ---- image -> network input
+    def statistics(self, image: Image) -> Any:
+        """Whole-image numbers that `normalise` needs (percentiles, mean and SD), or ``None``."""
+        return None
+
+    @abstractmethod
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Map raw (c, *spatial) intensities of any part of an image to network input float32 (C, *spatial)."""
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """Return the network input float32 (C, *spatial) of a whole image."""
+        self.check(image)
+        return self.normalise(np.asarray(image.channels_first()), self.statistics(image))
+
+    def check(self, image: Image) -> None:
+        """Raise `DataError` with a plain reason if the method cannot take `image`."""
+        if len(image.spatial_shape) != self.ndim:
+            raise DataError(
+                f"{self.title} works on {self.ndim}D images; {image.name or 'this image'} is {image.describe()}. "
+                f"Give a {self.ndim}D image, or one slice or frame of it."
+            )
+
+    # ---- network output -> result
+    def activate(self, output: Tensor) -> Tensor:
+        """Turn logits (B, K, *spatial) into probabilities: sigmoid for K = 1, else softmax."""
+        return torch.sigmoid(output) if output.shape[1] == 1 else torch.softmax(output, 1)
+
+    @abstractmethod
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Turn probabilities (K, *spatial) into a label image on `image`'s grid."""
+
+    # ---- training
+    def find_pairs(self, folder: Path) -> PairList:
+        """Find the training cases below `folder`."""
+        return find_pairs(Path(folder))
+
+    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Read one case: x float32 (C, *spatial) and its target, first unaugmented."""
+        if pair.label is None:
+            raise DataError(f"{pair.image} has no label file.")
+        image, labels = read_one(pair.image), read_one(pair.label, kind="labels")
+        if image.spatial_shape != labels.spatial_shape:
+            raise DataError(
+                f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "
+                f"{labels.spatial_shape}; they must have the same size. Export the label on the image's grid."
+            )
+        return self.prepare(image), self.target(labels)
+
+    @abstractmethod
+    def target(self, labels: Image) -> np.ndarray:
+        """Turn a label image into the training target (*spatial) or (T, *spatial)."""
+
+    def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut one training sample from a case (default: the whole image)."""
+        return x, y
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Augment one sample; called only when the training settings ask for it."""
+        return x, y
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Loss terms of a batch: ``"loss"`` is minimised, the others are logged."""
+
+    def phase(self, epoch: int, settings: TrainSettings) -> int:
+        """Training phase of `epoch` (from 0); `optimizer` is asked anew when it changes."""
+        return 0
+
+    def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
+        """Build the optimiser of a phase (and freeze what the phase freezes)."""
+        return torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+
+    def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
+        """Validation scores of one case (1, K, *spatial); ``"score"``, higher is better, selects the best model."""
+        if probabilities.shape[1] == 1:
+            predicted, truth = probabilities[:, 0] > 0.5, target.reshape(probabilities[:, 0].shape) > 0.5
+        else:
+            predicted, truth = probabilities.argmax(1) > 0, target.reshape(probabilities[:, 0].shape) > 0
+        total = (predicted.sum() + truth.sum()).item()
+        dice = 2 * (predicted & truth).sum().item() / total if total else 1.0
+        return {"score": dice, "dice": dice}
+
+
+@dataclass
+class Model:
+    """What a checkpoint becomes: a method and its trained network."""
+
+    method: Method
+    network: nn.Module
+    card: dict[str, Any]

@@ -1,0 +1,1 @@
+"""Networks: pure torch, exactly as the papers' tables give them."""

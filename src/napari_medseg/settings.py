@@ -1,0 +1,89 @@
+"""Settings: frozen pydantic classes, the one source of forms, flags, JSON and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_medseg.errors import SettingsError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown names refused.
+
+    Fields hold scalars, ``Literal`` choices, optional scalars or fixed-length tuples of scalars, each
+    declared with ``Field(default, ge=, le=, title=, description=, json_schema_extra={"step": ...})``.
+    Give every float a ``step`` and every int an ``le``: the generated form needs them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Validate `values`, raising `SettingsError` with one plain line per problem."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors()]
+            names = ", ".join(cls.model_fields)
+            raise SettingsError(f"{'; '.join(lines)}. Known settings: {names}.") from error
+
+    def updated(self, **changes: Any) -> Self:
+        """Return validated settings with some values changed."""
+        return self.parse({**self.model_dump(), **changes})
+
+
+class PredictSettings(Settings):
+    """How a network is run over an image."""
+
+    device: Device = Field("auto", title="Device", description="Where to compute; auto takes the GPU when there is one")
+    precision: Precision = Field("auto", title="Precision", description="auto: bfloat16 on GPU, float32 on CPU")
+    tile: int = Field(512, ge=32, le=8192, title="Tile", description="Tile edge in pixels; smaller needs less memory")
+    overlap: int = Field(
+        -1, ge=-1, le=4096, title="Overlap",
+        description="Overlap of tiles in pixels; -1: as much as makes tiled and whole prediction equal",
+    )  # fmt: skip
+    batch: int = Field(1, ge=1, le=256, title="Batch", description="Tiles per forward pass")
+    tta: bool = Field(False, title="Test-time augmentation", description="Average over flips and rotations")
+
+
+class TrainSettings(Settings):
+    """One training run; the defaults of each method are its paper's schedule."""
+
+    epochs: int = Field(100, ge=1, le=100_000, title="Epochs", description="Passes of steps_per_epoch iterations")
+    steps_per_epoch: int = Field(
+        0, ge=0, le=1_000_000, title="Steps per epoch", description="Iterations per epoch; 0: once over the images"
+    )
+    batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Samples per optimiser step")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=10, title="Learning rate", description="Initial", json_schema_extra={"step": 1e-5}
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, title="Weight decay", description="L2 penalty", json_schema_extra={"step": 1e-5}
+    )
+    plateau_patience: int = Field(
+        0, ge=0, le=10_000, title="Plateau patience",
+        description="Epochs without better validation loss before the rate drops; 0: constant rate",
+    )  # fmt: skip
+    plateau_factor: float = Field(
+        0.1, gt=0, lt=1, title="Plateau factor", description="Factor of a drop", json_schema_extra={"step": 0.05}
+    )
+    stop_patience: int = Field(
+        0, ge=0, le=10_000, title="Stop patience",
+        description="Epochs without better validation loss before training stops; 0: never",
+    )  # fmt: skip
+    validation_fraction: float = Field(
+        0.2, ge=0, lt=1, title="Validation share", description="Share of subjects held out when no fold is asked for",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    folds: int = Field(0, ge=0, le=100, title="Folds", description="Grouped k-fold cross-validation; 0: one split")
+    fold: int = Field(-1, ge=-1, le=99, title="Fold", description="Only this fold (from 0); -1: all folds")
+    augment: bool = Field(True, title="Augment", description="Random augmentation of training samples")
+    device: Device = Field("auto", title="Device", description="Where to compute")
+    precision: Precision = Field("auto", title="Precision", description="auto: mixed bfloat16 on GPU, float32 on CPU")
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Of every random choice")
