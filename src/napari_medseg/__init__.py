@@ -16,7 +16,7 @@ _LAZY = {
     "write": "io",
     "get_method": "methods",
     "METHODS": "methods",
-    "load_model": "checkpoint",
+    "load_model": "methods",
     "predict": "inference",
     "infer": "inference",
     "fit": "training",

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_medseg import settings as base
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.pairs import Pair, PairList, find_pairs
-from napari_medseg.settings import Settings, TrainSettings
+from napari_medseg.settings import PredictSettings, TrainSettings
 
 
 class Method(ABC):
@@ -33,6 +34,8 @@ class Method(ABC):
         The method's settings class.
     training
         The paper's schedule: the defaults of form and flags.
+    prediction
+        Tiling and views of the paper: likewise.
     tiled
         Whether large images are cut into tiles. If not, `prepare` resizes to the network's size and
         `postprocess` brings the answer back to the image's.
@@ -46,20 +49,25 @@ class Method(ABC):
     title: ClassVar[str]
     doi: ClassVar[str]
     ndim: ClassVar[int] = 2
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[base.Settings]] = base.Settings
     training: ClassVar[TrainSettings] = TrainSettings()
+    prediction: ClassVar[PredictSettings] = PredictSettings()
     tiled: ClassVar[bool] = True
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
     out_channels: int = 1
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: base.Settings | None = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
 
     # ---- the network and its geometry
     @abstractmethod
     def build_network(self) -> nn.Module:
         """Build the network: (B, C, *spatial) float32 -> (B, K, *spatial) logits."""
+
+    def initialise(self, network: nn.Module) -> str:
+        """Give a fresh network its starting weights (ImageNet) before training; say in a sentence what was done."""
+        return ""
 
     @property
     def in_channels(self) -> int:
@@ -134,6 +142,12 @@ class Method(ABC):
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Augment one sample; called only when the training settings ask for it."""
+        return x, y
+
+    def validation_sample(
+        self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Turn a held-out case into what is validated (default: all of it, unaugmented)."""
         return x, y
 
     @abstractmethod

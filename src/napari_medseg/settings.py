@@ -43,7 +43,13 @@ class PredictSettings(Settings):
 
     device: Device = Field("auto", title="Device", description="Where to compute; auto takes the GPU when there is one")
     precision: Precision = Field("auto", title="Precision", description="auto: bfloat16 on GPU, float32 on CPU")
-    tile: int = Field(512, ge=32, le=8192, title="Tile", description="Tile edge in pixels; smaller needs less memory")
+    tile: int = Field(
+        0,
+        ge=0,
+        le=16384,
+        title="Tile",
+        description="Tile edge in pixels, 0: 1024 in 2D, 128 in 3D; less needs less memory",
+    )
     overlap: int = Field(
         -1, ge=-1, le=4096, title="Overlap",
         description="Overlap of tiles in pixels; -1: as much as makes tiled and whole prediction equal",
@@ -65,6 +71,9 @@ class TrainSettings(Settings):
     )
     weight_decay: float = Field(
         0.0, ge=0, le=1, title="Weight decay", description="L2 penalty", json_schema_extra={"step": 1e-5}
+    )
+    halve_steps: int = Field(
+        0, ge=0, le=10_000_000, title="Halve rate every", description="Iterations after which the rate halves; 0: never"
     )
     plateau_patience: int = Field(
         0, ge=0, le=10_000, title="Plateau patience",

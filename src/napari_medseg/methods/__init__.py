@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from napari_medseg.errors import SettingsError
-from napari_medseg.method import Method
+from napari_medseg.checkpoint import card, read_checkpoint
+from napari_medseg.errors import CheckpointError, SettingsError
+from napari_medseg.method import Method, Model
 
 # name -> module:class; resolved on first use so that listing one method does not import all
 METHODS = {
@@ -20,3 +24,38 @@ def get_method(name: str) -> type[Method]:
     module, attribute = METHODS[name].split(":")
     cls: type[Method] = getattr(importlib.import_module(f"napari_medseg.methods.{module}"), attribute)
     return cls
+
+
+def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """Return a method with validated `settings` (defaults where not given)."""
+    cls = get_method(name)
+    return cls(cls.Settings.parse(settings or {}))
+
+
+def load_model(path: str | Path, method: str | None = None) -> Model:
+    """Load a checkpoint as a `Model` on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    path
+        The ``.pt`` file.
+    method
+        Name of the method it must be of, if only one will do.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is unsafe, damaged, newer, or of another method.
+    """
+    path = Path(path)
+    content = read_checkpoint(path)
+    name = str(content["method"])
+    if method is not None and name != method:
+        raise CheckpointError(f"{path.name} is a {name} model; here a {method} model is needed. Choose another file.")
+    try:
+        built = create(name, content["settings"])
+        network = built.build_network()
+        network.load_state_dict(content["state_dict"])
+    except (SettingsError, RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path.name} does not fit this version's {name}: {error}") from error
+    return Model(built, network.eval(), card(content, path))

@@ -1,0 +1,109 @@
+"""Checkpoints: one ``.pt`` file of plain tensors and values, written atomically, never executing code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_medseg import __version__
+from napari_medseg.errors import CheckpointError, WriteError
+from napari_medseg.method import Method
+
+FORMAT = 1
+REQUIRED = ("format", "method", "settings", "state_dict")
+CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", "license", "trained_on")
+
+
+def pack(method: Method, state_dict: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return the content of a checkpoint (DESIGN: format, method, settings, state_dict, ... license)."""
+    content = {
+        "format": FORMAT,
+        "method": method.name,
+        "settings": method.settings.model_dump(),
+        "state_dict": state_dict,
+        "train_settings": {},
+        "epoch": 0,
+        "best": {},
+        "history": [],
+        "version": __version__,
+        "doi": method.doi,
+        "license": "",
+    }
+    return {**content, **fields}
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` under a temporary name, then rename: an interrupted write leaves the old file intact.
+
+    Raises
+    ------
+    WriteError
+        If the folder is not writable or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise WriteError(
+            f"{path} could not be written: {error}. A checkpoint written before is unharmed. "
+            "Free disk space or choose a folder you may write to."
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU without running any code in it.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, holds pickled code, or is of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}. Give the .pt file of a training run.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path.name} was refused: it holds more than numbers (pickled code), or is no checkpoint. "
+            "Use only .pt files written by napari-medseg."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path.name} is damaged or cut short ({_first_line(error)}). Copy it again.") from error
+    if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
+        raise CheckpointError(f"{path.name} is no napari-medseg checkpoint: it lacks {', '.join(REQUIRED)}.")
+    if not isinstance(content["format"], int) or content["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path.name} is of format {content['format']}, this version reads up to {FORMAT}. Update napari-medseg."
+        )
+    return content
+
+
+def card(content: dict[str, Any], path: Path | None = None) -> dict[str, Any]:
+    """Return what a person wants to know about a checkpoint, with the file's sha256."""
+    known = {key: content[key] for key in CARD_FIELDS if key in content}
+    if path is not None:
+        known |= {"file": str(path), "sha256": sha256(path)}
+    return known
+
+
+def sha256(path: Path) -> str:
+    """Return the file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,44 @@
+"""Choose the compute device and number format, and say why."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from napari_medseg.errors import DeviceError
+
+OUT_OF_MEMORY_SIGNS = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
+
+
+def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
+    """Return the device for a setting, with the reason in words.
+
+    Raises
+    ------
+    DeviceError
+        If a GPU is asked for by name and there is none.
+    """
+    if wanted == "cpu":
+        return torch.device("cpu"), "CPU: chosen in the settings"
+    if wanted in {"auto", "cuda"} and torch.cuda.is_available():
+        return torch.device("cuda"), f"GPU: {torch.cuda.get_device_name(0)}"
+    if wanted in {"auto", "mps"} and torch.backends.mps.is_available():
+        return torch.device("mps"), "GPU: Apple Metal"
+    if wanted == "auto":
+        return torch.device("cpu"), "CPU: no CUDA device found"
+    raise DeviceError(f"Device {wanted!r} is not available on this machine. Choose auto or cpu.")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context of a precision setting (auto: bfloat16 on CUDA, float32 elsewhere)."""
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a torch error means that memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error).lower() for s in OUT_OF_MEMORY_SIGNS)
