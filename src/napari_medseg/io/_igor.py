@@ -1,0 +1,69 @@
+"""Igor binary waves of Asylum Research scans (``.ibw``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medseg.errors import ReadError
+from napari_medseg.io._scan import Channel, nm_per
+
+UNIT_OF_NAME = {"height|zsensor|amplitude|deflection": "m", "phase": "deg"}
+
+
+def read_channels(path: Path) -> list[Channel]:
+    """Read the channels of a wave (x, y[, channel]); rows are stored bottom first.
+
+    Raises
+    ------
+    ReadError
+        If the wave is no image.
+    """
+    from igor2 import binarywave
+
+    wave = binarywave.load(str(path))["wave"]
+    data = np.asarray(wave["wData"])
+    if data.ndim not in (2, 3) or data.dtype.kind not in "iuf":
+        raise ReadError(f"{path.name} holds a wave of shape {data.shape}; expected an image (x, y[, channel]).")
+    data = data[..., None] if data.ndim == 2 else data
+    header, note = wave["wave_header"], _note(wave.get("note", b""))
+    step, unit = _pixel_size(header, note, data.shape)
+    names = _names(wave, data.shape[2])
+    stored = _text(header["dataUnits"])
+    return [Channel(name, data[:, :, k].T[::-1], stored or _unit(name), step, unit) for k, name in enumerate(names)]
+
+
+def _note(note: Any) -> dict[str, str]:
+    text = note.decode("latin-1") if isinstance(note, bytes) else str(note)
+    return {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in re.split(r"[\r\n]+", text))
+    }
+
+
+def _pixel_size(header: Any, note: dict[str, str], shape: tuple[int, ...]) -> tuple[tuple[float, float], str]:
+    """Return ((y, x), unit) from the note's scan size in metres, else from the wave's own scaling."""
+    try:
+        return (float(note["SlowScanSize"]) / shape[1], float(note["FastScanSize"]) / shape[0]), "m"
+    except (KeyError, ValueError):
+        unit = _text(np.asarray(header["dimUnits"])[0])
+        x, y = (float(s) for s in np.asarray(header["sfA"])[:2])
+        return (y, x), unit if nm_per(unit) else ""
+
+
+def _names(wave: Any, n: int) -> list[str]:
+    labels = wave.get("labels") or []
+    found = [_text(label) for label in (labels[2] if len(labels) > 2 else []) if label]
+    repaired = [re.sub(r"(race)e$", r"\1", name) for name in found]  # the writer doubles the last letter
+    return [repaired[k] if k < len(repaired) else f"channel {k}" for k in range(n)]
+
+
+def _unit(name: str) -> str:
+    return next((unit for pattern, unit in UNIT_OF_NAME.items() if re.search(pattern, name.lower())), "")
+
+
+def _text(value: Any) -> str:
+    joined = value if isinstance(value, bytes) else b"".join(np.asarray(value, "S").ravel().tolist())
+    return joined.split(b"\0")[0].decode("latin-1").strip()

@@ -1,0 +1,132 @@
+"""What all AFM readers share: one scanned channel, its units, and the order in which channels are offered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_medseg.errors import ReadError
+from napari_medseg.image import PIXEL, Image
+
+MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u"})
+NM_PER = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "Å": 0.1, "Ang": 0.1, "pm": 1e-3, "fm": 1e-6}
+HEIGHT_RANKS = (
+    r"height(trace|retrace)?",
+    r"(measuredheight|heightmeasured|heightsensor)(trace|retrace)?",
+    r"(zsensor|topograph(y|ic)|topo|tp|image)(trace|retrace)?",
+    r".*(height|zsensor|topo).*|z((re)?trace)?",
+)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a scan, as the file states it.
+
+    Parameters
+    ----------
+    name
+        Name in the file, with ``_retrace`` where it is the way back.
+    data
+        (Y, X) or (T, Y, X), the first row at the top of the picture.
+    unit
+        Unit of the values, as the file writes it.
+    step
+        Size of one pixel along (Y, X) in `step_unit`; not positive where unknown.
+    seconds
+        Time between two frames, 0 where unknown.
+    """
+
+    name: str
+    data: np.ndarray
+    unit: str
+    step: tuple[float, float]
+    step_unit: str = "m"
+    seconds: float = 0.0
+
+
+def normal_unit(unit: str) -> str:
+    """Return `unit` with every way of writing micro as ``u``: ``~m``, ``µm`` -> ``um``."""
+    return unit.strip().translate(MICRO_SIGNS)
+
+
+def nm_per(unit: str) -> float | None:
+    """Return how many nanometres a length unit has, ``None`` if it is no known length."""
+    return NM_PER.get(normal_unit(unit))
+
+
+def split_quantity(text: str) -> tuple[tuple[float, ...], str]:
+    """Split ``"10 5 ~m"`` into numbers and unit."""
+    words = re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|\S+", text.strip())
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            break
+    return tuple(numbers), " ".join(words[len(numbers) :])
+
+
+def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
+    """Turn the channels of a file into images, the best height channel first.
+
+    Lengths become nanometres (float32), other values keep their unit; the pixel size becomes micrometres,
+    or stays ``pixel`` where the file gives none.
+
+    Raises
+    ------
+    ReadError
+        If there is no channel, or one holds no pixels.
+    """
+    if not channels:
+        raise ReadError(f"{path.name} holds no image channel. Export the scan as an image, not as curves.")
+    named = _unique_names(channels)
+    order = sorted(range(len(named)), key=lambda i: (*_rank(named[i]), i))
+    images = [_image(path, named[i]) for i in order]
+    return [images[0].replace(name=path.stem), *images[1:]]
+
+
+def _image(path: Path, channel: Channel) -> Image:
+    if channel.data.size == 0:
+        raise ReadError(f"{path.name}: channel {channel.name} has no pixels, shape {channel.data.shape}.")
+    factor = nm_per(channel.unit)
+    data = np.asarray(channel.data, np.float64) * (factor or 1.0)
+    step_nm = nm_per(channel.step_unit)
+    known = step_nm is not None and all(np.isfinite(s) and s > 0 for s in channel.step)
+    scale = tuple(s * (step_nm or 1.0) * 1e-3 for s in channel.step) if known else (1.0, 1.0)
+    units = ("micrometer", "micrometer") if known else (PIXEL, PIXEL)
+    if data.ndim == 3:
+        timed = channel.seconds > 0
+        scale, units = (channel.seconds if timed else 1.0, *scale), ("second" if timed else PIXEL, *units)
+    return Image(
+        data.astype(np.float32),
+        "TYX"[-data.ndim :],
+        scale,
+        units,
+        name=f"{path.stem}_{channel.name}",
+        channels=(channel.name,),
+        value_unit="nm" if factor else normal_unit(channel.unit),
+        metadata={"source_file": str(path), "channel": channel.name},
+    )
+
+
+def _unique_names(channels: Sequence[Channel]) -> list[Channel]:
+    seen: dict[str, int] = {}
+    named = []
+    for channel in channels:
+        count = seen[channel.name] = seen.get(channel.name, 0) + 1
+        named.append(channel if count == 1 else replace(channel, name=f"{channel.name} {count}"))
+    return named
+
+
+def _rank(channel: Channel) -> tuple[int, bool]:
+    """Rank a channel: height before other lengths before the rest, the way there before the way back."""
+    key = re.sub(r"[^a-z]", "", channel.name.lower())
+    back = "retrace" in key or "backward" in key
+    for rank, pattern in enumerate(HEIGHT_RANKS):
+        if re.fullmatch(pattern, key):
+            return rank, back
+    return len(HEIGHT_RANKS) + (nm_per(channel.unit) is None), back
