@@ -1,0 +1,297 @@
+"""Vendor files written here byte by byte read back with their heights and pixel sizes; real ones with known values."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import gwyfile.objects as gwy
+import numpy as np
+import pytest
+import tifffile
+
+from napari_medseg import errors, io
+from napari_medseg.errors import MissingDependencyError, ReadError
+from napari_medseg.io import _scan, afm
+
+HEIGHT_NM = np.linspace(-200, 300, 6 * 4).reshape(6, 4)  # 6 rows, 4 columns: not square
+
+
+def write_nanoscope(path: Path, images: dict[str, tuple[str, np.ndarray]], n_bytes: int = 2, cut: int = 0) -> Path:
+    """Images: shown name -> (soft scale with direction, heights in nm); h = 20 V, sensitivity 50 nm/V."""
+    lsb = 20.0 / 256**n_bytes * 50.0
+    offset, blocks, body = 2048, "", b""
+    for name, (direction, heights) in images.items():
+        raw = np.round(heights[::-1] / lsb).astype(f"<i{n_bytes}").tobytes()
+        rows, columns = heights.shape
+        blocks += (
+            f"\\*Ciao image list\r\n\\Data offset: {offset + len(body)}\r\n\\Data length: {len(raw)}\r\n"
+            f"\\Bytes/pixel: {n_bytes}\r\n\\Samps/line: {columns}\r\n\\Number of lines: {rows}\r\n"
+            f"\\Scan Size: 2 3 ~m\r\n\\Line Direction: {direction}\r\n"
+            f'\\@2:Image Data: S [{name}] "{name}"\r\n\\@2:Z scale: V [Sens. Zsens] (0.0001 V/LSB) 20.00000 V\r\n'
+        )
+        body += raw
+    header = (
+        "\\*File list\r\n\\Version: 0x09300201\r\n\\*Scanner list\r\n\\@Sens. Zsens: V 50.00000 nm/V\r\n"
+        f"\\*Ciao scan list\r\n\\Scan Size: 2 ~m\r\n{blocks}\\*File list end\r\n"
+    )
+    content = header.encode("latin-1").ljust(offset, b"\0") + body
+    path.write_bytes(content[: len(content) - cut])
+    return path
+
+
+def write_jpk(path: Path) -> Path:
+    """A thumbnail and two channels; the default slot of the second is its last one (factor 1e-10 m, offset 1e-6 m)."""
+    grid = [(32834, 12, 1, 2e-6, True), (32835, 12, 1, 3e-6, True), (32838, 3, 1, 4, True), (32839, 3, 1, 6, True)]
+    raw = np.round(HEIGHT_NM * 1e-9 / 1e-10).astype(np.int32)[::-1]
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.zeros((6, 4), np.uint8), extratags=grid, metadata=None)
+        for name, retrace in (("vDeflection", 0), ("height", 0), ("height", 1)):
+            slots: list[tuple[Any, ...]] = [
+                (32848, 2, 0, name, True),
+                (32849, 3, 1, retrace, True),
+                (32896, 3, 1, 2, True),
+            ]
+            slots += [(32897, 2, 0, "calibrated", True), (32912, 2, 0, "raw", True), (32931, 2, 0, "NullScaling", True)]
+            slots += [(32960, 2, 0, "calibrated", True), (32978, 2, 0, "m" if name == "height" else "V", True)]
+            slots += [(32979, 2, 0, "LinearScaling", True), (32980, 12, 1, 1e-10, True), (32981, 12, 1, 1e-6, True)]
+            tiff.write(raw, extratags=slots, metadata=None)
+    return path
+
+
+def write_ibw(path: Path, channels: dict[str, np.ndarray], note: str, units: bytes = b"") -> Path:
+    """Version 5 wave (x, y, channel), float32, heights in metres, rows bottom first."""
+    cube = np.stack([np.asarray(c)[::-1].T for c in channels.values()], axis=2).astype("<f4")
+    data = cube.tobytes(order="F")
+    labels = b"".join(n.encode().ljust(32, b"\0") for n in ("", *channels))
+    sizes = struct.pack("<h8l", 0, 320 + len(data), 0, len(note), 0, 0, 0, 0, 0) + struct.pack(
+        "<4l", 0, 0, len(labels), 0
+    )
+    bin_header = struct.pack("<h", 5) + sizes + struct.pack("<3l", 0, 0, 0)
+    wave = struct.pack("<LLLl", 0, 0, 0, cube.size) + struct.pack("<hh6sh", 2, 0, b"", 5) + b"scan".ljust(32, b"\0")
+    wave += (
+        struct.pack("<ll", 0, 0) + struct.pack("<4l", *cube.shape, 0) + struct.pack("<8d", 5e-7, 5e-7, 1, 1, 0, 0, 0, 0)
+    )
+    wave += units.ljust(4, b"\0") + b"m\0\0\0m\0\0\0" + bytes(8)
+    wave = wave.ljust(320, b"\0")
+    header = bytearray(bin_header + wave)
+    checksum = -sum(struct.unpack("<192h", bytes(header[:384]))) & 0xFFFF
+    header[2:4] = struct.pack("<H", checksum)
+    path.write_bytes(bytes(header) + data + note.encode() + labels)
+    return path
+
+
+def write_asd(path: Path, frames: np.ndarray) -> Path:
+    """Version 1, channels TP and ER, 2.5 V bipolar converter, piezo 10 nm/V, gain 2."""
+    n, rows, columns = frames.shape
+    head = struct.pack("<i", 1) + struct.pack("<i", 0) + struct.pack("<i", 32) + struct.pack("<i", 0)
+    head += struct.pack("<2i", 0, 0) + b"TP\0\0ER\0\0" + struct.pack("<4i", n, n, 0, 0)
+    head += struct.pack("<4i", columns, rows, 40, 60) + b"\0" + struct.pack("<i", 0) + struct.pack("<6i", *[1] * 6)
+    head += struct.pack("<2i", 0, 0) + struct.pack("<3f", 250.0, 5.0, 1.0) + struct.pack("<i", 0) + bytes(12)
+    head += struct.pack("<i", 0) + struct.pack("<I", 0x00020000) + struct.pack("<i", 12) + struct.pack("<2f", 1, 1)
+    head += struct.pack("<3f", 1, 1, 10.0) + struct.pack("<f", 2.0)
+    body = b""
+    for _ in ("TP", "ER"):
+        for frame in frames:
+            body += bytes(32) + frame.astype("<i2").tobytes()
+    path.write_bytes(head + body)
+    return path
+
+
+def check(image: Any, tolerance: float, name: str) -> None:
+    assert image.axes == "YX"
+    assert image.data.dtype == np.float32
+    np.testing.assert_allclose(image.data, HEIGHT_NM, atol=tolerance)
+    np.testing.assert_allclose(image.scale, (0.5, 0.5), rtol=1e-6)  # 3 um / 6 rows, 2 um / 4 columns
+    assert image.units == ("micrometer", "micrometer")
+    assert (image.value_unit, image.channels) == ("nm", (name,))
+
+
+@pytest.mark.parametrize(("suffix", "n_bytes"), [(".000", 2), (".123", 4), (".spm", 2), (".SPM", 4)])
+def test_nanoscope_heights_and_size_round_trip(tmp_path: Path, suffix: str, n_bytes: int) -> None:
+    images = {"Phase": ("Trace", HEIGHT_NM), "Height": ("Retrace", HEIGHT_NM), "Height Sensor": ("Trace", HEIGHT_NM)}
+    path = write_nanoscope(tmp_path / f"scan{suffix}", images, n_bytes)
+    read = io.read(path)
+    check(read[0], 0.01, "Height_retrace")
+    assert [i.channels[0] for i in read[1:]] == ["Height Sensor", "Phase"]
+    assert read[0].name == "scan"
+
+
+def test_numbered_file_is_taken_only_with_a_nanoscope_header(tmp_path: Path) -> None:
+    other = tmp_path / "IM.001"
+    other.write_bytes(b"\0" * 128 + b"DICM")
+    assert not afm.matches(other)
+    assert afm.matches(write_nanoscope(tmp_path / "a.001", {"Height": ("Trace", HEIGHT_NM)}))
+
+
+def test_truncated_nanoscope_says_so(tmp_path: Path) -> None:
+    path = write_nanoscope(tmp_path / "scan.000", {"Height": ("Trace", HEIGHT_NM)}, cut=10)
+    with pytest.raises(ReadError, match="cut short"):
+        io.read(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ReadError, match="header is missing or cut short"):
+        io.read(path)
+
+
+def test_nanoscope_without_images_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "curve.spm"
+    path.write_bytes(b"\\*Force file list\r\n\\Version: 0x1\r\n\\*Ciao force image list\r\n\\*File list end\r\n")
+    with pytest.raises(ReadError, match="no Nanoscope image"):
+        io.read(path)
+
+
+def test_jpk_uses_the_default_slot_and_flips(tmp_path: Path) -> None:
+    read = io.read(write_jpk(tmp_path / "scan.jpk"))
+    first, back, deflection = read
+    check(first.replace(data=first.data - 1000), 0.1, "height_trace")
+    assert (back.channels, deflection.channels) == (("height_retrace",), ("vDeflection_trace",))
+    assert deflection.value_unit == "V"
+
+
+def test_jpk_suffix_on_another_tiff_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8))
+    path = (tmp_path / "a.tif").rename(tmp_path / "a.jpk")
+    with pytest.raises(ReadError, match="without JPK's tags"):
+        io.read(path)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1e-9), ("nm", 1.0), ("µm", 1e-3), ("um", 1e-3), ("pm", 1e3)])
+def test_gwy_non_square_and_every_length_unit(tmp_path: Path, unit: str, factor: float) -> None:
+    container = gwy.GwyContainer()
+    volts = gwy.GwyDataField(np.ones((6, 4)), 2e-6, 3e-6, si_unit_xy="m", si_unit_z="V")
+    height = gwy.GwyDataField(HEIGHT_NM * factor, 2e-6, 3e-6, si_unit_xy="m", si_unit_z=unit)
+    container.update({"/0/data": volts, "/0/data/title": "Friction", "/3/data": height, "/3/data/title": "Height"})
+    container.tofile(str(tmp_path / "scan.gwy"))
+    read = io.read(tmp_path / "scan.gwy")
+    check(read[0], 1e-3, "Height")
+    assert (read[1].value_unit, float(read[1].data.max())) == ("V", 1.0)
+
+
+def test_unknown_units_do_not_crash(tmp_path: Path) -> None:
+    container = gwy.GwyContainer()
+    container["/0/data"] = gwy.GwyDataField(HEIGHT_NM, 2.0, 3.0, si_unit_xy="furlong", si_unit_z="zorkmid")
+    container.tofile(str(tmp_path / "scan.gwy"))
+    image = io.read(tmp_path / "scan.gwy")[0]
+    assert (image.value_unit, image.units, image.scale) == ("zorkmid", ("pixel", "pixel"), (1.0, 1.0))
+    np.testing.assert_allclose(image.data, HEIGHT_NM, rtol=1e-6)
+
+
+def test_gsf(tmp_path: Path) -> None:
+    for title in ("Height", "Height1", "Height22", "Height333"):  # every padding length
+        sizes = "XRes = 4\nYRes = 6\nXReal = 2e-6\nYReal = 3e-6\nXYUnits = m\nZUnits = m\n"
+        head = f"Gwyddion Simple Field 1.0\n{sizes}Title = {title}\n"
+        padding = b"\0" * (4 - len(head) % 4)
+        (tmp_path / "scan.gsf").write_bytes(head.encode() + padding + (HEIGHT_NM * 1e-9).astype("<f4").tobytes())
+        check(io.read(tmp_path / "scan.gsf")[0], 1e-3, title)
+
+
+def test_ibw_channels_units_and_odd_labels(tmp_path: Path) -> None:
+    note = "FastScanSize: 2e-06\rSlowScanSize: 3e-06\rScanRate: 1"
+    channels = {"PhaseRetrace": HEIGHT_NM, "HeightTracee": HEIGHT_NM * 1e-9, "AmplitudeTrace": HEIGHT_NM * 1e-9}
+    read = io.read(write_ibw(tmp_path / "scan.ibw", channels, note))
+    check(read[0], 1e-3, "HeightTrace")
+    assert [(i.channels[0], i.value_unit) for i in read[1:]] == [("AmplitudeTrace", "nm"), ("PhaseRetrace", "deg")]
+
+
+def test_ibw_without_note_uses_the_wave_scaling(tmp_path: Path) -> None:
+    image = io.read(write_ibw(tmp_path / "scan.ibw", {"Height": HEIGHT_NM}, "", units=b"nm"))[0]
+    check(image, 1e-3, "Height")
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [(".stp", "double"), (".top", "short")])
+def test_wsxm(tmp_path: Path, suffix: str, dtype: str) -> None:
+    lines = (
+        "[Control]\r\n    X Amplitude: 2000 nm\r\n    Y Amplitude: 3000 nm\r\n[General Info]\r\n"
+        f"    Acquisition channel: Topography\r\n    Image Data Type: {dtype}\r\n"
+        "    Number of columns: 4\r\n    Number of rows: 6\r\n    Z Amplitude: 500.0 nm\r\n[Header end]\r\n"
+    )
+    text = f"WSxM file copyright UAM\r\nSxM Image file\r\nImage header size: 1000\r\n{lines}".encode().ljust(1000)
+    raw = HEIGHT_NM if dtype == "double" else np.round(HEIGHT_NM * 60 - 1000).astype("<i2")
+    (tmp_path / f"scan{suffix}").write_bytes(text + raw.astype("<f8" if dtype == "double" else "<i2").tobytes())
+    image = io.read(tmp_path / f"scan{suffix}")[0]
+    check(image if dtype == "double" else image.replace(data=image.data - 200), 0.02, "Topography")
+
+
+def test_top_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "molecule.top").write_text("[ moleculetype ]\n")
+    assert not afm.matches(tmp_path / "molecule.top")
+
+
+def test_asd_frames(tmp_path: Path) -> None:
+    pytest.importorskip("AFMReader")
+    frames = np.arange(2 * 6 * 4).reshape(2, 6, 4) * 10
+    read = io.read(write_asd(tmp_path / "scan.asd", frames))
+    topography = read[0]
+    assert (topography.axes, topography.units) == ("TYX", ("second", "micrometer", "micrometer"))
+    np.testing.assert_allclose(topography.scale, (0.25, 0.01, 0.01))
+    np.testing.assert_allclose(topography.data, (2.5 - 2 * frames * 2.5 / 4096) * 20.0, rtol=1e-5)
+    assert [i.channels[0] for i in read] == ["TP", "ER"]
+
+
+def test_missing_extra_names_the_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(errors.importlib, "import_module", absent)
+    for suffix in (".asd", ".h5-jpk", ".topostats"):
+        path = tmp_path / f"scan{suffix}"
+        path.write_bytes(b"anything")
+        with pytest.raises(MissingDependencyError, match=r'pip install "napari-medseg\[afm\]"'):
+            afm.read(path)
+
+
+@pytest.mark.parametrize("suffix", sorted(afm.LOADERS))
+@pytest.mark.parametrize("content", [b"", b"x", b"not what the suffix says" * 40])
+def test_damaged_files_give_one_clear_message(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"scan"):
+        io.read(path)
+
+
+def test_read_channel_by_name_or_list_of_those_there_are(tmp_path: Path) -> None:
+    path = write_nanoscope(tmp_path / "a.000", {"Height": ("Trace", HEIGHT_NM), "Phase": ("Trace", HEIGHT_NM)})
+    assert afm.read_channel(path, "phase").channels == ("Phase",)
+    with pytest.raises(ReadError, match=r"no channel 'ZSensor'. Channels there are: Height, Phase"):
+        afm.read_channel(path, "ZSensor")
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (("Deflection", "Height Sensor", "Height"), "Height"),
+        (("height_retrace", "measuredHeight_trace", "height_trace"), "height_trace"),
+        (("PhaseTrace", "ZSensorRetrace", "ZSensorTrace"), "ZSensorTrace"),
+        (("AmplitudeRetrace", "HeightRetrace", "HeightTrace"), "HeightTrace"),
+        (("Deflection Error", "Friction"), "Deflection Error"),
+    ],
+)
+def test_height_comes_first(names: tuple[str, ...], first: str) -> None:
+    channels = [_scan.Channel(n, HEIGHT_NM, "V", (1, 1)) for n in names]
+    assert _scan.to_images(Path("a.spm"), channels)[0].channels == (first,)
+
+
+def test_equal_names_stay_selectable() -> None:
+    images = _scan.to_images(Path("a.gwy"), [_scan.Channel("Height", HEIGHT_NM, "m", (1, 1)) for _ in range(2)])
+    assert [i.channels[0] for i in images] == ["Height", "Height 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "low", "high", "um"),
+    [
+        ("sample_0.jpk", "height_trace", 3302.6, 3361.0, 0.001277),
+        ("sample_0.jpk-qi-image", "height_trace", 3078.8, 3615.6, 0.005),
+        ("sample_0.stp", "Topography", -80.7998, -21.0549, 0.5 / 512),
+        ("sample_0.top", "Topography", 0.0, 59.7449, 0.5 / 512),
+        ("sample_0_2.topostats", "image_original", 24.318, 31.867, 0.001976),
+        ("sample_0.h5-jpk", "height_trace", 722.57, 752.19, 0.15 / 128),
+    ],
+)
+def test_real_files(shared_data: Path, name: str, channel: str, low: float, high: float, um: float) -> None:
+    if name.endswith(("h5-jpk", "topostats")):
+        pytest.importorskip("h5py")
+    image = afm.read_channel(shared_data / "afm" / "raw" / name, channel)
+    np.testing.assert_allclose((image.data.min(), image.data.max()), (low, high), atol=0.1)
+    np.testing.assert_allclose(image.scale[-2:], (um, um), rtol=1e-3)
+    assert image.value_unit == "nm"
