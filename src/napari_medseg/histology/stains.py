@@ -1,0 +1,145 @@
+"""Colour normalisation of H&E images: Macenko et al. (ISBI 2009) and Reinhard et al. (2001)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+
+OD_FLOOR = 0.15
+PERCENTILE = 1.0
+MIN_PIXELS = 50
+
+
+@dataclass(frozen=True)
+class Stains:
+    """Optical-density vectors (2, 3) of haematoxylin and eosin, and their 99th-percentile concentrations (2,)."""
+
+    vectors: np.ndarray
+    strength: np.ndarray
+
+
+TARGET = Stains(np.array([[0.4805, 0.7613, 0.4353], [0.2606, 0.7987, 0.5423]]), np.array([2.141, 1.125]))
+
+
+@dataclass(frozen=True)
+class LabStatistics:
+    """Mean and SD of the CIELAB channels, each (3,)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+LAB_TARGET = LabStatistics(np.array([65.8, 24.6, -8.2]), np.array([16.2, 8.4, 5.2]))
+
+
+def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Return (H, W, 3) uint8 from RGB or RGBA of 8 or 16 bit or float; `top` is the value of white.
+
+    By default white is 255 for 8-bit values (also when stored wider), 65535 for 16-bit and 1 for fractions.
+    """
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise DataError(f"A stained image needs red, green and blue (H, W, 3); this one is {image.shape}.")
+    image = image[..., :3]
+    if image.dtype == np.uint8 and top in (None, 255):
+        return image
+    top = white_level(image) if top is None else top
+    return np.asarray(np.clip(np.rint(image * (255.0 / top)), 0, 255), np.uint8)
+
+
+def white_level(image: np.ndarray) -> float:
+    """Guess the value of white: 1, 255 or 65535."""
+    if image.dtype == np.uint8:
+        return 255.0
+    highest = float(image.max()) if image.size else 0.0
+    if image.dtype.kind == "f" and highest <= 1:
+        return 1.0
+    return 255.0 if highest <= 255 else 65535.0
+
+
+def optical_density(rgb: np.ndarray) -> np.ndarray:
+    """Return OD = -ln((I + 1) / 255), float64 of the same shape."""
+    return np.asarray(_OD[rgb])
+
+
+_OD = -np.log((np.arange(256) + 1.0) / 255.0)
+
+
+def fit_macenko(rgb: np.ndarray) -> Stains | None:
+    """Estimate the stains of uint8 (..., 3); ``None`` where there is too little stained tissue.
+
+    The extreme directions (1st and 99th angle percentile) in the plane of the two largest principal components of the
+    optical densities above 0.15 are the stain vectors; the one with more red absorption is haematoxylin.
+    """
+    od = optical_density(rgb.reshape(-1, 3))
+    stained = od[(od > OD_FLOOR).all(1)]
+    if len(stained) < MIN_PIXELS:
+        return None
+    plane = np.linalg.eigh(np.cov(stained.T))[1][:, 1:]
+    plane = plane * np.where(plane.sum(0) < 0, -1, 1)
+    projected = stained @ plane
+    angles = np.arctan2(projected[:, 1], projected[:, 0])
+    extremes = np.percentile(angles, [PERCENTILE, 100 - PERCENTILE])
+    vectors = np.stack([plane @ [np.cos(a), np.sin(a)] for a in extremes])
+    vectors = vectors[np.argsort(-vectors[:, 0])]
+    if np.linalg.matrix_rank(vectors, tol=1e-3) < 2:
+        return None
+    strength = np.percentile(_unmix(od, vectors), 100 - PERCENTILE, axis=0)
+    return Stains(vectors, strength) if (strength > 0).all() else None
+
+
+def _unmix(od: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(od @ np.linalg.pinv(vectors))
+
+
+def concentrations(rgb: np.ndarray, stains: Stains = TARGET) -> np.ndarray:
+    """Return least-squares haematoxylin and eosin concentrations float64 (..., 2) of uint8 (..., 3)."""
+    return _unmix(optical_density(rgb), stains.vectors)
+
+
+def apply_macenko(rgb: np.ndarray, source: Stains | None, target: Stains = TARGET) -> np.ndarray:
+    """Bring uint8 (..., 3) from the stains of `source` to those of `target`; without `source` nothing changes."""
+    if source is None:
+        return rgb
+    mixing = np.linalg.pinv(source.vectors) * (target.strength / source.strength) @ target.vectors
+    od = optical_density(rgb) @ mixing
+    return np.asarray(np.clip(255 * np.exp(-od), 0, 255), np.uint8)
+
+
+def macenko(rgb: np.ndarray, target: Stains = TARGET) -> np.ndarray:
+    """Normalise a whole image uint8 (H, W, 3) to `target`."""
+    return apply_macenko(rgb, fit_macenko(rgb), target)
+
+
+def fit_reinhard(rgb: np.ndarray) -> LabStatistics:
+    """Measure mean and SD of the CIELAB channels of uint8 (..., 3)."""
+    from skimage.color import rgb2lab
+
+    lab = rgb2lab(rgb.reshape(-1, 1, 3)).reshape(-1, 3)
+    return LabStatistics(lab.mean(0), lab.std(0))
+
+
+def apply_reinhard(rgb: np.ndarray, source: LabStatistics, target: LabStatistics = LAB_TARGET) -> np.ndarray:
+    """Shift and scale the CIELAB channels of uint8 (H, W, 3) from `source` to `target`; values are truncated."""
+    from skimage.color import lab2rgb, rgb2lab
+
+    std = np.where(source.std > 0, source.std, 1.0)
+    lab = (rgb2lab(rgb) - source.mean) * (target.std / std) + target.mean
+    lab[..., 0] = np.clip(lab[..., 0], 0, 100)
+    return np.asarray(np.clip(_quiet_lab2rgb(lab2rgb, lab) * 255, 0, 255), np.uint8)
+
+
+def _quiet_lab2rgb(lab2rgb: Any, lab: np.ndarray) -> np.ndarray:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*negative Z values.*")
+        return np.asarray(lab2rgb(lab))
+
+
+def reinhard(rgb: np.ndarray, target: LabStatistics = LAB_TARGET) -> np.ndarray:
+    """Normalise a whole image uint8 (H, W, 3) to `target`."""
+    return apply_reinhard(rgb, fit_reinhard(rgb), target)
