@@ -1,0 +1,1 @@
+"""Random changes of training samples (numpy and scipy only); every function takes its generator."""
