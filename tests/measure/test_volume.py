@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.measure.volume import summary, surface_area, table
+
+MM = ("millimeter",) * 3
+
+
+def two_boxes() -> Image:
+    data = np.zeros((6, 10, 12), np.uint8)
+    data[1:3, 2:6, 2:7] = 1
+    data[4, 8, 9] = 3
+    return Image(data, "ZYX", (2, 1, 0.5), MM)
+
+
+def test_volume_position_and_box_by_hand() -> None:
+    rows = table(two_boxes()).set_index("label")
+    assert list(rows.index) == [1, 3]
+    assert rows.loc[1, "voxels"] == 40
+    assert rows.loc[1, "volume (mL)"] == pytest.approx(0.040)
+    assert rows.loc[1, ["centroid z (mm)", "centroid y (mm)", "centroid x (mm)"]].tolist() == [3.0, 3.5, 2.0]
+    assert rows.loc[1, ["first z", "last z", "first x", "last x"]].tolist() == [1, 2, 2, 6]
+    assert rows.loc[3, "volume (mL)"] == pytest.approx(0.001)
+
+
+def test_centroid_uses_the_affine() -> None:
+    affine = np.diag([2, 1, 0.5, 1.0])
+    affine[:3, 3] = (-10, 5, 100)
+    rows = table(two_boxes().replace(affine=affine))
+    assert rows["centroid z (mm)"].tolist() == [-7.0, -2.0]
+    assert rows["centroid x (mm)"][0] == 102.0
+
+
+def test_intensity_leaves_nan_out() -> None:
+    labels = two_boxes()
+    values = np.full(labels.data.shape, 7.0, np.float32)
+    values[1, 2, 2] = np.nan
+    values[1, 2, 3] = 46
+    rows = table(labels, Image(values, "ZYX", labels.scale, MM))
+    assert rows["mean intensity"][0] == pytest.approx(8.0)
+    assert rows["SD intensity"][1] == 0
+    case = Image(np.stack([values, values]), "CZYX", labels.scale, MM, channels=("T1", "FLAIR"))
+    assert "mean intensity FLAIR" in table(labels, case)
+
+
+def test_surface_of_a_ball_and_a_disc() -> None:
+    zyx = np.indices((44, 44, 44)) - 21.5
+    ball = (zyx**2).sum(0) < 20**2
+    assert surface_area(ball, (1, 1, 1)) == pytest.approx(4 * np.pi * 20**2, rel=0.1)
+    assert surface_area(ball, (2, 2, 2)) == pytest.approx(4 * surface_area(ball, (1, 1, 1)), rel=1e-5)
+    disc = (zyx[1:, 0] ** 2).sum(0) < 20**2
+    assert surface_area(disc, (1, 1)) == pytest.approx(2 * np.pi * 20, rel=0.1)
+    assert surface_area(np.ones((1, 3, 3), bool), (1, 1, 1)) > 0
+
+
+def test_units_follow_the_image() -> None:
+    data = np.ones((2, 3, 4), np.int32)
+    assert "volume (px^3)" in table(Image(data, "ZYX"))
+    assert "area (mm^2)" in table(Image(data[0], "YX", (1, 1), MM[:2]))
+    assert "volume (um^3)" in table(Image(data, "ZYX", (1, 1, 1), ("micrometer",) * 3))
+
+
+def test_summary_and_empty_labels() -> None:
+    whole = summary(two_boxes())
+    assert whole.loc[0, "objects"] == 2
+    assert whole.loc[0, "volume (mL)"] == pytest.approx(0.041)
+    nothing = Image(np.zeros((3, 3, 3), np.uint8), "ZYX", (1, 1, 1), MM)
+    assert len(table(nothing)) == 0
+    assert "volume (mL)" in table(nothing)
+    assert summary(nothing).loc[0, "largest volume (mL)"] == 0
+
+
+def test_bad_input_is_named() -> None:
+    labels = two_boxes()
+    with pytest.raises(DataError, match="Give the image that was segmented"):
+        table(labels, Image(np.zeros((5, 10, 12)), "ZYX"))
+    with pytest.raises(DataError, match="not labels"):
+        table(labels.replace(data=labels.data * 0.5))
+    with pytest.raises(DataError, match="ZYX or YX"):
+        table(Image(np.zeros((2, 3, 4, 5), np.uint8), "TZYX"))
