@@ -26,7 +26,7 @@ def brain_volume(
 ) -> tuple[Image, Image]:
     """Generate a FLAIR-like volume (int16) and its lesion mask (uint8, 1 = lesion), ``ZYX``, in mm."""
     rng = np.random.default_rng(seed)
-    data, mask = _paint(rng, shape)
+    data, mask = (a.reshape(shape) for a in _paint(rng, tuple(n for n in shape if n > 1)))
     affine = np.diag([*spacing, 1.0])
     affine[: len(shape), -1] = [-(n - 1) / 2 * s for n, s in zip(shape, spacing, strict=True)]
     axes = "ZYX"[-len(shape) :]
@@ -66,7 +66,8 @@ def _paint(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray
     fluid = brain & (_radius(grid, rng.uniform(-0.05, 0.05, len(shape)), rng.uniform(0.12, 0.24, len(shape))) < 1)
     clean = np.where(brain, GREY, 0.0) + white * (WHITE - GREY)
     clean = np.where(fluid, FLUID, clean).astype(np.float32)
-    lesion = _lesion(rng, grid, shape, white & ~fluid)
+    place = white & ~fluid
+    lesion = _lesion(rng, grid, shape, place if place.any() else brain)
     level = LESION * rng.uniform(0.85, 1.05) + 45 * _field(rng, shape, size / 20)
     soft = ndimage.gaussian_filter(lesion.astype(np.float32), 0.6)
     clean = ndimage.gaussian_filter(clean, 0.6) * (1 - soft) + level * soft
