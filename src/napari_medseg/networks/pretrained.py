@@ -1,0 +1,163 @@
+"""ImageNet weights for the encoders: from a local file, downloaded with a checksum, or none with a loud warning."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+import urllib.request
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_medseg.errors import CheckpointError
+
+# the part of a file's name after the last dash is the start of its SHA-256
+URLS = {
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "xception": (
+        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-cadene/xception-43020ad28.pth"
+    ),
+    "densenet201": "https://download.pytorch.org/models/densenet201-c1103571.pth",
+}
+# mean and SD of the network's training images, channels in [0, 1]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+STATISTICS = {"vgg16": IMAGENET, "vgg19": IMAGENET, "densenet201": IMAGENET, "xception": ((0.5,) * 3, (0.5,) * 3)}
+TIMEOUT = 30  # seconds without an answer
+BLOCK = 1 << 20
+FOLDER_VARIABLE = "MEDSEG_MODEL_FOLDER"
+
+
+def model_folder() -> Path:
+    """Return the folder of downloaded weights: $MEDSEG_MODEL_FOLDER, else where torch.hub keeps its own."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or Path(torch.hub.get_dir()) / "checkpoints")
+
+
+def load_imagenet(
+    encoder: nn.Module,
+    name: str,
+    source: str,
+    *,
+    folder: Path | None = None,
+    rename: Callable[[str], str] = str,
+) -> str:
+    """Load ImageNet weights into `encoder`, or leave it random with a warning.
+
+    Parameters
+    ----------
+    encoder
+        Network whose parameter names are those of the file after `rename`.
+    name
+        One of `URLS`.
+    source
+        ``"download"``, ``"none"`` or the path of a local file (torchvision's or timm's, of any head).
+    folder
+        Where downloads are kept; default `model_folder`.
+    rename
+        Maps the file's names to the encoder's.
+
+    Returns
+    -------
+    str
+        One sentence saying which weights the encoder has now.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is damaged, unsafe or of another network, or a named local file does not exist.
+    """
+    if source == "none":
+        return f"The {name} encoder starts from random weights, as asked."
+    try:
+        path = fetch(URLS[name], folder or model_folder()) if source == "download" else Path(source)
+    except OSError as error:
+        message = (
+            f"ImageNet weights of {name} could not be had ({error}): the encoder starts from RANDOM weights and the "
+            f"result will be worse than published. Download {URLS[name]} elsewhere and give that file instead."
+        )
+        warnings.warn(message, stacklevel=2)
+        return message
+    _copy_weights(encoder, {rename(key): value for key, value in read_weights(path).items()}, path, name)
+    return f"The {name} encoder starts from the ImageNet weights of {path.name}."
+
+
+def fetch(url: str, folder: Path) -> Path:
+    """Return the local copy of `url` in `folder`, downloading it if its checksum does not match.
+
+    Raises
+    ------
+    OSError
+        If it cannot be downloaded or written, or arrives damaged.
+    """
+    path = folder / url.rsplit("/", 1)[-1]
+    wanted = path.stem.rsplit("-", 1)[-1]
+    if path.is_file() and _sha256(path).startswith(wanted):
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=path.name, suffix=".part", delete=False) as part:
+        temporary = Path(part.name)
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+                while block := answer.read(BLOCK):
+                    part.write(block)
+            part.close()
+            found = _sha256(temporary)
+            if not found.startswith(wanted):
+                raise OSError(f"checksum {found[: len(wanted)]} instead of {wanted}")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weight file by name, executing nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If the file does not exist, is damaged, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no weight file {path}. Give the path of a .pth file, 'download' or 'none'.")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read as PyTorch weights without running code from it; it is damaged or holds more "
+            "than tensors. Give a file published by torchvision or timm."
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path.name} holds no tensors by name. Give a file published by torchvision or timm.")
+    return dict(content)
+
+
+def _copy_weights(encoder: nn.Module, weights: dict[str, Tensor], path: Path, name: str) -> None:
+    """Copy every tensor of the encoder from `weights`; what belongs to the file's head is left."""
+    own = encoder.state_dict()
+    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    chosen = {key: weights[key] for key in own if key in weights}
+    for key, value in chosen.items():
+        if value.shape != own[key].shape and value.numel() == own[key].numel():
+            chosen[key] = value.reshape(own[key].shape)  # old files keep pointwise kernels as matrices
+        elif value.shape != own[key].shape:
+            missing.append(key)
+    if missing:
+        raise CheckpointError(
+            f"{path.name} does not hold the weights of {name}: {len(missing)} of {len(own)} tensors are absent or of "
+            f"another size, first {missing[0]!r}. Give the ImageNet file of {name} ({URLS[name].rsplit('/', 1)[-1]})."
+        )
+    encoder.load_state_dict(chosen, strict=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
