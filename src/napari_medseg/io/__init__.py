@@ -13,15 +13,22 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError
 from napari_medseg.image import Image, Kind
+from napari_medseg.io import plain
+from napari_medseg.io._sidecar import load as load_sidecar
+from napari_medseg.io.write import write, write_table
+
+__all__ = ["READERS", "as_labels", "known_patterns", "read", "read_one", "reader_for", "write", "write_table"]
 
 READERS = ("mri", "video", "afm", "histology", "ccm", "plain")
 
 
 def reader_for(path: Path) -> ModuleType | None:
-    """Return the first reader module that takes `path`, or ``None``."""
-    for name in READERS:
+    """Return the first reader module that takes `path`, or ``None``; what `write` wrote is taken by its side-car."""
+    path = Path(path)
+    written = plain.matches(path) and load_sidecar(path) is not None
+    for name in ("plain",) if written else READERS:
         module = importlib.import_module(f"napari_medseg.io.{name}")
-        if module.matches(Path(path)):
+        if module.matches(path):
             return module
     return None
 

@@ -96,8 +96,8 @@ def _image(path: Path, channel: Channel) -> Image:
     data = np.asarray(channel.data, np.float64) * (factor or 1.0)
     step_nm = nm_per(channel.step_unit)
     known = step_nm is not None and all(np.isfinite(s) and s > 0 for s in channel.step)
-    scale = tuple(s * (step_nm or 1.0) * 1e-3 for s in channel.step) if known else (1.0, 1.0)
-    units = ("micrometer", "micrometer") if known else (PIXEL, PIXEL)
+    scale: tuple[float, ...] = tuple(s * (step_nm or 1.0) * 1e-3 for s in channel.step) if known else (1.0, 1.0)
+    units: tuple[str, ...] = ("micrometer", "micrometer") if known else (PIXEL, PIXEL)
     if data.ndim == 3:
         timed = channel.seconds > 0
         scale, units = (channel.seconds if timed else 1.0, *scale), ("second" if timed else PIXEL, *units)

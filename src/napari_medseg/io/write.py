@@ -1,0 +1,180 @@
+"""Write images with their geometry and provenance, and tables; a file appears under its name only when complete."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medseg.errors import WriteError
+from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io._sidecar import describe, json_safe, sidecar_path
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+IMAGEJ_DTYPES = {"uint8", "uint16", "float32"}
+IMAGEJ_LIMIT = 2**31
+
+
+def write(path: str | Path, image: Image) -> Path:
+    """Write `image` in the format of the suffix, and its geometry and metadata to ``<stem>.json``.
+
+    Labels take the smallest of uint8, uint16 and uint32. ``.tif`` keeps every other dtype and carries ImageJ's
+    resolution and unit; ``.png`` takes 8 and 16 bit; ``.npy`` anything; volumes go through `io.mri`.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown, the values do not fit the format, or the disk refuses.
+    """
+    path = Path(path)
+    image = _with_plain_dtype(image)
+    writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
+    if writer is None:
+        raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file_axes = writer(path, image)
+    write_json(sidecar_path(path), describe(path, image, file_axes))
+    return path
+
+
+def write_table(path: str | Path, frame: DataFrame) -> Path:
+    """Write a table as CSV (UTF-8, units in the headers, missing values empty)."""
+    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as JSON; what JSON cannot hold becomes text, NaN becomes null."""
+    return write_text(path, json.dumps(json_safe(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8."""
+    path = Path(path)
+    with replacing(path) as part:
+        part.write_text(text, "utf-8", newline="")
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` and rename it to `path` when the block succeeds.
+
+    Raises
+    ------
+    WriteError
+        If the folder is not writable or the disk is full; a file that was there before is left as it was.
+    """
+    path = Path(path)
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            os.replace(part, path)
+    finally:
+        if path.parent.is_dir():
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror or error}. "
+            "Choose a folder that exists, is writable and has room; nothing that was there is lost."
+        ) from error
+
+
+def _with_plain_dtype(image: Image) -> Image:
+    data = np.asarray(image.data)
+    if image.kind != "labels":
+        return image.replace(data=data.astype(np.uint8) if data.dtype == bool else data)
+    top = int(data.max()) if data.size else 0
+    if data.dtype.kind not in "bui" or (data.size and int(data.min()) < 0) or top > np.iinfo(np.uint32).max:
+        raise WriteError(
+            f"Labels {image.name!r} must be whole numbers from 0 to 4294967295, got {data.dtype} to {top}."
+        )
+    return image.replace(data=data.astype(np.min_scalar_type(top)))
+
+
+def _write_tiff(path: Path, image: Image) -> str:
+    """Write the pages of `image`, channels first unless they are colours; return the order of axes in the file."""
+    import tifffile
+
+    data, axes = image.data, image.axes
+    colour = axes.endswith("C") and data.shape[-1] in (3, 4) and data.dtype in (np.uint8, np.uint16)
+    if "C" in axes and not colour:
+        data, axes = image.channels_first(), "C" + image.spatial_axes
+    imagej = data.dtype.name in IMAGEJ_DTYPES and data.nbytes < IMAGEJ_LIMIT and axes in {"YX", "ZYX", "TYX", "TZYX"}
+    step = dict(zip(image.spatial_axes, image.scale, strict=True))
+    options: dict[str, Any] = {
+        "photometric": "rgb" if colour else "minisblack",
+        "metadata": {"axes": axes.replace("C", "S") if colour else axes},
+        "compression": "zlib" if image.kind == "labels" else None,
+    }
+    if imagej:
+        unit = dict(zip(image.spatial_axes, image.units, strict=True)).get("X", "pixel")
+        spacing = {"spacing": step["Z"]} if "Z" in step else {}
+        finterval = {"finterval": step["T"]} if "T" in step else {}
+        options["metadata"].update({"unit": SHORT_UNITS.get(unit, unit).replace("px", "pixel"), **spacing, **finterval})
+    if image.calibrated and {"X", "Y"} <= set(step):
+        options |= {"resolution": (1 / step["X"], 1 / step["Y"])}
+    with replacing(path) as part:
+        tifffile.imwrite(part, data, imagej=imagej, **options)
+    return axes
+
+
+def _write_png(path: Path, image: Image) -> str:
+    from PIL import Image as Pillow
+
+    data = image.data
+    gray = image.axes == "YX" and data.dtype in (np.uint8, np.uint16)
+    colour = image.axes == "YXC" and data.dtype == np.uint8 and data.shape[-1] in (3, 4)
+    if not (gray or colour):
+        raise WriteError(
+            f"{path.name}: PNG holds 8- or 16-bit gray or 8-bit colour pictures, not {data.dtype} with axes "
+            f"{image.axes}. Write it as .tif."
+        )
+    with replacing(path) as part:
+        Pillow.fromarray(data).save(part, format="PNG")
+    return image.axes
+
+
+def _write_npy(path: Path, image: Image) -> str:
+    with replacing(path) as part, part.open("wb") as file:
+        np.save(file, image.data, allow_pickle=False)
+    return image.axes
+
+
+def _write_volume(path: Path, image: Image) -> str:
+    from napari_medseg.io import mri
+
+    mri.write(path, image)
+    return image.axes
+
+
+WRITERS: dict[str, Callable[[Path, Image], str]] = {
+    ".tif": _write_tiff,
+    ".tiff": _write_tiff,
+    ".png": _write_png,
+    ".npy": _write_npy,
+    ".nii.gz": _write_volume,
+    ".nii": _write_volume,
+    ".nrrd": _write_volume,
+    ".mha": _write_volume,
+}

@@ -1,0 +1,180 @@
+"""Plain pictures: what is there is read as it is; what is damaged is refused in one sentence."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_medseg import io
+from napari_medseg.errors import ReadError
+
+GRAY = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".npy"])
+def test_gray_values_without_an_invented_pixel_size(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, GRAY)
+    else:
+        Pillow.fromarray(GRAY).save(path, dpi=(300, 300))
+    image = io.read(path)[0]
+    np.testing.assert_array_equal(image.data, GRAY)
+    assert (image.axes, image.calibrated, image.name) == ("YX", False, "a")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64, np.int16, bool])
+def test_tif_keeps_dtype(tmp_path: Path, dtype: Any) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GRAY.astype(dtype))
+    data = io.read(tmp_path / "a.tif")[0].data
+    np.testing.assert_array_equal(data, GRAY.astype(dtype))
+    assert data.dtype == dtype
+
+
+def test_sixteen_bit_png(tmp_path: Path) -> None:
+    Pillow.fromarray(GRAY.astype(np.uint16) * 256).save(tmp_path / "a.png")
+    data = io.read(tmp_path / "a.png")[0].data
+    np.testing.assert_array_equal(data, GRAY.astype(np.uint16) * 256)
+
+
+@pytest.mark.parametrize(("n", "names"), [(3, ("red", "green", "blue")), (4, ("red", "green", "blue", "alpha"))])
+def test_colour(tmp_path: Path, n: int, names: tuple[str, ...]) -> None:
+    data = np.stack([GRAY + i for i in range(n)], axis=-1)
+    Pillow.fromarray(data).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb")
+    for suffix in (".png", ".tif"):
+        image = io.read(tmp_path / f"a{suffix}")[0]
+        np.testing.assert_array_equal(image.data, data)
+        assert (image.axes, image.channels) == ("YXC", names)
+
+
+def test_palette_picture_keeps_its_labels(tmp_path: Path) -> None:
+    labels = (GRAY % 3).astype(np.uint8)
+    picture = Pillow.fromarray(labels).convert("P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.putdata(labels.ravel().tolist())
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(io.read(tmp_path / "a.png")[0].data, labels)
+
+
+def test_one_bit_and_gray_with_alpha(tmp_path: Path) -> None:
+    Pillow.fromarray(GRAY > 100).save(tmp_path / "bit.png")
+    np.testing.assert_array_equal(io.read(tmp_path / "bit.png")[0].data, np.where(GRAY > 100, 255, 0))
+    Pillow.fromarray(np.stack([GRAY, GRAY], -1), "LA").save(tmp_path / "la.png")
+    np.testing.assert_array_equal(io.read(tmp_path / "la.png")[0].data, GRAY)
+
+
+def test_nan_and_inf_are_read_as_they_are(tmp_path: Path) -> None:
+    data = np.full((4, 4), np.nan, np.float32)
+    data[0, 0] = np.inf
+    tifffile.imwrite(tmp_path / "a.tif", data)
+    np.save(tmp_path / "a.npy", data)
+    for suffix in (".tif", ".npy"):
+        np.testing.assert_array_equal(io.read(tmp_path / f"a{suffix}")[0].data, data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "kept"),
+    [
+        ((3, 6, 5), "ZYX", (3, 6, 5)),
+        ((1, 6, 5), "YX", (6, 5)),
+        ((6, 5, 4), "YXC", (6, 5, 4)),
+        ((2, 3, 6, 5), "TZYX", (2, 3, 6, 5)),
+    ],
+)
+def test_axes_of_arrays_without_names(tmp_path: Path, shape: tuple[int, ...], axes: str, kept: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    image = io.read(tmp_path / "a.npy")[0]
+    assert (image.axes, image.data.shape) == (axes, kept)
+
+
+@pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron", "nm", "mm"])
+def test_imagej_pixel_size(tmp_path: Path, unit: str) -> None:
+    um = {"nm": 1e-3, "mm": 1e3}.get(unit, 1.0)
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, imagej=True, resolution=(4, 2), metadata={"unit": unit})
+    image = io.read(tmp_path / "a.tif")[0]
+    np.testing.assert_allclose(image.scale, (0.5 * um, 0.25 * um))
+    assert image.units == ("micrometer", "micrometer")
+
+
+def test_ome_pixel_size(tmp_path: Path) -> None:
+    meta = {"axes": "ZYX", "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 6, 5), np.uint8), metadata=meta)
+    image = io.read(tmp_path / "a.ome.tif")[0]
+    np.testing.assert_allclose(image.scale, (2.0, 0.5, 0.25))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".npy"])
+@pytest.mark.parametrize("content", [b"", b"\0", b"no picture at all, just words " * 30])
+def test_wrong_suffix_and_empty(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"a\."):
+        io.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".npy"])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+def test_truncated(tmp_path: Path, suffix: str, part: float) -> None:
+    path, data = tmp_path / f"a{suffix}", np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8)
+    np.save(path, data) if suffix == ".npy" else Pillow.fromarray(data).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(ReadError, match=r"damaged|cut short"):
+        io.read(path)
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((0, 4)), np.zeros(5), np.zeros(()), np.array([["a", "b"]]), np.zeros((2,) * 6)]
+)
+def test_zero_size_and_other_non_images(tmp_path: Path, data: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", data)
+    with pytest.raises(ReadError, match=r"a\.npy"):
+        io.read(tmp_path / "a.npy")
+
+
+def test_pickled_array_is_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[print, 1]], dtype=object), allow_pickle=True)
+    with pytest.raises(ReadError, match=r"a\.npy"):
+        io.read(tmp_path / "a.npy")
+
+
+def _png_declaring(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def _write_huge(path: Path) -> None:
+    if path.suffix == ".png":
+        path.write_bytes(_png_declaring(100_000, 100_000))
+    elif path.suffix == ".npy":
+        with path.open("wb") as file:
+            header = {"descr": "<f8", "fortran_order": False, "shape": (100_000, 100_000)}
+            np.lib.format.write_array_header_1_0(file, header)
+    else:
+        tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            tiff.pages[0].tags["ImageWidth"].overwrite(100_000)
+            tiff.pages[0].tags["ImageLength"].overwrite(100_000)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+def test_huge_declared_size_is_refused_without_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    _write_huge(path)
+    tracemalloc.start()
+    with pytest.raises(ReadError, match=r"a\."):
+        io.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6

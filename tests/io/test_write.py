@@ -1,0 +1,208 @@
+"""What is written reads back equal, or is refused with a plain reason and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_medseg import io
+from napari_medseg.errors import WriteError
+from napari_medseg.image import Image
+from napari_medseg.io.write import replacing, write, write_json, write_table
+
+RNG = np.random.default_rng(0)
+UM = ("micrometer", "micrometer")
+
+
+def same(a: Image, b: Image) -> None:
+    np.testing.assert_array_equal(np.asarray(a.data), np.asarray(b.data))
+    assert a.data.dtype == b.data.dtype
+    for name in ("axes", "scale", "units", "kind", "name", "channels", "value_unit"):
+        assert getattr(a, name) == getattr(b, name), name
+    assert {**a.metadata, "source_file": ""} == {**b.metadata, "source_file": ""}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".png", ".npy"])
+@pytest.mark.parametrize(("top", "dtype"), [(200, "uint8"), (300, "uint16"), (70_000, "uint32")])
+def test_labels_round_trip_in_the_smallest_dtype(tmp_path: Path, suffix: str, top: int, dtype: str) -> None:
+    if (suffix, dtype) == (".png", "uint32"):
+        return
+    data = RNG.integers(0, top, (7, 5)).astype(np.int64)
+    data[0, 0] = top
+    meta = {"medseg": {"method": "afm-unet", "sha": "abc", "list": [1, 2]}}
+    image = Image(data, "YX", (0.3, 0.1), UM, kind="labels", name="cell", metadata=meta)
+    path = write(tmp_path / f"cell_labels{suffix}", image)
+    read = io.read_one(path, "labels")
+    assert read.data.dtype == np.dtype(dtype)
+    same(read, image.replace(data=data.astype(dtype)))
+    assert read.metadata["source_file"] == str(path)
+
+
+def test_label_tif_is_compressed_and_calibrated_for_imagej(tmp_path: Path) -> None:
+    image = Image(np.ones((400, 300), np.uint8), "YX", (0.5, 0.25), UM, kind="labels")
+    path = write(tmp_path / "a.tif", image)
+    assert path.stat().st_size < 20_000
+    (tmp_path / "a.json").unlink()
+    read = io.read(path)[0]
+    np.testing.assert_allclose(read.scale, (0.5, 0.25), rtol=1e-6)
+    assert read.units == UM
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.imagej_metadata is not None
+        assert tiff.imagej_metadata["unit"] == "um"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64", "int16"])
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [
+        ("YX", (6, 5)),
+        ("ZYX", (1, 6, 5)),
+        ("ZYX", (3, 6, 5)),
+        ("TYX", (4, 6, 5)),
+        ("TZYX", (2, 3, 6, 5)),
+        ("YXC", (6, 5, 3)),
+        ("YXC", (6, 5, 2)),
+        ("CYX", (5, 6, 4)),
+        ("TYXC", (2, 6, 5, 3)),
+        ("ZYXC", (2, 6, 5, 4)),
+    ],
+)
+def test_tif_and_npy_keep_every_layout(tmp_path: Path, axes: str, shape: tuple[int, ...], dtype: str) -> None:
+    n = len(axes.replace("C", ""))
+    data = (RNG.random(shape) * 100).astype(dtype)
+    units = tuple("second" if a == "T" else "micrometer" for a in axes.replace("C", ""))
+    image = Image(data, axes, tuple(RNG.random(n) + 0.1), units, name="x", value_unit="nm")
+    for suffix in (".tif", ".npy"):
+        same(io.read(write(tmp_path / f"x{suffix}", image))[0], image)
+
+
+def test_stack_without_side_car_keeps_its_steps(tmp_path: Path) -> None:
+    image = Image(np.zeros((3, 6, 5), np.uint8), "ZYX", (2.0, 0.5, 0.25), ("micrometer",) * 3)
+    path = write(tmp_path / "a.tif", image)
+    (tmp_path / "a.json").unlink()
+    read = io.read(path)[0]
+    assert read.axes == "ZYX"
+    np.testing.assert_allclose(read.scale, image.scale)
+
+
+def test_written_movie_labels_stay_labels(tmp_path: Path) -> None:
+    """The movie reader takes TIFFs with a time axis, but not those with our side-car."""
+    image = Image(RNG.integers(0, 2, (4, 6, 5)), "TYX", (0.04, 1, 1), ("second", "pixel", "pixel"), kind="labels")
+    read = io.read(write(tmp_path / "a.tif", image))[0]
+    assert (read.kind, read.scale, read.units) == (image.kind, image.scale, image.units)
+
+
+def test_uncalibrated_stays_in_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", Image(np.zeros((4, 4), np.uint8), "YX"))
+    assert not io.read(path)[0].calibrated
+    (tmp_path / "a.json").unlink()
+    assert not io.read(path)[0].calibrated
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5, 4)])
+def test_colour_png(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    image = Image(
+        RNG.integers(0, 255, shape).astype(np.uint8), "YXC", name="a", channels=("r", "g", "b", "a")[: shape[2]]
+    )
+    same(io.read(write(tmp_path / "a.png", image))[0], image)
+
+
+def test_volume_goes_through_the_volume_writer(tmp_path: Path) -> None:
+    image = Image(
+        RNG.integers(0, 4, (3, 4, 5)), "ZYX", (3, 2, 1), ("millimeter",) * 3, np.diag([3.0, 2, 1, 1]), "labels"
+    )
+    path = write(tmp_path / "a.nii.gz", image)
+    read = io.read_one(path, "labels")
+    np.testing.assert_array_equal(np.asarray(read.data), image.data)
+    np.testing.assert_allclose(read.scale, image.scale)
+    assert json.loads((tmp_path / "a.json").read_text())["file"] == "a.nii.gz"
+
+
+def test_side_car_is_strict_json_with_provenance(tmp_path: Path) -> None:
+    odd = {"path": tmp_path, "nan": float("nan"), "array": np.arange(2), "scalar": np.float32(0.5), 3: {1}}
+    write(tmp_path / "a.tif", Image(np.zeros((4, 4), np.uint8), "YX", metadata={"medseg": odd}))
+    text = (tmp_path / "a.json").read_text()
+    saved = json.loads(text, parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+    assert saved["metadata"]["medseg"] == {"path": str(tmp_path), "nan": None, "array": [0, 1], "scalar": 0.5, "3": [1]}
+
+
+def test_a_foreign_or_stale_side_car_is_ignored(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8))
+    for text in (
+        "{",
+        "[]",
+        '{"scale": [3]}',
+        '{"medseg_image": 1, "file": "b.tif"}',
+        '{"medseg_image": 1, "file": "a.tif"}',
+    ):
+        (tmp_path / "a.json").write_text(text)
+        assert io.read(tmp_path / "a.tif")[0].scale == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "reason"),
+    [
+        ("a.xyz", Image(np.zeros((4, 4)), "YX"), r"written as \.tif"),
+        ("a.png", Image(np.zeros((4, 4), np.float32), "YX"), "PNG holds"),
+        ("a.tif", Image(np.full((4, 4), -1), "YX", kind="labels"), "whole numbers"),
+        ("a.tif", Image(np.full((4, 4), 0.5), "YX", kind="labels"), "whole numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, name: str, image: Image, reason: str) -> None:
+    with pytest.raises(WriteError, match=reason):
+        write(tmp_path / name, image)
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="Choose a folder"):
+        write(tmp_path / "file" / "a.tif", Image(np.zeros((4, 4), np.uint8), "YX"))
+    with pytest.raises(WriteError, match="Choose a folder"):
+        write_table(tmp_path / "file" / "a.csv", pd.DataFrame({"label": [1]}))
+
+
+def test_full_disk_leaves_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image(np.ones((4, 4), np.uint8), "YX", kind="labels")
+    path = write(tmp_path / "a.tif", image)
+    before = path.read_bytes()
+
+    def full(part: Path, *_: Any, **__: Any) -> None:
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        write(path, image.replace(data=image.data * 2))
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.tif"]
+
+
+def test_an_error_inside_leaves_no_part(tmp_path: Path) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "a.txt") as part:
+            part.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_table_keeps_headers_with_units(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": [1, 2], "area (um^2)": [0.1, np.nan]})
+    path = write_table(tmp_path / "new" / "t.csv", frame)
+    assert path.read_bytes() == b"label,area (um^2)\n1,0.1\n2,\n"
+    pd.testing.assert_frame_equal(pd.read_csv(path), frame)
+
+
+def test_json_of_anything(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "a.json", {"x": np.int64(3), "µ": "µm"})
+    assert json.loads(path.read_text("utf-8")) == {"x": 3, "µ": "µm"}
