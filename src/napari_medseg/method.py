@@ -15,6 +15,7 @@ from napari_medseg import settings as base
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
+from napari_medseg.measure.compare import LabelKind
 from napari_medseg.pairs import Pair, PairList, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
 
@@ -43,6 +44,8 @@ class Method(ABC):
         Kind of measurement table that fits the result.
     metrics
         Names of the evaluation metrics the paper's field reports.
+    label_kind
+        What the labels mean: one mask (binary), classes or instances.
     """
 
     name: ClassVar[str]
@@ -55,6 +58,7 @@ class Method(ABC):
     tiled: ClassVar[bool] = True
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
+    label_kind: ClassVar[LabelKind] = "binary"
     out_channels: int = 1
 
     def __init__(self, settings: base.Settings | None = None) -> None:
@@ -85,6 +89,10 @@ class Method(ABC):
         return 0
 
     # ---- image -> network input
+    def preprocess(self, image: Image) -> Image:
+        """Correct the whole image before anything else (levelling); nothing by default."""
+        return image
+
     def statistics(self, image: Image) -> Any:
         """Whole-image numbers that `normalise` needs (percentiles, mean and SD), or ``None``."""
         return None
@@ -96,6 +104,7 @@ class Method(ABC):
     def prepare(self, image: Image) -> np.ndarray:
         """Return the network input float32 (C, *spatial) of a whole image."""
         self.check(image)
+        image = self.preprocess(image)
         return self.normalise(np.asarray(image.channels_first()), self.statistics(image))
 
     def check(self, image: Image) -> None:
@@ -180,3 +189,11 @@ class Model:
     method: Method
     network: nn.Module
     card: dict[str, Any]
+
+
+def count_parameters(network: nn.Module) -> tuple[int, int]:
+    """Return the number of values in all (with batch-norm statistics, as Keras counts) and of trainable ones."""
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    fixed = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    statistics = sum(b.numel() for n, b in network.named_buffers() if n.endswith(("running_mean", "running_var")))
+    return trainable + fixed + statistics, trainable

@@ -1,0 +1,111 @@
+"""Between napari layers and `Image`: geometry, units and provenance travel both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels, Layer
+
+from napari_medseg.image import PIXEL, Image
+
+AXES = "TZYX"
+KEPT = ("axes", "affine", "channels", "value_unit", "source_file", "notes")
+
+
+def image_from_layer(layer: Layer) -> Image:
+    """Return the `Image` that an Image or Labels layer shows."""
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    kept = layer.metadata.get("medseg_image", {})
+    rgb = bool(getattr(layer, "rgb", False))
+    n = data.ndim - rgb
+    axes = kept.get("axes", "").replace("C", "")
+    axes = axes if len(axes) == n else AXES[-n:]
+    units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else ()
+    return Image(
+        data,
+        axes + "C" * rgb,
+        tuple(float(abs(s)) for s in layer.scale[-n:]),
+        units if units and PIXEL not in units else (PIXEL,) * n,
+        kept.get("affine"),
+        "labels" if isinstance(layer, Labels) else "image",
+        layer.name,
+        tuple(kept.get("channels", ())),
+        kept.get("value_unit", ""),
+        {**layer.metadata.get("medseg", {}), "source_file": kept.get("source_file", str(layer.source.path or ""))},
+    )
+
+
+def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, Any], str]:
+    """Return the napari ``(data, kwargs, type)`` tuple of `image`; channels that are no colours become a first axis."""
+    rgb = image.axes.endswith("C") and image.n_channels in (3, 4)
+    data = image.data if rgb or "C" not in image.axes else image.channels_first()
+    kwargs = {**geometry(image), "name": name or image.name or "image", "metadata": metadata(image)}
+    if image.kind == "labels":
+        return np.asarray(data), kwargs, "labels"
+    if rgb:
+        kwargs["rgb"] = True
+    elif "C" in image.axes:
+        kwargs["channel_axis"] = 0
+        kwargs["name"] = [f"{image.name} {c}" for c in image.channels] or kwargs["name"]
+    return data, kwargs, "image"
+
+
+def geometry(image: Image) -> dict[str, Any]:
+    """Return scale, units, axis labels and (for volumes along the axes) the affine as layer arguments."""
+    kwargs: dict[str, Any] = {
+        "scale": image.scale,
+        "axis_labels": tuple(axis.lower() for axis in image.spatial_axes),
+        "units": image.units,
+    }
+    if image.affine is not None:
+        direction = image.affine[:-1, :-1] / np.asarray(image.scale)
+        if np.allclose(np.abs(direction), np.eye(len(direction)), atol=1e-3):  # napari slices only along the axes
+            placed = np.asarray(image.affine, float).copy()
+            placed[:-1, :-1] = np.sign(np.diag(direction)) * np.eye(len(direction))
+            kwargs["affine"] = placed
+    return kwargs
+
+
+def like(layer: Layer) -> dict[str, Any]:
+    """Return the layer arguments that put a new layer of the same shape exactly onto `layer`."""
+    rgb = bool(getattr(layer, "rgb", False))
+    n = layer.ndim
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+        "metadata": {"medseg_image": dict(layer.metadata.get("medseg_image", {}))} if n and not rgb else {},
+    }
+
+
+def metadata(image: Image) -> dict[str, Any]:
+    """Return layer metadata: ``medseg`` (provenance) and ``medseg_image`` (what a layer has no field for)."""
+    kept: dict[str, Any] = {
+        "axes": image.axes,
+        "affine": image.affine,
+        "channels": image.channels,
+        "value_unit": image.value_unit,
+    }
+    kept |= {key: image.metadata[key] for key in ("source_file", "notes") if key in image.metadata}
+    known = {"medseg_image": kept}
+    return {**known, "medseg": image.metadata["medseg"]} if "medseg" in image.metadata else known
+
+
+def image_layers(viewer: Any) -> list[ImageLayer]:
+    """Return the viewer's Image layers, last added first."""
+    return [layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer)]
+
+
+def label_layers(viewer: Any) -> list[Labels]:
+    """Return the viewer's Labels layers, last added first."""
+    return [layer for layer in reversed(viewer.layers) if isinstance(layer, Labels)]
+
+
+def _unit(unit: Any) -> str:
+    return str(unit)

@@ -1,0 +1,106 @@
+"""The Measure dock: a Labels layer becomes a table; rows and objects select each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import napari
+import pandas as pd
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
+
+from napari_medseg._napari.dock import Dock, LayerChooser
+from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.run_bar import RunBar
+from napari_medseg._napari.table import TableView
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import KINDS, measure, summarise
+
+TITLES = {
+    "afm": "AFM cells",
+    "nerve": "corneal nerves",
+    "nuclei": "nuclei and glands",
+    "video": "nerve in video",
+    "volume": "volumes",
+}
+
+
+def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return the per-object table and the one-row summary."""
+    yield Progress(0, 2, "measuring objects")
+    table = measure(kind, labels, image)
+    yield Progress(1, 2, "summarising")
+    return table, summarise(kind, labels, image)
+
+
+class MeasureDock(Dock):
+    """Measure a Labels layer."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.labels = LayerChooser(napari_viewer, label_layers, sample="afm")
+        self.image = LayerChooser(napari_viewer, image_layers, none="no image")
+        self.kind = QComboBox()
+        for kind in KINDS:
+            self.kind.addItem(TITLES[kind], kind)
+        self.kind.setCurrentIndex(self.kind.findData("afm"))
+        self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
+        self.table, self.summary = TableView(napari_viewer), QLabel("")
+        self.summary.setWordWrap(True)
+        self.save_button = QPushButton("Save table ...")
+        self.save_button.setEnabled(False)
+        self.save_button.clicked.connect(lambda: self.save())
+        self.section("Labels", self.labels)
+        self.section("Image (for heights and intensities)", self.image)
+        self.section("What", self.kind)
+        self.section("Run", self.run_bar)
+        self.section("Result", self.summary, self.table, self.save_button)
+        self.labels.changed.connect(self.update_state)
+        self.update_state()
+
+    def update_state(self) -> None:
+        """Choose the kind that fits the layer's method, and enable Run."""
+        layer = self.labels.layer
+        self.run_bar.set_reason("" if layer is not None else "Open or make a Labels layer first.")
+        if layer is not None and "medseg" in layer.metadata:
+            from napari_medseg.methods import get_method
+
+            kind = get_method(layer.metadata["medseg"]["method"]).measure
+            self.kind.setCurrentIndex(max(self.kind.findData(kind), 0))
+            source = layer.metadata["medseg"].get("source_layer", "")
+            if source in self.viewer.layers:
+                self.image.choose(self.viewer.layers[source])
+
+    def make_job(self) -> Job[Any]:
+        """Return the measuring job."""
+        self.measured = self.labels.layer
+        image = image_from_layer(self.image.layer) if self.image.layer is not None else None
+        labels = image_from_layer(self.measured)
+        if image is not None and image.spatial_shape != labels.spatial_shape:
+            raise MedSegError(
+                f"{image.name} is {image.spatial_shape} but the labels are {labels.spatial_shape}. "
+                "Choose the image that was segmented, or no image."
+            )
+        return measure_job(self.kind.currentData(), labels, image)
+
+    def show_result(self, result: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+        """Show table and summary, and put the table onto the layer."""
+        table, summary = result
+        self.table.show_table(table, self.measured)
+        row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
+        self.summary.setText("<br>".join(f"{name}: <b>{_text(value)}</b>" for name, value in row.items()))
+        self.save_button.setEnabled(True)
+
+    def save(self, path: str = "") -> None:
+        """Save the table as CSV."""
+        from napari_medseg.io import write_table
+
+        path = path or QFileDialog.getSaveFileName(self, "Save table", "measurements.csv", "CSV (*.csv)")[0]
+        if path:
+            write_table(Path(path), self.table.frame)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

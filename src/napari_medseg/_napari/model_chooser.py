@@ -1,0 +1,121 @@
+"""Choose a trained model: what fits the input first, the rest greyed with the reason, a card below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.preferences import model_folder
+from napari_medseg.catalog import Entry, entry, list_models
+from napari_medseg.image import Image
+
+
+class ModelChooser(QWidget):
+    """List of models from the package, the model folder and this session."""
+
+    changed = Signal()
+    session: ClassVar[list[Path]] = []
+
+    def __init__(self, method: str = "", none: str = "") -> None:
+        super().__init__()
+        self.method, self.none, self.image = method, none, None
+        self.entries: list[Entry] = []
+        self.box, self.card = QComboBox(), QLabel("")
+        self.card.setWordWrap(True)
+        self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        browse, again = QPushButton("Browse ..."), QPushButton("Refresh")
+        browse.clicked.connect(lambda: self.browse())
+        again.clicked.connect(lambda: self.refresh())
+        row = QHBoxLayout()
+        row.addWidget(browse)
+        row.addWidget(again)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box)
+        layout.addLayout(row)
+        layout.addWidget(self.card)
+        self.box.currentIndexChanged.connect(self._chosen)
+        self.refresh()
+
+    @property
+    def entry(self) -> Entry | None:
+        """The chosen model, or ``None``."""
+        index = self.box.currentData()
+        return self.entries[index] if isinstance(index, int) and 0 <= index < len(self.entries) else None
+
+    @property
+    def reason(self) -> str:
+        """Why the chosen model cannot run on the image; empty when it can."""
+        if self.entry is None:
+            return "" if self.none else "There is no model yet: train one in the Train dock, or browse for a .pt file."
+        return self.entry.unfit(_plane(self.image, self.entry))
+
+    def set_image(self, image: Image | None) -> None:
+        """Judge the models against `image`."""
+        self.image = image
+        self._fill(self.entry.path if self.entry else None)
+
+    def refresh(self, choose: Path | None = None) -> None:
+        """Look for models again and choose the file `choose`, if given."""
+        chosen = choose or (self.entry.path if self.entry else None)
+        found = list_models(model_folder(), self.session)
+        self.entries = [e for e in found if not self.method or e.problem or e.card.get("method") == self.method]
+        self._fill(chosen)
+
+    def browse(self, path: str = "") -> None:
+        """Add a checkpoint file to this session's list and choose it."""
+        path = path or QFileDialog.getOpenFileName(self, "Open model", str(model_folder()), "Models (*.pt)")[0]
+        if path:
+            self.add(Path(path))
+
+    def add(self, path: Path) -> None:
+        """Add a file to this session's list and choose it."""
+        if path not in self.session:
+            self.session.insert(0, path)
+        if not any(e.path == path for e in self.entries):
+            self.entries.insert(0, entry(path))
+        self.refresh(path)
+
+    def _fill(self, chosen: Path | None) -> None:
+        self.box.blockSignals(True)
+        self.box.clear()
+        if self.none:
+            self.box.addItem(self.none, -1)
+        fits = [(e.unfit(_plane(self.image, e)), i) for i, e in enumerate(self.entries)]
+        for problem, index in sorted(fits, key=lambda pair: bool(pair[0])):
+            self.box.addItem(self.entries[index].title, index)
+            if problem:
+                item = self.box.model().item(self.box.count() - 1)
+                item.setEnabled(False)
+                item.setToolTip(problem)
+            if self.entries[index].path == chosen:
+                self.box.setCurrentIndex(self.box.count() - 1)
+        self.box.blockSignals(False)
+        self._chosen()
+
+    def _chosen(self, index: int = 0) -> None:
+        self.card.setText(self.entry.describe() if self.entry else "")
+        self.changed.emit()
+
+
+def _plane(image: Image | None, model: Entry) -> Image | None:
+    """Return one plane of a stack, when the stack is one axis more than the model takes."""
+    if image is None or model.problem:
+        return image
+    from napari_medseg.methods import create
+
+    ndim: Any = create(model.card["method"], model.card["settings"]).ndim
+    if len(image.spatial_shape) != ndim + 1:
+        return image
+    axis = image.axes.index(image.spatial_axes[0])
+    data = image.data[(slice(None),) * axis + (0,)]
+    return image.replace(
+        data=data,
+        axes=image.axes.replace(image.spatial_axes[0], ""),
+        scale=image.scale[1:],
+        units=image.units[1:],
+        affine=None,
+    )

@@ -1,0 +1,33 @@
+"""The user's preferences: napari's own dialog edits them, the manifest declares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.catalog import DEFAULT_FOLDER
+from napari_medseg.settings import PredictSettings
+
+NAME = "napari-medseg"
+
+
+def compute() -> dict[str, Any]:
+    """Return device, precision, tile and model_folder; built-in values where napari keeps none."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        return dict(get_plugin_settings(NAME).compute.dict())
+    except (ImportError, KeyError, AttributeError):  # napari < 0.9, or not installed as a plugin
+        return {}
+
+
+def predict_settings(base: PredictSettings) -> PredictSettings:
+    """Return `base` with the user's device, precision and tile where they differ from the built-in values."""
+    chosen = {k: v for k, v in compute().items() if k in ("device", "precision", "tile")}
+    changed = {k: v for k, v in chosen.items() if v != getattr(PredictSettings(), k)}
+    return base.updated(**changed)
+
+
+def model_folder() -> Path:
+    """Return the folder that the model list shows."""
+    return Path(compute().get("model_folder") or DEFAULT_FOLDER).expanduser()

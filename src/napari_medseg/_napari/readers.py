@@ -1,0 +1,69 @@
+"""napari readers and writers: hand over to `napari_medseg.io` and shape the answer as layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.errors import MedSegError, ReadError
+from napari_medseg.io import read, reader_for, write
+from napari_medseg.io.write import write_table
+from napari_medseg.pairs import LABEL_SUFFIX, file_stem
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Return the reader of `path`, or ``None`` when this plugin does not read it."""
+    paths = [path] if isinstance(path, str) else list(path)
+    return read_layers if paths and all(reader_for(Path(p)) is not None for p in paths) else None
+
+
+def read_layers(path: str | list[str]) -> list[LayerData]:
+    """Read files as layers; only the first channel of a many-channel scan is visible."""
+    from napari_medseg._napari.layers import layer_data
+
+    layers: list[LayerData] = []
+    for one in [path] if isinstance(path, str) else path:
+        images = read(one)
+        for index, image in enumerate(images):
+            image = image.replace(metadata={"source_file": str(one), **image.metadata})
+            if image.kind == "image" and LABEL_SUFFIX.search(file_stem(Path(one))) and image.data.dtype.kind in "iu":
+                image = image.replace(kind="labels") if "C" not in image.axes else image
+            name = f"{image.name} {image.channels[0]}" if len(images) > 1 and image.channels else image.name
+            data, kwargs, kind = layer_data(image, name)
+            layers.append((data, {**kwargs, "visible": index == 0}, kind))
+    if not layers:
+        raise ReadError(f"{path} holds no image.")
+    return layers
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a Labels layer on its source grid with its provenance, and its table as CSV beside it."""
+    from napari.layers import Labels
+
+    from napari_medseg._napari.layers import image_from_layer
+
+    kept = {k: attributes[k] for k in ("name", "metadata", "scale", "units", "affine", "features") if k in attributes}
+    layer = Labels(data, **kept)
+    image = image_from_layer(layer)
+    provenance = {"medseg": layer.metadata["medseg"]} if "medseg" in layer.metadata else {}
+    written = [str(write(Path(path), image.replace(metadata={**image.metadata, **provenance})))]
+    if len(layer.features.columns):
+        table = Path(path).with_name(file_stem(Path(path)) + "_table.csv")
+        write_table(table, layer.features)
+        written.append(str(table))
+    return written
+
+
+def write_several(path: str, layers: Sequence[LayerData]) -> list[str]:
+    """Write several label layers into a folder of their names."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[str] = []
+    for data, attributes, kind in layers:
+        if kind != "labels":
+            raise MedSegError(f"{attributes.get('name')} is an {kind} layer; only Labels layers are written here.")
+        written += write_labels(str(folder / f"{attributes['name']}_labels.tif"), data, attributes)
+    return written

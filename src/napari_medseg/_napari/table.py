@@ -1,0 +1,90 @@
+"""A table linked to a Labels layer: a row selects its object and centres the view, an object selects its row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtWidgets import QTableView
+
+
+class FrameModel(QAbstractTableModel):
+    """Show a DataFrame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Count the rows."""
+        return len(self.frame)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Count the columns."""
+        return len(self.frame.columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return one cell as text."""
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        value = self.frame.iat[index.row(), index.column()]
+        return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
+        """Return a header."""
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        return str(self.frame.columns[section]) if orientation == Qt.Orientation.Horizontal else str(section + 1)
+
+
+class TableView(QTableView):
+    """The table of one Labels layer."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
+        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.setMinimumHeight(220)
+
+    def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
+        """Show `frame` and link its ``label`` column to `layer`."""
+        if self.layer is not None:
+            self.layer.events.selected_label.disconnect(self._select_row)
+        self.frame, self.layer = frame, layer
+        self.setModel(FrameModel(frame))
+        self.resizeColumnsToContents()
+        self.selectionModel().currentRowChanged.connect(self._select_object)
+        if "label" in frame:
+            indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
+            layer.features = indexed
+        layer.events.selected_label.connect(self._select_row)
+
+    def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
+        if self.layer is None or "label" not in self.frame or not 0 <= current.row() < len(self.frame):
+            return
+        label = int(self.frame["label"].iloc[current.row()])
+        self.layer.selected_label = label
+        place = object_centre(np.asarray(self.layer.data), label)
+        if place is None:
+            return
+        world = self.layer.data_to_world(place)
+        self.viewer.dims.set_point(range(self.viewer.dims.ndim), world)
+        self.viewer.camera.center = tuple(world)[-3:]
+
+    def _select_row(self, event: Any = None) -> None:
+        if "label" not in self.frame or self.layer is None:
+            return
+        rows = np.flatnonzero(self.frame["label"].to_numpy() == self.layer.selected_label)
+        if rows.size and self.currentIndex().row() != rows[0]:
+            self.selectRow(int(rows[0]))
+
+
+def object_centre(labels: np.ndarray, label: int) -> tuple[float, ...] | None:
+    """Return the middle pixel of an object (one of its own), or ``None`` when it is not there."""
+    places = np.argwhere(labels == label)
+    if not len(places):
+        return None
+    middle = places[np.argmin(((places - places.mean(0)) ** 2).sum(1))]
+    return tuple(float(v) for v in middle)

@@ -1,0 +1,167 @@
+"""The Train dock: check the data, choose a schedule, watch it learn, stop and resume."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+from magicgui.widgets import FileEdit
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_medseg._napari.curves import Curves
+from napari_medseg._napari.dock import Dock, FoldedSettings
+from napari_medseg._napari.form import SettingsForm
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.run_bar import RunBar
+from napari_medseg.dataset import Report, inspect
+from napari_medseg.errors import DataError
+from napari_medseg.flags import as_flags
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.methods import METHODS, get_method
+from napari_medseg.training import train
+
+SHORT = {"epochs": 10}
+
+
+def check_job(method: Any, folder: Path) -> Job[Report]:
+    """Load every case of a folder and report."""
+    yield Progress(0, 1, f"reading {folder}")
+    return inspect(method, method.find_pairs(folder).require(folder))
+
+
+class TrainDock(Dock):
+    """Train a method on a folder."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.data = FileEdit(mode="d", label="Data", nullable=True)
+        self.run_folder = FileEdit(mode="d", label="Run folder", nullable=True)
+        self.check_bar = RunBar(self.make_check, self.show_report, text="Check data")
+        self.findings = QLabel("")
+        self.findings.setWordWrap(True)
+        self.method = QComboBox()
+        for name in METHODS:
+            self.method.addItem(name, name)
+        self.schedule = QComboBox()
+        self.schedule.addItems(["paper", "short"])
+        self.resume = QCheckBox("resume the run in this folder")
+        self.forms, row = QWidget(), QWidget()
+        self.form_row = QHBoxLayout(row)
+        self.curves = Curves()
+        self.run_bar = RunBar(self.make_job, self.show_result, self.show_progress, text="Train")
+        sample = QPushButton("Make sample data ...")
+        sample.clicked.connect(lambda: self.make_sample())
+        self.section("Input", self.data.native, sample, self.check_bar, self.findings)
+        self.section("With", self.method, self.schedule)
+        self.place = QWidget()
+        self.column.addWidget(self.place)
+        self.section("Run folder", self.run_folder.native, self.resume)
+        self.section("Run", self.run_bar, self.curves)
+        self.method.currentIndexChanged.connect(lambda _: self.update_forms())
+        self.schedule.currentIndexChanged.connect(lambda _: self.update_forms())
+        for field in (self.data, self.run_folder):
+            field.changed.connect(lambda _: self.update_reason())
+        self.folded: list[FoldedSettings] = []
+        self.update_forms()
+        self.update_reason()
+
+    def update_forms(self) -> None:
+        """Show the settings of the chosen method and schedule."""
+        cls = get_method(self.method.currentData())
+        training = cls.training if self.schedule.currentText() == "paper" else cls.training.updated(**SHORT)
+        for old in self.folded:
+            self.column.removeWidget(old)
+            old.deleteLater()
+        self.method_form, self.training_form = SettingsForm(cls.Settings()), SettingsForm(training)
+        self.folded = [
+            FoldedSettings(self.method_form, self.command, "Method settings"),
+            FoldedSettings(self.training_form, self.command, "Schedule"),
+        ]
+        position = self.column.indexOf(self.place)
+        for offset, folded in enumerate(self.folded, 1):
+            self.column.insertWidget(position + offset, folded)
+
+    def update_reason(self) -> None:
+        """Enable Run, or say what is missing."""
+        self.check_bar.set_reason("" if _folder(self.data) else "Choose the folder with images and labels.")
+        missing = "" if _folder(self.data) else "Choose a data folder first."
+        self.run_bar.set_reason(missing or ("" if _folder(self.run_folder) else "Choose a folder for the run."))
+
+    def command(self) -> str:
+        """Return the ``medseg train`` line that does the same."""
+        data, run = _folder(self.data) or "DATA", _folder(self.run_folder) or "RUN"
+        words = ["medseg", "train", self.method.currentData(), str(data), "-o", str(run)]
+        words += ["--resume"] * self.resume.isChecked()
+        words += as_flags(self.method_form.value) + as_flags(
+            self.training_form.value, get_method(self.method.currentData()).training
+        )
+        return shlex.join(words)
+
+    def make_check(self) -> Job[Any]:
+        """Return the job that checks the data."""
+        folder = _folder(self.data)
+        assert folder is not None  # Check is disabled without a folder
+        return check_job(self.built_method(), folder)
+
+    def built_method(self) -> Any:
+        """Return the method with the settings of the form."""
+        return get_method(self.method.currentData())(self.method_form.value)
+
+    def make_job(self) -> Job[Any]:
+        """Return the training job."""
+        folder, run = _folder(self.data), _folder(self.run_folder)
+        if folder is None or run is None:
+            raise DataError("Choose a data folder and a run folder first.")
+        if (run / "last.pt").exists() and not self.resume.isChecked():
+            raise DataError(f"{run} already holds a run. Tick resume to go on with it, or choose another folder.")
+        self.curves.clear()
+        self.run = run
+        return train(self.built_method(), folder, run, self.training_form.value, resume=self.resume.isChecked())
+
+    def show_report(self, report: Report) -> None:
+        """List what was found, problems last."""
+        lines = [*report.lines, *(f"<b>!</b> {problem}" for problem in report.problems)]
+        self.findings.setText("<br>".join(lines))
+
+    def show_progress(self, progress: Progress) -> None:
+        """Draw the curves and the preview."""
+        self.curves.add(progress)
+        if progress.preview is not None and (Path(self.run) / "best.pt").exists():
+            self.offer_model()
+
+    def show_result(self, model: Any) -> None:
+        """Offer the model for segmentation."""
+        self.run_bar.say(f"Best model: {model.card['file']}")
+        self.offer_model()
+
+    def offer_model(self) -> None:
+        """Offer the best model so far."""
+        self.run_bar.offer("Use this model", lambda: self.use_model())
+
+    def use_model(self) -> None:
+        """Open the Segment dock with the best model."""
+        path = Path(self.run) / "best.pt"
+        if path not in ModelChooser.session:
+            ModelChooser.session.insert(0, path)
+        _, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", "Segment")
+        dock.models.refresh(path)
+
+    def make_sample(self, folder: str = "", open_folder: Callable[[], Any] | None = None) -> None:
+        """Write generated AFM scans with their masks into a folder and choose it."""
+        from napari_medseg.samples.afm import afm_folder
+
+        if not folder:
+            from qtpy.QtWidgets import QFileDialog
+
+            folder = QFileDialog.getExistingDirectory(self, "Folder for sample data")
+        if folder:
+            afm_folder(Path(folder), 10, 128)
+            self.data.value = Path(folder)
+
+
+def _folder(edit: FileEdit) -> Path | None:
+    value = edit.value
+    return Path(value) if value and str(value) not in {"", "."} else None

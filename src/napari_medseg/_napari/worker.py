@@ -1,0 +1,68 @@
+"""Run a job in a napari thread worker; results and errors come back in the window's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from napari.qt.threading import GeneratorWorker
+from napari.utils import progress as activity
+
+from napari_medseg.errors import MedSegError
+from napari_medseg.jobs import Job, Progress
+
+
+class JobWorker:
+    """One running job.
+
+    A RuntimeError in a generator worker would vanish without a signal, so it is raised again as `MedSegError`;
+    stopping a worker does not close its generator, so the job is closed when the worker has ended.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        *,
+        on_progress: Callable[[Progress], None],
+        on_result: Callable[[Any], None],
+        on_error: Callable[[Exception], None],
+        on_end: Callable[[], None],
+        title: str = "",
+    ) -> None:
+        self.job = job
+        self.bar = activity(total=100, desc=title or "Medical segmentation")
+        self.on_progress = on_progress
+        self.worker: Any = GeneratorWorker(_guarded, job)
+        self.worker.yielded.connect(self._progress)
+        self.worker.returned.connect(on_result)
+        self.worker.errored.connect(on_error)
+        self.worker.finished.connect(self._end)
+        self.on_end = on_end
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Ask the job to end after its present step."""
+        self.worker.quit()
+
+    @property
+    def running(self) -> bool:
+        """Whether the job is under way."""
+        return bool(self.worker.is_running)
+
+    def _progress(self, progress: Progress) -> None:
+        if progress.total:
+            self.bar.n = round(100 * progress.step / progress.total)
+            self.bar.refresh()
+        self.on_progress(progress)
+
+    def _end(self) -> None:
+        self.job.close()
+        self.bar.close()
+        self.on_end()
+
+
+def _guarded(job: Job[Any]) -> Generator[Progress, None, Any]:
+    try:
+        return (yield from job)
+    except RuntimeError as error:
+        raise MedSegError(f"The computation failed: {error}") from error

@@ -1,0 +1,88 @@
+"""Models at hand: bundled with the package, in the model folder, and trained in this session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+
+DEFAULT_FOLDER = Path.home() / "napari-medseg-models"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model file with its card; `problem` says why it cannot be loaded."""
+
+    path: Path
+    card: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """Short line for a list: ``afm-unet · best``."""
+        folder = self.path.parent.name if self.path.stem in {"best", "last"} else self.path.stem
+        return f"{self.card.get('method', 'unreadable')} · {folder}"
+
+    def unfit(self, image: Image | None) -> str:
+        """Say why the model cannot take `image`; an empty string when it can."""
+        if self.problem or image is None:
+            return self.problem
+        from napari_medseg.methods import create
+
+        try:
+            create(self.card["method"], self.card["settings"]).check(image)
+        except MedSegError as error:
+            return str(error)
+        return ""
+
+    def describe(self) -> str:
+        """Return the model's card as lines: method, paper, data, score, licence."""
+        if self.problem:
+            return self.problem
+        card = self.card
+        best = {k: v for k, v in card.get("best", {}).items() if k.startswith("val_") and isinstance(v, float)}
+        lines = [f"{card['method']}, epoch {card.get('epoch', '?')}, version {card.get('version', '?')}"]
+        lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
+        lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
+        lines += [", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
+        lines += [f"licence: {card['license']}"] if card.get("license") else []
+        return "\n".join([*lines, str(self.path)])
+
+
+def list_models(folder: Path | None = None, extra: Iterable[Path] = ()) -> list[Entry]:
+    """List bundled models, those below `folder`, and the files in `extra`, each once."""
+    paths = dict.fromkeys([*extra, *_bundled(), *_below(folder or DEFAULT_FOLDER)])
+    return [entry(path) for path in paths]
+
+
+def entry(path: Path) -> Entry:
+    """Read one model's card (from the side-car ``.json`` when there is one, else from the checkpoint)."""
+    from napari_medseg.checkpoint import card, read_checkpoint
+
+    try:
+        side_car = path.with_suffix(".json")
+        if side_car.exists() and path.stem not in {"best", "last"}:
+            return Entry(path, {**json.loads(side_car.read_text(encoding="utf-8")), "file": str(path)})
+        return Entry(path, card(read_checkpoint(path), path))
+    except (MedSegError, ValueError) as error:
+        return Entry(path, problem=str(error))
+
+
+def bundled(name: str) -> Path:
+    """Return the path of a model that ships with the package."""
+    return Path(str(resources.files("napari_medseg") / "models" / f"{name}.pt"))
+
+
+def _bundled() -> Iterator[Path]:
+    yield from sorted(bundled("x").parent.glob("*.pt"))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(p for p in folder.rglob("*.pt") if p.name != "last.pt" and not p.name.startswith("."))

@@ -1,0 +1,65 @@
+"""What is installed, what is not and how to get it, and on what a network would run."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from napari_medseg import __version__
+from napari_medseg.device import choose_device
+
+NEEDED = ("numpy", "scipy", "pandas", "scikit-image", "numba", "pydantic", "tifffile", "torch", "SimpleITK", "monai")
+OPTIONAL = {
+    "AFMReader": ("afm", "AFMReader"),
+    "OpenSlide": ("slide", "openslide"),
+    "TiffSlide": ("slide", "tiffslide"),
+    "PyAV": ("video", "av"),
+    "Dask distributed": ("distributed", "distributed"),
+    "TensorBoard": ("tensorboard", "tensorboard"),
+    "ONNX": ("export", "onnx"),
+    "bioimageio.core": ("export", "bioimageio.core"),
+    "napari": ("gui", "napari"),
+    "Qt binding": ("gui", "qtpy.QtCore"),
+    "GeodisTK": ("", "GeodisTK"),
+    "FastGeodis": ("", "FastGeodis"),
+}
+
+
+def examine() -> dict[str, Any]:
+    """Return versions, device with its reason, optional parts, and problems (empty when all is well)."""
+    problems: list[str] = []
+    versions = {"napari-medseg": __version__, "python": sys.version.split()[0], "platform": platform.platform()}
+    for name in NEEDED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            problems.append(f"{name} is not installed. Install it with: pip install {name}")
+    optional = {name: _part(extra, module) for name, (extra, module) in OPTIONAL.items()}
+    problems += [f"{name}: {state}" for name, state in optional.items() if state.startswith("broken")]
+    return {"versions": versions, "device": choose_device()[1], "optional": optional, "problems": problems}
+
+
+def report(found: dict[str, Any]) -> str:
+    """Return the findings as readable lines."""
+    lines = [f"{name:18} {version}" for name, version in found["versions"].items()]
+    lines += ["", f"{'device':18} {found['device']}", ""]
+    lines += [f"{name:18} {state}" for name, state in found["optional"].items()]
+    lines += ["", *(found["problems"] or ["Everything needed is here."])]
+    return "\n".join(lines)
+
+
+def _part(extra: str, module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == module.split(".")[0]:
+            return f'absent; pip install "napari-medseg[{extra}]"' if extra else "absent (an oracle for tests only)"
+        return f"broken: {error}"
+    except Exception as error:  # a broken binary package may raise anything on import
+        if type(error).__name__ == "QtBindingsNotFoundError":
+            return f'absent; pip install "napari-medseg[{extra}]"'
+        return f"broken: {error}"
+    return "present"
