@@ -24,7 +24,9 @@ def disk(radius: int) -> np.ndarray:
 
 
 def instances(labels: np.ndarray) -> np.ndarray:
-    """Return instances 1 .. N, int32 (H, W), in the order of their ids; a map with a single id is split into its 8-connected components.
+    """Return instances 1 .. N, int32 (H, W), in the order of their ids.
+
+    A map with a single id is split into its 8-connected components.
 
     Raises
     ------
