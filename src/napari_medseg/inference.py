@@ -62,6 +62,7 @@ class LazyInput:
 
     def __init__(self, method: Method, image: Image) -> None:
         method.check(image)
+        image = method.preprocess(image)
         self._method, self._raw = method, image.channels_first()
         self._statistics = method.statistics(image)
         self.shape = (method.in_channels, *image.spatial_shape)
