@@ -182,6 +182,32 @@ class Method(ABC):
         return {"score": dice, "dice": dice}
 
 
+class RefinementMethod(Method):
+    """A method that improves a proposal by scribbles."""
+
+    @abstractmethod
+    def distances(self, x: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
+        """Return the raw distance maps (L, *spatial) of scribbles on the normalised image (M, *spatial)."""
+
+    @abstractmethod
+    def prepare_refinement(
+        self, image: Image, proposal: np.ndarray | None, scribbles: np.ndarray, distances: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the network input float32 (C, *spatial).
+
+        Parameters
+        ----------
+        image
+            The image.
+        proposal
+            Integer labels (*spatial), probabilities (L, *spatial), or ``None`` to start from nothing.
+        scribbles
+            Integer (*spatial): 0 none, k + 1 for class k.
+        distances
+            What `distances` would return, where a session keeps it up to date itself.
+        """
+
+
 @dataclass
 class Model:
     """What a checkpoint becomes: a method and its trained network."""
