@@ -33,8 +33,9 @@ def tile_axis(length: int, tile: int, overlap: int, halo: int, multiple: int = 1
     overlap = min(overlap, tile - multiple)
     stride = max((tile - overlap) // multiple * multiple, multiple)
     starts = (*range(0, size - tile, stride), size - tile)
-    ramp = tile_ramp(tile, tile - stride, halo)
-    weights = np.stack([_at_border(ramp, start == 0, start == size - tile) for start in starts])
+    rise = tile_ramp(tile, tile - stride, halo)
+    flat = np.ones(tile)
+    weights = np.stack([np.minimum(flat if s == 0 else rise, flat if s == size - tile else rise[::-1]) for s in starts])
     total = np.zeros(size)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + tile] += weight
@@ -44,11 +45,10 @@ def tile_axis(length: int, tile: int, overlap: int, halo: int, multiple: int = 1
 
 
 def tile_ramp(tile: int, overlap: int, halo: int) -> np.ndarray:
-    """Weight by position in a tile: 0 in the halo, then a linear rise to 1 over the remaining overlap."""
-    halo = min(halo, max(overlap - 1, 0) // 2)
+    """Weight by distance from a tile's near edge: 0 in the halo, then a linear rise to 1 over the overlap's rest."""
+    halo = min(halo, overlap // 2)
     rise = overlap - 2 * halo + 1
-    distance = np.minimum(np.arange(tile), np.arange(tile)[::-1]) - halo + 1
-    return np.clip(distance / rise, 1e-6 if halo == 0 else 0.0, 1.0)
+    return np.clip((np.arange(tile) - halo + 1) / rise, 0.0, 1.0)
 
 
 def grid(axes: Sequence[Axis]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -85,12 +85,3 @@ def pad_to(block: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def _up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
-
-
-def _at_border(ramp: np.ndarray, first: bool, last: bool) -> np.ndarray:
-    weight, middle = ramp.copy(), ramp.size // 2
-    if first:
-        weight[:middle] = 1.0
-    if last:
-        weight[middle:] = 1.0
-    return weight

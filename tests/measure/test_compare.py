@@ -1,0 +1,55 @@
+"""Metrics against a confusion table counted by hand and against the published reference vector's identities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.image import Image
+from napari_medseg.measure.compare import compare, get_metric
+
+# TP 3, FP 1, FN 2, TN 4
+P = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).reshape(2, 5)
+T = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0]).reshape(2, 5)
+BY_HAND = {
+    "accuracy": 0.7,
+    "precision": 3 / 4,
+    "recall": 3 / 5,
+    "specificity": 4 / 5,
+    "dice": 6 / 9,
+    "iou": 3 / 6,
+    "mcc": (3 * 4 - 1 * 2) / (4 * 5 * 5 * 6) ** 0.5,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_by_hand(name: str) -> None:
+    result = compare(Image(P, "YX"), Image(T, "YX"), [name])
+    assert result[name] == pytest.approx(BY_HAND[name])
+
+
+def test_8bit_probabilities_are_cut_above_127() -> None:
+    p = np.array([[0, 127, 128, 255]], np.uint8)
+    assert compare(Image(p, "YX"), Image(np.array([[0, 0, 255, 255]], np.uint8), "YX"), ["dice"])["dice"] == 1
+
+
+def test_empty_masks_do_not_poison_a_mean() -> None:
+    zero, one = Image(np.zeros((3, 3), np.uint8), "YX"), Image(np.eye(3, dtype=np.uint8), "YX")
+    both = compare(zero, zero, BY_HAND)
+    assert both == {"accuracy": 1, "precision": 1, "recall": 1, "specificity": 1, "dice": 1, "iou": 1, "mcc": 0}
+    missed = compare(zero, one, ["dice", "precision", "recall", "mcc"])
+    assert missed == {"dice": 0, "precision": 0, "recall": 0, "mcc": 0}
+
+
+def test_classes_are_scored_one_by_one() -> None:
+    p, t = np.array([[1, 1, 2, 2]]), np.array([[1, 1, 2, 0]])
+    result = compare(Image(p, "YX"), Image(t, "YX"), ["dice"], "classes")
+    assert result == {"dice_1": 1, "dice_2": pytest.approx(2 / 3), "dice": pytest.approx((1 + 2 / 3) / 2)}
+
+
+def test_other_size_and_unknown_metric_are_refused() -> None:
+    with pytest.raises(DataError, match=r"\(2, 5\)"):
+        compare(Image(P, "YX"), Image(np.zeros((3, 3), int), "YX"), ["dice"])
+    with pytest.raises(SettingsError, match="nonsense"):
+        get_metric("nonsense")
