@@ -110,3 +110,23 @@ def encode(distances: np.ndarray, encoding: Encoding = "exp", tau: float = 1.0) 
     """
     d = np.asarray(distances, np.float32) / np.float32(tau)
     return np.asarray(np.exp(-d) if encoding == "exp" else np.minimum(d, np.float32(FAR)) - np.float32(FAR / 2))
+
+
+def encode_proposal(proposal: np.ndarray, n_classes: int, ndim: int, *, soft: bool = False) -> np.ndarray:
+    """Turn labels (*spatial) or probabilities (L, *spatial) into channels, float32: the foreground alone if L = 2.
+
+    Probabilities become the likeliest class unless `soft`. With more classes there is one channel per class.
+    """
+    first = 1 if n_classes == 2 else 0
+    if proposal.ndim > ndim:
+        if soft:
+            return np.asarray(proposal[first:], np.float32)
+        proposal = proposal.argmax(0)
+    if n_classes == 2:
+        return np.asarray(proposal > 0, np.float32)[None]
+    return np.stack([proposal == k for k in range(n_classes)]).astype(np.float32)
+
+
+def decode_proposal(channels: np.ndarray) -> np.ndarray:
+    """Turn the channels of `encode_proposal` back into labels uint8 (*spatial)."""
+    return np.asarray(channels[0] > 0.5 if len(channels) == 1 else channels.argmax(0), np.uint8)

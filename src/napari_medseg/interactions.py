@@ -7,7 +7,7 @@ further classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -15,6 +15,7 @@ from scipy import ndimage
 Rule = Literal["paper", "scribble", "click", "mixed"]
 SMALLEST = 30
 PER_MARK = 100
+CORRECTED_RADIUS = 8.0
 
 
 def simulate(
@@ -136,7 +137,7 @@ def _grow(marks: np.ndarray, within: np.ndarray, radius: int) -> np.ndarray:
 def robot_click(truth: np.ndarray, proposal: np.ndarray, *, smallest: int = 50, radius: int = 1) -> np.ndarray:
     """Mark the middle of the largest connected error with a ball: the user of validation, without randomness.
 
-    Errors below `smallest` voxels are left alone: the result is then empty. The ball stays within the true class.
+    Errors below `smallest` voxels are left alone; the ball stays within the true class.
     """
     scribbles = np.zeros(truth.shape, np.uint8)
     best, size = None, smallest - 1
@@ -145,11 +146,12 @@ def robot_click(truth: np.ndarray, proposal: np.ndarray, *, smallest: int = 50, 
         sizes = np.bincount(components.ravel(), minlength=n + 1)[1:]
         if n and sizes.max() > size:
             best, size = (value, components == sizes.argmax() + 1), int(sizes.max())
-    if best is not None:
-        value, region = best
-        point = np.zeros(truth.shape, bool)
-        point[innermost(region)] = True
-        scribbles[_grow(point, truth == value, radius)] = value + 1
+    if best is None:
+        return scribbles
+    value, region = best
+    point = np.zeros(truth.shape, bool)
+    point[innermost(region)] = True
+    scribbles[_grow(point, truth == value, radius)] = value + 1
     return scribbles
 
 
@@ -190,11 +192,26 @@ def correct_near(truth: np.ndarray, proposal: np.ndarray, scribbles: np.ndarray,
     return corrected
 
 
+def simulate_rounds(
+    truth: np.ndarray, proposal: np.ndarray, rng: np.random.Generator, rounds: int, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a user sees in the last of `rounds` rounds and all marks made until then.
+
+    Between rounds the errors near the new marks are corrected. `options` are those of `simulate`.
+    """
+    marks = np.zeros(truth.shape, np.uint8)
+    for left in reversed(range(rounds)):
+        new = simulate(truth, proposal, rng, **options)
+        marks = np.where(new > 0, new, marks)
+        if left and new.any():
+            proposal = correct_near(truth, proposal, new, CORRECTED_RADIUS)
+    return proposal, marks
+
+
 def corrupt(truth: np.ndarray, rng: np.random.Generator, *, n_classes: int = 2, shapes: int = 10) -> np.ndarray:
     """Distort a segmentation as a poor network would: wrong balls, cubes and octahedra, thickened or thinned objects.
 
-    Up to `shapes` random bodies flip a class inside, and up to three times a class is dilated or eroded by up to 3
-    voxels.
+    Up to `shapes` bodies flip a class inside; up to three times a class is dilated or eroded by up to 3 voxels.
     """
     proposal = truth.copy()
     for _ in range(rng.integers(0, 4)):
@@ -214,9 +231,7 @@ def corrupt(truth: np.ndarray, rng: np.random.Generator, *, n_classes: int = 2, 
 
 def _within(mask: np.ndarray, radius: int) -> np.ndarray:
     """Voxels of `mask` nearer than `radius` to its outside, and the outside; nothing if there is no outside."""
-    if mask.all():
-        return np.zeros(mask.shape, bool)
-    return np.asarray(ndimage.distance_transform_edt(mask) <= radius)
+    return np.zeros(mask.shape, bool) if mask.all() else np.asarray(ndimage.distance_transform_edt(mask) <= radius)
 
 
 def _random_body(truth: np.ndarray, rng: np.random.Generator) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -226,7 +241,7 @@ def _random_body(truth: np.ndarray, rng: np.random.Generator) -> tuple[tuple[sli
         centre = inside[rng.integers(len(inside))] + rng.integers(-2 * radius, 2 * radius + 1, truth.ndim)
     else:
         centre = rng.integers(0, truth.shape)
-    centre = np.clip(centre, 0, np.array(truth.shape) - 1)
+    centre = centre.clip(0, np.array(truth.shape) - 1)
     place = tuple(slice(max(0, c - radius), c + radius + 1) for c in centre)
     axes = [np.arange(s.start, min(s.stop, n)) - c for s, n, c in zip(place, truth.shape, centre, strict=True)]
     grid = np.abs(np.stack(np.meshgrid(*axes, indexing="ij")))

@@ -14,6 +14,12 @@ from napari_medseg.method import Method, Model
 # name -> module:class; resolved on first use so that listing one method does not import all
 METHODS = {
     "afm-unet": "afm_unet:AfmUnet",
+    "sc-dcnn": "sc_dcnn:ScDcnn",
+    "frame-classifier": "frame_classifier:FrameClassifier",
+    "double-unet": "double_unet:DoubleUnet",
+    "fullnet": "fullnet:FullNet",
+    "p-net": "deepigeos:PNet",
+    "r-net": "deepigeos:RNet",
 }
 
 
