@@ -1,0 +1,53 @@
+"""Find FullNet's training cases: image, label, weight map."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from napari_medseg.pairs import Pair, PairList, case_stem, find_pairs, list_images
+
+PATCH_INDEX = re.compile(r"_\d+$")
+SPLITS = ("train", "val", "test", "test_same", "test_diff", "testA", "testB")
+
+
+def find_cases(folder: Path, patches: bool = False) -> PairList:
+    """Find cases in ``images/train`` and ``labels/train``, or in any layout of `napari_medseg.pairs`.
+
+    Weight maps (``<stem>_weight.png``, beside the image or in ``weight_maps``) go into ``extra["weight"]``. With
+    `patches` a trailing ``_<k>`` is a patch number, and patches of one tile are one subject.
+    """
+
+    def subject(stem: str) -> str:
+        return PATCH_INDEX.sub("", stem) if patches else stem
+
+    images, labels = (folder / name / "train" for name in ("images", "labels"))
+    if images.is_dir() and labels.is_dir():
+        found = pair_folders(images, labels)
+        pairs = [Pair(p.image, p.label, subject(p.stem)) for p in found.pairs]
+    else:
+        found = find_pairs(folder, subject)
+        pairs = list(found.pairs)
+    pairs = [_with_weight(pair) for pair in pairs]
+    weights = {pair.extra.get("weight") for pair in pairs}
+    return PairList(tuple(pairs), tuple(p for p in found.unpaired if p not in weights))
+
+
+def pair_folders(images: Path, labels: Path) -> PairList:
+    """Pair the files of two folders by stem."""
+    pictures, maps = list_images(images), list_images(labels)
+    by_stem = {case_stem(path): path for path in maps}
+    pairs = tuple(Pair(p, by_stem[case_stem(p)], case_stem(p)) for p in pictures if case_stem(p) in by_stem)
+    used = {p.image for p in pairs} | {p.label for p in pairs}
+    return PairList(pairs, tuple(p for p in (*pictures, *maps) if p not in used))
+
+
+def _with_weight(pair: Pair) -> Pair:
+    folder, parts = pair.image.parent, list(pair.image.parent.parts)
+    folders = [folder]
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "weight_maps"
+        folders.append(Path(*parts))
+    names = (f"{pair.image.stem}_weight.png", f"{pair.image.stem}_anno_weight.png")
+    found = next((place / name for place in folders for name in names if (place / name).is_file()), None)
+    return Pair(pair.image, pair.label, pair.subject, {**pair.extra, "weight": found}) if found else pair
