@@ -1,19 +1,99 @@
-"""Placeholder replaced by the real reader."""
+"""Corneal confocal microscopy: ``<name>_org`` pictures with their known field, and nerve tracings.
+
+Plain pictures stay with the plain reader. A tracing (SWC, NeuronJ) is read as a label image with its paths in
+``metadata["paths"]`` and ``metadata["classes"]``.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from napari_medseg.image import Image
+from napari_medseg.io import plain, tracings
 
-PATTERNS: tuple[str, ...] = ()
+PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))
+LUMA = np.array([0.2989, 0.5870, 0.1140])
+FIELD_UM, FIELD_PX = 400.0, 384  # Heidelberg HRT3 with Rostock Cornea Module
+SITES = "central|whorl|inferior|superior|nasal|temporal"
+CCM_NAME = re.compile(rf"^(?P<subject>.+)_(?P<eye>OD|OS)(?:_(?P<site>{SITES}))?_(?P<frame>\d+)$", re.IGNORECASE)
+FUNDUS_NAME = re.compile(r"^(?P<subject>.*\d)(?P<eye>[LR])$")
+EYES = {"L": "OS", "R": "OD"}
 
 
 def matches(path: Path) -> bool:
-    """Whether this reader takes `path`."""
-    return False
+    """Whether `path` is a picture called ``*_org`` or a tracing."""
+    suffix = path.suffix.lower()
+    named = path.stem.lower().endswith("_org") and suffix in PICTURES
+    return path.is_file() and (named or suffix in tracings.SUFFIXES)
 
 
 def read(path: Path) -> list[Image]:
-    """Read `path`."""
-    return []
+    """Read a CCM picture as grey ``YX`` in micrometres where its size is the instrument's, or a tracing as labels."""
+    path = Path(path)
+    if path.suffix.lower() in tracings.SUFFIXES:
+        return [_read_tracing(path)]
+    return [with_field(as_grey(image)) for image in plain.read(path)]
+
+
+def with_field(image: Image) -> Image:
+    """Set 400 x 400 um on a 384 x 384 CCM image that stores no pixel size, and say so in ``geometry_note``."""
+    metadata: dict[str, Any] = {**image.metadata, **parse_name(re.sub(r"_org$", "", image.name, flags=re.IGNORECASE))}
+    if image.calibrated:
+        note = "pixel size read from the file"
+        return image.replace(metadata={**metadata, "geometry_note": note})
+    if image.spatial_shape != (FIELD_PX, FIELD_PX):
+        size = "x".join(map(str, image.spatial_shape))
+        note = f"{size} is not the HRT3-RCM size of 384x384 and the file stores no pixel size: results are in pixels"
+        return image.replace(metadata={**metadata, "geometry_note": note})
+    note = "400x400 um assumed: 384x384 is the HRT3-RCM size; the file stores no pixel size"
+    step = FIELD_UM / FIELD_PX
+    return image.replace(scale=(step,) * 2, units=("micrometer",) * 2, metadata={**metadata, "geometry_note": note})
+
+
+def as_grey(image: Image) -> Image:
+    """Reduce a colour image to its luma, in the same dtype; grey images pass."""
+    if image.n_channels not in (3, 4):
+        return image
+    dtype = np.asarray(image.data).dtype
+    grey = to_grey(np.asarray(image.channels_first()))
+    grey = np.round(grey).astype(dtype) if dtype.kind in "ui" else grey.astype(dtype)
+    return image.replace(data=grey, axes=image.spatial_axes, channels=())
+
+
+def to_grey(channels: np.ndarray) -> np.ndarray:
+    """Reduce (C, *spatial) to (*spatial): luma of red, green, blue, or the single channel as it is."""
+    if channels.shape[0] == 1:
+        return np.asarray(channels[0])
+    return np.asarray(np.tensordot(LUMA, channels[:3].astype(np.float64), 1))
+
+
+def parse_name(stem: str) -> dict[str, str]:
+    """Read subject, eye (OD, OS), site and frame from a name that states them, else return an empty mapping.
+
+    Understood: ``<subject>_<OD|OS>_<frame>``, ``<subject>_<OD|OS>_<site>_<frame>`` and, for fundus pictures,
+    ``<subject number><L|R>``.
+    """
+    found = CCM_NAME.match(stem) or FUNDUS_NAME.match(stem)
+    if found is None:
+        return {}
+    parts = {name: value for name, value in found.groupdict().items() if value}
+    return {**parts, "eye": EYES.get(parts["eye"], parts["eye"].upper())}
+
+
+def _read_tracing(path: Path) -> Image:
+    """Draw the paths, 1 pixel wide, on the grid of the picture beside the tracing if there is one."""
+    paths, classes = tracings.read_tracings(path)
+    beside = [path.with_name(path.stem + end + suffix) for end in ("_org", "") for suffix in PICTURES]
+    picture = next((p for p in beside if p.is_file()), None)
+    known = {"paths": [p.tolist() for p in paths], "classes": list(classes), "source_file": str(path)}
+    if picture is not None:
+        image = (read if matches(picture) else plain.read)(picture)[0]
+        return image.labels_like(tracings.draw(paths, image.spatial_shape), path.stem, **known)
+    extent = np.max([p.max(0) for p in paths], axis=0) if paths else np.zeros(2)
+    shape = tuple(max(FIELD_PX, int(np.ceil(n)) + 1) for n in extent)
+    return Image(tracings.draw(paths, shape), "YX", kind="labels", name=path.stem, metadata=known)

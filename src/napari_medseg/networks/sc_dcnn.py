@@ -77,13 +77,17 @@ class ScDcnnNet(nn.Module):
         super().__init__()
         widths = [width << level for level in range(levels)]
         self.logit_relu = logit_relu
-        self.down = nn.ModuleList(
-            ResidualBlock(i, o, ndim, dropout) for i, o in zip([in_channels, *widths], widths, strict=False)
-        )
+        inputs = [in_channels, *widths[:-1]]
+        self.down = nn.ModuleList(ResidualBlock(i, o, ndim, dropout) for i, o in zip(inputs, widths, strict=True))
         self.pool = POOL[ndim](2)
         self.up = nn.ModuleList(UpBlock(w, ndim, dropout) for w in reversed(widths[1:]))
         self.head = CONV[ndim](width, out_channels, 1, bias=False)
-        self._initialise(3**ndim)
+        for module, channels in [
+            *zip(self.down, widths, strict=True),
+            *zip(self.up, widths[:0:-1], strict=True),
+            (self.head, width),
+        ]:
+            initialise(module, math.sqrt(2 / (3**ndim * channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *spatial) to logits (B, K, *spatial); channel 0 background, 1 nerve."""
@@ -95,14 +99,6 @@ class ScDcnnNet(nn.Module):
             x = block(x, skip)
         logits: Tensor = self.head(x)
         return F.relu(logits) if self.logit_relu else logits
-
-    def _initialise(self, taps: int) -> None:
-        """Truncated normal weights, SD sqrt(2 / (taps f)) with f the width of the block; zero biases."""
-        for block in self.down:
-            _truncated_normal(block, math.sqrt(2 / (taps * block.conv1.out_channels)))
-        for block in self.up:
-            _truncated_normal(block, math.sqrt(2 / (taps * block.up.in_channels)))
-        _truncated_normal(self.head, math.sqrt(2 / (taps * self.head.in_channels)))
 
 
 def match_channels(x: Tensor, channels: int) -> Tensor:
@@ -125,9 +121,13 @@ def _norm(channels: int, ndim: int) -> nn.Module:
     return NORM[ndim](channels, eps=1e-3, momentum=0.01)
 
 
-def _truncated_normal(module: nn.Module, std: float) -> None:
+def initialise(module: nn.Module, std: float) -> None:
+    """Set convolution weights to a normal of SD `std` cut at 2 SD, biases to 0.
+
+    The paper's code uses ``std = sqrt(2 / (9 f))`` with f the width of the block (in the decoder of the level below).
+    """
     for layer in module.modules():
-        if isinstance(layer, (*CONV.values(), *TRANSPOSED.values())):
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

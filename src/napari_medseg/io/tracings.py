@@ -1,0 +1,184 @@
+"""Nerve tracings in SWC and NeuronJ (.ndf) text, in and out, as paths of (y, x) points in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from napari_medseg.errors import ReadError, WriteError
+
+SUFFIXES = (".swc", ".ndf")
+Paths = list[np.ndarray]
+SWC_TYPES = {"nerve": 0, "main": 2, "branch": 7}
+NDF_TYPES = {"nerve": 0, "main": 3, "branch": 4}  # Default, Primary, Secondary
+NDF_HEADER = "// NeuronJ Data File - DO NOT CHANGE"
+NDF_VERSION = "1.4.3"
+NDF_PARAMETERS = ("1", "1.0", "0.7", "2", "1100", "3", "5", "1")
+NDF_COLOURS = {"Default": 4, "Axon": 7, "Dendrite": 1, "Primary": 7, "Secondary": 1, "Tertiary": 8} | {
+    f"Type {i:02}": 4 for i in range(6, 11)
+}
+MAX_SIZE = 65_536
+
+
+def read_tracings(path: str | Path, scale: Sequence[float] = (1.0, 1.0)) -> tuple[Paths, list[str]]:
+    """Read a tracing.
+
+    Parameters
+    ----------
+    path
+        ``.swc`` or ``.ndf`` file.
+    scale
+        (y, x) size of a pixel in the file's unit; SWC is often in micrometres, NeuronJ always in pixels.
+
+    Returns
+    -------
+    paths
+        Arrays (N, 2) of (y, x) in pixels. A branch begins with the point it leaves its parent at.
+    classes
+        ``"main"``, ``"branch"`` or ``"nerve"`` for each path.
+
+    Raises
+    ------
+    ReadError
+        If the text is no tracing.
+    """
+    path = Path(path)
+    parsers: dict[str, Callable[[str], tuple[Paths, list[str]]]] = {".swc": _parse_swc, ".ndf": _parse_ndf}
+    parser = parsers.get(path.suffix.lower())
+    if parser is None:
+        raise ReadError(f"{path.name} is no tracing; expected a name ending in .swc or .ndf.")
+    try:
+        paths, classes = parser(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+        raise ReadError(f"{path.name} is not a valid {path.suffix} tracing: {error}. Export it again.") from error
+    if any(not np.isfinite(p).all() or np.abs(p).max(initial=0) > MAX_SIZE for p in paths):
+        raise ReadError(f"{path.name} holds impossible coordinates (above {MAX_SIZE}). Export it again.")
+    return [p / np.asarray(scale, float) for p in paths], classes
+
+
+def write_tracings(
+    path: str | Path, paths: Sequence[np.ndarray], classes: Sequence[str] = (), scale: Sequence[float] = (1.0, 1.0)
+) -> None:
+    """Write paths (N, 2) of (y, x) pixels; ``.swc`` takes any numbers, NeuronJ whole pixels.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown or the place is not writable.
+    """
+    path = Path(path)
+    names = list(classes) or ["nerve"] * len(paths)
+    writers = {".swc": _swc_lines, ".ndf": _ndf_lines}
+    writer = writers.get(path.suffix.lower())
+    if writer is None or len(names) != len(paths):
+        raise WriteError(f"{path.name}: expected a name ending in .swc or .ndf and one class for each path.")
+    scaled = [np.asarray(p, float)[:, -2:] * np.asarray(scale, float) for p in paths]
+    try:
+        path.write_text("\n".join(writer(scaled, names)) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(f"{path} could not be written: {error}. Choose a folder you may write to.") from error
+
+
+def draw(paths: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Draw paths 1 pixel wide into a uint8 mask of `shape`; what lies outside is left out."""
+    from skimage.draw import line
+
+    mask = np.zeros(shape, np.uint8)
+    for path in paths:
+        points = np.rint(path).astype(int)
+        for a, b in pairwise(points):
+            rows, columns = line(*a, *b)
+            inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
+            mask[rows[inside], columns[inside]] = 1
+    return mask
+
+
+def _parse_swc(text: str) -> tuple[Paths, list[str]]:
+    """Follow the first child of each node; every further child begins a path at its parent's point."""
+    rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if any(len(row) < 7 for row in rows):
+        raise ValueError("a line has fewer than 7 numbers (id type x y z radius parent)")
+    points = {int(r[0]): np.array([float(r[3]), float(r[2])]) for r in rows}
+    kinds, parents = {int(r[0]): int(float(r[1])) for r in rows}, {int(r[0]): int(float(r[6])) for r in rows}
+    children: dict[int, list[int]] = {node: [] for node in points}
+    for node, parent in parents.items():
+        if parent >= 0:
+            children[parent].append(node)
+    names = {number: name for name, number in SWC_TYPES.items()}
+    paths, classes = [], []
+    for node in points:
+        parent = parents[node]
+        if parent >= 0 and children[parent][0] == node:
+            continue
+        chain = [parent] if parent >= 0 else []
+        paths.append(np.array([points[n] for n in [*chain, *_first_children(node, children)]]))
+        classes.append(names.get(kinds[node], "nerve"))
+    if points and not paths:
+        raise ValueError("no root (a node with parent -1)")
+    return paths, classes
+
+
+def _first_children(node: int, children: dict[int, list[int]]) -> Iterator[int]:
+    left = len(children)
+    while left:
+        yield node
+        if not children[node]:
+            return
+        node, left = children[node][0], left - 1
+    raise ValueError("its nodes form a circle")
+
+
+def _swc_lines(paths: Sequence[np.ndarray], classes: Sequence[str]) -> list[str]:
+    """Number the points; a path that begins on an inner point of an earlier one becomes its child."""
+    lines = ["# id type x y z radius parent"]
+    inner: dict[tuple[float, ...], int] = {}
+    for path, name in zip(paths, classes, strict=True):
+        points = [tuple(np.round(p, 4).tolist()) for p in path]
+        parent = inner.get(points[0], -1) if len(points) > 1 else -1
+        for y, x in points[1:] if parent >= 0 else points:
+            lines.append(f"{len(lines)} {SWC_TYPES.get(name, 0)} {x:.10g} {y:.10g} 0 1 {parent}")
+            parent = len(lines) - 1
+            inner.setdefault((y, x), parent)
+        if points and inner.get(points[-1]) == parent:
+            del inner[points[-1]]
+    return lines
+
+
+def _parse_ndf(text: str) -> tuple[Paths, list[str]]:
+    """Join the segments of each tracing; numbers come one a line, x before y."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or not lines[0].startswith("// NeuronJ Data File"):
+        raise ValueError("the first line is not that of a NeuronJ data file")
+    names = {number: name for name, number in NDF_TYPES.items()}
+    blocks: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("//"):
+            blocks.append((line[2:].strip(), []))
+        else:
+            blocks[-1][1].append(line)
+    paths, classes = [], []
+    for title, body in blocks:
+        if title.startswith("Tracing"):
+            paths.append(np.zeros((0, 2)))
+            classes.append(names.get(int(body[1]), "nerve"))
+        elif title.startswith("Segment"):
+            points = np.array(body, float).reshape(-1, 2)[:, ::-1]
+            repeated = len(paths[-1]) and len(points) and np.array_equal(paths[-1][-1], points[0])
+            paths[-1] = np.vstack([paths[-1], points[1:] if repeated else points])
+    kept = [i for i, p in enumerate(paths) if len(p)]
+    return [paths[i] for i in kept], [classes[i] for i in kept]
+
+
+def _ndf_lines(paths: Sequence[np.ndarray], classes: Sequence[str]) -> list[str]:
+    lines = [NDF_HEADER, NDF_VERSION, "// Parameters", *NDF_PARAMETERS, "// Type names and colors"]
+    for name, colour in NDF_COLOURS.items():
+        lines += [name, str(colour)]
+    lines += ["// Cluster names", "Default", *(f"Cluster {i:02}" for i in range(1, 11))]
+    for number, (path, name) in enumerate(zip(paths, classes, strict=True), 1):
+        lines += [f"// Tracing N{number}", str(number), str(NDF_TYPES.get(name, 0)), "0", name]
+        lines.append(f"// Segment 1 of Tracing N{number}")
+        lines += [str(round(value)) for y, x in path for value in (x, y)]
+    return [*lines, "// End of NeuronJ Data File"]

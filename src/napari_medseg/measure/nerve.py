@@ -1,0 +1,217 @@
+"""Corneal nerve morphometry: CNFL, CNFD, CNBD, CTBD, CNFA, CNFW, fractal dimension and tortuosity.
+
+Definitions, per image area: CNFL length of all nerves; CNFD number of main nerves; CNBD branch points on main nerves;
+CTBD all branch points; CNFA nerve area. CNFW is area over length; the fractal dimension is that of the centrelines.
+
+Main nerve or branch: segments of the centreline are joined through junctions, straightest pair first. A nerve that
+ends on the inside of a longer one is a branch. Of the others, those at least ``main_share`` of the image's shorter
+side long are main nerves; shorter, isolated pieces count as branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io.tracings import draw
+from napari_medseg.measure import curves
+from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
+from napari_medseg.settings import Settings
+
+MAIN, BRANCH = "main", "branch"
+MM_PER = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0}
+OVERLAP = "images may show the same nerves: they come from one site or state none"
+
+
+class NerveSettings(Settings):
+    """How centrelines are cleaned and classified."""
+
+    spur: float = Field(
+        10.0, ge=0, le=1000, title="Spur length", description="Side branches shorter than this (pixels) are pruned",
+        json_schema_extra={"step": 1.0},
+    )  # fmt: skip
+    shortest: int = Field(20, ge=0, le=10_000, title="Shortest nerve", description="Pieces of fewer pixels are dropped")
+    angle: float = Field(
+        60.0, ge=0, le=180, title="Joining angle", description="Largest turn (degrees) of a nerve at a junction",
+        json_schema_extra={"step": 5.0},
+    )  # fmt: skip
+    main_share: float = Field(
+        0.25, ge=0, le=1, title="Main nerve share", description="Least length of a main nerve over the image's side",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+
+
+def paths(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np.ndarray], list[str]]:
+    """Return the nerves of a label image as paths (N, 2) of (y, x) pixels, and the class of each (main, branch).
+
+    Raises
+    ------
+    DataError
+        If the labels are not 2D.
+    """
+    found, _, classes = _nerves(labels, settings or NerveSettings())
+    return found, classes
+
+
+def table(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
+    """Return one row for each nerve, with the uncorrected lengths (pixel graph, pixel count) beside the length."""
+    found, grid, classes = _nerves(labels, settings or NerveSettings())
+    rows = table_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
+    unit, step = _unit(labels.units), np.asarray(labels.scale)
+    rows[f"pixel-graph length [{unit}]"] = [grid_length(s.points * step) for s in grid]
+    rows[f"pixel-count length [{unit}]"] = [_count_length(s, step) for s in grid]
+    return rows
+
+
+def summary(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
+    """Return one row for the image: who and where, then the measures; zeros where there are no nerves."""
+    known = {**labels.metadata, **(image.metadata if image else {})}
+    found, grid, classes = _nerves(labels, settings or NerveSettings())
+    measures = summary_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
+    naive = sum(_count_length(s, np.asarray(labels.scale)) for s in grid)
+    measures[f"pixel-count total length [{_unit(labels.units)}]"] = float(naive)
+    names = {key: str(known.get(key, "")) for key in ("subject", "eye", "site")}
+    return pd.DataFrame([{"image": labels.name, **names, **measures}])
+
+
+def table_from_paths(
+    paths: Sequence[np.ndarray],
+    classes: Sequence[str],
+    shape: Sequence[int],
+    scale: Sequence[float],
+    units: Sequence[str],
+    mask: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Return one row for each path (N, 2), as drawn or edited; width and area need the mask (Y, X).
+
+    Columns: nerve, class, length, tortuosity, branch points, and with `mask` width and area. Without a pixel size
+    the headers say ``px``.
+    """
+    unit = _unit(units)
+    paths = [np.asarray(p, float)[:, -2:] for p in paths]
+    points = curves.attachments(paths)
+    columns: dict[str, list[Any]] = {
+        "nerve": list(range(1, len(paths) + 1)),
+        "class": list(classes),
+        f"length [{unit}]": [curves.length(p, scale) for p in paths],
+        "tortuosity": [curves.tortuosity(p, scale) for p in paths],
+        "branch points": [sum(a.host == i for a in points) for i in range(len(paths))],
+    }
+    if mask is not None:
+        area = _areas(paths, mask) * float(np.prod(scale))
+        lengths = np.array(columns[f"length [{unit}]"])
+        columns[f"width [{unit}]"] = np.divide(area, lengths, np.zeros_like(area), where=lengths > 0).tolist()
+        columns[f"area [{unit}^2]"] = area.tolist()
+    return pd.DataFrame(columns)
+
+
+def summary_from_paths(
+    paths: Sequence[np.ndarray],
+    classes: Sequence[str],
+    shape: Sequence[int],
+    scale: Sequence[float],
+    units: Sequence[str],
+    mask: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Return the measures of an image from its paths (N, 2); every one is 0 where there are no nerves."""
+    paths = [np.asarray(p, float)[:, -2:] for p in paths]
+    rows = table_from_paths(paths, classes, shape, scale, units, mask)
+    unit, factor = _unit(units), MM_PER.get(units[-1], 1.0)
+    wide = "mm" if units[-1] in MM_PER else unit
+    field = float(np.prod(shape) * np.prod(scale)) * factor**2
+    length = rows[f"length [{unit}]"].to_numpy(float)
+    total, main = float(length.sum()), int((rows["class"] == MAIN).sum())
+    on_main = int(rows.loc[rows["class"] == MAIN, "branch points"].sum())
+    result = {
+        f"CNFL [{wide}/{wide}^2]": total * factor / field,
+        f"CNFD [no/{wide}^2]": main / field,
+        f"CNBD [no/{wide}^2]": on_main / field,
+        f"CTBD [no/{wide}^2]": int(rows["branch points"].sum()) / field,
+    }
+    if mask is not None:
+        area = float(rows[f"area [{unit}^2]"].sum())
+        result[f"CNFA [{wide}^2/{wide}^2]"] = area * factor**2 / field
+        result[f"CNFW [{unit}]"] = area / total if total else 0.0
+    weighted = float((rows["tortuosity"].to_numpy(float) * length).sum())
+    return result | {
+        "fractal dimension": curves.fractal_dimension(draw(paths, tuple(shape))),
+        "tortuosity": weighted / total if total else 0.0,
+        f"total length [{wide}]": total * factor,
+        "main nerves": float(main),
+        "branches": float(len(rows) - main),
+        f"image area [{wide}^2]": field,
+    }
+
+
+def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return mean and SD of each measure over the images of each eye, from the `summary` of each image.
+
+    Images are grouped by subject and eye; an image that states no subject is a group of its own. The SD (n - 1) of
+    a single image is 0. ``overlap warning`` is filled where two images of an eye state the same site or none.
+    """
+    rows = pd.concat(list(frames), ignore_index=True) if frames else pd.DataFrame()
+    if rows.empty:
+        return rows
+    subject = rows["subject"].where(rows["subject"] != "", rows["image"])
+    numbers = list(rows.select_dtypes("number").columns)
+    result = []
+    for (name, eye), group in rows.groupby([subject, "eye"], sort=True):
+        row: dict[str, Any] = {"subject": name, "eye": eye, "images used": len(group)}
+        for column in numbers:
+            row[f"{column} mean"] = float(group[column].mean())
+            row[f"{column} SD"] = float(group[column].std()) if len(group) > 1 else 0.0
+        row["overlap warning"] = OVERLAP if group["site"].duplicated().any() else ""
+        result.append(row)
+    return pd.DataFrame(result)
+
+
+def _nerves(labels: Image, settings: NerveSettings) -> tuple[list[np.ndarray], list[Strand], list[str]]:
+    s = settings
+    grid = strands(_mask(labels), spur=s.spur, shortest=s.shortest, angle=s.angle)
+    grid = [strand for strand in grid if len(strand.points) > 1]
+    found = [curves.smooth(strand.points, strand.closed) for strand in grid]
+    return found, grid, classify(found, s.main_share * min(labels.spatial_shape))
+
+
+def classify(paths: Sequence[np.ndarray], shortest_main: float) -> list[str]:
+    """Return the class of each path by the rule of this module; `shortest_main` in pixels."""
+    lengths = [curves.length(p) for p in paths]
+    hanging = {a.path for a in curves.attachments(paths) if lengths[a.host] > lengths[a.path]}
+    return [MAIN if i not in hanging and n >= shortest_main else BRANCH for i, n in enumerate(lengths)]
+
+
+def _areas(paths: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
+    """Pixels of `mask` nearest to each path, pieces without a path left out."""
+    from scipy import ndimage
+
+    owner = np.zeros(mask.shape, np.int32)
+    for index, path in enumerate(paths, 1):
+        owner[draw([path], mask.shape) > 0] = index
+    if not owner.any():
+        return np.zeros(len(paths))
+    nearest = ndimage.distance_transform_edt(owner == 0, return_distances=False, return_indices=True)
+    pieces, count = ndimage.label(mask, EIGHT)
+    held = np.bincount(pieces[owner > 0], minlength=count + 1) > 0
+    held[0] = False
+    return np.bincount(owner[tuple(nearest)][held[pieces]], minlength=len(paths) + 1)[1:].astype(float)
+
+
+def _count_length(strand: Strand, step: np.ndarray) -> float:
+    return len(strand.points) * float(np.sqrt(step.prod()))
+
+
+def _mask(labels: Image) -> np.ndarray:
+    if labels.spatial_axes != "YX":
+        raise DataError(f"Nerves are measured on 2D labels; {labels.name or 'these'} are {labels.describe()}. "
+                        "Give one slice.")  # fmt: skip
+    return np.asarray(labels.channels_first()[0]) > 0
+
+
+def _unit(units: Sequence[str]) -> str:
+    return SHORT_UNITS[PIXEL] if PIXEL in units else SHORT_UNITS.get(units[-1], units[-1])

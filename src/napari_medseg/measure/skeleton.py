@@ -1,0 +1,224 @@
+"""Centreline of a 2D mask as a graph: thinning, tracing, spur pruning, joining of segments through junctions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from scipy import ndimage
+
+RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
+EIGHT = np.ones((3, 3), int)
+TANGENT_PX = 10
+BRIDGE_PX = 5
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Pixels (N, 2) in order between two nodes; a node is an index into `Graph.nodes`, or -1 for a free end."""
+
+    pixels: np.ndarray
+    nodes: tuple[int, int]
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Segments and the centres (J, 2) of the junctions where they meet."""
+
+    segments: list[Segment]
+    nodes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Strand:
+    """Points (N, 2) of one nerve through all its junctions, on the pixel grid."""
+
+    points: np.ndarray
+    closed: bool = False
+
+
+def strands(mask: np.ndarray, *, spur: float = 10, shortest: int = 20, angle: float = 60) -> list[Strand]:
+    """Return the nerves of a 2D mask as strands.
+
+    Parameters
+    ----------
+    mask
+        Bool (Y, X).
+    spur
+        Side branches with a free end shorter than this (pixels) are pruned, shortest first.
+    shortest
+        Connected centrelines of fewer pixels are dropped.
+    angle
+        Two segments go on in one another at a junction if they turn by less than this (degrees).
+    """
+    return join(merge_bridges(trace(prune(thin(mask), spur, shortest)), BRIDGE_PX), angle)
+
+
+def thin(mask: np.ndarray) -> np.ndarray:
+    """Return the skeleton (bool), one pixel thin: no pixel but ends can be removed without breaking it."""
+    from skimage.morphology import skeletonize
+
+    padded = np.pad(np.asarray(mask) > 0, 1)
+    return _remove_corners(np.array(skeletonize(padded)))[1:-1, 1:-1]
+
+
+def trace(skeleton: np.ndarray) -> Graph:
+    """Cut a thin skeleton (Y, X) at its junctions (pixels with 3 or more neighbours) into ordered segments."""
+    skeleton = np.pad(skeleton, 1)
+    degree = ndimage.convolve(skeleton.astype(np.int8), EIGHT, mode="constant") - 1
+    junctions, count = ndimage.label(skeleton & (degree >= 3), EIGHT)
+    nodes = np.array(ndimage.center_of_mass(junctions > 0, junctions, range(1, count + 1))).reshape(-1, 2) - 1
+    chains = skeleton & (junctions == 0)
+    segments = [_segment(pixels, junctions) for pixels in _chains(chains)]
+    return Graph(segments, nodes)
+
+
+def prune(skeleton: np.ndarray, spur: float, shortest: int) -> np.ndarray:
+    """Remove spurs shorter than `spur` pixels, the shortest of each junction at a time, and small pieces."""
+    skeleton = skeleton.copy()
+    while True:
+        best: dict[int, tuple[float, Segment]] = {}
+        for segment in trace(skeleton).segments:
+            length = grid_length(segment.pixels)
+            node = max(segment.nodes)
+            if node >= 0 > min(segment.nodes) and length < spur and length < best.get(node, (np.inf,))[0]:
+                best[node] = (length, segment)
+        if not best:
+            break
+        for _, segment in best.values():
+            skeleton[tuple(segment.pixels.T)] = False
+        skeleton = _remove_corners(np.pad(skeleton, 1))[1:-1, 1:-1]
+    pieces, _ = ndimage.label(skeleton, EIGHT)
+    keep = np.bincount(pieces.ravel()) >= shortest
+    keep[0] = False
+    return np.asarray(keep[pieces])
+
+
+def merge_bridges(graph: Graph, longest: float) -> Graph:
+    """Merge junctions that a segment of at most `longest` pixels joins: the centreline of a crossing has two."""
+    bridges = [s for s in graph.segments if min(s.nodes) >= 0 and len(s.pixels) <= longest]
+    if not bridges:
+        return graph
+    group = np.arange(len(graph.nodes))
+    for segment in bridges:
+        one, other = group[list(segment.nodes)]
+        group[group == other] = one
+    nodes = np.array(
+        [graph.nodes[group == g].mean(0) if (group == g).any() else graph.nodes[g] for g in range(len(group))]
+    )
+    kept = [s for s in graph.segments if not any(s is bridge for bridge in bridges)]
+    renamed = [replace(s, nodes=(_renamed(s.nodes[0], group), _renamed(s.nodes[1], group))) for s in kept]
+    return Graph(renamed, nodes)
+
+
+def join(graph: Graph, angle: float) -> list[Strand]:
+    """Join segments through junctions: at each, the straightest pair first, turning by less than `angle` degrees."""
+    ends: dict[int, list[tuple[int, int]]] = {}
+    for index, segment in enumerate(graph.segments):
+        for side, node in enumerate(segment.nodes):
+            if node >= 0:
+                ends.setdefault(node, []).append((index, side))
+    links: dict[tuple[int, int], tuple[int, int]] = {}
+    for node, incident in ends.items():
+        tangents = {end: _tangent(graph, end, node) for end in incident}
+        turns = sorted((_turn(tangents[a], tangents[b]), a, b) for a, b in combinations(incident, 2) if a[0] != b[0])
+        for turn, a, b in turns:
+            if turn < angle and a not in links and b not in links:
+                links[a], links[b] = b, a
+    return _walk(graph, links)
+
+
+def grid_length(points: np.ndarray) -> float:
+    """Return the length along grid points: 1 for a straight step and sqrt(2) for a diagonal one."""
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
+
+
+def _walk(graph: Graph, links: dict[tuple[int, int], tuple[int, int]]) -> list[Strand]:
+    unused = set(range(len(graph.segments)))
+    found = []
+    free = [(i, side) for i in sorted(unused) for side in (0, 1) if (i, side) not in links]
+    for start in [*free, *((i, 0) for i in sorted(unused))]:  # strands with a beginning, then rings of segments
+        if start[0] not in unused:
+            continue
+        parts: list[np.ndarray] = []
+        end: tuple[int, int] | None = start
+        while end is not None and end[0] in unused:
+            index, side = end
+            unused.discard(index)
+            points = _with_nodes(graph, index)
+            points = points if side == 0 else points[::-1]
+            parts.append(points[1:] if parts else points)
+            end = links.get((index, 1 - side))
+        found.append(Strand(np.concatenate(parts), graph.segments[start[0]].closed))
+    return found
+
+
+def _renamed(node: int, group: np.ndarray) -> int:
+    return int(group[node]) if node >= 0 else -1
+
+
+def _with_nodes(graph: Graph, index: int) -> np.ndarray:
+    segment = graph.segments[index]
+    first, last = ([graph.nodes[node]] if node >= 0 else [] for node in segment.nodes)
+    return np.array([*first, *segment.pixels, *last], float)
+
+
+def _tangent(graph: Graph, end: tuple[int, int], node: int) -> np.ndarray:
+    pixels = graph.segments[end[0]].pixels
+    ahead = pixels[:TANGENT_PX][-1] if end[1] == 0 else pixels[-TANGENT_PX:][0]
+    direction = ahead - graph.nodes[node]
+    return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-9))
+
+
+def _turn(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.degrees(np.arccos(np.clip(-a @ b, -1, 1))))
+
+
+def _chains(chains: np.ndarray) -> list[np.ndarray]:
+    """Order the pixels of each chain; every pixel has at most two neighbours."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(chains)}
+    near = {p: [q for q in _around(p) if q in left] for p in left}
+    found = []
+    for start in [*sorted(p for p in left if len(near[p]) < 2), *sorted(left)]:
+        if start not in left:
+            continue
+        chain = [start]
+        left.discard(start)
+        while step := next((q for q in near[chain[-1]] if q in left), None):
+            chain.append(step)
+            left.discard(step)
+        found.append(np.array(chain))
+    return found
+
+
+def _around(pixel: tuple[int, int]) -> list[tuple[int, int]]:
+    return [(pixel[0] + dy, pixel[1] + dx) for dy, dx in RING]
+
+
+def _segment(pixels: np.ndarray, junctions: np.ndarray) -> Segment:
+    """Attach the ends of an ordered chain (padded coordinates) to the junctions they touch."""
+    touched = [[int(junctions[q]) - 1 for q in _around(tuple(p)) if junctions[q]] for p in (pixels[0], pixels[-1])]
+    if len(pixels) == 1:
+        both = [*touched[0], -1, -1]
+        return Segment(pixels - 1, (both[0], both[1]))
+    nodes = tuple(t[0] if t else -1 for t in touched)
+    closed = len(pixels) > 3 and nodes == (-1, -1) and int(np.abs(pixels[0] - pixels[-1]).max()) == 1
+    return Segment(pixels - 1, (nodes[0], nodes[1]), closed)
+
+
+def _remove_corners(skeleton: np.ndarray) -> np.ndarray:
+    """Delete simple non-end pixels one after another (Yokoi's number for 8-connectivity is 1); the rim is empty."""
+    views = [np.roll(skeleton, (-dy, -dx), (0, 1)) for dy, dx in RING]
+    candidates = np.argwhere(skeleton & (np.sum(views, axis=0) >= 2) & (_yokoi(views) == 1))
+    for y, x in candidates:
+        ring = [skeleton[y + dy, x + dx] for dy, dx in RING]
+        if sum(ring) >= 2 and _yokoi(ring) == 1:
+            skeleton[y, x] = False
+    return skeleton
+
+
+def _yokoi(ring: list[np.ndarray]) -> np.ndarray:
+    off = [1 - np.asarray(r, int) for r in ring]
+    return np.asarray(sum(off[k] - off[k] * off[k + 1] * off[(k + 2) % 8] for k in (0, 2, 4, 6)))
