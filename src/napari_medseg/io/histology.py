@@ -1,19 +1,106 @@
-"""Placeholder replaced by the real reader."""
+"""Histology files: ImageScope XML and QuPath GeoJSON as label maps, whole slides as lazy pyramids.
+
+RGB tiles and instance maps (png, tif, bmp, jpg) are plain pictures.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from napari_medseg.image import Image
+import numpy as np
 
-PATTERNS: tuple[str, ...] = ()
+from napari_medseg.errors import ReadError
+from napari_medseg.image import PIXEL, Image
+from napari_medseg.io import geojson, imagescope, slide
+from napari_medseg.io.polygons import Overlap, Region, rasterise
+
+PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
+MAX_PIXELS = 2**31
 
 
 def matches(path: Path) -> bool:
     """Whether this reader takes `path`."""
-    return False
+    if not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        return imagescope.is_imagescope(path)
+    if suffix in (".geojson", ".json"):
+        return suffix == ".geojson" or geojson.is_geojson(path)
+    return slide.is_slide(path)
 
 
 def read(path: Path) -> list[Image]:
-    """Read `path`."""
-    return []
+    """Read a slide, or the label map of an annotation file."""
+    if path.suffix.lower() in (".xml", ".geojson", ".json"):
+        return [read_annotation(path)]
+    return [slide.read_slide(path)]
+
+
+def read_regions(path: Path) -> tuple[list[Region], float | None]:
+    """Return the outlines of an annotation file, and the microns per pixel if it states them."""
+    if path.suffix.lower() == ".xml":
+        return imagescope.read_regions(path)
+    return geojson.read_regions(path), None
+
+
+def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: Overlap = "first") -> Image:
+    """Draw an annotation file as labels 1 .. N (16 bit, 32 bit above 65,535 objects).
+
+    Parameters
+    ----------
+    path
+        ImageScope ``.xml`` or QuPath ``.geojson``.
+    shape
+        Height and width of the image; by default those of the picture of the same stem beside the file, else the
+        extent of the outlines.
+    overlap
+        Whether the first or the last outline keeps the pixels of an overlap.
+    """
+    regions, microns = read_regions(path)
+    shape = shape or _picture_shape(path) or _extent(regions)
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise ReadError(
+            f"{path.name} outlines an area of {shape[0]}x{shape[1]} pixels, too large for one label map. Cut tiles of "
+            "the slide and annotate these."
+        )
+    labels = rasterise(regions, shape, overlap)
+    return Image(
+        labels,
+        "YX",
+        (microns, microns) if microns else (),
+        ("micrometer",) * 2 if microns else (PIXEL,) * 2,
+        kind="labels",
+        name=path.stem,
+        metadata={"source_file": str(path), "regions": len(regions)},
+    )
+
+
+def picture_beside(path: Path) -> Path | None:
+    """Return the picture of the same stem in the folder of `path`."""
+    candidates = (path.with_suffix(suffix) for suffix in PICTURES)
+    return next((p for p in candidates if p.is_file()), None)
+
+
+def _picture_shape(path: Path) -> tuple[int, int] | None:
+    picture = picture_beside(path)
+    if picture is None:
+        return None
+    if slide.is_slide(picture):
+        shape = slide.read_slide(picture).spatial_shape
+        return shape[0], shape[1]
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(picture) as opened:
+            return opened.height, opened.width
+    except OSError:
+        return None
+
+
+def _extent(regions: list[Region]) -> tuple[int, int]:
+    if not regions:
+        return 1, 1
+    high = np.max([ring.max(0) for region in regions for ring in region.rings], axis=0)
+    return max(int(np.ceil(high[0])) + 1, 1), max(int(np.ceil(high[1])) + 1, 1)

@@ -1,0 +1,130 @@
+"""Whole slides as lazy multiscale images, through OpenSlide or, where that fails, tiffslide."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medseg.errors import MissingDependencyError, ReadError
+from napari_medseg.image import PIXEL, Image
+
+SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
+TIFF_SUFFIXES = (".tif", ".tiff")
+LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
+CHUNK = 1024
+LARGE = 10_000 * 10_000
+
+
+def is_slide(path: Path) -> bool:
+    """Whether `path` has a slide suffix, or is a tiled RGB TIFF that is a pyramid or too large to load."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    if suffix not in TIFF_SUFFIXES:
+        return False
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page, series = tiff.pages[0], tiff.series[0]
+            rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
+            return bool(rgb and page.is_tiled and (series.is_pyramidal or page.imagewidth * page.imagelength > LARGE))
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+        return False
+
+
+def open_slide(path: Path) -> Any:
+    """Open a slide with the first library that can.
+
+    Raises
+    ------
+    MissingDependencyError
+        If neither library is installed.
+    ReadError
+        If none can read the file.
+    """
+    problems, installed = [], False
+    for module, cls in LIBRARIES:
+        try:
+            library = importlib.import_module(module)
+        except (ImportError, OSError):  # OSError: the wrapper is there, the C library is not
+            continue
+        installed = True
+        try:
+            return getattr(library, cls)(str(path))
+        except Exception as error:  # each library has its own errors for damaged files
+            problems.append(f"{module}: {str(error) or type(error).__name__}")
+    if not installed:
+        raise MissingDependencyError(
+            f"{path.name} is a whole slide; reading it needs openslide-python or tiffslide. "
+            'Install them with: pip install "napari-medseg[slide]"'
+        )
+    raise ReadError(
+        f"{path.name} cannot be opened as a whole slide ({'; '.join(problems)}). It is cut short or of an unknown "
+        "format; copy it again or convert it to a pyramidal TIFF."
+    )
+
+
+def read_slide(path: Path) -> Image:
+    """Read a slide as a ``YXC`` image of lazy 1024-pixel blocks; nothing is decoded yet.
+
+    ``metadata["levels"]`` holds every resolution from the full one down, for a multiscale layer, and
+    ``metadata["downsamples"]`` their factors. The scale is the stored microns per pixel.
+    """
+    slide = open_slide(path)
+    levels = [_level(slide, path, index) for index in range(slide.level_count)]
+    step = _microns(slide)
+    return Image(
+        levels[0],
+        "YXC",
+        step or (1.0, 1.0),
+        ("micrometer", "micrometer") if step else (PIXEL, PIXEL),
+        name=path.stem,
+        channels=("red", "green", "blue"),
+        metadata={
+            "source_file": str(path),
+            "levels": levels,
+            "downsamples": [float(d) for d in slide.level_downsamples],
+        },
+    )
+
+
+def _level(slide: Any, path: Path, index: int) -> Any:
+    import dask.array as da
+
+    width, height = slide.level_dimensions[index]
+    downsample = slide.level_downsamples[index]
+
+    def block(block_info: Any = None) -> np.ndarray:
+        (top, bottom), (left, right), _ = block_info[None]["array-location"]
+        corner = (round(left * downsample), round(top * downsample))
+        try:
+            region = slide.read_region(corner, index, (right - left, bottom - top))
+        except Exception as error:  # a damaged block shows only when it is read
+            raise ReadError(
+                f"{path.name} is damaged at row {top}, column {left} of level {index}: {error}. Copy it again."
+            ) from error
+        return _on_white(np.asarray(region))
+
+    chunks = tuple(tuple(min(CHUNK, n - i) for i in range(0, n, CHUNK)) for n in (height, width))
+    return da.map_blocks(block, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+
+
+def _on_white(region: np.ndarray) -> np.ndarray:
+    """Drop the alpha channel: where nothing was scanned the glass is white."""
+    if region.shape[2] == 4:
+        region = np.where(region[..., 3:] == 0, np.uint8(255), region[..., :3])
+    return np.ascontiguousarray(region[..., :3])
+
+
+def _microns(slide: Any) -> tuple[float, float] | None:
+    values = [slide.properties.get(f"{name}.mpp-{axis}") for axis in "yx" for name in ("openslide", "tiffslide")]
+    try:
+        numbers = [float(v) for v in values if v is not None]
+    except (TypeError, ValueError):
+        return None
+    good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 for n in numbers)
+    return (numbers[0], numbers[1]) if good else None
