@@ -53,7 +53,7 @@ def _widget(name: str, field: FieldInfo, default: Any) -> Any:
     kind, optional = plain_type(field.annotation)
     low, high = _limits(field)
     if kind is bool:
-        return CheckBox(**{**common, "text": common.pop("label")})
+        return CheckBox(**common)
     if get_origin(kind) is Literal:
         return ComboBox(choices=list(get_args(kind)), **common)
     if optional or get_origin(kind) is tuple:
