@@ -1,0 +1,90 @@
+"""The Image contract: axes, scale and units fit the data; geometry survives what is done with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+
+
+def test_defaults_are_pixels_of_one() -> None:
+    image = Image(np.zeros((4, 5)), "YX")
+    assert (image.scale, image.units, image.calibrated) == ((1.0, 1.0), ("pixel", "pixel"), False)
+    assert (image.spatial_axes, image.spatial_shape, image.n_channels) == ("YX", (4, 5), 1)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "spatial", "n"),
+    [("YXC", (4, 5, 3), (4, 5), 3), ("CZYX", (2, 6, 4, 5), (6, 4, 5), 2), ("TYXC", (7, 4, 5, 3), (7, 4, 5), 3)],
+)
+def test_channels_first_whatever_the_order(axes: str, shape: tuple[int, ...], spatial: tuple[int, ...], n: int) -> None:
+    data = np.arange(np.prod(shape)).reshape(shape)
+    image = Image(data, axes)
+    first = image.channels_first()
+    assert (image.spatial_shape, image.n_channels, first.shape) == (spatial, n, (n, *spatial))
+    assert np.shares_memory(first, data)
+    np.testing.assert_array_equal(first[n - 1], np.take(data, n - 1, axis=axes.index("C")))
+
+
+def test_one_channel_gets_an_axis() -> None:
+    assert Image(np.zeros((4, 5)), "YX").channels_first().shape == (1, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "changes", "reason"),
+    [
+        ((4, 5), "ZYX", {}, "do not fit an array of shape"),
+        ((4, 5), "YY", {}, "do not fit an array of shape"),
+        ((4, 5), "YX", {"scale": (1,)}, "2 axes besides C need 2 scales"),
+        ((4, 5), "YX", {"units": ("micrometer",)}, "2 axes besides C need 2 scales"),
+        ((4, 5), "YX", {"scale": (1, 0)}, "must be positive"),
+        ((4, 5), "YX", {"scale": (1, -1)}, "must be positive"),
+        ((4, 5), "YX", {"scale": (1, np.nan)}, "must be positive"),
+        ((4, 5), "YX", {"affine": np.eye(4)}, "affine must be"),
+    ],
+)
+def test_what_does_not_fit_is_refused(shape: tuple[int, ...], axes: str, changes: dict, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        Image(np.zeros(shape), axes, name="scan", **changes)
+
+
+def test_labels_like_keeps_the_grid_and_adds_provenance() -> None:
+    affine = np.diag([2.0, 3.0, 1.0])
+    units = ("micrometer", "micrometer")
+    image = Image(np.zeros((4, 5, 3)), "YXC", (2, 3), units, affine, name="a", metadata={"source_file": "a.tif"})
+    labels = image.labels_like(np.ones((4, 5), np.uint8), medseg={"method": "afm-unet"})
+    assert (labels.kind, labels.axes, labels.scale, labels.units, labels.name) == ("labels", "YX", (2, 3), units, "a")
+    assert labels.metadata == {"source_file": "a.tif", "medseg": {"method": "afm-unet"}}
+    assert labels.affine is affine
+    assert image.same_grid(labels)
+    assert "medseg" not in image.metadata
+
+
+def test_same_grid() -> None:
+    image = Image(np.zeros((4, 5)), "YX", (0.5, 0.5))
+    assert image.same_grid(Image(np.zeros((4, 5)), "YX", (0.5001, 0.5)))
+    assert not image.same_grid(Image(np.zeros((4, 5)), "YX", (0.6, 0.5)))
+    assert not image.same_grid(Image(np.zeros((5, 4)), "YX", (0.5, 0.5)))
+    placed = image.replace(affine=np.diag([0.5, 0.5, 1.0]))
+    moved = image.replace(affine=np.array([[0.5, 0, 9], [0, 0.5, 0], [0, 0, 1.0]]))
+    assert image.same_grid(placed)
+    assert not placed.same_grid(moved)
+
+
+def test_replace_checks_again() -> None:
+    with pytest.raises(DataError):
+        Image(np.zeros((4, 5)), "YX").replace(axes="ZYX")
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (Image(np.zeros((4, 5)), "YX"), "2D, 4x5, pixel size not known (results in pixels), 1 channel"),
+        (Image(np.zeros((4, 5, 3)), "YXC", (0.25, 0.5), ("micrometer",) * 2), "2D, 4x5, 0.25x0.5 um, 3 channels"),
+        (Image(np.zeros((2, 4, 5)), "ZYX", (3, 1, 1), ("millimeter",) * 3), "3D, 2x4x5, 3x1x1 mm, 1 channel"),
+    ],
+)
+def test_describe(image: Image, text: str) -> None:
+    assert image.describe() == text
