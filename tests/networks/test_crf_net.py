@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_medseg.networks.crf_net import HARD, CRFNet
-from napari_medseg.networks.pairwise import FreeformKernel, contrast_target, pretrain_pairwise
+from napari_medseg.networks.pairwise import FreeformKernel, Table, contrast_target, pretrain_pairwise
 
 KERNELS = ("gaussian", "bilateral", "freeform")
 
@@ -73,15 +73,18 @@ def test_cached_recomputed_and_training_paths_agree(kernel: str) -> None:
         recomputed = crf(logits, features)
     with_gradient = crf(logits.requires_grad_(), features)
     torch.testing.assert_close(cached, recomputed)
-    torch.testing.assert_close(cached, with_gradient.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(cached, with_gradient.detach(), rtol=1e-3, atol=1e-3)
 
 
 def test_table_equals_the_perceptron() -> None:
     kernel = FreeformKernel(1)
     pretrain_pairwise(kernel, samples=5000, epochs=4)
-    difference = torch.randn(1, 1, 40_000)
+    features = torch.randn(1, 1, 200, 200) * 2
     with torch.no_grad():
-        torch.testing.assert_close(kernel(difference, 2.0), kernel.evaluate(difference, 2.0), rtol=1e-4, atol=1e-4)
+        table = Table(kernel, features)
+        looked_up = table(table.places[..., 1:], table.places[..., :-1], 2.0)
+        exact = kernel.evaluate((features[..., 1:] - features[..., :-1]).reshape(1, 1, -1), 2.0)
+    torch.testing.assert_close(looked_up.flatten(), exact.flatten(), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -7,6 +7,7 @@ memory is O(N L) for N pixels and L classes, in training too (the offsets are ch
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -14,10 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from napari_medseg.networks.pairwise import BilateralKernel, FreeformKernel, GaussianKernel, Kernel, pretrain_pairwise
+from napari_medseg.networks.pairwise import (
+    BilateralKernel,
+    FreeformKernel,
+    GaussianKernel,
+    Kernel,
+    Table,
+    pretrain_pairwise,
+)
 
 WINDOWS = {2: (7, 7), 3: (3, 5, 5)}
 HARD = 1000.0
+Weigher = Callable[[tuple[int, ...]], Tensor]
 KERNELS = {"gaussian": GaussianKernel, "bilateral": BilateralKernel}
 
 
@@ -82,10 +91,10 @@ class CRFNet(nn.Module):
                 logits = logits.float()
             unary, free = self.constrain(logits, scribbles)
             features = self._pad(features.detach().to(logits.dtype))
-            cache = self._cache(features, unary.shape)
+            weigh = self._cached(self._weigher(features), features)
             current = unary
             for _ in range(self.iterations[0 if self.training else 1]):
-                messages = self._messages(torch.softmax(current, 1), features, cache)
+                messages = self._messages(torch.softmax(current, 1), weigh)
                 update = torch.einsum("lk,bk...->bl...", self.compatibility.to(logits.dtype), messages)
                 current = unary - (update if free is None else update * free)
             return current
@@ -114,30 +123,39 @@ class CRFNet(nn.Module):
             padded = padded.narrow(axis, radius + step, padded.shape[axis] - 2 * radius)
         return padded
 
-    def _weight(self, features: Tensor, offset: tuple[int, ...]) -> Tensor:
-        difference = self._shifted(features, (0,) * len(offset)) - self._shifted(features, offset)
-        weight: Tensor = self.kernel(difference.flatten(2), math.hypot(*offset))
-        return weight.reshape(difference.shape[0], 1, *difference.shape[2:])
+    def _weigher(self, features: Tensor) -> Weigher:
+        """Return the function from an offset to the weights (B, 1, *spatial) of the pairs it makes."""
+        here = (0,) * len(self.radii)
+        if isinstance(self.kernel, FreeformKernel) and features.shape[1] == 1 and not torch.is_grad_enabled():
+            table = Table(self.kernel, features)
+            centre = self._shifted(table.places, here)
+            return lambda offset: table(centre, self._shifted(table.places, offset), math.hypot(*offset))
 
-    def _contribution(self, probabilities: Tensor, features: Tensor, offset: tuple[int, ...]) -> Tensor:
-        return self._weight(features, offset) * self._shifted(probabilities, offset)
+        def weigh(offset: tuple[int, ...]) -> Tensor:
+            difference = self._shifted(features, here) - self._shifted(features, offset)
+            weight: Tensor = self.kernel(difference.flatten(2), math.hypot(*offset))
+            return weight.reshape(difference.shape[0], 1, *difference.shape[2:])
 
-    def _cache(self, features: Tensor, shape: torch.Size) -> list[Tensor] | None:
-        needed = shape[0] * math.prod(shape[2:]) * len(self.offsets) * features.element_size()
+        return weigh
+
+    def _cached(self, weigh: Weigher, features: Tensor) -> Weigher:
+        """Keep all weights for the iterations to come if they fit."""
+        needed = features[:, 0].numel() * len(self.offsets) * features.element_size()
         if torch.is_grad_enabled() or needed > self.cache_bytes:
-            return None
-        return [self._weight(features, offset) for offset in self.offsets]
+            return weigh
+        return {offset: weigh(offset) for offset in self.offsets}.__getitem__
 
-    def _messages(self, probabilities: Tensor, features: Tensor, cache: list[Tensor] | None) -> Tensor:
+    def _messages(self, probabilities: Tensor, weigh: Weigher) -> Tensor:
         messages = torch.zeros_like(probabilities)
         padded = self._pad(probabilities)
-        for index, offset in enumerate(self.offsets):
+
+        def contribution(padded: Tensor, offset: tuple[int, ...]) -> Tensor:
+            return weigh(offset) * self._shifted(padded, offset)
+
+        for offset in self.offsets:
             if torch.is_grad_enabled():
-                part = checkpoint(
-                    self._contribution, padded, features, offset, use_reentrant=False, preserve_rng_state=False
-                )
+                part = checkpoint(contribution, padded, offset, use_reentrant=False, preserve_rng_state=False)
                 messages = messages + part
             else:
-                weight = self._weight(features, offset) if cache is None else cache[index]
-                messages.addcmul_(weight, self._shifted(padded, offset))
+                messages.addcmul_(weigh(offset), self._shifted(padded, offset))
         return messages
