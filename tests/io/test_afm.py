@@ -295,3 +295,28 @@ def test_real_files(shared_data: Path, name: str, channel: str, low: float, high
     np.testing.assert_allclose((image.data.min(), image.data.max()), (low, high), atol=0.1)
     np.testing.assert_allclose(image.scale[-2:], (um, um), rtol=1e-3)
     assert image.value_unit == "nm"
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.9])
+@pytest.mark.parametrize("suffix", [".gwy", ".gsf", ".ibw", ".jpk", ".stp"])
+def test_files_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
+    path = tmp_path / f"scan{suffix}"
+    heights = np.random.default_rng(0).normal(size=(60, 40))
+    if suffix == ".gwy":
+        container = gwy.GwyContainer()
+        container["/0/data"] = gwy.GwyDataField(heights, si_unit_z="m")
+        container.tofile(str(path))
+    elif suffix == ".gsf":
+        path.write_bytes(b"Gwyddion Simple Field 1.0\nXRes = 40\nYRes = 60\n\0\0" + heights.astype("<f4").tobytes())
+    elif suffix == ".ibw":
+        write_ibw(path, {"Height": heights}, "")
+    elif suffix == ".jpk":
+        write_jpk(path)
+    else:
+        head = "WSxM file copyright UAM\r\nImage header size: 400\r\n X Amplitude: 1 nm\r\n Y Amplitude: 1 nm\r\n"
+        head += " Number of columns: 40\r\n Number of rows: 60\r\n Z Amplitude: 1 nm\r\n"
+        path.write_bytes(head.encode().ljust(400) + heights.tobytes())
+    assert len(io.read(path)) >= 1
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(ReadError, match="scan"):
+        io.read(path)

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +36,19 @@ def reader_for(path: Path) -> ModuleType | None:
     return None
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tifffile's log lines off stderr: what matters becomes the one error message."""
+    log = logging.getLogger("tifffile")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@_quiet()
 def read(path: str | Path) -> list[Image]:
     """Read every image of `path` (the default one first).
 

@@ -36,7 +36,11 @@ def read_tiff_channels(path: Path) -> list[Channel]:
             float(first[size].value) / int(first[count].value)
             for size, count in ((LENGTH_Y, PIXELS_Y), (LENGTH_X, PIXELS_X))
         )
-        pages = [page for page in tiff.pages[1:] if CHANNEL in page.tags]
+        pages = tiff.pages[1:]
+        if not pages or any(CHANNEL not in page.tags for page in pages):
+            raise ReadError(
+                f"{path.name} is cut short or damaged: {len(pages)} channels, not all named. Copy it again."
+            )
         return [_page_channel(page, (step[0], step[1])) for page in pages]
 
 
