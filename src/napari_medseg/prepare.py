@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.histology.case import DONE, PrepareSettings, Task, patch_size, prepare_case, write_bytes
+from napari_medseg.histology.prepare_case import DONE, PrepareSettings, Task, patch_size, prepare_case, write_bytes
 from napari_medseg.histology.sources import find_sources
 from napari_medseg.jobs import Job, Progress
 
