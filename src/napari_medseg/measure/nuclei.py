@@ -1,0 +1,181 @@
+"""Size, shape, neighbourhood and stain of labelled nuclei or glands, with units in the headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, cKDTree
+
+from napari_medseg.errors import DataError
+from napari_medseg.histology.stains import concentrations, rgb8
+from napari_medseg.histology.ternary import ids_of, instances
+from napari_medseg.image import SHORT_UNITS, Image
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PER_MM = {"micrometer": 1e-3, "millimeter": 1.0, "nanometer": 1e-6}
+STAINS = ("haematoxylin (OD)", "eosin (OD)")
+CORNERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) - 0.5
+
+
+def table(labels: Image, image: Image | None = None) -> DataFrame:
+    """Return one row per object of a label map.
+
+    Parameters
+    ----------
+    labels
+        (Y, X). A map with a single id is split into its 8-connected components; otherwise rows keep the map's ids.
+    image
+        The stained RGB image; without it the stain columns are left out.
+
+    Returns
+    -------
+    DataFrame
+        ``label``; area; perimeter (for unequal pixel sides from their geometric mean);
+        eccentricity of the ellipse of equal moments; solidity = area / convex area; largest Feret diameter; centroid;
+        distance of the nearest other centroid (NaN for a single object); mean haematoxylin and eosin optical density.
+        No objects: no rows, the same headers.
+
+    Raises
+    ------
+    DataError
+        If `labels` is not 2D, or the image is of another size or not in colour.
+    """
+    import pandas as pd
+
+    data = _objects(labels)
+    names = _headers(labels, image)
+    rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in _boxes(data)]
+    frame = pd.DataFrame(rows, columns=names[:9], dtype=float).astype({"label": int})
+    frame[names[9]] = _neighbours(frame[names[7:9]].to_numpy())
+    if image is not None:
+        od = _stain(data, frame["label"].to_numpy(), image)
+        for name, column in zip(STAINS, od.T, strict=True):
+            frame[name] = column
+    return frame
+
+
+def summary(labels: Image, image: Image | None = None) -> DataFrame:
+    """Return one row: count, density (per mm^2, or per megapixel without a pixel size), covered share, means."""
+    import pandas as pd
+
+    frame = table(labels, image)
+    known = labels.calibrated and all(unit in PER_MM for unit in labels.units)
+    area = float(np.prod(labels.spatial_shape))
+    if known:
+        area *= float(np.prod([s * PER_MM[u] for s, u in zip(labels.scale, labels.units, strict=True)]))
+    else:
+        area /= 1e6
+    row: dict[str, float] = {
+        "count": len(frame),
+        f"density (1/{'mm^2' if known else 'Mpx'})": len(frame) / area if area else 0.0,
+        "covered share": float((np.asarray(labels.data) > 0).mean()) if np.size(labels.data) else 0.0,
+    }
+    skipped = ("label", "centroid", "pixels")
+    means = frame[[c for c in frame.columns if not c.startswith(skipped)]].mean()
+    row |= {f"mean {name}": float(value) for name, value in means.items()}
+    return pd.DataFrame([row])
+
+
+def per_parent(labels: Image, parents: Image) -> DataFrame:
+    """Count the objects of `labels` in each object of `parents` (nuclei per gland).
+
+    An object belongs to the parent that holds most of its pixels; those mostly outside all parents count nowhere.
+
+    Raises
+    ------
+    DataError
+        If the two are of different size.
+    """
+    import pandas as pd
+
+    if labels.spatial_shape != parents.spatial_shape:
+        raise DataError(
+            f"The objects are {labels.spatial_shape}, their parents {parents.spatial_shape}. Give labels of one image."
+        )
+    child, parent = _objects(labels), _objects(parents)
+    ids = ids_of(parent)
+    inside = child > 0
+    pairs, pixels = np.unique(np.stack([child[inside], parent[inside]]), axis=1, return_counts=True)
+    order = np.lexsort((pixels, pairs[0]))
+    last = np.append(np.diff(pairs[0][order]) != 0, True) if order.size else np.zeros(0, bool)
+    owners = pairs[1][order][last]
+    counts = np.array([(owners == k).sum() for k in ids], int)
+    areas = np.bincount(parent.ravel(), minlength=int(ids[-1]) + 1 if ids.size else 1)[ids] * np.prod(parents.scale)
+    unit = _area_unit(parents)
+    return pd.DataFrame(
+        {"label": ids, "objects": counts, f"area ({unit})": areas, f"objects per {unit}": counts / areas}
+    )
+
+
+def _objects(labels: Image) -> np.ndarray:
+    if labels.axes != "YX":
+        raise DataError(f"Objects are measured on 2D labels; {labels.name!r} has axes {labels.axes}. Give one plane.")
+    data = np.asarray(labels.data)
+    if data.dtype.kind not in "bui":
+        raise DataError(f"{labels.name or 'The label image'} holds {data.dtype}, not labels. Give whole numbers.")
+    data = data.astype(np.int64)
+    return instances(data) if ids_of(data).size <= 1 else data
+
+
+def _boxes(data: np.ndarray) -> list[tuple[int, tuple[slice, slice]]]:
+    return [(index, box) for index, box in enumerate(ndimage.find_objects(data), 1) if box is not None]
+
+
+def _area_unit(labels: Image) -> str:
+    unit = SHORT_UNITS.get(labels.units[-1], labels.units[-1])
+    return "px" if unit == "px" else f"{unit}^2"
+
+
+def _headers(labels: Image, image: Image | None) -> list[str]:
+    unit = SHORT_UNITS.get(labels.units[-1], labels.units[-1])
+    names = ["label", f"area ({_area_unit(labels)})", f"perimeter ({unit})", "eccentricity", "solidity"]
+    names += [f"Feret diameter ({unit})", "pixels", f"centroid y ({unit})", f"centroid x ({unit})"]
+    return [*names, f"nearest neighbour ({unit})", *(STAINS if image is not None else ())]
+
+
+def _shape(mask: np.ndarray, index: int, box: tuple[slice, slice], scale: tuple[float, ...]) -> list[float]:
+    from skimage.measure import perimeter
+
+    step = np.asarray(scale)
+    points = np.argwhere(mask)
+    area = len(points) * float(step.prod())
+    border = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    corners = ((border[:, None] + CORNERS) * step).reshape(-1, 2)
+    hull = ConvexHull(corners)
+    outline = corners[hull.vertices]
+    feret = float(np.sqrt(((outline[:, None] - outline[None]) ** 2).sum(-1).max()))
+    centre = (points.mean(0) + [s.start for s in box]) * step
+    length = perimeter(mask) * float(np.sqrt(step.prod()))
+    return [index, area, length, _eccentricity(points * step, step), area / hull.volume, feret, len(points), *centre]
+
+
+def _eccentricity(points: np.ndarray, step: np.ndarray) -> float:
+    centred = points - points.mean(0)
+    covariance = centred.T @ centred / len(points) + np.diag(step**2 / 12)  # a pixel has an extent of its own
+    small, large = np.linalg.eigvalsh(covariance)
+    return float(np.sqrt(max(1 - small / large, 0.0)))
+
+
+def _neighbours(centres: np.ndarray) -> np.ndarray:
+    if len(centres) < 2:
+        return np.full(len(centres), np.nan)
+    return np.asarray(cKDTree(centres).query(centres, 2)[0][:, 1])
+
+
+def _stain(data: np.ndarray, ids: np.ndarray, image: Image) -> np.ndarray:
+    if image.spatial_shape != data.shape:
+        raise DataError(
+            f"The labels are {data.shape} but the image is {image.spatial_shape}. Give the segmented image."
+        )
+    if image.n_channels not in (3, 4):
+        raise DataError(f"Stains are measured on a colour image; {image.name or 'this one'} is {image.describe()}.")
+    rgb = rgb8(np.asarray(image.channels_first()).transpose(1, 2, 0))
+    inside = data > 0
+    amounts = concentrations(rgb[inside])
+    index = np.searchsorted(ids, data[inside])
+    n = np.bincount(index, minlength=len(ids))
+    return np.stack([np.bincount(index, channel, len(ids)) / n for channel in amounts.T], 1).reshape(-1, 2)
