@@ -1,0 +1,75 @@
+"""Distance transforms on torch devices: plain relaxation in torch, tiles in Triton."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medseg.errors import SettingsError, require
+from napari_medseg.geodesic._inputs import Problem, edge_cost
+
+if TYPE_CHECKING:
+    import torch
+
+_ROUNDS_PER_CHECK = 8
+
+
+def compute(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np.ndarray:
+    """Return the distance, float32 (*spatial), computed on the torch `device` by ``torch`` or ``triton``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Triton is asked for and not installed.
+    SettingsError
+        If Triton is asked for on a device it cannot use.
+    """
+    import torch
+
+    image = torch.from_numpy(np.ascontiguousarray(problem.image, np.float32)).to(device)
+    distance = torch.full(problem.shape, torch.inf, device=device)
+    distance[torch.from_numpy(np.ascontiguousarray(seeds)).to(device)] = 0
+    if not seeds.any():
+        pass
+    elif engine == "torch":
+        _relax_all(distance, image, problem)
+    else:
+        require("triton", "triton", "The Triton geodesic engine")
+        from napari_medseg.geodesic import _triton
+
+        if image.device.type != "cuda" and not _triton.INTERPRETED:
+            raise SettingsError(f"Engine 'triton' needs a CUDA device, got {device!r}; use engine='torch'.")
+        _triton.solve(distance, image, *problem.coefficients(), problem.eps)
+    return distance.cpu().numpy()
+
+
+def _relax_all(distance: torch.Tensor, image: torch.Tensor, problem: Problem) -> None:
+    """Lower `distance` over every edge, again and again, until nothing changes (Bellman-Ford)."""
+    import torch
+
+    edges = list(_edges(problem))
+    before = torch.empty_like(distance)
+    while not torch.equal(before, distance):
+        before.copy_(distance)
+        for _ in range(_ROUNDS_PER_CHECK):
+            for here, there, a, b in edges:
+                difference = image[(slice(None), *here)] - image[(slice(None), *there)]
+                gap = difference[0].abs() if len(image) == 1 else difference.square().sum(0).sqrt()
+                cost = edge_cost(gap, a, b, problem.eps)
+                distance[there] = torch.minimum(distance[there], distance[here] + cost)
+                distance[here] = torch.minimum(distance[here], distance[there] + cost)
+
+
+def _edges(problem: Problem) -> list[tuple[tuple[slice, ...], tuple[slice, ...], float, float]]:
+    """Both ends, as slices, and the cost coefficients of each direction of edges (13 in 3D, 4 in 2D)."""
+    a, b = problem.coefficients()
+    edges = []
+    for offset in product((-1, 0, 1), repeat=a.ndim):
+        if offset > (0,) * a.ndim:
+            here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in zip(offset, problem.shape, strict=True))
+            there = tuple(slice(max(0, o), n - max(0, -o)) for o, n in zip(offset, problem.shape, strict=True))
+            kind = tuple(map(abs, offset))
+            edges.append((here, there, float(a[kind]), float(b[kind])))
+    return edges

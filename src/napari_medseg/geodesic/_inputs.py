@@ -1,0 +1,100 @@
+"""Checked inputs of a distance transform and the edge costs of its three metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from napari_medseg.errors import DataError, SettingsError
+
+Metric = Literal["linear", "harmonic", "product"]
+HARMONIC_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image with the metric on its grid.
+
+    Parameters
+    ----------
+    image
+        (C, *spatial) numbers, any real dtype.
+    spacing
+        Step per spatial axis.
+    weight, metric
+        See `geodesic_distance`.
+    """
+
+    image: np.ndarray
+    spacing: tuple[float, ...]
+    weight: float
+    metric: Metric
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape."""
+        return self.image.shape[1:]
+
+    @property
+    def eps(self) -> float | None:
+        """Regulariser of the harmonic cost, None for the affine costs."""
+        return HARMONIC_EPS if self.metric == "harmonic" else None
+
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a, b of `edge_cost`, (2,) * ndim float32 each, by the absolute offset per axis."""
+        steps = np.ix_(*[(0.0, size * size) for size in self.spacing])
+        step = np.sqrt(sum(steps[1:], start=steps[0]))
+        share = np.full_like(step, self.weight)
+        pairs = {"linear": ((1 - self.weight) * step, share), "product": (0 * step, step), "harmonic": (step, share)}
+        a, b = pairs[self.metric]
+        return a.astype(np.float32), b.astype(np.float32)
+
+
+def edge_cost(gap: Any, a: Any, b: Any, eps: float | None) -> Any:
+    """Return the cost of edges with intensity difference `gap` (numpy or torch)."""
+    if eps is None:
+        return a + b * gap
+    return a * (gap + eps) / ((1 - b) * (gap + eps) + b)
+
+
+def check_problem(image: Any, channels: bool, spacing: float | Sequence[float], weight: float, metric: str) -> Problem:
+    """Check an image (*spatial), or with `channels` (C, *spatial), and a metric.
+
+    Raises
+    ------
+    DataError
+        If the image is not 2D or 3D, empty or not finite, or the spacing is not positive.
+    SettingsError
+        If the weight or the metric is out of range.
+    """
+    if metric not in get_args(Metric):
+        raise SettingsError(f"Metric {metric!r} is not known; choose one of {', '.join(get_args(Metric))}.")
+    if not 0 <= weight <= 1:
+        raise SettingsError(f"The weight must lie between 0 (length only) and 1 (image only), got {weight}.")
+    image = np.asarray(image)
+    ndim = image.ndim - channels
+    if ndim not in (2, 3) or image.size == 0:
+        given = f"{image.shape}{' with channels first' * channels}"
+        raise DataError(f"The image must be 2D or 3D and not empty, got shape {given}.")
+    if image.dtype.kind not in "buif":
+        raise DataError(f"The image must hold real numbers, got {image.dtype}.")
+    if image.dtype.kind == "f" and not np.isfinite([image.min(), image.max()]).all():
+        raise DataError("The image holds NaN or infinite values; replace them (for instance by 0) first.")
+    steps = tuple(map(float, np.atleast_1d(spacing)))
+    steps = steps * ndim if len(steps) == 1 else steps
+    if len(steps) != ndim or not all(np.isfinite(s) and s > 0 for s in steps):
+        raise DataError(f"Spacing must be one positive number or {ndim} of them (one per axis), got {spacing}.")
+    return Problem(image if channels else image[None], steps, float(weight), metric)  # type: ignore[arg-type]
+
+
+def check_seeds(seeds: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `seeds` as bool array of `shape`, or raise `DataError`."""
+    mask: np.ndarray = np.asarray(seeds)
+    if mask.shape != shape:
+        raise DataError(f"Seeds of shape {mask.shape} do not fit an image of spatial shape {shape}.")
+    if mask.dtype.kind == "f" and np.isnan(mask).any():
+        raise DataError("The seeds hold NaN; give a mask of the marked voxels.")
+    return seeds if mask.dtype == bool else seeds != 0
