@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from napari_medseg.io._movie import Movie
 MOVIES = (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
+SOURCES: WeakValueDictionary[str, _Frames] = WeakValueDictionary()  # lives as long as the dask array
 NUMBERED = re.compile(r"(?:^|[_\- ]|frame|img|image)(\d+)$", re.IGNORECASE)
 
 
@@ -87,18 +89,26 @@ def lazy(frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any)
     source = _Frames(frame, shape, np.dtype(dtype))
     chunks = ((1,) * shape[0], *((n,) for n in shape[1:]))
     meta = np.empty((0,) * len(shape), dtype)
-    return da.from_array(source, chunks, name=f"frames-{uuid.uuid4().hex}", asarray=False, fancy=False, meta=meta)
+    name = f"frames-{uuid.uuid4().hex}"
+    SOURCES[name] = source
+    return da.from_array(source, chunks, name=name, asarray=False, fancy=False, meta=meta)
+
+
+def frame_reader(image: Image) -> Callable[[int], np.ndarray]:
+    """Return a function from frame number to frame; for movies read here it goes round dask (milliseconds a frame)."""
+    source = SOURCES.get(getattr(image.data, "name", ""))
+    return source.frame if source is not None else lambda k: np.asarray(image.data[k])
 
 
 class _Frames:
     """What dask needs to know of an array: shape, dtype, and reading by slices."""
 
     def __init__(self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self._frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
+        self.frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
 
     def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
         frames = range(self.shape[0])[key[0]]
-        block = self._frame(frames[0])[None] if len(frames) == 1 else np.stack([self._frame(k) for k in frames])
+        block = self.frame(frames[0])[None] if len(frames) == 1 else np.stack([self.frame(k) for k in frames])
         return block[(slice(None), *key[1:])]
 
 

@@ -1,0 +1,68 @@
+"""The frames to process, in order, as 8-bit pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io.video import frame_reader, read_movie
+from napari_medseg.video.settings import VideoSettings
+
+MAX_TICKS = 1001
+
+
+class Source:
+    """A movie and which of its frames to take.
+
+    Raises
+    ------
+    DataError
+        If the image has no time axis or no frames.
+    """
+
+    def __init__(self, movie: str | Path | Image, settings: VideoSettings) -> None:
+        image = movie if isinstance(movie, Image) else read_movie(movie)
+        if image.axes not in ("TYX", "TYXC") or not image.data.shape[0]:
+            raise DataError(
+                f"{image.name or 'The movie'} has the axes {image.axes} and shape {image.data.shape}; expected frames "
+                "over time, TYX or TYXC. Give a movie, a TIFF with a time axis or a folder of frames."
+            )
+        self.image, self.path = image, str(image.metadata.get("source_file", image.name))
+        video = image.metadata.get("video", {})
+        known = Fraction(video["fps"]) if video.get("fps") else None
+        timed = image.units[0] == "second"
+        given = Fraction(1 / image.scale[0] if timed else settings.fps).limit_denominator(MAX_TICKS)
+        self.fps = known or given
+        step = max(round(settings.every_ms / 1000 * float(self.fps)), 1) if settings.every_ms else settings.every
+        self.numbers = range(0, image.data.shape[0], step)
+        self.output_fps = self.fps / step
+        self.size = (int(image.data.shape[1]), int(image.data.shape[2]))
+        self.missing = int(video.get("missing_frames", 0))
+        self._times, self._files = video.get("times"), video.get("files")
+        self._read = frame_reader(image)
+        dtype = np.dtype(image.data.dtype)
+        self._peak = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+    def time(self, number: int) -> float:
+        """Return the time of frame `number` in seconds."""
+        return float(self._times[number]) if self._times else number / float(self.fps)
+
+    def name(self, number: int) -> str:
+        """Return the name of a frame: its file's, or ``frame_000012``."""
+        return Path(self._files[number]).stem if self._files else f"frame_{number:06d}"
+
+    def frames(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield position (among the frames taken) and frame (Y, X, C) uint8, from position `start` on."""
+        for position in range(start, len(self.numbers)):
+            frame = self._read(self.numbers[position])
+            yield position, self._eight_bit(frame if frame.ndim == 3 else frame[..., None])
+
+    def _eight_bit(self, frame: np.ndarray) -> np.ndarray:
+        if frame.dtype == np.uint8:
+            return frame[..., :3]
+        return np.clip(np.rint(frame[..., :3] * (255 / self._peak)), 0, 255).astype(np.uint8)
