@@ -20,11 +20,18 @@ from napari_medseg.settings import PredictSettings
 from napari_medseg.tiling import pad_to
 
 # trainable parameters under default settings, from the papers' specifications
-PARAMETERS = {"afm-unet": 1_943_985}
+PARAMETERS = {"afm-unet": 1_943_985, "fullnet": 1_780_233, "p-net": 485_122, "r-net": 486_850}
 # settings that make a method quick to test
-SMALL: dict[str, dict[str, Any]] = {"afm-unet": {"architecture": "unet2", "dropout": 0.0}}
+SMALL: dict[str, dict[str, Any]] = {
+    "p-net": {"width": 8, "modern": True},
+    "r-net": {"width": 8, "modern": True},
+    "afm-unet": {"architecture": "unet2", "dropout": 0.0},
+    "fullnet": {"n_layers": 2, "growth": 4, "crop": 32},
+}
 # spatial shape of a test image where (37, 45) or (19, 21, 22) will not do
 SHAPES: dict[str, tuple[int, ...]] = {}
+# methods whose augmentation ends with a crop
+CROPPING = {"fullnet"}
 # maker of one training case (x, y) where a blob on a dark ground will not do
 CASES: dict[str, Callable[[Method], tuple[np.ndarray, np.ndarray]]] = {}
 
@@ -47,7 +54,8 @@ def _images(method: Method) -> tuple[Image, Image]:
     centred = [np.linspace(-1, 1, n) for n in shape]
     ball = (np.sqrt(sum(g**2 for g in np.meshgrid(*centred, indexing="ij"))) < 0.6).astype(np.uint8)
     rng = np.random.default_rng(0)
-    channels = [60 + 120 * ball + rng.integers(0, 40, shape) for _ in range(method.in_channels)]
+    n_channels = getattr(method.settings, "modalities", method.in_channels)  # R-Net adds proposal and scribbles itself
+    channels = [60 + 120 * ball + rng.integers(0, 40, shape) for _ in range(n_channels)]
     axes = "ZYX"[-len(shape) :]
     scale, units = (0.5, 0.25, 0.25)[-len(shape) :], ("micrometer",) * len(shape)
     image = Image(np.stack(channels, -1).astype(np.uint8), axes + "C", scale, units, name="ball")
@@ -126,8 +134,10 @@ def test_loss_falls_on_one_repeated_batch(method: Method) -> None:
 def test_augmentation_keeps_shape_type_and_seed(method: Method) -> None:
     x, y = method.sample(*_case(method), np.random.default_rng(0))
     first, second = (method.augment(x, y, np.random.default_rng(3)) for _ in range(2))
-    assert (first[0].shape, first[0].dtype) == (x.shape, x.dtype)
-    assert (first[1].shape, first[1].dtype) == (y.shape, y.dtype)
+    crop = getattr(method.settings, "crop", 0) if method.name in CROPPING else 0
+    for result, given in zip(first, (x, y), strict=True):
+        shape = (*given.shape[: given.ndim - method.ndim], *(crop,) * method.ndim) if crop else given.shape
+        assert (result.shape, result.dtype) == (shape, given.dtype)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 

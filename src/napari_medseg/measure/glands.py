@@ -107,7 +107,7 @@ def object_iou(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.
 
 
 def object_hausdorff(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
-    """Object Hausdorff distance of the GlaS challenge in the unit of `spacing`; 1e5 if only one map is empty."""
+    """Object Hausdorff distance of the GlaS challenge in the unit of `spacing`; 1e5 for objects facing an empty map."""
     return hausdorff_terms(pred, ref, spacing).weighted(0.0)
 
 

@@ -9,8 +9,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
+from napari_medseg.histology import ternary
 from napari_medseg.histology.stains import concentrations, rgb8
-from napari_medseg.histology.ternary import ids_of, instances
 from napari_medseg.image import SHORT_UNITS, Image
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     """
     import pandas as pd
 
-    data = _objects(labels)
+    data = instances(labels)
     names = _headers(labels, image)
     rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in _boxes(data)]
     frame = pd.DataFrame(rows, columns=names[:9], dtype=float).astype({"label": int})
@@ -80,6 +80,17 @@ def summary(labels: Image, image: Image | None = None) -> DataFrame:
     return pd.DataFrame([row])
 
 
+def instances(labels: Image) -> np.ndarray:
+    """Return the ids that `table` lists, (Y, X): a map with a single id is split into its 8-connected components."""
+    if labels.axes != "YX":
+        raise DataError(f"Objects are measured on 2D labels; {labels.name!r} has axes {labels.axes}. Give one plane.")
+    data = np.asarray(labels.data)
+    if data.dtype.kind not in "bui":
+        raise DataError(f"{labels.name or 'The label image'} holds {data.dtype}, not labels. Give whole numbers.")
+    data = data.astype(np.int64)
+    return ternary.instances(data) if ternary.ids_of(data).size <= 1 else data
+
+
 def per_parent(labels: Image, parents: Image) -> DataFrame:
     """Count the objects of `labels` in each object of `parents` (nuclei per gland).
 
@@ -96,8 +107,8 @@ def per_parent(labels: Image, parents: Image) -> DataFrame:
         raise DataError(
             f"The objects are {labels.spatial_shape}, their parents {parents.spatial_shape}. Give labels of one image."
         )
-    child, parent = _objects(labels), _objects(parents)
-    ids = ids_of(parent)
+    child, parent = instances(labels), instances(parents)
+    ids = ternary.ids_of(parent)
     inside = child > 0
     pairs, pixels = np.unique(np.stack([child[inside], parent[inside]]), axis=1, return_counts=True)
     order = np.lexsort((pixels, pairs[0]))
@@ -111,18 +122,8 @@ def per_parent(labels: Image, parents: Image) -> DataFrame:
     )
 
 
-def _objects(labels: Image) -> np.ndarray:
-    if labels.axes != "YX":
-        raise DataError(f"Objects are measured on 2D labels; {labels.name!r} has axes {labels.axes}. Give one plane.")
-    data = np.asarray(labels.data)
-    if data.dtype.kind not in "bui":
-        raise DataError(f"{labels.name or 'The label image'} holds {data.dtype}, not labels. Give whole numbers.")
-    data = data.astype(np.int64)
-    return instances(data) if ids_of(data).size <= 1 else data
-
-
 def _boxes(data: np.ndarray) -> list[tuple[int, tuple[slice, slice]]]:
-    return [(index, box) for index, box in enumerate(ndimage.find_objects(data), 1) if box is not None]
+    return [(index, box) for index, box in enumerate(ndimage.findinstances(data), 1) if box is not None]
 
 
 def _area_unit(labels: Image) -> str:
