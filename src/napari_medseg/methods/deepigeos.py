@@ -290,8 +290,9 @@ class RNet(PNet, RefinementMethod):
     def validation_sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Give the whole case one click of the robot user."""
         m = self.settings.modalities
-        labels = self._start(x[m:], y, rng)
-        return self._assemble(x[:m], self._channels(x[m:], labels), robot_click(y, labels)), y
+        channels = x[m:][: self._proposal_channels]
+        labels = self._start(channels, y, rng)
+        return self._assemble(x[:m], self._channels(channels, labels), robot_click(y, labels)), y
 
     def _start(self, channels: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.settings.proposal:
@@ -307,7 +308,7 @@ class RNet(PNet, RefinementMethod):
 
     def _interact(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         s = self.settings
-        channels = x[s.modalities :]
+        channels = x[s.modalities :][: self._proposal_channels]
         options = {"rule": s.rule, "radius": s.mark_radius, "no_mark": s.no_mark_probability}
         labels, marks = simulate_rounds(
             y, self._start(channels, y, rng), rng, int(rng.integers(1, s.rounds + 1)), **options
