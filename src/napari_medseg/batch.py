@@ -16,7 +16,7 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.inference import Prediction, predict
 from napari_medseg.io import read_one, reader_for, write, write_table
-from napari_medseg.jobs import Job, Progress
+from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure import measure
 from napari_medseg.method import Model
 from napari_medseg.methods import load_model
@@ -138,13 +138,7 @@ def _predict_file(
 ) -> Job[dict[str, Any]]:
     image = read_one(path)
     job = predict(model, image, settings)
-    while True:
-        try:
-            inner = next(job)
-        except StopIteration as stop:
-            prediction: Prediction = stop.value
-            break
-        yield Progress(index, total, f"{path.name}: {inner.message}")
+    prediction = yield from relabel(job, lambda p: Progress(index, total, f"{path.name}: {p.message}"))
     labels = prediction.labels
     labels = labels.replace(
         metadata={**labels.metadata, "medseg": provenance(model, settings, prediction.device, image)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import TrainSettings
 
 CACHE_BYTES = 2 * 2**30
+WORKERS = min(8, os.cpu_count() or 1)
+Sample = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -126,37 +128,40 @@ class Batches:
         """Yield the epoch's batches x (B, C, *spatial), y; with several processes only this rank's share of each."""
         indices = self._indices(epoch)
         batch = self.settings.batch_size
-        starts = range(0, self.steps * batch, batch)
-        with ThreadPoolExecutor(1) as pool:  # the next batches are made while the network works
-            pending = [pool.submit(self._batch, indices, s, epoch, rank, size) for s in islice(starts, 2)]
-            for start in starts:
-                ahead = start + 2 * batch
-                if ahead < self.steps * batch:
-                    pending.append(pool.submit(self._batch, indices, ahead, epoch, rank, size))
-                yield pending.pop(0).result()
+        with ThreadPoolExecutor(WORKERS) as pool:  # the next batches are made while the network works
+
+            def submit(step: int) -> list[Future[Sample]]:
+                positions = range(step * batch, (step + 1) * batch)[rank::size]
+                return [pool.submit(self._sample, int(indices[p]), epoch, p) for p in positions]
+
+            pending = [submit(step) for step in range(min(2, self.steps))]
+            for step in range(self.steps):
+                samples = [future.result() for future in pending.pop(0)]
+                if step + 2 < self.steps:
+                    pending.append(submit(step + 2))
+                yield _collate(samples)
 
     def _indices(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.settings.seed, epoch])
         n, needed = len(self.cases), self.steps * self.settings.batch_size
         return np.concatenate([rng.permutation(n) for _ in range(-(-needed // n))])[:needed]
 
-    def _batch(self, indices: np.ndarray, start: int, epoch: int, rank: int, size: int) -> tuple[Tensor, Tensor]:
-        positions = range(start, start + self.settings.batch_size)[rank::size]
-        samples = [self._sample(int(indices[p]), epoch, p) for p in positions]
-        shapes = {x.shape for x, _ in samples}
-        if len(shapes) > 1:
-            raise DataError(
-                f"Images of different size cannot share a batch: {_some([str(s[1:]) for s in shapes])}. "
-                "Set a crop size, or a batch size of 1."
-            )
-        xs, ys = zip(*samples, strict=True)
-        return torch.from_numpy(np.stack(xs)), torch.from_numpy(np.stack(ys))
-
     def _sample(self, index: int, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.settings.seed, epoch, position])
         method = self.cases.method
         x, y = method.sample(*self.cases[index], rng)
         return method.augment(x, y, rng) if self.settings.augment else (x, y)
+
+
+def _collate(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    shapes = {x.shape for x, _ in samples}
+    if len(shapes) > 1:
+        raise DataError(
+            f"Images of different size cannot share a batch: {_some([str(s[1:]) for s in shapes])}. "
+            "Set a crop size, or a batch size of 1."
+        )
+    xs, ys = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(xs)), torch.from_numpy(np.stack(ys))
 
 
 def _some(names: Sequence[str], limit: int = 8) -> str:

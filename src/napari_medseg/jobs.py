@@ -38,6 +38,16 @@ class Progress:
 Job = Generator[Progress, None, T]
 
 
+def relabel(job: Job[T], change: Callable[[Progress], Progress]) -> Job[T]:
+    """Run `job` as a part of another one: each `Progress` is replaced by ``change(progress)``."""
+    while True:
+        try:
+            progress = next(job)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        yield change(progress)
+
+
 def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
     """Drain `job`, handing each `Progress` to `on_progress`, and return the job's result."""
     while True:

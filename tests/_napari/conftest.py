@@ -56,7 +56,7 @@ def other_model(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_dock(make_napari_viewer_proxy: Any) -> Callable[[str], tuple[Any, Any]]:
     """Open a dock from the plugin menu's command in a new viewer."""
-    viewer = make_napari_viewer_proxy()
+    viewer = make_napari_viewer_proxy(show=True)
 
     def show(name: str) -> tuple[Any, Any]:
         _, widget = viewer.window.add_plugin_dock_widget("napari-medseg", name)

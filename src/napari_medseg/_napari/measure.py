@@ -16,7 +16,7 @@ from napari_medseg._napari.table import TableView
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import KINDS, measure, summarise
+from napari_medseg.measure import KINDS, measure, measured_labels, summarise
 
 TITLES = {
     "afm": "AFM cells",
@@ -27,12 +27,13 @@ TITLES = {
 }
 
 
-def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return the per-object table and the one-row summary."""
+def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
+    """Return the labels that the rows name, the per-object table and the one-row summary."""
     yield Progress(0, 2, "measuring objects")
+    labels = measured_labels(kind, labels)
     table = measure(kind, labels, image)
     yield Progress(1, 2, "summarising")
-    return table, summarise(kind, labels, image)
+    return labels.data, table, summarise(kind, labels, image)
 
 
 class MeasureDock(Dock):
@@ -85,9 +86,11 @@ class MeasureDock(Dock):
             )
         return measure_job(self.kind.currentData(), labels, image)
 
-    def show_result(self, result: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-        """Show table and summary, and put the table onto the layer."""
-        table, summary = result
+    def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
+        """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
+        data, table, summary = result
+        if data.max(initial=0) != self.measured.data.max():
+            self.measured.data = data
         self.table.show_table(table, self.measured)
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
         self.summary.setText("<br>".join(f"{name}: <b>{_text(value)}</b>" for name, value in row.items()))

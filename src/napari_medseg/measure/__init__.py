@@ -39,6 +39,15 @@ def summarise(kind: str, labels: Image, image: Image | None = None) -> DataFrame
     return frame
 
 
+def measured_labels(kind: str, labels: Image) -> Image:
+    """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells)."""
+    module = _module(kind, labels, None)
+    if not hasattr(module, "instances"):
+        return labels
+    found = module.instances(labels)
+    return labels.replace(data=found.astype("int32"))
+
+
 def _module(kind: str, labels: Image, image: Image | None):  # type: ignore[no-untyped-def]
     if kind not in KINDS:
         raise SettingsError(f"There is no measurement {kind!r}. Known kinds: {', '.join(KINDS)}.")

@@ -1,0 +1,76 @@
+"""Open napari on the demo's results: ``python -m napari_medseg._napari.demo FOLDER [--screenshots]``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.readers import read_layers
+
+PLUGIN = "napari-medseg"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
+    """Let the window work until `condition` holds; return whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    return condition()
+
+
+def show_afm(viewer: Any, folder: Path) -> Any:
+    """Segment the demo's scan in the window with the model the demo trained, then measure it."""
+    for layer in read_layers(str(folder / "scan.tif")):
+        viewer.add_layer(napari.layers.Layer.create(*layer))
+    scan = viewer.layers[-1]
+    scan.colormap = "gray"
+    ModelChooser.session.insert(0, folder / "run" / "best.pt")
+    _, segment = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
+    segment.models.refresh(folder / "run" / "best.pt")
+    segment.input.choose(scan)
+    segment.run_bar.start()
+    wait_for(lambda: segment.run_bar.current is None)
+    _, measure = viewer.window.add_plugin_dock_widget(PLUGIN, "Measure", tabify=True)
+    measure.run_bar.start()
+    wait_for(lambda: measure.run_bar.current is None)
+    viewer.reset_view()
+    return segment
+
+
+def picture(viewer: Any, path: Path) -> None:
+    """Save what the whole window shows."""
+    for _ in range(20):
+        QApplication.processEvents()
+        time.sleep(0.02)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+
+def main() -> None:
+    """Show the demo."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--screenshots", action="store_true")
+    arguments = parser.parse_args()
+    viewer = napari.Viewer(title="napari-medseg demo")
+    viewer.window.resize(1380, 960)
+    segment = show_afm(viewer, arguments.folder)
+    if not arguments.screenshots:
+        napari.run()
+        return
+    picture(viewer, arguments.folder / "measure.png")
+    segment.parentWidget().raise_()
+    picture(viewer, arguments.folder / "segment.png")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

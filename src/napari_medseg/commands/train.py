@@ -1,0 +1,69 @@
+"""``medseg train``: train a method on a folder of images and labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.commands import drain, method_class, show
+from napari_medseg.errors import SettingsError
+from napari_medseg.flags import add_flags, given
+from napari_medseg.settings import TrainSettings
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("train", help="train a method on a folder of images and labels")
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="folder with images/ and labels/, or files side by side"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
+    parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    cls = method_class(words) if words[:1] == ["train"] else None
+    if cls:
+        add_flags(parser, cls.Settings)
+        add_flags(parser, TrainSettings, cls.training)
+
+    def call(arguments: argparse.Namespace) -> None:
+        from napari_medseg import parallel
+        from napari_medseg.methods import get_method
+        from napari_medseg.training import train
+
+        cls = get_method(arguments.method)
+        config = _read_config(arguments.config, cls.name)
+        method = cls(cls.Settings.parse({**config.get("settings", {}), **given(arguments, cls.Settings)}))
+        changes = {**config.get("training", {}), **given(arguments, TrainSettings)}
+        settings = cls.training.updated(**changes)
+        parallel.start()
+        try:
+            job = train(method, arguments.data, arguments.output, settings, resume=arguments.resume)
+            model = drain(job, quiet=parallel.rank() > 0)
+        finally:
+            parallel.stop()
+        show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
+
+    parser.set_defaults(call=call)
+
+
+def _read_config(path: Path | None, method: str) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as settings: {error}. Give the settings.json of a run.") from error
+    if not isinstance(config, dict) or not set(config) <= {"method", "settings", "training"}:
+        raise SettingsError(f'{path}: expected {{"method": ..., "settings": {{}}, "training": {{}}}}.')
+    if config.get("method", method) != method:
+        raise SettingsError(f"{path} holds settings of {config['method']}, not of {method}.")
+    return config
+
+
+def _best(card: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" for k, v in card.get("best", {}).items() if isinstance(v, float))

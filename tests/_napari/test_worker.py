@@ -1,0 +1,65 @@
+"""Traps of thread workers: RuntimeErrors must arrive, stopped jobs must be closed, progress counts steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from napari_medseg._napari.run_bar import RunBar
+from napari_medseg.jobs import Job, Progress
+
+Wait = Callable[[Callable[[], bool]], None]
+
+
+@pytest.mark.usefixtures("qapp")
+def test_a_runtime_error_arrives(wait: Wait) -> None:
+    def job() -> Job[None]:
+        yield Progress(0, 1)
+        raise RuntimeError("CUDA out of memory")
+
+    bar = RunBar(job, lambda _: None)
+    bar.start()
+    wait(lambda: bar.current is None)
+    assert "CUDA out of memory" in bar.message.text()
+    assert bar.run_button.isEnabled()
+
+
+@pytest.mark.usefixtures("qapp")
+def test_stop_closes_the_job(wait: Wait) -> None:
+    closed: list[bool] = []
+
+    def job() -> Job[None]:
+        try:
+            for step in range(10_000):
+                time.sleep(0.001)
+                yield Progress(step, 10_000, "working")
+        finally:
+            closed.append(True)
+
+    results: list[Any] = []
+    bar = RunBar(job, results.append)
+    bar.start()
+    wait(lambda: bar.message.text().startswith("working"))
+    bar.stop()
+    wait(lambda: bar.current is None)
+    assert closed == [True]
+    assert results == []
+    assert "kept" in bar.message.text()
+
+
+@pytest.mark.usefixtures("qapp")
+def test_the_bar_shows_steps_of_the_job_not_yields(wait: Wait) -> None:
+    seen: list[int] = []
+
+    def job() -> Job[str]:
+        for _ in range(5):
+            yield Progress(1, 2)
+        return "done"
+
+    bar = RunBar(job, lambda _: None, lambda _: seen.append(bar.bar.value()))
+    bar.start()
+    wait(lambda: bar.current is None)
+    assert seen == [50] * 5
