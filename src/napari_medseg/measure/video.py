@@ -173,11 +173,9 @@ def intervals(present: Sequence[bool] | np.ndarray, step: float = 0.0) -> pd.Dat
 
 
 def _unsaturated(frame: np.ndarray, where: np.ndarray, saturation: float) -> np.ndarray:
-    values = frame[where]
-    if values.ndim == 1:
-        values = values[:, None]
-    kept = values[(values < saturation).all(1)]
-    return np.asarray(kept.mean(1, dtype=np.float64))
+    values = frame.reshape(where.size, -1)[np.flatnonzero(where)].T
+    kept = values[:, (values < saturation).all(0)]
+    return np.asarray(kept.mean(0, dtype=np.float64))
 
 
 def _box(rows: np.ndarray, columns: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -111,8 +111,7 @@ class DoubleUnet(Method):
     def encode(self, batch: Tensor) -> Tensor:
         """Map frames (B, c, Y, X) to network input float32 (B, 3, size, size): resize, then centre the median."""
         size = (self.settings.input_size,) * 2
-        rgb = frames.resize(frames.to_rgb(batch), size, antialias=self.settings.mode == "fixed")
-        return frames.median_centre(rgb)
+        return frames.median_centre(frames.shrink(batch, size, antialias=self.settings.mode == "fixed"))
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
         """Return `encode` of one frame (c, Y, X)."""

@@ -114,7 +114,7 @@ class FrameClassifier(Method):
     def encode(self, batch: Tensor) -> Tensor:
         """Map frames (B, c, Y, X) to float32 (B, 3, size, size): plain bilinear resize, ImageNet standardisation."""
         size = (self.settings.input_size,) * 2
-        return frames.standardise(frames.resize(frames.to_rgb(batch), size, antialias=False), *IMAGENET)
+        return frames.standardise(frames.shrink(batch, size, antialias=False), *IMAGENET)
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
         """Return `encode` of one frame (c, Y, X)."""

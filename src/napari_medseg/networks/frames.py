@@ -32,6 +32,13 @@ def to_rgb(frames: Tensor) -> Tensor:
     return rgb.expand(-1, 3, -1, -1) if rgb.shape[1] == 1 else rgb
 
 
+def shrink(frames: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
+    """Return `to_rgb` of frames (B, c, Y, X) at another size; on the CPU bytes are resized as bytes: 10 times faster."""
+    if frames.dtype is torch.uint8 and frames.device.type == "cpu":
+        return to_rgb(resize(frames[:, :3], size, antialias=antialias))
+    return resize(to_rgb(frames), size, antialias=antialias)
+
+
 def resize(frames: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
     """Return bilinearly resized frames (B, C, *size); without `antialias` as OpenCV and Keras do."""
     if tuple(frames.shape[-2:]) == size:

@@ -39,7 +39,7 @@ def paint(frame: np.ndarray, mask: np.ndarray, settings: VideoSettings) -> np.nd
     settings
         Colour, opacity a and style; a contour is the mask's border, 1 to 3 pixels wide, in full colour.
     """
-    out = np.repeat(frame, 3, 2) if frame.shape[2] == 1 else frame.copy()
+    out = np.repeat(frame, 3, 2) if frame.shape[2] == 1 else frame.copy(order="C")
     alpha = settings.alpha
     if settings.style == "contour" and mask.any():
         from scipy import ndimage
@@ -47,9 +47,10 @@ def paint(frame: np.ndarray, mask: np.ndarray, settings: VideoSettings) -> np.nd
         width = 1 + min(mask.shape) // 400
         mask, alpha = mask & ~ndimage.binary_erosion(mask, iterations=min(width, 3), border_value=1), 1.0
     colour = np.array(COLOURS[settings.colour], np.float32)
-    lookup = np.rint((1 - alpha) * np.arange(256, dtype=np.float32)[:, None] + alpha * colour).astype(np.uint8)
-    rows, columns = np.nonzero(mask)
-    out[rows, columns] = lookup[out[rows, columns], np.arange(3)]
+    lookup = np.rint((1 - alpha) * np.arange(256, dtype=np.float32) + alpha * colour[:, None]).astype(np.uint8)
+    pixels, inside = out.reshape(-1, 3), np.flatnonzero(mask)
+    before = pixels[inside].T
+    pixels[inside] = np.stack([table.take(values) for table, values in zip(lookup, before, strict=True)], 1)
     return out
 
 
