@@ -7,6 +7,7 @@ Confocal Microscopic Images using Inaccurate Annotations", ISBI 2020, arXiv 2004
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,18 +67,42 @@ def spatial_constraint(probabilities: Tensor, image: Tensor, sigma: float = SIGM
     Tensor
         (B, *spatial), between 0 and 2; 1 for a pixel without neighbours.
     """
-    confidence, label = probabilities.float().max(1)
-    grey = image.float().detach()[:, 0]
-    agreement = torch.zeros_like(confidence)
-    similarity = torch.zeros_like(grey)
-    for here, there in neighbour_views(grey.ndim - 1):
-        g = torch.exp((grey[here] - grey[there]).square() * (-0.5 / sigma**2))
-        signed = torch.where(label[here] == label[there], g, -g)
-        pair = signed * confidence[here] * confidence[there]
-        for side in (here, there):
-            agreement[side] += pair
-            similarity[side] += g
-    return 1 - agreement / (similarity + EPS_GREY)
+    confidence, label = probabilities.max(1)
+    agreement: Tensor = _Agreement.apply(confidence, label, image[:, 0].to(confidence.dtype), sigma)  # type: ignore[no-untyped-call]
+    return 1 - agreement
+
+
+class _Agreement(torch.autograd.Function):
+    """``F_i = c_i sum_j w_ij c_j / sum_j g_ij`` with ``w_ij = s_ij g_ij``; the gradient flows through c only.
+
+    Each neighbour direction is one pair of shifted views; the weights are kept for the backward pass, whose sum over
+    neighbours has the same form.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, confidence: Tensor, label: Tensor, grey: Tensor, sigma: float) -> Tensor:
+        total, similarity = torch.zeros_like(confidence), torch.full_like(confidence, EPS_GREY)
+        weights = []
+        for here, there in neighbour_views(grey.ndim - 1):
+            g = (grey[here] - grey[there]).square_().mul_(-0.5 / sigma**2).exp_()
+            similarity[here] += g
+            similarity[there] += g
+            w = torch.where(label[here] == label[there], g, -g)
+            total[here].addcmul_(w, confidence[there])
+            total[there].addcmul_(w, confidence[here])
+            weights.append(w)
+        mean = total / similarity
+        ctx.save_for_backward(confidence, mean, similarity, *weights)
+        return confidence * mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        confidence, mean, similarity, *weights = ctx.saved_tensors
+        result, scaled = grads[0] * mean, grads[0] * confidence / similarity
+        for (here, there), w in zip(neighbour_views(mean.ndim - 1), weights, strict=True):
+            result[here].addcmul_(w, scaled[there])
+            result[there].addcmul_(w, scaled[here])
+        return result, None, None, None
 
 
 def neighbour_views(ndim: int) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:

@@ -20,12 +20,13 @@ from napari_medseg.settings import PredictSettings
 from napari_medseg.tiling import pad_to
 
 # trainable parameters under default settings, from the papers' specifications
-PARAMETERS = {"afm-unet": 1_943_985, "fullnet": 1_780_233, "p-net": 485_122, "r-net": 486_850}
+PARAMETERS = {"afm-unet": 1_943_985, "sc-dcnn": 2_161_856, "fullnet": 1_780_233, "p-net": 485_122, "r-net": 486_850}
 # settings that make a method quick to test
 SMALL: dict[str, dict[str, Any]] = {
     "p-net": {"width": 8, "modern": True},
     "r-net": {"width": 8, "modern": True},
     "afm-unet": {"architecture": "unet2", "dropout": 0.0},
+    "sc-dcnn": {"width": 4, "patch": 64},
     "fullnet": {"n_layers": 2, "growth": 4, "crop": 32},
 }
 # spatial shape of a test image where (37, 45) or (19, 21, 22) will not do

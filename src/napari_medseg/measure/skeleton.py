@@ -12,6 +12,7 @@ RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 EIGHT = np.ones((3, 3), int)
 TANGENT_PX = 10
 BRIDGE_PX = 5
+MARGIN_PX = 5
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,16 @@ def strands(mask: np.ndarray, *, spur: float = 10, shortest: int = 20, angle: fl
 
 
 def thin(mask: np.ndarray) -> np.ndarray:
-    """Return the skeleton (bool), one pixel thin: no pixel but ends can be removed without breaking it."""
-    from skimage.morphology import skeletonize
+    """Return the centreline (bool), one pixel thin: no pixel but ends can be removed without breaking it.
 
-    padded = np.pad(np.asarray(mask) > 0, 1)
-    return _remove_corners(np.array(skeletonize(padded)))[1:-1, 1:-1]
+    Guo-Hall thinning: Zhang's (``skeletonize``) eats diagonal lines 2 pixels wide from their ends, by up to 10 %.
+    The mask is continued beyond the image, so nerves that leave the field are followed to its border.
+    """
+    from skimage.morphology import thin as guo_hall
+
+    padded = np.pad(np.pad(np.asarray(mask) > 0, MARGIN_PX, "edge"), 1)
+    inner = slice(MARGIN_PX + 1, -MARGIN_PX - 1)
+    return _remove_corners(np.array(guo_hall(padded)))[inner, inner]
 
 
 def trace(skeleton: np.ndarray) -> Graph:

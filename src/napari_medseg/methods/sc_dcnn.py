@@ -55,7 +55,11 @@ class ScDcnnSettings(base.Settings):
         0, ge=0, le=20, title="Dilate labels", description="Thicken training traces by this many pixels on each side"
     )
     patch: int = Field(
-        0, ge=0, le=4096, title="Patch", description="Edge of training samples in pixels; 0: 384 in 2D, 64 in 3D"
+        0,
+        ge=0,
+        le=4096,
+        title="Patch",
+        description="Edge of training samples in pixels, 32 or more; 0: 384 in 2D, 64 in 3D",
     )
     min_size: int = Field(
         0, ge=0, le=1_000_000, title="Smallest piece", description="Drop predicted pieces of fewer pixels"
@@ -138,7 +142,7 @@ class ScDcnn(Method):
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Cut a random patch, or reflect-pad up to its size."""
-        size = self.settings.patch or DEFAULT_PATCH[self.ndim]
+        size = max(self.settings.patch or DEFAULT_PATCH[self.ndim], 2 * self.size_multiple)
         missing = [(0, max(0, size - n)) for n in y.shape]
         if any(after for _, after in missing):
             x, y = np.pad(x, [(0, 0), *missing], "symmetric"), np.pad(y, missing, "symmetric")

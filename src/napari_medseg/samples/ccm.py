@@ -137,19 +137,21 @@ def _render(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     background = 0.6 * light + 0.8 * speckle
     fading = 1 + 0.3 * smooth_field(mask.shape, 60, rng)
     nerves = ndimage.gaussian_filter(mask.astype(float), 1.0) * np.clip(fading, 0.4, None)
-    return np.clip(90 + 30 * (background + 1.5 * CONTRAST_SD * nerves), 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(90 + 30 * (background + 1.5 * CONTRAST_SD * nerves), 1, 255), np.uint8)
 
 
 def _centreline(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
     from napari_medseg.measure.skeleton import thin
 
-    return thin(mask)
+    centre: np.ndarray = thin(mask)
+    return centre
 
 
 def _radius(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    signed = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask) + 0.5
+    outside, inside = (ndimage.distance_transform_edt(part) for part in (~mask, mask))
+    signed = np.where(mask, 0.5 - inside, outside - 0.5)
     change = np.clip(smooth_field(mask.shape, 2 * CORRELATION_PX, rng), -1, 1) * level
-    return np.asarray(signed <= change + 0.25)
+    return np.asarray(signed <= change)
 
 
 def _jitter(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.io.tracings import draw, read_tracings, write_tracings
+
+TRUNK = np.array([[10.0, 5], [12, 30], [15, 60], [20, 90]])
+BRANCH = np.array([[12.0, 30], [40, 35], [60, 50]])
+OTHER = np.array([[80.0, 1], [81, 2]])
+PATHS, CLASSES = [TRUNK, BRANCH, OTHER], ["main", "branch", "nerve"]
+
+
+@pytest.mark.parametrize("suffix", [".swc", ".ndf"])
+def test_round_trip(tmp_path: Path, suffix: str) -> None:
+    write_tracings(tmp_path / f"a{suffix}", PATHS, CLASSES)
+    paths, classes = read_tracings(tmp_path / f"a{suffix}")
+    assert classes == CLASSES
+    for found, expected in zip(paths, PATHS, strict=True):
+        np.testing.assert_allclose(found, expected)
+
+
+def test_swc_keeps_fractions_and_scale(tmp_path: Path) -> None:
+    path = np.array([[0.25, 1.75], [2.5, 3.125]])
+    write_tracings(tmp_path / "a.swc", [path], scale=(2.0, 0.5))
+    text = (tmp_path / "a.swc").read_text().splitlines()
+    assert text[1] == "1 0 0.875 0.5 0 1 -1"
+    np.testing.assert_allclose(read_tracings(tmp_path / "a.swc", scale=(2.0, 0.5))[0][0], path)
+
+
+def test_swc_branch_is_a_child_of_the_trunk(tmp_path: Path) -> None:
+    write_tracings(tmp_path / "a.swc", [TRUNK, BRANCH], ["main", "branch"])
+    rows = [line.split() for line in (tmp_path / "a.swc").read_text().splitlines()[1:]]
+    assert len(rows) == 6
+    assert [row[6] for row in rows] == ["-1", "1", "2", "3", "2", "5"]
+
+
+def test_path_that_continues_another_stays_itself(tmp_path: Path) -> None:
+    continued = np.array([[20.0, 90], [30, 99]])
+    write_tracings(tmp_path / "a.swc", [TRUNK, continued], ["main", "branch"])
+    paths, classes = read_tracings(tmp_path / "a.swc")
+    assert classes == ["main", "branch"]
+    np.testing.assert_allclose(paths[1], continued)
+
+
+def test_ndf_as_neuronj_writes_it(tmp_path: Path) -> None:
+    text = (
+        "// NeuronJ Data File - DO NOT CHANGE\n1.4.3\n// Parameters\n1\n2.0\n0.7\n4\n2500\n5\n5\n1\n"
+        "// Type names and colors\nDefault\n4\nAxon\n7\n// Cluster names\nDefault\nCluster 01\n"
+        "// Tracing N1\n1\n3\n0\nDefault\n// Segment 1 of Tracing N1\n3\n4\n5\n6\n"
+        "// Segment 2 of Tracing N1\n5\n6\n9\n9\n// Tracing N2\n2\n1\n0\nDefault\n"
+        "// Segment 1 of Tracing N2\n1\n2\n// End of NeuronJ Data File\n"
+    )
+    (tmp_path / "a.ndf").write_text(text)
+    paths, classes = read_tracings(tmp_path / "a.ndf")
+    assert [p.tolist() for p in paths] == [[[4, 3], [6, 5], [9, 9]], [[2, 1]]]
+    assert classes == ["main", "nerve"]
+
+
+def test_nothing_traced(tmp_path: Path) -> None:
+    for suffix in (".swc", ".ndf"):
+        write_tracings(tmp_path / f"a{suffix}", [])
+        assert read_tracings(tmp_path / f"a{suffix}") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.swc", "1 2 3\n"),
+        ("a.swc", "1 2 x 4 0 1 -1\n"),
+        ("a.swc", "1 2 3 4 0 1 7\n"),
+        ("a.swc", "1 2 3 4 0 1 2\n2 2 3 4 0 1 1\n"),
+        ("a.swc", "1 2 nan 4 0 1 -1\n"),
+        ("a.swc", "1 2 1e9 4 0 1 -1\n"),
+        ("a.ndf", "hello\n"),
+        ("a.ndf", "// NeuronJ Data File\n// Tracing N1\n"),
+        ("a.ndf", "// NeuronJ Data File\n// Tracing N1\n1\n0\n0\nD\n// Segment 1 of Tracing N1\n1\n2\n3\n"),
+    ],
+)
+def test_damaged_tracings_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ReadError, match=name):
+        read_tracings(tmp_path / name)
+
+
+def test_unknown_suffix_and_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"\.swc or \.ndf"):
+        read_tracings(tmp_path / "a.txt")
+    with pytest.raises(WriteError, match=r"\.swc or \.ndf"):
+        write_tracings(tmp_path / "a.txt", PATHS)
+    with pytest.raises(WriteError, match="one class for each"):
+        write_tracings(tmp_path / "a.swc", PATHS, ["main"])
+    with pytest.raises(WriteError, match="could not be written"):
+        write_tracings(tmp_path / "absent" / "a.swc", PATHS)
+
+
+def test_draw_leaves_out_what_lies_outside() -> None:
+    mask = draw([np.array([[2.0, -3], [2, 30]])], (5, 10))
+    assert mask[2].all()
+    assert mask.sum() == 10

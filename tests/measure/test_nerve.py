@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.measure import measure, nerve, summarise
+
+STEP = 400 / 384
+UM = {"scale": (STEP, STEP), "units": ("micrometer", "micrometer")}
+
+
+def scene() -> np.ndarray:
+    """Two main nerves across the field, a branch from the first, an isolated piece."""
+    mask = np.zeros((384, 384), np.uint8)
+    mask[99:102] = 1
+    mask[299:302] = 1
+    mask[101:181, 200:203] = 1
+    mask[240, 50:90] = 1
+    return mask
+
+
+def labels(data: np.ndarray, **geometry: object) -> Image:
+    return Image(data, "YX", kind="labels", name="scene", **geometry)  # type: ignore[arg-type]
+
+
+def test_measures_of_a_drawn_scene() -> None:
+    row = summarise("nerve", labels(scene(), **UM)).iloc[0]
+    total_mm = (383 + 383 + 80 + 39) * STEP / 1000
+    assert row["CNFD [no/mm^2]"] == pytest.approx(2 / 0.16)
+    assert row["CNBD [no/mm^2]"] == pytest.approx(1 / 0.16)
+    assert row["CTBD [no/mm^2]"] == pytest.approx(1 / 0.16)
+    assert row["CNFL [mm/mm^2]"] == pytest.approx(total_mm / 0.16, rel=0.01)
+    assert row["CNFA [mm^2/mm^2]"] == pytest.approx(scene().mean(), rel=0.001)
+    assert row["CNFW [um]"] == pytest.approx(3 * STEP, rel=0.05)
+    assert row["tortuosity"] == pytest.approx(1, abs=0.01)
+    assert 0.9 < row["fractal dimension"] < 1.3
+    assert row["image area [mm^2]"] == pytest.approx(0.16)
+
+
+def test_one_row_for_each_nerve() -> None:
+    rows = measure("nerve", labels(scene(), **UM))
+    assert sorted(rows["class"]) == ["branch", "branch", "main", "main"]
+    main = rows[rows["class"] == "main"]
+    assert main["length [um]"].tolist() == pytest.approx([400, 400], rel=0.01)
+    assert main["width [um]"].tolist() == pytest.approx([3.125, 3.125], rel=0.05)
+    assert sorted(main["branch points"]) == [0, 1]
+    assert {"pixel-graph length [um]", "pixel-count length [um]"} <= set(rows.columns)
+
+
+@pytest.mark.parametrize("shape", [(384, 384), (1, 1), (5, 300)])
+def test_no_nerves_give_zeros_with_units(shape: tuple[int, int]) -> None:
+    empty = labels(np.zeros(shape, np.uint8), **UM)
+    row = nerve.summary(empty)
+    numbers = row.select_dtypes("number").drop(columns="image area [mm^2]")
+    assert (numbers.to_numpy() == 0).all()
+    assert list(row.columns) == list(nerve.summary(labels(scene(), **UM)).columns)
+    assert nerve.table(empty).empty
+    assert "length [um]" in nerve.table(empty).columns
+    assert nerve.paths(empty) == ([], [])
+
+
+def test_without_pixel_size_the_headers_say_pixels() -> None:
+    row = nerve.summary(labels(scene())).iloc[0]
+    assert row["CNFL [px/px^2]"] == pytest.approx((383 * 2 + 80 + 39) / 384**2, rel=0.01)
+    assert "length [px]" in nerve.table(labels(scene())).columns
+    assert not [name for name in row.index if "mm" in name or "um" in name]
+
+
+def test_any_positive_label_is_nerve() -> None:
+    expected = nerve.summary(labels(scene(), **UM))
+    pd.testing.assert_frame_equal(nerve.summary(labels(scene() * 255, **UM)), expected)
+
+
+def test_volumes_are_refused() -> None:
+    with pytest.raises(DataError, match="2D labels"):
+        nerve.table(Image(np.zeros((3, 4, 5), np.uint8), "ZYX", kind="labels"))
+
+
+def test_image_of_another_size_is_refused() -> None:
+    with pytest.raises(DataError, match="Give the image"):
+        measure("nerve", labels(scene()), Image(np.zeros((5, 5)), "YX"))
+
+
+def test_paths_and_table_follow_edits() -> None:
+    found, classes = nerve.paths(labels(scene(), **UM))
+    assert all(p.ndim == 2 and p.shape[1] == 2 for p in found)
+    shape, scale, units = (384, 384), UM["scale"], UM["units"]
+    before = nerve.table_from_paths(found, classes, shape, scale, units)
+    pd.testing.assert_series_equal(before["length [um]"], nerve.table(labels(scene(), **UM))["length [um]"])
+    index = classes.index("main")
+    edited = [*found[:index], found[index][:1] + np.array([[0, 0], [0, 96]]), *found[index + 1 :]]
+    after = nerve.table_from_paths(edited, classes, shape, scale, units)
+    assert after["length [um]"][index] == pytest.approx(100)
+    fewer = nerve.summary_from_paths([found[index]], ["main"], shape, scale, units)
+    assert fewer["CNFD [no/mm^2]"] == pytest.approx(1 / 0.16)
+    assert fewer["CNBD [no/mm^2]"] == 0
+
+
+def test_a_class_can_be_edited() -> None:
+    found, classes = nerve.paths(labels(scene(), **UM))
+    all_main = nerve.summary_from_paths(found, ["main"] * len(classes), (384, 384), UM["scale"], UM["units"])
+    assert all_main["CNFD [no/mm^2]"] == pytest.approx(4 / 0.16)
+
+
+def test_by_eye() -> None:
+    frames = []
+    for subject, eye, site, data in (
+        ("P1", "OD", "central", scene()),
+        ("P1", "OD", "central", scene() * 0),
+        ("P1", "OS", "central", scene()),
+        ("P1", "OS", "whorl", scene()),
+        ("", "", "", scene()),
+    ):
+        known = {"subject": subject, "eye": eye, "site": site}
+        frames.append(nerve.summary(labels(data, **UM, metadata=known)))
+    eyes = nerve.by_eye(frames).set_index(["subject", "eye"])
+    right, left, unknown = eyes.loc[("P1", "OD")], eyes.loc[("P1", "OS")], eyes.loc[("scene", "")]
+    assert (right["images used"], left["images used"], unknown["images used"]) == (2, 2, 1)
+    assert right["CNFD [no/mm^2] mean"] == pytest.approx(6.25)
+    assert right["CNFD [no/mm^2] SD"] == pytest.approx(12.5 / np.sqrt(2))
+    assert "same nerves" in right["overlap warning"]
+    assert left["overlap warning"] == unknown["overlap warning"] == ""
+    assert unknown["CNFD [no/mm^2] SD"] == 0
+    assert nerve.by_eye([]).empty
+
+
+def test_real_tracing(shared_data: Path) -> None:
+    folder = shared_data / "ccm" / "nottingham" / "train"
+    image, traced = read_one(folder / "14_org.tif"), read_one(folder / "14_lab.tif", kind="labels")
+    row = nerve.summary(image.labels_like(traced.data), image).iloc[0]
+    assert 6 < row["CNFL [mm/mm^2]"] < 9
+    assert not row.isna().any()
