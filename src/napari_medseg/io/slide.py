@@ -54,7 +54,9 @@ def open_slide(path: Path) -> Any:
             continue
         installed = True
         try:
-            return getattr(library, cls)(str(path))
+            slide = getattr(library, cls)(str(path))
+            if slide.level_dimensions:  # tiffslide notices only here that a file holds no picture
+                return slide
         except Exception as error:  # each library has its own errors for damaged files
             problems.append(f"{module}: {str(error) or type(error).__name__}")
     if not installed:

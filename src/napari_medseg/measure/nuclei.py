@@ -123,7 +123,7 @@ def per_parent(labels: Image, parents: Image) -> DataFrame:
 
 
 def _boxes(data: np.ndarray) -> list[tuple[int, tuple[slice, slice]]]:
-    return [(index, box) for index, box in enumerate(ndimage.findinstances(data), 1) if box is not None]
+    return [(index, box) for index, box in enumerate(ndimage.find_objects(data), 1) if box is not None]
 
 
 def _area_unit(labels: Image) -> str:
