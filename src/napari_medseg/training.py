@@ -68,7 +68,9 @@ def fit(
     run = Run(method, pairs, held_out, settings, Path(folder))
     yield Progress(0, 1, run.reason)
     if not (resume and run.load()):
-        yield Progress(0, 1, method.initialise(run.network))
+        note = method.initialise(run.network)
+        if note:
+            yield Progress(0, 1, note)
     try:
         while not run.finished:
             yield from run.train_epoch()
