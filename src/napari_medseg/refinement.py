@@ -1,0 +1,312 @@
+"""Refine a mask with scribbles: the headless session behind the dock, the command line and the tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job
+from napari_medseg.refinement_geodesic import GeodesicEngine
+from napari_medseg.refinement_history import Box, History, Round, union
+from napari_medseg.refinement_log import encode, image_hash, read_session, replay, write_session
+from napari_medseg.refinement_network import DeepIGeoSEngine, undecided
+from napari_medseg.refinement_places import boundary_uncertainty, disagreement, uncertain_place
+from napari_medseg.refinement_state import (
+    Place,
+    RefinementSettings,
+    RefinementState,
+    align_scribbles,
+    as_mask,
+    check_image,
+    count_strokes,
+    on_grid,
+    taken_back,
+    voxel_size,
+)
+
+if TYPE_CHECKING:
+    from napari_medseg.method import Model
+
+__all__ = ["Place", "RefinementSession", "RefinementSettings", "RefinementState", "replay"]
+MEGABYTE = 2**20
+MAX_LABEL = 2**31 - 1
+
+
+class RefinementSession:
+    """One image being segmented with scribbles, with undo over rounds and accepted objects.
+
+    Every change is made at the end of a step: a step that fails or is closed half-way leaves the session as it was.
+
+    Parameters
+    ----------
+    image
+        2D or 3D image, channels allowed; voxels that are not finite count as dark.
+    proposal
+        Labels to start from.
+    model, pnet
+        R-Net for the engine ``deepigeos``, and P-Net for `propose`.
+    settings
+        How scribbles act.
+    locked
+        Label map on the image's grid whose labels are never overwritten; accepted objects join it.
+
+    Raises
+    ------
+    DataError
+        If the image is not one 2D or 3D image, a label map lies on another grid, or a model does not fit.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        proposal: Image | np.ndarray | None = None,
+        model: Model | None = None,
+        pnet: Model | None = None,
+        settings: RefinementSettings | None = None,
+        locked: Image | np.ndarray | None = None,
+    ) -> None:
+        check_image(image)
+        self.image, self.settings, self.pnet = image, settings or RefinementSettings(), pnet
+        result = np.zeros(image.spatial_shape, np.int32)
+        if locked is not None:
+            result[:] = on_grid(locked, image, "locked label map")
+        mask = as_mask(proposal, image, self.settings.classes, "proposal")
+        mask[result > 0] = 0
+        arrays = {"mask": mask, "scribbles": np.zeros_like(mask), "result": result}
+        self.history = History(arrays, self.settings.max_history_mb * MEGABYTE)
+        self.engine = (
+            DeepIGeoSEngine(image, model, self.settings)
+            if self.settings.engine == "deepigeos"
+            else GeodesicEngine(image, self.settings)
+        )
+        self._proposed: np.ndarray | None = None
+        self.log: list[dict[str, Any]] = [
+            {"event": "start", "settings": self.settings.model_dump(), **encode(mask=mask, result=result)}
+        ]
+
+    # ---- what there is
+    @cached_property
+    def image_hash(self) -> str:
+        """SHA-256 of the image's shape, type and values."""
+        return image_hash(self.image)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Present mask uint8 (*spatial), read only."""
+        return _view(self.history.arrays["mask"])
+
+    @property
+    def scribbles(self) -> np.ndarray:
+        """Strokes of the present state uint8 (*spatial), read only."""
+        return _view(self.history.arrays["scribbles"])
+
+    @property
+    def result(self) -> np.ndarray:
+        """Locked and accepted labels int32 (*spatial), read only."""
+        return _view(self.history.arrays["result"])
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an older round."""
+        return self.history.index > self.history.first
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a newer round."""
+        return self.history.index < self.history.last
+
+    @property
+    def rounds(self) -> list[Mapping[str, Any]]:
+        """Facts of the rounds that can be reached, oldest first (kind, strokes, voxels, volume, timings, time)."""
+        return [r.facts for r in self.history.rounds]
+
+    @property
+    def state(self) -> RefinementState:
+        """The present state, as if nothing had just changed."""
+        return self._state("start" if not self.history.index else "now", [])
+
+    def mask_image(self) -> Image:
+        """Return a copy of the mask as a label image on the image's grid."""
+        return self.image.labels_like(self.mask.copy(), settings=self.settings.model_dump())
+
+    # ---- steps
+    def propose(self) -> Job[RefinementState]:
+        """Run P-Net and start from its mask; without a P-Net return the present state."""
+        if self.pnet is None:
+            return self.state
+        from napari_medseg.inference import predict
+
+        start = time.perf_counter()
+        prediction = yield from predict(self.pnet, self.image, self.settings.predict_settings())
+        labels = as_mask(prediction.labels, self.image, self.settings.classes, "P-Net mask")
+        probabilities = prediction.probabilities
+        fits = probabilities.shape[1:] == self.image.spatial_shape
+        self._proposed = undecided(probabilities) if fits else None
+        self.log.append({"event": "propose"})
+        new = {"mask": self._imposed(labels, self.scribbles)}
+        return self._commit("propose", new, {"network": time.perf_counter() - start})
+
+    def refine(self, scribbles: Image | np.ndarray) -> Job[RefinementState]:
+        """Bring the mask to all scribbles painted so far (not only the new ones).
+
+        Raises
+        ------
+        DataError
+            If there is no stroke at all, or the scribbles do not fit the image.
+        """
+        marks = align_scribbles(scribbles, self.image, self.settings.classes)
+        marks[self.result > 0] = 0
+        if not marks.any() and not self.scribbles.any():
+            raise DataError("There is no stroke on free voxels yet. Paint at least one stroke, then refine.")
+        mask, before = taken_back(self.history, marks)
+        answer = yield from self.engine.refine(marks, before, mask)
+        n_strokes = count_strokes(self.scribbles, marks)
+        self.log.append({"event": "refine", **encode(self.history.arrays, scribbles=marks)})
+        new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks)}
+        return self._commit("refine", new, answer.timings, answer.message, n_strokes)
+
+    def accept_object(self, label: int | None = None) -> RefinementState:
+        """Write the mask into the result under `label` (default: the next free one), lock it, clear the strokes.
+
+        With several classes, class k gets ``label + k - 1``.
+
+        Raises
+        ------
+        DataError
+            If the mask is empty, or the label is taken or not positive.
+        """
+        mask, result = self.mask, self.result
+        if not mask.any():
+            raise DataError("There is no object to accept: the mask is empty.")
+        label = int(result.max()) + 1 if label is None else label
+        wanted = np.unique(mask[mask > 0]).astype(np.int64) + label - 1
+        if label < 1 or wanted.max() > MAX_LABEL or np.isin(wanted, result).any():
+            raise DataError(
+                f"Label {label} is taken or not positive. Choose a free one, the next is {result.max() + 1}."
+            )
+        merged = np.where((mask > 0) & (result == 0), mask.astype(np.int32) + np.int32(label - 1), result)
+        self.log.append({"event": "accept", "label": label})
+        empty = np.zeros_like(mask)
+        return self._commit("accept", {"result": merged, "mask": empty, "scribbles": empty}, {})
+
+    def undo(self) -> RefinementState:
+        """Go back one round (mask, strokes and accepted labels)."""
+        return self.go_to(self.history.index - 1, "undo") if self.can_undo else self._still("There is nothing to undo.")
+
+    def redo(self) -> RefinementState:
+        """Go forward one round."""
+        return self.go_to(self.history.index + 1, "redo") if self.can_redo else self._still("There is nothing to redo.")
+
+    def go_to(self, index: int, kind: str = "go to") -> RefinementState:
+        """Go to round `index` (0: the start).
+
+        Raises
+        ------
+        DataError
+            If that round does not exist or was dropped to save memory.
+        """
+        history = self.history
+        if not history.first <= index <= history.last:
+            raise DataError(f"Round {index} is not kept; rounds {history.first} to {history.last} are.")
+        before = self._foreground()
+        moved: list[Round] = []
+        while history.index != index:
+            step = history.back() if history.index > index else history.forward()
+            moved += [step] if step else []
+        self.log.append({"event": "go_to", "index": index})
+        return self._state(kind, moved, before)
+
+    # ---- where to look
+    def uncertainty(self) -> np.ndarray:
+        """Return how undecided each voxel is, float32 (*spatial) in [0, 1]."""
+        found = self.engine.uncertainty()
+        found = self._proposed if found is None else found
+        if isinstance(self.engine, DeepIGeoSEngine) and found is not None:
+            return found
+        border = boundary_uncertainty(self.mask, self.engine.features)
+        return border if found is None else np.maximum(found, border)
+
+    def uncertain_place(self) -> Place | None:
+        """Return the least decided place that is not scribbled yet, or ``None``."""
+        return uncertain_place(self.uncertainty(), self.scribbles)
+
+    def biggest_disagreement(self, reference: Image | np.ndarray) -> Place | None:
+        """Return the middle of the largest region in which the mask differs from `reference`, or ``None``."""
+        return disagreement(self.mask, as_mask(reference, self.image, self.settings.classes, "reference"))
+
+    # ---- keeping
+    def save(self, folder: str | Path) -> Path:
+        """Write strokes, masks, settings, timings and log to `folder`; a crash leaves the older save whole."""
+        return write_session(self, Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, image: Image | None = None, *, model: Model | None = None, pnet: Model | None = None
+    ) -> RefinementSession:
+        """Reopen a saved session; without `image` it is read from the file it came from.
+
+        Raises
+        ------
+        DataError
+            If the folder holds no session, or the image is another one.
+        """
+        return read_session(cls, Path(folder), image, model=model, pnet=pnet)
+
+    # ---- inner workings
+    def _commit(
+        self, kind: str, new: Mapping[str, np.ndarray], timings: dict[str, float], message: str = "", n_strokes: int = 0
+    ) -> RefinementState:
+        if self.can_redo:
+            dropped = self.history.last - self.history.index
+            message = f"{message} {dropped} later round{'s' if dropped > 1 else ''} dropped.".strip()
+        before = self._foreground()
+        facts = {"kind": kind, "n_strokes": n_strokes, "timings": timings, "message": message, "time": time.time()}
+        made = self.history.push(new, facts)
+        state = self._state(kind, [made], before)
+        made.facts.update(n_changed=state.n_changed, volume_change=state.volume_change, unit=state.unit)
+        return state
+
+    def _state(self, kind: str, moved: list[Round], before: int | None = None, message: str = "") -> RefinementState:
+        size, unit = voxel_size(self.image)
+        boxes: dict[str, Box | None] = {"mask": None, "scribbles": None, "result": None}
+        for step in moved:
+            for name in boxes:
+                if name in step.changes:
+                    boxes[name] = union(boxes[name], step.changes[name].box)
+        changed = sum(step.count("mask") for step in moved)
+        made = self.history.made(self.history.index)
+        facts = made.facts if made is not None and kind not in ("start", "now") else {}
+        change = 0.0 if before is None else (self._foreground() - before) * size
+        return RefinementState(
+            self.mask, self.scribbles, self.result, boxes["mask"], boxes["scribbles"], boxes["result"],
+            changed, change, unit, self.history.index, self.history.last, kind,
+            facts.get("n_strokes", 0) if kind == "refine" else 0,
+            facts.get("timings", {}) if len(moved) == 1 and kind in ("refine", "propose") else {},
+            message or (facts.get("message", "") if kind in ("refine", "propose", "accept") else ""),
+        )  # fmt: skip
+
+    def _still(self, message: str) -> RefinementState:
+        return self._state("now", [], message=message)
+
+    def _foreground(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    def _imposed(self, labels: np.ndarray, marks: np.ndarray) -> np.ndarray:
+        """Return uint8 labels with scribbled voxels at their class and locked voxels at 0."""
+        out = np.where(marks > 0, marks - 1, labels).astype(np.uint8)
+        out[self.result > 0] = 0
+        return out
+
+
+def _view(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,259 @@
+"""Autosave of a session and its interaction log.
+
+A session folder holds ``session.json`` (index, rounds, settings, timings, SHA-256 of the image), ``state_<n>.npz`` (the
+present arrays), one ``round_<key>.npz`` per round (changed boxes of mask, strokes and result) and ``log.jsonl``, one
+event per line, which `replay` turns into the same mask. Files are written under a temporary name and renamed;
+``session.json`` comes last and names the others, so a crash leaves the older save whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medseg import __version__
+from napari_medseg.errors import DataError, MedSegError, WriteError
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.refinement_history import Change, Round
+from napari_medseg.refinement_state import RefinementSettings
+
+if TYPE_CHECKING:
+    from napari_medseg.method import Model
+    from napari_medseg.refinement import RefinementSession
+
+FORMAT = 1
+Event = Mapping[str, Any]
+
+
+def image_hash(image: Image) -> str:
+    """Return the SHA-256 of shape, type and values."""
+    data = np.ascontiguousarray(image.data)
+    digest = hashlib.sha256(f"{data.shape}{data.dtype.str}{image.axes}".encode())
+    digest.update(data.data.cast("B"))
+    return digest.hexdigest()
+
+
+def encode(old: Mapping[str, np.ndarray] | None = None, **arrays: np.ndarray) -> dict[str, Any]:
+    """Return JSON-serialisable changes of arrays against `old` (default: zeros)."""
+    changes = {n: Change.between(np.zeros_like(a) if old is None else old[n], a) for n, a in arrays.items()}
+    return {"changes": {n: _plain(c) for n, c in changes.items() if c is not None}}
+
+
+def write_session(session: RefinementSession, folder: Path) -> Path:
+    """Write `session` to `folder` and return the folder.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    history = session.history
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.stem.split("_")[1]) for p in folder.glob("state_*.npz")]
+        state = f"state_{max(numbers, default=0) + 1}.npz"
+        with _replacing(folder / state) as file:
+            np.savez_compressed(file, **history.arrays)  # type: ignore[arg-type]
+        rounds: list[dict[str, Any]] = []
+        for made in history.rounds:
+            rounds.append({"file": f"round_{made.key:06}.npz", "key": made.key, "facts": dict(made.facts)})
+            _write_round(folder / rounds[-1]["file"], made)
+        with _replacing(folder / "log.jsonl") as file:
+            file.writelines(f"{json.dumps(event)}\n".encode() for event in [_header(session), *session.log])
+        document = {
+            **_header(session), "settings": session.settings.model_dump(), "first": history.first,
+            "index": history.index, "state": state, "rounds": rounds,
+            "source_file": str(session.image.metadata.get("source_file", "")),
+        }  # fmt: skip
+        with _replacing(folder / "session.json") as file:
+            file.write(json.dumps(document, indent=1).encode())
+        kept = {state, *(r["file"] for r in rounds)}
+        for old in (p for pattern in ("state_*.npz", "round_*.npz") for p in folder.glob(pattern)):
+            if old.name not in kept:
+                old.unlink()
+    except OSError as error:
+        raise WriteError(f"The session cannot be saved in {folder}: {error}. Choose a folder with room.") from error
+    return folder
+
+
+def read_session(
+    kind: type[RefinementSession], folder: Path, image: Image | None, *, model: Model | None, pnet: Model | None
+) -> RefinementSession:
+    """Rebuild a session from `folder`.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no whole session, or the image is another one.
+    """
+    try:
+        document = json.loads((folder / "session.json").read_text())
+        with np.load(folder / document["state"]) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        rounds = [_read_round(folder / r["file"], r["key"], r["facts"]) for r in document["rounds"]]
+        log = list(read_log(folder / "log.jsonl"))[1:]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{folder} holds no complete refinement session ({error}). Choose its folder.") from error
+    image = _source(document, image)
+    _check_hash(document, image)
+    session = kind(image, model=model, pnet=pnet, settings=RefinementSettings.parse(document["settings"]))
+    if arrays.keys() != session.history.arrays.keys() or arrays["mask"].shape != image.spatial_shape:
+        raise DataError(f"The session in {folder} does not fit the image {image.name!r}.")
+    session.history.arrays = arrays
+    session.history.restore(rounds, document["first"], document["index"])
+    session.log = log
+    return session
+
+
+def read_log(log: str | Path) -> Iterator[dict[str, Any]]:
+    """Read the events of a ``log.jsonl`` file (or of the session folder that holds it).
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
+    """
+    path = Path(log) / "log.jsonl" if Path(log).is_dir() else Path(log)
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no interaction log ({error}). Give a log.jsonl or its session folder.") from error
+
+
+def replay(
+    image: Image, log: str | Path | Iterable[Event], *, model: Model | None = None, pnet: Model | None = None
+) -> Image:
+    """Repeat a logged session on `image` and return its mask as a label image.
+
+    Raises
+    ------
+    DataError
+        If the log belongs to another image, or is damaged.
+    """
+    from napari_medseg.refinement import RefinementSession
+
+    events = list(read_log(log) if isinstance(log, str | Path) else log)
+    if events and events[0].get("event") == "header":
+        _check_hash(events.pop(0), image)
+    if not events or events[0].get("event") != "start":
+        raise DataError("The interaction log does not begin with a start event. Give a whole log.jsonl.")
+    try:
+        start = events[0]
+        settings = RefinementSettings.parse(start["settings"])
+        arrays: dict[str, np.ndarray] = {
+            "mask": np.zeros(image.spatial_shape, np.uint8),
+            "result": np.zeros(image.spatial_shape, np.int32),
+        }
+        _apply(start, arrays)
+        session = RefinementSession(
+            image, proposal=arrays["mask"], model=model, pnet=pnet, settings=settings, locked=arrays["result"]
+        )
+        for event in events[1:]:
+            _repeat(session, event)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"The interaction log is damaged ({type(error).__name__}: {error}).") from error
+    return session.mask_image()
+
+
+def _repeat(session: RefinementSession, event: Event) -> None:
+    if event["event"] == "refine":
+        marks = {"scribbles": session.scribbles.copy()}
+        _apply(event, marks)
+        run(session.refine(marks["scribbles"]))
+    elif event["event"] == "propose":
+        if session.pnet is None:
+            raise DataError("The log begins with a P-Net proposal. Give the P-Net model.")
+        run(session.propose())
+    elif event["event"] == "accept":
+        session.accept_object(event["label"])
+    else:
+        session.go_to(event["index"])
+
+
+def _apply(event: Event, arrays: Mapping[str, np.ndarray]) -> None:
+    for name, value in event["changes"].items():
+        Change(_box(value["box"]), value["dtype"], base64.b64decode(value["blob"]), 0).apply(arrays[name])
+
+
+def _plain(change: Change) -> dict[str, Any]:
+    box = [[s.start, s.stop] for s in change.box]
+    return {"box": box, "dtype": change.dtype, "blob": base64.b64encode(change.blob).decode()}
+
+
+def _box(pairs: Iterable[Iterable[int]]) -> tuple[slice, ...]:
+    return tuple(slice(*map(int, pair)) for pair in pairs)
+
+
+def _header(session: RefinementSession) -> dict[str, Any]:
+    return {
+        "event": "header", "format": FORMAT, "version": __version__, "image": session.image.name,
+        "shape": list(session.image.data.shape), "sha256": session.image_hash,
+    }  # fmt: skip
+
+
+def _check_hash(document: Event, image: Image) -> None:
+    if document.get("format") != FORMAT:
+        raise DataError(f"The session has format {document.get('format')}; this version reads {FORMAT}. Update.")
+    if document.get("sha256") != image_hash(image):
+        raise DataError(
+            f"The session was made on {document.get('image')!r} {document.get('shape')}, not on {image.name!r} "
+            f"{list(image.data.shape)} with these values. Open the image it was made on."
+        )
+
+
+def _source(document: Event, image: Image | None) -> Image:
+    if image is not None:
+        return image
+    from napari_medseg.io import read_one
+
+    try:
+        return read_one(document.get("source_file") or "?")
+    except MedSegError as error:
+        raise DataError(f"The session's image is not found ({error}). Open the image first.") from error
+
+
+def _write_round(path: Path, made: Round) -> None:
+    if path.exists():  # rounds never change, and their keys are never used again
+        return
+    arrays: dict[str, np.ndarray] = {}
+    for name, change in made.changes.items():
+        arrays[f"{name}.box"] = np.array([[s.start, s.stop] for s in change.box])
+        arrays[f"{name}.type"] = np.array(change.dtype)
+        arrays[f"{name}.count"] = np.array(change.count)
+        arrays[f"{name}.blob"] = np.frombuffer(change.blob, np.uint8)
+    with _replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _read_round(path: Path, key: int, facts: dict[str, Any]) -> Round:
+    with np.load(path) as stored:
+        names = {file.rsplit(".", 1)[0] for file in stored.files}
+        changes = {name: _stored(stored, name) for name in names}
+    return Round(key, changes, facts)
+
+
+def _stored(stored: Mapping[str, np.ndarray], name: str) -> Change:
+    box, kind, blob, count = (stored[f"{name}.{part}"] for part in ("box", "type", "blob", "count"))
+    return Change(_box(box), str(kind), blob.tobytes(), int(count))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Any]:
+    """Open a temporary file that takes the place of `path` when all went well."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

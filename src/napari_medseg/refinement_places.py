@@ -1,0 +1,58 @@
+"""Where a user should look next."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_medseg.refinement_state import Place
+
+WINDOW = 5
+AVOID = 3
+EDGE = 0.05
+BLUR = 1.5
+LEAST = 0.02
+
+
+def boundary_uncertainty(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return float32 (*spatial) in [0, 1]: high on the mask's border where the image (C, *spatial) has no edge."""
+    p = ndimage.gaussian_filter((mask > 0).astype(np.float32), BLUR)
+    edge = ndimage.gaussian_gradient_magnitude(features.mean(0), 1.0)
+    return np.asarray(4 * p * (1 - p) * np.exp(-edge / EDGE), np.float32)
+
+
+def uncertain_place(uncertainty: np.ndarray, scribbles: np.ndarray) -> Place | None:
+    """Return the voxel whose neighbourhood is least decided and not scribbled yet, ``None`` if all is decided."""
+    mean = ndimage.uniform_filter(uncertainty, WINDOW, mode="constant")
+    if scribbles.any():
+        mean[ndimage.binary_dilation(scribbles > 0, iterations=AVOID)] = 0
+    index = np.unravel_index(int(mean.argmax()), mean.shape)
+    if mean[index] < LEAST:
+        return None
+    around = mean >= mean[index] / 2
+    labels, _ = ndimage.label(around)
+    voxels = int((labels == labels[index]).sum())
+    return Place(tuple(map(int, index)), voxels, f"undecided ({mean[index]:.0%})")
+
+
+def disagreement(mask: np.ndarray, reference: np.ndarray) -> Place | None:
+    """Return the innermost voxel of the largest connected region in which `mask` and `reference` differ."""
+    best: tuple[int, np.ndarray, str] | None = None
+    for value in np.unique(reference[reference != mask]):
+        for region, why in (
+            ((reference == value) & (mask != value) & (mask == 0), "missing"),
+            ((reference == value) & (mask != value) & (mask != 0), "too much" if value == 0 else "other class"),
+        ):
+            labels, count = ndimage.label(region, np.ones((3,) * mask.ndim))
+            if not count:
+                continue
+            sizes = np.bincount(labels.ravel())[1:]
+            if best is None or sizes.max() > best[0]:
+                best = (int(sizes.max()), labels == 1 + sizes.argmax(), why)
+    if best is None:
+        return None
+    voxels, region, why = best
+    box = ndimage.find_objects(region.astype(np.uint8))[0]
+    depth = ndimage.distance_transform_edt(np.pad(region[box], 1))[(slice(1, -1),) * mask.ndim]
+    inner = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Place(tuple(int(i + s.start) for i, s in zip(inner, box, strict=True)), voxels, why)

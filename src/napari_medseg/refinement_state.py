@@ -1,0 +1,239 @@
+"""Settings, states and inputs of a refinement session.
+
+Scribbles are uint8 (*spatial): 0 none, 1 background, 2 foreground, 3 ... further classes; class k has the value k + 1.
+Masks are uint8 (*spatial): 0 background, 1 foreground, 2 ... further classes. A voxel has one scribble value, so where
+strokes cross the last one wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.refinement_history import Box, History, box_of
+from napari_medseg.settings import Device, PredictSettings, Settings
+
+ML_PER_MM3 = 1e-3
+
+
+class RefinementSettings(Settings):
+    """How scribbles change a mask."""
+
+    engine: Literal["geodesic", "deepigeos"] = Field(
+        "geodesic", title="Engine", description="geodesic: works on anything; deepigeos: needs an R-Net model"
+    )
+    classes: int = Field(1, ge=1, le=250, title="Classes", description="Foreground classes")
+    weight: float = Field(
+        0.95, ge=0, le=1, title="Image weight",
+        description="Share of contrast in the geodesic distance; the rest is the way in physical units",
+        json_schema_extra={"step": 0.01},
+    )  # fmt: skip
+    metric: Literal["linear", "harmonic", "product"] = Field(
+        "linear", title="Metric", description="Cost of a step: linear is (1 - weight) way + weight contrast"
+    )
+    tau: float = Field(
+        0.2, gt=0, le=1000, title="Softness",
+        description="Difference of geodesic distance over which one class gives way to another",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    reach: float = Field(
+        0.0, ge=0, le=1e9, title="Reach",
+        description="Geodesic distance up to which a stroke corrects the initial mask; 0: to the clearest border",
+        json_schema_extra={"step": 0.1},
+    )  # fmt: skip
+    crf: bool = Field(True, title="Smooth (CRF)", description="Smooth what changed along image edges")
+    roi_margin: float = Field(
+        40.0, ge=0, le=10_000, title="Region margin",
+        description="Geodesic maps reach this far (mm) around strokes and mask; 0: the whole image",
+        json_schema_extra={"step": 5.0},
+    )  # fmt: skip
+    max_history_mb: int = Field(
+        256, ge=1, le=65_536, title="History (MB)", description="Memory for undo; the oldest rounds are dropped first"
+    )
+    device: Device = Field("auto", title="Device", description="Where the network runs")
+    tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of the network in voxels; 0: automatic")
+
+    def predict_settings(self) -> PredictSettings:
+        """Return how the network is run."""
+        return PredictSettings(device=self.device, tile=self.tile)
+
+
+class Place(NamedTuple):
+    """A place to look at: voxel index, how many voxels it stands for, and why."""
+
+    position: tuple[int, ...]
+    voxels: int
+    why: str
+
+
+@dataclass(frozen=True)
+class RefinementState:
+    """What a round did, and the arrays as they are now (read-only views).
+
+    Parameters
+    ----------
+    mask, scribbles, result
+        Present mask (uint8), strokes (uint8) and accepted labels with the locked ones (*spatial).
+    box, stroke_box, result_box
+        Smallest boxes that hold every changed voxel of `mask`, `scribbles` and `result`; ``None``: nothing changed.
+    n_changed
+        Changed voxels of the mask.
+    volume_change, unit
+        Change of the foreground, in mL (3D in mm), mm^2 (2D) or the like.
+    timings
+        Seconds of each step: ``geodesic``, ``network``, ``crf``.
+    n_strokes
+        New strokes of the round.
+    index, n_rounds
+        Present round (0: the start) and the newest there is.
+    kind
+        What made this state: start, propose, refine, accept, undo, redo or go to.
+    message
+        One sentence for the user, or nothing.
+    """
+
+    mask: np.ndarray
+    scribbles: np.ndarray
+    result: np.ndarray
+    box: Box | None
+    stroke_box: Box | None
+    result_box: Box | None
+    n_changed: int
+    volume_change: float
+    unit: str
+    index: int
+    n_rounds: int
+    kind: str = "start"
+    n_strokes: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+
+    def describe(self) -> str:
+        """Return the status line: round, strokes, times, voxels and volume changed."""
+        strokes = f" · {self.n_strokes} stroke{'s' if self.n_strokes != 1 else ''}" if self.n_strokes else ""
+        times = " + ".join(f"{1000 * s:.0f} ms {name}" for name, s in self.timings.items())
+        change = f"{self.n_changed:,} voxels changed ({self.volume_change:+.3g} {self.unit})"
+        return f"round {self.index}{strokes}{' · ' + times if times else ''} · {change}"
+
+
+def voxel_size(image: Image) -> tuple[float, str]:
+    """Return the size of one voxel and its unit: mL for mm volumes, else unit^n."""
+    n, size = len(image.scale), float(np.prod(image.scale))
+    if n == 3 and set(image.units) == {"millimeter"}:
+        return size * ML_PER_MM3, "mL"
+    return size, f"{SHORT_UNITS.get(image.units[-1], image.units[-1])}^{n}"
+
+
+def check_image(image: Image) -> None:
+    """Refuse what is not one 2D or 3D image."""
+    if image.spatial_axes not in ("YX", "ZYX") or not image.data.size:
+        raise DataError(
+            f"Refinement works on one 2D or 3D image; {image.name or 'this image'} has axes {image.axes} and shape "
+            f"{image.data.shape}. Choose one frame, or one picture."
+        )
+
+
+def as_mask(labels: Image | np.ndarray | None, image: Image, classes: int, what: str) -> np.ndarray:
+    """Return `labels` as uint8 classes on the image's grid; with one class every label above 0 is foreground.
+
+    Raises
+    ------
+    DataError
+        If the grid differs or there are more classes than announced.
+    """
+    if labels is None:
+        return np.zeros(image.spatial_shape, np.uint8)
+    data = on_grid(labels, image, what)
+    if classes == 1:
+        return (data > 0).astype(np.uint8)
+    if data.size and data.max() > classes:
+        raise DataError(f"The {what} holds label {data.max()}, but there are {classes} classes. Set classes to match.")
+    return data.astype(np.uint8)
+
+
+def on_grid(labels: Image | np.ndarray, image: Image, what: str) -> np.ndarray:
+    """Return the array of a label map that must lie on the image's grid."""
+    data = np.asarray(labels.data if isinstance(labels, Image) else labels)
+    if data.shape != image.spatial_shape or (isinstance(labels, Image) and not image.same_grid(labels)):
+        place = "" if data.shape != image.spatial_shape else ", but another place or voxel size"
+        raise DataError(
+            f"The {what} has shape {data.shape}{place}; the image {image.name!r} has {image.spatial_shape}. "
+            "Give labels on the image's own grid."
+        )
+    if data.dtype.kind not in "buif" or (data.size and data.min() < 0):
+        raise DataError(f"The {what} must hold whole numbers from 0; it holds {data.dtype}, smallest {data.min()}.")
+    return data
+
+
+def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -> np.ndarray:
+    """Return a uint8 copy of scribbles on the image's grid.
+
+    A scribble image with another affine or size is brought over voxel by voxel through world coordinates, so that
+    thin strokes survive.
+
+    Raises
+    ------
+    DataError
+        If the shape of a plain array differs, all strokes lie outside the image, or a value has no class.
+    """
+    if isinstance(scribbles, Image) and not image.same_grid(scribbles):
+        data = _through_world(scribbles, image)
+    else:
+        data = on_grid(scribbles, image, "scribble layer")
+    largest = int(data.max(initial=0))
+    if largest > classes + 1:
+        raise DataError(
+            f"There are scribbles of value {largest}, but {classes} class{'es' if classes > 1 else ''} and background "
+            f"use values 1 to {classes + 1} (1 background, 2 foreground). Repaint them, or set classes."
+        )
+    return data.astype(np.uint8)
+
+
+def _through_world(scribbles: Image, image: Image) -> np.ndarray:
+    if len(scribbles.spatial_shape) != len(image.spatial_shape):
+        raise DataError(
+            f"The scribble layer is {len(scribbles.spatial_shape)}D, the image {len(image.spatial_shape)}D. "
+            "Paint on a labels layer of the image's own shape."
+        )
+    data = np.asarray(scribbles.data)
+    points = np.argwhere(data)
+    world = np.c_[points, np.ones(len(points))] @ _matrix(scribbles).T
+    index = np.rint(world @ np.linalg.inv(_matrix(image)).T)[:, :-1].astype(int)
+    inside = ((index >= 0) & (index < image.spatial_shape)).all(1)
+    if len(points) and not inside.any():
+        raise DataError("All strokes lie outside the image. Check the scribble layer's affine and voxel size.")
+    out = np.zeros(image.spatial_shape, data.dtype)
+    out[tuple(index[inside].T)] = data[tuple(points[inside].T)]
+    return out
+
+
+def _matrix(image: Image) -> np.ndarray:
+    return np.asarray(image.affine) if image.affine is not None else np.diag([*image.scale, 1.0])
+
+
+def count_strokes(old: np.ndarray, new: np.ndarray) -> int:
+    """Return the number of connected pieces that are new in scribbles."""
+    fresh = (new > 0) & (new != old)
+    box = box_of(fresh)
+    return 0 if box is None else int(ndimage.label(fresh[box], np.ones((3,) * new.ndim))[1])
+
+
+def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the newest (mask, strokes) all of whose strokes are still in `marks`: one taken back leaves no trace."""
+    arrays = {name: history.arrays[name] for name in ("mask", "scribbles")}
+    for index in range(history.index, history.first, -1):
+        made = history.made(index)
+        if not ((arrays["scribbles"] > 0) & (marks == 0)).any() or made is None or made.facts["kind"] == "accept":
+            break
+        arrays = {name: array.copy() for name, array in arrays.items()}
+        for name, array in arrays.items():
+            if name in made.changes:
+                made.changes[name].apply(array)
+    return arrays["mask"], arrays["scribbles"]
