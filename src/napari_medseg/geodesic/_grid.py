@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_medseg.geodesic._inputs import Problem, edge_cost
 from napari_medseg.geodesic._simd import BIG, LANES
-from napari_medseg.geodesic._sweep import Field, State, empty_state
+from napari_medseg.geodesic._sweep import Field, State, empty_state, take_touched
 
 _STRAIGHT = 0.25
 _BAND = 3.0
@@ -69,7 +69,7 @@ class Grid:
 
     def cells(self, seeds: np.ndarray) -> np.ndarray:
         """Return the cells (m,) int64 of the true voxels of `seeds` (*spatial)."""
-        index = np.nonzero(seeds)
+        index = np.unravel_index(np.flatnonzero(seeds), self.shape)
         z, y, x = (*([np.zeros_like(index[0])] * (3 - len(index))), *(index[axis] for axis in self._order))
         return LANES + (z * self._size[1] + y) * self._stride + x
 
@@ -79,11 +79,10 @@ class Grid:
         rows = cells[LANES:-LANES].reshape(depth, height, self._stride)[..., :width]
         return (rows if len(self.shape) == 3 else rows[0]).transpose(np.argsort(self._order))
 
-    def box(self, touched: np.ndarray) -> tuple[slice, ...] | None:
-        """Return the box around the touched chunks, None when there are none."""
-        index = np.nonzero(touched.reshape(*self._size[:2], self._chunks))
-        if not index[0].size:
+    def take_box(self, state: State) -> tuple[slice, ...] | None:
+        """Return the box around the touched chunks of `state`, None when there are none, and forget them."""
+        z0, z1, y0, y1, c0, c1 = take_touched(self.field, state)
+        if z1 < 0:
             return None
-        ranges = [(int(i.min()), int(i.max()) + 1) for i in index]
-        ranges[2] = ranges[2][0] * LANES, min(ranges[2][1] * LANES, self._size[2])
-        return tuple(slice(*ranges[-len(self.shape) :][axis]) for axis in np.argsort(self._order))
+        ranges = [slice(z0, z1 + 1), slice(y0, y1 + 1), slice(c0 * LANES, min((c1 + 1) * LANES, self._size[2]))]
+        return tuple(ranges[-len(self.shape) :][axis] for axis in np.argsort(self._order))

@@ -97,4 +97,4 @@ def check_seeds(seeds: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"Seeds of shape {mask.shape} do not fit an image of spatial shape {shape}.")
     if mask.dtype.kind == "f" and np.isnan(mask).any():
         raise DataError("The seeds hold NaN; give a mask of the marked voxels.")
-    return seeds if mask.dtype == bool else seeds != 0
+    return mask if mask.dtype == bool else np.not_equal(mask, 0)

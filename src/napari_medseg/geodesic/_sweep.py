@@ -46,11 +46,11 @@ _LAST = 1 << (LANES - 1)
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
-def _compiled(kernel: _Kernel) -> _Kernel:
+def compiled(kernel: _Kernel) -> _Kernel:
     return njit(nogil=True, cache=True)(kernel)  # type: ignore[no-any-return]
 
 
-@_compiled
+@compiled
 def _carry(field: Field, state: State, row: int, key: np.ndarray, bound: np.float32) -> None:
     """Pass the drops of one row along it, both ways; fill `key` per chunk (`BIG`: nothing to pass on)."""
     distance, image, lanes, eps = state.distance, field.image, state.lanes, field.eps
@@ -78,7 +78,7 @@ def _carry(field: Field, state: State, row: int, key: np.ndarray, bound: np.floa
                     key[c] = 0
 
 
-@_compiled
+@compiled
 def _relax_cell(field: Field, distance: np.ndarray, source: int, to: int, a: float, b: float) -> bool:
     new = distance[source] + edge(distance, field.image, source, to, a, b, field.eps)
     if new < distance[to]:
@@ -87,7 +87,7 @@ def _relax_cell(field: Field, distance: np.ndarray, source: int, to: int, a: flo
     return False
 
 
-@_compiled
+@compiled
 def _push(field: Field, state: State, row: int, dz: int, dy: int, key: np.ndarray, bound: np.float32) -> bool:
     """Lower one neighbour row from the chunks of `row` with keys below `bound`; return whether it changed."""
     distance, lanes, eps = state.distance, state.lanes, field.eps
@@ -113,7 +113,7 @@ def _push(field: Field, state: State, row: int, dz: int, dy: int, key: np.ndarra
     return bool(hit)
 
 
-@_compiled
+@compiled
 def _visit(field: Field, state: State, z: int, y: int, key: np.ndarray, bound: np.float32) -> None:
     row = z * field.height + y
     _carry(field, state, row, key, bound)
@@ -132,93 +132,73 @@ def _visit(field: Field, state: State, z: int, y: int, key: np.ndarray, bound: n
     state.keys[row] = waiting
 
 
-@_compiled
+@compiled
+def _sweep_plane(field: Field, state: State, z: int, key: np.ndarray, bound: np.float32) -> bool:
+    """Visit the pending rows of one plane, up and down; return whether there were any."""
+    visited = False
+    for turn in range(2):
+        for step in range(field.height):
+            y = field.height - 1 - step if turn else step
+            if state.keys[z * field.height + y] < bound:
+                _visit(field, state, z, y, key, bound)
+                visited = True
+        if not visited:
+            break
+    return visited
+
+
+@compiled
+def _pending(field: Field, state: State) -> tuple[int, int, np.float32]:
+    """Return the first and last plane with pending rows, and the least key."""
+    low, high, least = field.depth, -1, _BIG
+    for row in range(state.keys.size):
+        if state.keys[row] < _BIG:
+            low, high, least = min(low, row // field.height), row // field.height, min(least, state.keys[row])
+    return low, high, least
+
+
+@compiled
 def converge(field: Field, state: State, delta: np.float32) -> None:
     """Pass on all drops of `state` until nothing changes; distances up to `delta` further out at a time."""
-    depth, height, keys = field.depth, field.height, state.keys
     key = np.empty(state.lanes.shape[1], np.float32)
     bound = delta
-    while True:
-        for sweep in range(min(depth, 2)):
-            for step in range(depth):
-                z = depth - 1 - step if sweep else step
-                for y in range(height):
-                    if keys[z * height + y] < bound:
-                        _visit(field, state, z, y, key, bound)
-                for y in range(height - 1, -1, -1):
-                    if keys[z * height + y] < bound:
-                        _visit(field, state, z, y, key, bound)
-        least = keys.min()
-        if least >= _BIG:
-            return
+    low, high, least = _pending(field, state)
+    while least < _BIG:
         if least >= bound:
             bound = max(least + delta, least * np.float32(1.00001))
+        z = low
+        while z < field.depth and (_sweep_plane(field, state, z, key, bound) or z < high):
+            z += 1
+        z = min(z, field.depth - 1)
+        while z >= 0 and (_sweep_plane(field, state, z, key, bound) or z > low):
+            z -= 1
+        low, high, least = _pending(field, state)
 
 
-@_compiled
-def mark(state: State, cell: int) -> None:
-    """Have the value of `cell` passed on."""
-    chunks = state.lanes.shape[1]
-    row, x = (cell - LANES) // (chunks * LANES), (cell - LANES) % (chunks * LANES)
-    state.lanes[row, x // LANES] |= 1 << (x % LANES)
-    state.keys[row] = 0
-
-
-@_compiled
+@compiled
 def plant(state: State, cells: np.ndarray) -> None:
     """Make `cells` (m,) seeds."""
+    chunks = state.lanes.shape[1]
     for cell in cells:
         if state.distance[cell] > 0:
             state.distance[cell] = 0
-            mark(state, cell)
+            row, x = (cell - LANES) // (chunks * LANES), (cell - LANES) % (chunks * LANES)
+            state.lanes[row, x // LANES] |= 1 << (x % LANES)
+            state.keys[row] = 0
 
 
-@_compiled
-def _neighbours(field: Field, row: int, stride: int, out: np.ndarray) -> int:
-    """Write offset, |dz|, |dy|, |dx| of the neighbours of the cells of `row`; return their number."""
-    n = 0
-    for dz in range(-1, 2):
-        for dy in range(-1, 2):
-            if 0 <= row // field.height + dz < field.depth and 0 <= row % field.height + dy < field.height:
-                for dx in range(-1, 2):
-                    out[n, 0] = (dz * field.height + dy) * stride + dx
-                    out[n, 1], out[n, 2], out[n, 3] = abs(dz), abs(dy), abs(dx)
-                    n += dz != 0 or dy != 0 or dx != 0
-    return n
-
-
-@_compiled
-def withdraw(field: Field, state: State, cells: np.ndarray, count: int) -> bool:
-    """Set to `BIG` all values that may rest on the first `count` of `cells`, and mark their rim.
-
-    `cells` (capacity,) int64 receives the withdrawn cells. Returns False when there are more than
-    fit; the distances are then unusable and must be computed anew.
-    """
-    distance, stride = state.distance, state.lanes.shape[1] * LANES
-    around, old = np.empty((27, 4), np.int64), np.empty(cells.size, np.float32)
-    for i in range(count):
-        old[i], distance[cells[i]] = distance[cells[i]], _BIG
-    done = 0
-    while done < count:
-        cell = cells[done]
-        row, x = (cell - LANES) // stride, (cell - LANES) % stride
-        state.touched[row, x // LANES] = 1
-        for k in range(_neighbours(field, row, stride, around)):
-            to, kind = cell + around[k, 0], (around[k, 1], around[k, 2], around[k, 3])
-            if distance[to] >= _BIG:
-                continue
-            reach = old[done] + edge(distance, field.image, cell, to, field.a[kind], field.b[kind], field.eps)
-            if reach <= distance[to] * np.float32(1.00001):
-                if count == cells.size:
-                    return False
-                cells[count], old[count], distance[to] = to, distance[to], _BIG
-                count += 1
-        done += 1
-    for cell in cells[:count]:
-        for k in range(_neighbours(field, (cell - LANES) // stride, stride, around)):
-            if distance[cell + around[k, 0]] < _BIG:
-                mark(state, cell + around[k, 0])
-    return True
+@compiled
+def take_touched(field: Field, state: State) -> tuple[int, int, int, int, int, int]:
+    """Return first and last z, y and chunk that were touched (first > last: none), and forget them."""
+    touched = state.touched
+    z0, z1, y0, y1, c0, c1 = field.depth, -1, field.height, -1, touched.shape[1], -1
+    for row in range(touched.shape[0]):
+        for c in range(touched.shape[1]):
+            if touched[row, c]:
+                touched[row, c] = 0
+                z, y = row // field.height, row % field.height
+                z0, z1, y0, y1, c0, c1 = min(z0, z), max(z1, z), min(y0, y), max(y1, y), min(c0, c), max(c1, c)
+    return z0, z1, y0, y1, c0, c1
 
 
 def empty_state(field: Field, chunks: int) -> State:

@@ -165,18 +165,19 @@ def _compute(problem: Problem, masks: list[np.ndarray], engine: str, device: str
 
 
 def _compute_numba(problem: Problem, masks: list[np.ndarray]) -> list[np.ndarray]:
-    first = GeodesicMap.of(problem)
-    maps = [first, *(first.like() for _ in masks[1:])]
+    from napari_medseg.geodesic._grid import Grid
 
-    def fill(pair: tuple[GeodesicMap, np.ndarray]) -> np.ndarray:
-        pair[0].add(pair[1])
-        return np.ascontiguousarray(pair[0].distance)
+    grid = Grid(problem)
 
-    pairs = zip(maps, masks, strict=True)
+    def fill(mask: np.ndarray) -> np.ndarray:
+        distance = GeodesicMap.of(grid)
+        distance.add(mask)
+        return np.ascontiguousarray(distance.distance)
+
     if len(masks) == 1:
-        return [fill(pair) for pair in pairs]
+        return [fill(masks[0])]
     with ThreadPoolExecutor(min(len(masks), os.cpu_count() or 1)) as pool:
-        return list(pool.map(fill, pairs))
+        return list(pool.map(fill, masks))
 
 
 def _to_numpy(array: Any) -> np.ndarray:

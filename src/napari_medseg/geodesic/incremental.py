@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.geodesic._inputs import Problem, check_problem, check_seeds
+from napari_medseg.geodesic._inputs import check_problem, check_seeds
 
 if TYPE_CHECKING:
     from napari_medseg.geodesic._grid import Grid
 
 Box = tuple[slice, ...]
-_MAX_WITHDRAWN = 8
+_MAX_WITHDRAWN = 16
 
 
 class GeodesicMap:
     """Exact geodesic distance to a changing set of seeds.
 
     Adding seeds visits only what comes closer; removing seeds recomputes only what rested on them,
-    or the whole map where that is more than an eighth of it. The result equals a new computation.
+    or the whole map where that is more than a sixteenth of it. The result equals a new computation.
 
     Parameters
     ----------
@@ -51,12 +51,10 @@ class GeodesicMap:
         self._start(Grid(check_problem(image, channels, spacing, weight, metric)))
 
     @classmethod
-    def of(cls, problem: Problem) -> GeodesicMap:
-        """Return the map without seeds of a checked problem."""
-        from napari_medseg.geodesic._grid import Grid
-
+    def of(cls, grid: Grid) -> GeodesicMap:
+        """Return a map without seeds on a `Grid`, which maps may share."""
         new = object.__new__(cls)
-        new._start(Grid(problem))
+        new._start(grid)
         return new
 
     def _start(self, grid: Grid) -> None:
@@ -66,9 +64,7 @@ class GeodesicMap:
 
     def like(self) -> GeodesicMap:
         """Return a map without seeds of the same image, sharing its memory."""
-        other = object.__new__(GeodesicMap)
-        other._start(self._grid)
-        return other
+        return self.of(self._grid)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,7 +109,8 @@ class GeodesicMap:
         DataError
             If the shape does not fit.
         """
-        from napari_medseg.geodesic._sweep import plant, withdraw
+        from napari_medseg.geodesic._sweep import plant
+        from napari_medseg.geodesic._withdraw import withdraw
 
         gone = self._grid.cells(check_seeds(seeds, self.shape) & self._seeds)
         self._seeds &= ~np.asarray(seeds, bool)
@@ -129,9 +126,7 @@ class GeodesicMap:
         from napari_medseg.geodesic._sweep import converge
 
         converge(self._grid.field, self._state, self._grid.delta)
-        box: Box | None = self._grid.box(self._state.touched)
-        self._state.touched[:] = 0
-        return box
+        return self._grid.take_box(self._state)
 
 
 def _unreached(value: float) -> bool:
