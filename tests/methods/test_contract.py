@@ -20,7 +20,10 @@ from napari_medseg.settings import PredictSettings
 from napari_medseg.tiling import pad_to
 
 # trainable parameters under default settings, from the papers' specifications
-PARAMETERS = {"afm-unet": 1_943_985, "sc-dcnn": 2_161_856, "fullnet": 1_780_233, "p-net": 485_122, "r-net": 486_850}
+PARAMETERS = {
+    "afm-unet": 1_943_985, "sc-dcnn": 2_161_856, "fullnet": 1_780_233, "p-net": 485_122, "r-net": 486_850,
+    "double-unet": 29_290_274, "frame-classifier": 18_092_928 + 5_763,
+}  # fmt: skip
 # settings that make a method quick to test
 SMALL: dict[str, dict[str, Any]] = {
     "p-net": {"width": 8, "modern": True},
@@ -28,13 +31,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "afm-unet": {"architecture": "unet2", "dropout": 0.0},
     "sc-dcnn": {"width": 4, "patch": 64},
     "fullnet": {"n_layers": 2, "growth": 4, "crop": 32},
+    "double-unet": {"input_size": 32, "encoder_weights": "none"},
+    "frame-classifier": {"backbone": "densenet121", "input_size": 32, "encoder_weights": "none"},
 }
 # spatial shape of a test image where (37, 45) or (19, 21, 22) will not do
 SHAPES: dict[str, tuple[int, ...]] = {}
 # methods whose augmentation ends with a crop
 CROPPING = {"fullnet"}
 # maker of one training case (x, y) where a blob on a dark ground will not do
-CASES: dict[str, Callable[[Method], tuple[np.ndarray, np.ndarray]]] = {}
+CASES: dict[str, Callable[[Method], tuple[np.ndarray, np.ndarray]]] = {
+    "frame-classifier": lambda method: (method.prepare(_images(method)[0]), np.array(1)),
+}
 
 
 @pytest.fixture(params=METHODS)

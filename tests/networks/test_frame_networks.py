@@ -75,6 +75,16 @@ def test_aspp_keeps_the_map_size_and_dilates_by_6_12_18() -> None:
     assert all(branch[0].bias is None for branch in layer.branches)
 
 
+def test_a_batch_of_one_trains() -> None:
+    torch.manual_seed(0)
+    layer = ASPP(8).train()
+    x = torch.rand(1, 8, 4, 4)
+    layer(x).sum().backward()
+    pooled = torch.nn.functional.conv2d(x.mean((2, 3), keepdim=True), layer.pooled[0].weight, layer.pooled[0].bias)
+    assert layer.pooled[0].weight.grad is not None
+    torch.testing.assert_close(layer.pooled[1].running_mean, 0.01 * pooled[0, :, 0, 0].detach())
+
+
 @pytest.fixture(scope="module")
 def classifier() -> FrameClassifierNet:
     return FrameClassifierNet()

@@ -47,7 +47,9 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, 64, H, W)."""
-        mean = self.pooled(x.mean((-2, -1), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+        pooled = self.pooled[0](x.mean((-2, -1), keepdim=True))
+        # enlarged before the normalisation, which is the same but works for a batch of one too
+        mean = self.pooled[1:](pooled.expand(-1, -1, *x.shape[-2:]))
         merged: Tensor = self.merge(torch.cat([mean, *(branch(x) for branch in self.branches)], 1))
         return merged
 
