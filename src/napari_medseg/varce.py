@@ -67,12 +67,16 @@ class _VarCE(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, instances: Tensor, options: Options
     ) -> tuple[Tensor, Tensor, Tensor]:
-        p, true = torch.softmax(logits.float(), 1).contiguous(), target[:, None]
-        share = weight[:, None] / max(target.numel(), 1)
-        ce = -(p.gather(1, true).clamp_min_(TINY).log_() * share).sum()
-        grad = (p * share).scatter_add_(1, true, -share)
+        batch, channels, *spatial = logits.shape
+        pixels = target.numel()
+        p = torch.softmax(logits.float().transpose(0, 1).reshape(channels, -1), 0)
+        share = weight.reshape(-1) / max(pixels, 1)
+        true = torch.add(torch.arange(pixels, device=p.device), target.reshape(-1), alpha=pixels)
+        ce = -torch.dot(p.view(-1).index_select(0, true).clamp_min_(TINY).log_(), share)
+        grad = p * share
+        grad.view(-1).index_add_(0, true, share, alpha=-1)
         var = _add_variance(p, instances, options, grad) if options.alpha else ce.new_zeros(())
-        ctx.save_for_backward(grad.to(logits.dtype))
+        ctx.save_for_backward(grad.view(channels, batch, *spatial).transpose(0, 1).to(logits.dtype))
         ctx.mark_non_differentiable(ce, var)
         return ce + options.alpha * var, ce, var
 
@@ -82,27 +86,25 @@ class _VarCE(torch.autograd.Function):
 
 
 def _add_variance(p: Tensor, instances: Tensor, options: Options, grad: Tensor) -> Tensor:
-    """Return the variance term of probabilities (B, K, H, W) and add alpha times its gradient to `grad`."""
-    batch, channels = p.shape[:2]
-    pixels, ids = instances[0].numel(), int(instances.max()) + 1
+    """Return the variance term of probabilities (K, B * H * W) and add alpha times its gradient to `grad`."""
+    batch, ids = len(instances), int(instances.max()) + 1
     if ids == 1:
         return p.new_zeros(())
     where = torch.nonzero(instances.reshape(-1)).squeeze(1)
-    image = where // pixels
-    index = instances.reshape(-1).index_select(0, where) + ids * image
-    planes = pixels * torch.arange(channels, device=p.device)[:, None]
-    place = (where + image * (pixels * (channels - 1)) + planes).reshape(-1)
-    values = p.view(-1).index_select(0, place).view(channels, -1)
+    offsets = ids * torch.arange(batch, device=p.device).view(-1, 1, 1)
+    index = (instances + offsets).reshape(-1).index_select(0, where)
+    values = p.index_select(1, where)
 
     n = torch.bincount(index, minlength=batch * ids).to(values.dtype)
     count = (n.view(batch, ids) > 0).sum(1, keepdim=True)
     divisor = (n - int(options.unbiased)).clamp(min=1).view(batch, ids) * (count + 1e-8) * batch
-    mean = values.new_zeros(channels, len(n)).index_add_(1, index, values) / n.clamp(min=1)
+    mean = values.new_zeros(len(p), len(n)).index_add_(1, index, values) / n.clamp(min=1)
     deviation = mean.index_select(1, index).neg_().add_(values)
     if options.channels == "true_class":
-        deviation *= (torch.arange(channels, device=p.device) == INSIDE)[:, None]
+        deviation *= (torch.arange(len(p), device=p.device) == INSIDE)[:, None]
     scaled = deviation * divisor.reshape(-1).reciprocal().index_select(0, index)
     term = torch.dot(scaled.view(-1), deviation.view(-1))
     slope = scaled.sub_((values * scaled).sum(0)).mul_(values)  # half the derivative by the logits
-    grad.view(-1).index_add_(0, place, slope.view(-1), alpha=2 * options.alpha)
+    for plane, part in zip(grad, slope, strict=True):
+        plane.index_add_(0, where, part, alpha=2 * options.alpha)
     return term
