@@ -15,6 +15,7 @@ from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
 from napari_medseg.refinement_history import Change, History, box_of, changed_box
 from napari_medseg.refinement_rule import clearest_border, decide, joined
+from napari_medseg.refinement_smooth import MAX_LOGIT, mean_field
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 MM = ("millimeter",) * 3
@@ -68,6 +69,29 @@ def test_clearest_border_is_the_edge_of_the_object() -> None:
     assert clearest_border(d, values[None]) == pytest.approx(4, rel=0.1)
     assert clearest_border(d, values[None], most=200) < 2
     assert clearest_border(d[:10], values[None, :10]) is None
+
+
+def test_smoothing_equals_the_crf_net() -> None:
+    torch = pytest.importorskip("torch")
+    from napari_medseg.networks.crf_net import CRFNet
+
+    rng = np.random.default_rng(3)
+    for shape in ((9, 11), (4, 6, 5), (1, 8, 7)):
+        mask, rival = rng.integers(0, 3, (2, *shape)).astype(np.uint8)
+        logits, features = rng.normal(0, 2, shape).astype(np.float32), rng.random((2, *shape), np.float32) * 0.2
+        strokes = np.where(rng.random(shape) < 0.1, rng.integers(1, 4, shape), 0).astype(np.uint8)
+        labels = mean_field(logits, mask, rival, features, strokes, 3)
+        unary = np.full((3, *shape), -MAX_LOGIT, np.float32)
+        np.put_along_axis(unary, mask[None].astype(int), 0, 0)
+        np.put_along_axis(unary, rival[None].astype(int), np.where(rival == mask, 0, logits)[None], 0)
+        window = tuple(min(3, n) for n in shape)
+        crf = CRFNet(3, 2, ndim=len(shape), kernel="bilateral", window=window, iterations=(2, 2)).eval()
+        crf.kernel.theta = (1e6, 0.05, 1e6)
+        with torch.no_grad():
+            crf.kernel.weights.copy_(torch.tensor([3.0, 1.0]) / (3 ** len(shape) - 1))
+            tensors = [torch.from_numpy(a)[None] for a in (unary, features, strokes.astype(int))]
+            expected = crf(*tensors)[0].numpy().argmax(0)
+        np.testing.assert_array_equal(labels, expected)
 
 
 # ---- the geodesic engine
@@ -213,7 +237,7 @@ def test_locked_labels_are_never_overwritten() -> None:
     with pytest.raises(DataError, match="mask is empty"):
         session.accept_object()
     run(session.refine(stroke((40, 60), 2, 20, slice(5, 9))))
-    with pytest.raises(DataError, match="taken or not positive.*9"):
+    with pytest.raises(DataError, match=r"taken or not positive.*9"):
         session.accept_object(8)
     assert session.undo().kind == "undo"
     assert session.undo().mask.any()

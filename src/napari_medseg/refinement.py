@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.jobs import Job
+from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement_geodesic import GeodesicEngine
 from napari_medseg.refinement_history import Box, History, Round, union
 from napari_medseg.refinement_log import encode, image_hash, read_session, replay, write_session
@@ -139,7 +139,9 @@ class RefinementSession:
 
     # ---- steps
     def propose(self) -> Job[RefinementState]:
-        """Run P-Net and start from its mask; without a P-Net return the present state."""
+        """Prepare the engine, run P-Net and start from its mask; without a P-Net return the present state."""
+        yield Progress(0, 1, "preparing the image")
+        self.engine.prepare()
         if self.pnet is None:
             return self.state
         from napari_medseg.inference import predict

@@ -15,13 +15,12 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement_history import Box, box_of, changed_box, union
 from napari_medseg.refinement_maps import ScribbleMaps, unit_features
 from napari_medseg.refinement_rule import clearest_border, decide, joined
+from napari_medseg.refinement_smooth import MAX_LOGIT, mean_field
 from napari_medseg.refinement_state import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 GRID = 16
 CRF_VOXELS = 3_000_000
-CRF_WEIGHTS = (3.0, 1.0)
-MAX_LOGIT = 6.0
 SHARE, PER_VOXEL = 0.25, 60
 
 
@@ -51,6 +50,13 @@ class GeodesicEngine:
         if self._features is None:
             self._features = unit_features(self._image)
         return self._features
+
+    def prepare(self) -> None:
+        """Normalise the image and load the compiled kernels, so that the first stroke answers at once."""
+        corner = np.zeros((GRID,) * len(self._image.spatial_shape), bool)
+        corner[(0,) * corner.ndim] = True
+        flat = np.zeros((len(self.features), *corner.shape), np.float32)
+        ScribbleMaps(flat, self._image.scale, self._settings.weight, self._settings.metric, 1).update(corner)
 
     def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Job[Answer]:
         """Return the labels for all scribbles, given the `mask` that the scribbles `before` led to (all uint8)."""
@@ -147,27 +153,3 @@ class GeodesicEngine:
         n_classes = self._settings.classes + 1
         labels[found] = mean_field(logits, mask[found], rival[found], features, strokes[found], n_classes)
         return ""
-
-
-def mean_field(
-    logits: np.ndarray, mask: np.ndarray, rival: np.ndarray, features: np.ndarray, strokes: np.ndarray, n_classes: int
-) -> np.ndarray:
-    """Return labels uint8 after two mean-field iterations with a bilateral 3^n kernel.
-
-    `logits` (*spatial) is the log-odds of `rival` against `mask`; strokes are hard constraints.
-    """
-    import torch
-
-    from napari_medseg.networks.crf_net import CRFNet
-
-    unary = np.full((n_classes, *logits.shape), -MAX_LOGIT, np.float32)
-    np.put_along_axis(unary, mask[None].astype(np.int64), 0.0, 0)
-    np.put_along_axis(unary, rival[None].astype(np.int64), np.where(rival == mask, 0, logits)[None], 0)
-    window = tuple(3 if n > 1 else 1 for n in logits.shape)
-    crf = CRFNet(n_classes, len(features), ndim=logits.ndim, kernel="bilateral", window=window, iterations=(2, 2))
-    with torch.no_grad():
-        scale = torch.tensor(CRF_WEIGHTS) / max(1, len(crf.offsets))
-        crf.kernel.weights.copy_(scale)  # type: ignore[union-attr, operator]
-        tensors = [torch.from_numpy(np.ascontiguousarray(a))[None] for a in (unary, features, strokes.astype(np.int64))]
-        labels: np.ndarray = crf.eval()(*tensors)[0].argmax(0).numpy().astype(np.uint8)
-    return labels

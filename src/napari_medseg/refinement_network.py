@@ -45,6 +45,10 @@ class DeepIGeoSEngine:
         """Normalised intensities float32 (C, *spatial) in [0, 1]."""
         return unit_features(self._image)
 
+    def prepare(self) -> None:
+        """Make the maps of the image, so that the first stroke answers sooner."""
+        self._distances(np.zeros(self._image.spatial_shape, np.uint8))
+
     def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Job[Answer]:
         """Return R-Net's labels for all scribbles (uint8), with `mask` as its proposal."""
         from napari_medseg.inference import infer
