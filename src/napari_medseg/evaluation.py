@@ -1,17 +1,24 @@
-"""Compare a folder of results with a folder of references, by the metrics of a method's field."""
+"""Compare results with references by the metrics of a method's field: folders, or one pair in detail."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import DataError
-from napari_medseg.io import read_one
+from napari_medseg.errors import DataError, WriteError, require
+from napari_medseg.image import Image
+from napari_medseg.io import read_one, write_table
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure.compare import compare
+from napari_medseg.measure.compare import compare, error_map
 from napari_medseg.methods import get_method
 from napari_medseg.pairs import PairList, list_images, pair_by_stem
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
 
@@ -37,6 +44,122 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     names = list(dict.fromkeys(name for row in images.values() for name in row))
     mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
     return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired]}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One result against its reference.
+
+    Parameters
+    ----------
+    metrics
+        Value of each metric.
+    errors
+        The `error_map`, uint8 (*spatial).
+    counts
+        Pixels of true positives, false positives and false negatives.
+    objects
+        For instances the table of `match_objects`, else ``None``.
+    """
+
+    metrics: dict[str, float]
+    errors: np.ndarray
+    counts: tuple[int, int, int]
+    objects: DataFrame | None
+
+
+def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]:
+    """Compare one label image with its reference: metrics, where the errors are, and which objects match.
+
+    Raises
+    ------
+    DataError
+        If the two are of different size, or hold what the metrics cannot take.
+    """
+    cls = get_method(method)
+    yield Progress(0, 3, "computing the metrics")
+    predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))
+    metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
+    yield Progress(1, 3, "drawing the errors")
+    errors = error_map(predicted.data, truth.data, cls.label_kind)
+    counts = np.bincount(errors.ravel(), minlength=4)
+    yield Progress(2, 3, "matching objects")
+    objects = match_objects(predicted.data, truth.data) if cls.label_kind == "instances" else None
+    return Comparison(metrics, errors, (int(counts[1]), int(counts[2]), int(counts[3])), objects)
+
+
+def match_objects(predicted: np.ndarray, truth: np.ndarray) -> DataFrame:
+    """Return one row per object: its number in the result and in the reference (0: none), Dice and IoU.
+
+    Pairs are those of the AJI with one-to-one matching. ``verdict`` is *found* (IoU above 0.5, as in the panoptic
+    quality), *partly*, *missed* or *spurious*; the last columns hold an object's centre in pixels, one per axis.
+    """
+    import pandas as pd
+    from scipy import ndimage
+
+    from napari_medseg.measure.objects import match_greedy
+    from napari_medseg.measure.overlap import overlaps
+
+    (p, p_ids), (t, t_ids) = _numbered(predicted), _numbered(truth)
+    o = overlaps(p, t)
+    pairs = match_greedy(o)
+    missed = np.setdiff1d(np.arange(t_ids.size), o.ref[pairs])
+    spurious = np.setdiff1d(np.arange(p_ids.size), o.pred[pairs])
+    alone = missed.size + spurious.size
+    verdicts = ["found" if iou > 0.5 else "partly" for iou in o.iou[pairs]]
+    frame = pd.DataFrame(
+        {
+            "reference": np.concatenate([t_ids[o.ref[pairs]], t_ids[missed], np.zeros(spurious.size, int)]),
+            "result": np.concatenate([p_ids[o.pred[pairs]], np.zeros(missed.size, int), p_ids[spurious]]),
+            "verdict": verdicts + ["missed"] * missed.size + ["spurious"] * spurious.size,
+            "iou": np.append(o.iou[pairs], np.zeros(alone)),
+            "dice": np.append(o.dice[pairs], np.zeros(alone)),
+        }
+    )
+    places = [
+        centre
+        for found, objects in ((t, o.ref[pairs]), (t, missed), (p, spurious))
+        if objects.size
+        for centre in ndimage.center_of_mass(found > 0, found, objects + 1)
+    ]
+    axes = [f"{axis} (px)" for axis in "tzyx"[-truth.ndim :]]
+    return frame.join(pd.DataFrame(places, columns=axes))
+
+
+def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return objects 1 .. N and their N ids; a map of one id is split, and its objects' ids are their numbers."""
+    from napari_medseg.histology.ternary import ids_of, instances
+
+    objects, ids = instances(labels), ids_of(labels)
+    n = int(objects.max(initial=0))
+    return objects, ids if ids.size == n else np.arange(1, n + 1)
+
+
+def save_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
+    """Write tables: ``.xlsx`` with a sheet each, or ``.csv`` files, the first as `path`, others ``<stem>_<name>.csv``.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is another, or the disk refuses.
+    MissingDependencyError
+        If Excel files cannot be written here.
+    """
+    if path.suffix.lower() == ".csv":
+        paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
+        return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
+    if path.suffix.lower() != ".xlsx":
+        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
+    require("openpyxl", "export", "An Excel file")
+    import pandas as pd
+
+    try:
+        with pd.ExcelWriter(path, engine="openpyxl") as book:
+            for name, frame in tables.items():
+                frame.to_excel(book, sheet_name=name, index=False)
+    except OSError as error:
+        raise WriteError(f"{path} could not be written: {error}. Close it elsewhere, or rename.") from error
+    return [path]
 
 
 def _pairs(predictions: Path, references: Path) -> PairList:

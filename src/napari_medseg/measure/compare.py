@@ -120,6 +120,33 @@ def as_mask(data: np.ndarray, threshold: int = 127) -> np.ndarray:
     return (data > (threshold if grey else 0)).astype(np.uint8)
 
 
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = 1, 2, 3
+
+
+def error_map(predicted: np.ndarray, truth: np.ndarray, kind: LabelKind = "binary") -> np.ndarray:
+    """Return 1 where both have foreground, 2 only the result, 3 only the reference, 0 elsewhere; uint8 (*spatial).
+
+    Masks are read as `compare` reads them. With ``kind="classes"`` another class than the reference's is a false
+    positive; instances count as foreground whatever their number.
+
+    Raises
+    ------
+    DataError
+        If the two are of different size.
+    """
+    if predicted.shape != truth.shape:
+        raise DataError(f"The result is {predicted.shape} but its reference {truth.shape}. Compare on the same grid.")
+    if kind == "binary":
+        predicted, truth = as_mask(predicted), as_mask(truth, 0)
+    p, t = predicted > 0, truth > 0
+    right = p & t & (predicted == truth) if kind == "classes" else p & t
+    errors = np.zeros(p.shape, np.uint8)
+    errors[t & ~p] = FALSE_NEGATIVE
+    errors[p] = FALSE_POSITIVE
+    errors[right] = TRUE_POSITIVE
+    return errors
+
+
 def _by_class(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
     classes = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0] or [1]
     rows: dict[str, float] = {}

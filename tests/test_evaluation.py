@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg.errors import DataError, WriteError
+from napari_medseg.evaluation import compare_pair, match_objects, save_tables
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.measure.compare import compare, error_map
+
+
+def test_error_map_of_every_combination() -> None:
+    p, t = np.array([[0, 0, 1, 1, 2]]), np.array([[0, 1, 0, 1, 1]])
+    assert error_map(p, t).tolist() == [[0, 3, 2, 1, 1]]
+    assert error_map(p, t, "classes").tolist() == [[0, 3, 2, 1, 2]]
+    assert error_map(p, t, "instances").tolist() == [[0, 3, 2, 1, 1]]
+    with pytest.raises(DataError, match="same grid"):
+        error_map(p, t.T)
+
+
+def test_error_map_reads_masks_as_the_metrics_do() -> None:
+    grey = np.array([[0, 100, 200, 255]], np.uint8)
+    assert error_map(grey, np.array([[0, 1, 1, 1]])).tolist() == [[0, 3, 1, 1]]
+
+
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Reference 10 found, 20 partly, 30 missed; result 7 found, 8 partly, 9 spurious.
+
+    ::
+
+        reference 10 10 .  20 20 20 .  30 .
+        result     7  7 .   8  .  . .  .  9
+    """
+    truth = np.array([[10, 10, 0, 20, 20, 20, 0, 30, 0]] * 2, np.uint16)
+    result = np.array([[7, 7, 0, 8, 0, 0, 0, 0, 9]] * 2, np.uint16)
+    return result, truth
+
+
+def test_objects_are_matched_by_hand() -> None:
+    frame = match_objects(*blocks())
+    assert frame[["reference", "result"]].to_numpy().tolist() == [[10, 7], [20, 8], [30, 0], [0, 9]]
+    assert frame["verdict"].tolist() == ["found", "partly", "missed", "spurious"]
+    assert frame["iou"].tolist() == pytest.approx([1, 1 / 3, 0, 0])
+    assert frame["dice"].tolist() == pytest.approx([1, 0.5, 0, 0])
+    assert frame[["y (px)", "x (px)"]].to_numpy().tolist() == [[0.5, 0.5], [0.5, 4], [0.5, 7], [0.5, 8]]
+
+
+def test_a_mask_is_split_and_blank_maps_give_no_rows() -> None:
+    mask = np.array([[1, 0, 1]], np.uint8)
+    assert match_objects(mask, mask)["result"].tolist() == [1, 2]
+    assert match_objects(np.zeros((3, 3), int), np.zeros((3, 3), int)).empty
+
+
+def test_compare_pair_holds_metrics_errors_and_objects() -> None:
+    result, truth = (Image(data, "YX", kind="labels") for data in blocks())
+    found = run(compare_pair("fullnet", result, truth))
+    assert found.counts == (6, 2, 6)
+    assert found.metrics["pq"] == pytest.approx(compare(result, truth, ("pq",), "instances")["pq"])
+    assert found.objects is not None
+    assert run(compare_pair("afm-unet", result, truth)).objects is None
+    with pytest.raises(DataError, match="same grid"):
+        run(compare_pair("afm-unet", result, truth.replace(data=truth.data[:1])))
+
+
+def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    tables = {"metrics": pd.DataFrame({"metric": ["dice"], "value": [0.5]}), "objects": pd.DataFrame({"iou": [0.25]})}
+    assert [p.name for p in save_tables(tmp_path / "t.csv", tables)] == ["t.csv", "t_objects.csv"]
+    assert pd.read_csv(tmp_path / "t_objects.csv")["iou"].tolist() == [0.25]
+    save_tables(tmp_path / "t.xlsx", tables)
+    for name, frame in tables.items():
+        pd.testing.assert_frame_equal(pd.read_excel(tmp_path / "t.xlsx", sheet_name=name), frame)
+    with pytest.raises(WriteError, match=r"csv or \.xlsx"):
+        save_tables(tmp_path / "t.txt", tables)
+    with pytest.raises(WriteError, match="could not be written"):
+        save_tables(tmp_path / "none" / "t.xlsx", tables)
