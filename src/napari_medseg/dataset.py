@@ -83,7 +83,7 @@ def inspect(method: Method, found: PairList) -> Report:
             continue
         usable.append(pair)
         sizes.add("x".join(map(str, x.shape[1:])))
-        if not np.any(y):
+        if y.ndim and not np.any(y):
             empty.append(pair.stem)
     if empty:
         problems.append(f"{len(empty)} labels have no foreground: {_some(empty)}.")
