@@ -92,7 +92,7 @@ def lab(args: argparse.Namespace) -> None:
                          for i, (image, truth) in enumerate(train_set)]  # fmt: skip
                 exact = [(method.prepare(image), np.asarray(truth.data)) for image, truth in test_set]
                 found.append(mean_row(scores(train(method, cases, args, seed), exact, args)))
-            rows.append({"corruption": args.kind, "level": level, "loss": arm, "seeds": args.seeds, **spread(found)})
+            rows.append({"corruption": args.kind, "level": level, "loss": arm, **spread(found)})
             print(rows[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
     write_table(rows, args.out / "ccm_lab")
     draw_lab(rows, args.out / "ccm_lab.png")
@@ -259,7 +259,7 @@ def _circle(share: float) -> np.ndarray:
 
 def _sinusoid(share: float) -> np.ndarray:
     x = np.linspace(30, 370, 8000)
-    wavelength = 40 + 120 * share
+    wavelength = 48 + 120 * share
     return np.stack([200.3 + wavelength / 6 * np.sin(2 * np.pi * x / wavelength), x], 1)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SMOOTHING_PX = 3.0
-SIMPLIFY_PX = 0.1
+SMOOTHING_PX = 2.5
+SIMPLIFY_PX = 0.05
 
 
 @dataclass(frozen=True)
