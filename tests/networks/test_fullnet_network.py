@@ -40,7 +40,7 @@ def test_hybrid_dilations_are_the_table() -> None:
 
 def test_initialisation_is_normal_by_fan_out() -> None:
     weight = FullNet().stages[1].layers[5][0][0].weight  # type: ignore[index, union-attr]
-    assert float(weight.std()) == pytest.approx(math.sqrt(2 / (9 * 24)), rel=0.05)
+    assert float(weight.detach().std()) == pytest.approx(math.sqrt(2 / (9 * 24)), rel=0.05)
 
 
 @pytest.mark.parametrize(("layers", "hybrid"), [(6, True), (6, False), (4, True), (2, True)])
