@@ -2,7 +2,7 @@
 
 A session folder holds ``session.json`` (index, rounds, settings, timings, SHA-256 of the image), ``state_<n>.npz`` (the
 present arrays), one ``round_<key>.npz`` per round (changed boxes of mask, strokes and result) and ``log.jsonl``, one
-event per line, which `replay` turns into the same mask. Files are written under a temporary name and renamed;
+event per line, which `refinement_replay.replay` turns into the same mask. Files are written under a temporary name and renamed;
 ``session.json`` comes last and names the others, so a crash leaves the older save whole.
 """
 
@@ -12,6 +12,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ import numpy as np
 from napari_medseg import __version__
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.jobs import run
 from napari_medseg.refinement_history import Change, Round
 from napari_medseg.refinement_state import RefinementSettings
 
@@ -58,8 +58,7 @@ def write_session(session: RefinementSession, folder: Path) -> Path:
     history = session.history
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        numbers = [int(p.stem.split("_")[1]) for p in folder.glob("state_*.npz")]
-        state = f"state_{max(numbers, default=0) + 1}.npz"
+        state = f"state_{time.time_ns()}.npz"
         with _replacing(folder / state) as file:
             np.savez_compressed(file, **history.arrays)  # type: ignore[arg-type]
         rounds: list[dict[str, Any]] = []
@@ -99,11 +98,11 @@ def read_session(
         with np.load(folder / document["state"]) as stored:
             arrays = {name: stored[name] for name in stored.files}
         rounds = [_read_round(folder / r["file"], r["key"], r["facts"]) for r in document["rounds"]]
-        log = list(read_log(folder / "log.jsonl"))[1:]
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()[1:]]
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(f"{folder} holds no complete refinement session ({error}). Choose its folder.") from error
     image = _source(document, image)
-    _check_hash(document, image)
+    check_hash(document, image)
     session = kind(image, model=model, pnet=pnet, settings=RefinementSettings.parse(document["settings"]))
     if arrays.keys() != session.history.arrays.keys() or arrays["mask"].shape != image.spatial_shape:
         raise DataError(f"The session in {folder} does not fit the image {image.name!r}.")
@@ -113,74 +112,8 @@ def read_session(
     return session
 
 
-def read_log(log: str | Path) -> Iterator[dict[str, Any]]:
-    """Read the events of a ``log.jsonl`` file (or of the session folder that holds it).
-
-    Raises
-    ------
-    DataError
-        If the file is missing or damaged.
-    """
-    path = Path(log) / "log.jsonl" if Path(log).is_dir() else Path(log)
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no interaction log ({error}). Give a log.jsonl or its session folder.") from error
-
-
-def replay(
-    image: Image, log: str | Path | Iterable[Event], *, model: Model | None = None, pnet: Model | None = None
-) -> Image:
-    """Repeat a logged session on `image` and return its mask as a label image.
-
-    Raises
-    ------
-    DataError
-        If the log belongs to another image, or is damaged.
-    """
-    from napari_medseg.refinement import RefinementSession
-
-    events = list(read_log(log) if isinstance(log, str | Path) else log)
-    if events and events[0].get("event") == "header":
-        _check_hash(events.pop(0), image)
-    if not events or events[0].get("event") != "start":
-        raise DataError("The interaction log does not begin with a start event. Give a whole log.jsonl.")
-    try:
-        start = events[0]
-        settings = RefinementSettings.parse(start["settings"])
-        arrays: dict[str, np.ndarray] = {
-            "mask": np.zeros(image.spatial_shape, np.uint8),
-            "result": np.zeros(image.spatial_shape, np.int32),
-        }
-        _apply(start, arrays)
-        session = RefinementSession(
-            image, proposal=arrays["mask"], model=model, pnet=pnet, settings=settings, locked=arrays["result"]
-        )
-        for event in events[1:]:
-            _repeat(session, event)
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"The interaction log is damaged ({type(error).__name__}: {error}).") from error
-    return session.mask_image()
-
-
-def _repeat(session: RefinementSession, event: Event) -> None:
-    if event["event"] == "refine":
-        marks = {"scribbles": session.scribbles.copy()}
-        _apply(event, marks)
-        run(session.refine(marks["scribbles"]))
-    elif event["event"] == "propose":
-        if session.pnet is None:
-            raise DataError("The log begins with a P-Net proposal. Give the P-Net model.")
-        run(session.propose())
-    elif event["event"] == "accept":
-        session.accept_object(event["label"])
-    else:
-        session.go_to(event["index"])
-
-
-def _apply(event: Event, arrays: Mapping[str, np.ndarray]) -> None:
+def apply_changes(event: Event, arrays: Mapping[str, np.ndarray]) -> None:
+    """Apply the changes of an event (`encode`) to arrays, in place."""
     for name, value in event["changes"].items():
         Change(_box(value["box"]), value["dtype"], base64.b64decode(value["blob"]), 0).apply(arrays[name])
 
@@ -201,7 +134,8 @@ def _header(session: RefinementSession) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _check_hash(document: Event, image: Image) -> None:
+def check_hash(document: Event, image: Image) -> None:
+    """Refuse an image that the saved session or log does not belong to."""
     if document.get("format") != FORMAT:
         raise DataError(f"The session has format {document.get('format')}; this version reads {FORMAT}. Update.")
     if document.get("sha256") != image_hash(image):

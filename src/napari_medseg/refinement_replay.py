@@ -1,0 +1,87 @@
+"""Repeat a logged session, event by event, to the same mask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.refinement_log import Event, apply_changes, check_hash
+from napari_medseg.refinement_state import RefinementSettings
+
+if TYPE_CHECKING:
+    from napari_medseg.method import Model
+    from napari_medseg.refinement import RefinementSession
+
+
+def read_log(log: str | Path) -> Iterator[dict[str, Any]]:
+    """Read the events of a ``log.jsonl`` file (or of the session folder that holds it).
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
+    """
+    path = Path(log) / "log.jsonl" if Path(log).is_dir() else Path(log)
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no interaction log ({error}). Give a log.jsonl or its session folder.") from error
+
+
+def replay(
+    image: Image, log: str | Path | Iterable[Event], *, model: Model | None = None, pnet: Model | None = None
+) -> Image:
+    """Repeat a logged session on `image` and return its mask as a label image.
+
+    Raises
+    ------
+    DataError
+        If the log belongs to another image, or is damaged.
+    """
+    from napari_medseg.refinement import RefinementSession
+
+    events = list(read_log(log) if isinstance(log, str | Path) else log)
+    if events and events[0].get("event") == "header":
+        check_hash(events.pop(0), image)
+    if not events or events[0].get("event") != "start":
+        raise DataError("The interaction log does not begin with a start event. Give a whole log.jsonl.")
+    try:
+        start = events[0]
+        settings = RefinementSettings.parse(start["settings"])
+        arrays: dict[str, np.ndarray] = {
+            "mask": np.zeros(image.spatial_shape, np.uint8),
+            "result": np.zeros(image.spatial_shape, np.int32),
+        }
+        apply_changes(start, arrays)
+        session = RefinementSession(
+            image, proposal=arrays["mask"], model=model, pnet=pnet, settings=settings, locked=arrays["result"]
+        )
+        for event in events[1:]:
+            _repeat(session, event)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"The interaction log is damaged ({type(error).__name__}: {error}).") from error
+    return session.mask_image()
+
+
+def _repeat(session: RefinementSession, event: Event) -> None:
+    if event["event"] == "refine":
+        marks = {"scribbles": session.scribbles.copy()}
+        apply_changes(event, marks)
+        run(session.refine(marks["scribbles"]))
+    elif event["event"] == "propose":
+        if session.pnet is None:
+            raise DataError("The log begins with a P-Net proposal. Give the P-Net model.")
+        run(session.propose())
+    elif event["event"] == "accept":
+        session.accept_object(event["label"])
+    else:
+        session.go_to(event["index"])
