@@ -2,8 +2,8 @@
 
 A session folder holds ``session.json`` (index, rounds, settings, timings, SHA-256 of the image), ``state_<n>.npz`` (the
 present arrays), one ``round_<key>.npz`` per round (changed boxes of mask, strokes and result) and ``log.jsonl``, one
-event per line, which `refinement_replay.replay` turns into the same mask. Files are written under a temporary name and renamed;
-``session.json`` comes last and names the others, so a crash leaves the older save whole.
+event per line, which `refinement_replay.replay` turns into the same mask. Files are written under a temporary name and
+renamed; ``session.json`` comes last and names the others, so a crash leaves the older save whole.
 """
 
 from __future__ import annotations
