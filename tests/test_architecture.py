@@ -15,11 +15,11 @@ PACKAGE = Path(napari_medseg.__file__).parent
 LAYERS = {
     0: ("errors", "image", "settings", "jobs", "__init__"),
     1: ("io", "geodesic", "pairs", "tiling", "augment", "measure", "samples", "levelling", "histology", "mri",
-        "interactions", "guidance", "mri_cases", "deepigeos_settings"),
+        "deepigeos"),
     2: ("networks", "losses", "varce", "spatial_constraint", "device", "parallel", "method", "checkpoint",
         "inference"),
     3: ("methods", "catalog"),
-    4: ("dataset", "run", "training", "refinement", "video", "batch", "evaluation", "prepare", "console", "flags", "doctor",
+    4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "prepare", "console", "flags", "doctor",
         "demo"),
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
@@ -49,15 +49,12 @@ def level(name: str) -> int | None:
     if parts[0] != "napari_medseg":
         return None
     known = parts[1] if len(parts) > 1 else "__init__"
-    if known.startswith("refinement"):
-        known = "refinement"
     return LEVEL.get(known, 0)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
     own = part(path)
-    own = "refinement" if own.startswith("refinement") else own
     assert own in LEVEL, f"{own} has no layer: add it to LAYERS"
     if own == "__init__":
         return

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.guidance import distance_maps, encode, guidance_maps
+from napari_medseg.deepigeos.guidance import distance_maps, encode, guidance_maps
 
 
 def scribbles(*marks: tuple[tuple[int, ...], int], shape: tuple[int, ...] = (5, 7)) -> np.ndarray:

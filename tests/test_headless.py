@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 
@@ -26,4 +27,5 @@ def test_every_module_outside_the_window_imports() -> None:
     ]
     assert len(found) > 40
     for name in found:
-        importlib.import_module(name)
+        if not (name.endswith("geodesic._triton") and importlib.util.find_spec("triton") is None):
+            importlib.import_module(name)

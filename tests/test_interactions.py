@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medseg.interactions import (
+from napari_medseg.deepigeos.interactions import (
     ball,
     correct_near,
     corrupt,

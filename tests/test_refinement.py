@@ -10,12 +10,12 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.interactions import robot_click
+from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
-from napari_medseg.refinement_history import Change, History, box_of, changed_box
-from napari_medseg.refinement_rule import clearest_border, decide, joined
-from napari_medseg.refinement_smooth import MAX_LOGIT, mean_field
+from napari_medseg.refinement.history import Change, History, box_of, changed_box
+from napari_medseg.refinement.rule import clearest_border, decide, joined
+from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 MM = ("millimeter",) * 3
@@ -339,7 +339,7 @@ def test_closed_or_failed_refinement_changes_nothing(monkeypatch: pytest.MonkeyP
     job.close()
     assert not session.mask.any()
     assert session.history.last == 0
-    monkeypatch.setattr("napari_medseg.refinement_geodesic.decide", lambda *_: 1 / 0)
+    monkeypatch.setattr("napari_medseg.refinement.geodesic.decide", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(session.refine(marks))
     monkeypatch.undo()
@@ -372,7 +372,7 @@ def test_crash_while_saving_keeps_the_older_save(tmp_path: Path, monkeypatch: py
     session, masks, _ = random_session()
     folder = session.save(tmp_path)
     session.go_to(1)
-    monkeypatch.setattr("napari_medseg.refinement_log.json.dumps", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("napari_medseg.refinement.log.json.dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         session.save(folder)
     monkeypatch.undo()

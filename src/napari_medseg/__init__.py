@@ -21,7 +21,6 @@ _LAZY = {
     "infer": "inference",
     "fit": "training",
     "geodesic_distance": "geodesic",
-    "measure": "measure",
     "PredictSettings": "settings",
     "TrainSettings": "settings",
 }

@@ -16,7 +16,7 @@ from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
 from napari_medseg.pairs import Pair
-from napari_medseg.run import Run, write_json
+from napari_medseg.training_run import Run, write_json
 from napari_medseg.settings import TrainSettings
 
 

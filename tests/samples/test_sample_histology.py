@@ -7,8 +7,8 @@ from napari_medseg.samples import load_sample
 from napari_medseg.samples.histology import nuclei_tile
 
 
-def test_sample_has_a_picture_its_exact_nuclei_and_a_real_image() -> None:
-    image, labels, real = load_sample("histology")
+def test_samples_have_a_picture_its_exact_nuclei_and_a_real_image() -> None:
+    (image, labels), (real,) = load_sample("histology"), load_sample("ihc")
     assert image.axes == real.axes == "YXC"
     assert image.same_grid(labels)
     assert labels.kind == "labels"

@@ -27,7 +27,7 @@ class RunBar(QWidget):
         super().__init__()
         self.make_job, self.on_result, self.on_progress = make_job, on_result, on_progress
         self.current: JobWorker | None = None
-        self.reason = ""
+        self.reason, self.stopping, self.failed = "", False, False
         self.run_button, self.stop_button = QPushButton(text), QPushButton("Stop")
         self.bar, self.message = QProgressBar(), QLabel("")
         self.message.setWordWrap(True)
@@ -64,7 +64,7 @@ class RunBar(QWidget):
             self.say(str(error))
             return
         self.started = time.monotonic()
-        self.failed = False
+        self.failed = self.stopping = False
         self.bar.setValue(0)
         self.run_button.setEnabled(False)
         self.stop_button.setEnabled(True)
@@ -75,6 +75,7 @@ class RunBar(QWidget):
     def stop(self) -> None:
         """Ask the running job to stop; what it finished is kept."""
         if self.current is not None:
+            self.stopping = True
             self.say("Stopping after this step ...")
             self.current.stop()
 
@@ -95,10 +96,12 @@ class RunBar(QWidget):
         self.bar.setValue(round(100 * share))
         elapsed = time.monotonic() - self.started
         left = f" · {elapsed / share - elapsed:.0f} s left" if 0 < share < 1 else ""
-        self.say(progress.message + left)
+        if not self.stopping:
+            self.say(progress.message + left)
         self.on_progress(progress)
 
     def _result(self, result: Any) -> None:
+        self.stopping = False
         self.bar.setValue(100)
         self.say(f"Done in {time.monotonic() - self.started:.1f} s")
         self.on_result(result)
@@ -112,5 +115,5 @@ class RunBar(QWidget):
         self.current = None
         self.run_button.setEnabled(not self.reason)
         self.stop_button.setEnabled(False)
-        if self.message.text().startswith("Stopping"):
+        if self.stopping and not self.failed:
             self.say("Stopped; what was finished is kept.")

@@ -27,6 +27,11 @@ def histology() -> list[Any]:
     return _layers("histology")
 
 
+def ihc() -> list[Any]:
+    """Immunohistochemistry of colon tissue, bundled with scikit-image."""
+    return _layers("ihc")
+
+
 def mri() -> list[Any]:
     """A brain-like volume with a lesion and its mask."""
     return _layers("mri")

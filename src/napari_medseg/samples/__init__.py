@@ -15,6 +15,7 @@ SAMPLES: dict[str, str] = {
     "afm": "afm:afm_scan",
     "ccm": "ccm:ccm_image",
     "histology": "histology:stained_tissue",
+    "ihc": "histology:bundled_tissue",
     "mri": "mri:brain_volume",
     "video": "video:nerve_video",
 }

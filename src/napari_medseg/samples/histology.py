@@ -12,23 +12,14 @@ PIXEL_UM = 0.25
 GAP = 1.5  # pixels kept free between nuclei
 
 
-def stained_tissue(seed: int = 0, size: int = 512) -> tuple[Image, Image, Image]:
-    """Return a generated H&E tile, its exact nuclei, and a real immunohistochemistry image without reference.
+def stained_tissue(seed: int = 0, size: int = 512) -> tuple[Image, Image]:
+    """Return a generated H&E tile, RGB (size, size, 3) uint8 of 0.25 um pixels, and its exact nuclei, uint16."""
+    return nuclei_tile(seed, size)
 
-    Parameters
-    ----------
-    seed
-        Equal seeds give equal tiles.
-    size
-        Edge of the generated tile in pixels of 0.25 um.
 
-    Returns
-    -------
-    tuple of Image
-        RGB (size, size, 3) uint8, labels (size, size) uint16, RGB (512, 512, 3) uint8.
-    """
-    image, labels = nuclei_tile(seed, size)
-    return image, labels, immunohistochemistry()
+def bundled_tissue() -> tuple[Image]:
+    """Return scikit-image's bundled immunohistochemistry image, RGB (512, 512, 3) uint8, without reference."""
+    return (immunohistochemistry(),)
 
 
 def nuclei_tile(seed: int = 0, size: int = 512, per_megapixel: int = 1600) -> tuple[Image, Image]:

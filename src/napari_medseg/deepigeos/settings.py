@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from napari_medseg.guidance import Distance, Encoding
-from napari_medseg.interactions import Rule
+from napari_medseg.deepigeos.guidance import Distance, Encoding
+from napari_medseg.deepigeos.interactions import Rule
 from napari_medseg.settings import Settings
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement_history import Box, box_of, changed_box, union
-from napari_medseg.refinement_maps import ScribbleMaps, unit_features
-from napari_medseg.refinement_rule import clearest_border, decide, joined
-from napari_medseg.refinement_smooth import MAX_LOGIT, mean_field
-from napari_medseg.refinement_state import RefinementSettings
+from napari_medseg.refinement.history import Box, box_of, changed_box, union
+from napari_medseg.refinement.maps import ScribbleMaps, unit_features
+from napari_medseg.refinement.rule import clearest_border, decide, joined
+from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
+from napari_medseg.refinement.state import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 GRID = 16

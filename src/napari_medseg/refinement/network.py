@@ -11,9 +11,9 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.mri import unit_range
-from napari_medseg.refinement_geodesic import Answer
-from napari_medseg.refinement_maps import ScribbleMaps, unit_features
-from napari_medseg.refinement_state import RefinementSettings
+from napari_medseg.refinement.geodesic import Answer
+from napari_medseg.refinement.maps import ScribbleMaps, unit_features
+from napari_medseg.refinement.state import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model

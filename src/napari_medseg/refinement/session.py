@@ -12,12 +12,11 @@ import numpy as np
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement_geodesic import GeodesicEngine
-from napari_medseg.refinement_log import encode, image_hash, read_session, write_session
-from napari_medseg.refinement_network import DeepIGeoSEngine, undecided
-from napari_medseg.refinement_places import boundary_uncertainty, disagreement, uncertain_place
-from napari_medseg.refinement_replay import replay
-from napari_medseg.refinement_state import (
+from napari_medseg.refinement.geodesic import GeodesicEngine
+from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
+from napari_medseg.refinement.network import DeepIGeoSEngine, undecided
+from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
+from napari_medseg.refinement.state import (
     Place,
     RefinementSettings,
     RefinementState,
@@ -28,12 +27,11 @@ from napari_medseg.refinement_state import (
     on_grid,
     taken_back,
 )
-from napari_medseg.refinement_timeline import Timeline
+from napari_medseg.refinement.timeline import Timeline
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
 
-__all__ = ["Place", "RefinementSession", "RefinementSettings", "RefinementState", "replay"]
 MEGABYTE = 2**20
 MAX_LABEL = 2**31 - 1
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.refinement_history import Box, History, box_of
+from napari_medseg.refinement.history import Box, History, box_of
 from napari_medseg.settings import Device, PredictSettings, Settings
 
 ML_PER_MM3 = 1e-3

@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.refinement_history import Box, History, Round, union
-from napari_medseg.refinement_state import RefinementState, voxel_size
+from napari_medseg.refinement.history import Box, History, Round, union
+from napari_medseg.refinement.state import RefinementState, voxel_size
 
 
 class Timeline:

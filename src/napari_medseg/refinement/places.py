@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.refinement_state import Place
+from napari_medseg.refinement.state import Place
 
 WINDOW = 5
 AVOID = 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.refinement_history import changed_box
+from napari_medseg.refinement.history import changed_box
 
 BITS = 18
 NOISE = 0.05

@@ -1,0 +1,1 @@
+"""What P-Net and R-Net need besides their networks: settings, cases, simulated users, distance channels."""

@@ -1,0 +1,129 @@
+"""The plugin as napari sees it: menus, samples, readers, writers, preferences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from npe2 import PluginManager, PluginManifest
+
+from napari_medseg import read
+from napari_medseg._napari import preferences
+from napari_medseg._napari.layers import image_from_layer, layer_data
+from napari_medseg._napari.readers import get_reader, read_layers
+from napari_medseg.image import Image
+from napari_medseg.settings import PredictSettings
+
+pytestmark = pytest.mark.viewer
+SAMPLES = ("afm", "ccm", "histology", "mri", "video")
+DOCKS = ("Segment", "Train", "Measure")
+
+
+def manifest() -> PluginManifest:
+    return PluginManifest.from_distribution("napari-medseg")
+
+
+def test_every_command_imports() -> None:
+    found = manifest()
+    names = [command.python_name for command in found.contributions.commands]
+    assert len(names) >= 10
+    for command in found.contributions.commands:
+        assert callable(command.python_name and _resolve(str(command.python_name)))
+
+
+def _resolve(python_name: str) -> Any:
+    from npe2._command_registry import import_python_name
+
+    return import_python_name(python_name)
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_docks_open_from_the_menu(make_napari_viewer_proxy: Any, name: str) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-medseg", name)
+    assert dock.windowTitle().startswith(name)
+    assert widget.viewer is not None
+
+
+@pytest.mark.parametrize("key", SAMPLES)
+def test_samples_open_offline_with_units(make_napari_viewer_proxy: Any, key: str) -> None:
+    viewer = make_napari_viewer_proxy()
+    layers = viewer.open_sample("napari-medseg", key)
+    assert layers
+    assert (key == "video") == any("pixel" in map(str, layer.units) for layer in layers)
+    units = {tuple(map(str, layer.units)) for layer in layers}
+    assert len(units) == 1  # one layer without units would disable units for the whole scene
+
+
+def test_a_file_opens_through_the_menu_reader(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+
+    Pillow.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "scan.png")
+    viewer = make_napari_viewer_proxy()
+    (layer,) = viewer.open(str(tmp_path / "scan.png"), plugin="napari-medseg")
+    assert layer.metadata["medseg_image"]["source_file"].endswith("scan.png")
+    assert get_reader(str(tmp_path / "notes.txt")) is None
+
+
+def test_masks_open_as_labels(tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+
+    Pillow.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a_label.png")
+    assert read_layers(str(tmp_path / "a_label.png"))[0][2] == "labels"
+
+
+def test_saved_labels_keep_scale_units_and_provenance(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer_proxy()
+    labels = np.zeros((12, 10), np.int32)
+    labels[2:5, 3:6] = 7
+    kept = {"medseg": {"method": "afm-unet", "version": "0.1.0"}}
+    layer = viewer.add_labels(labels, scale=(0.5, 0.25), units=("um", "um"), metadata=kept, name="cells")
+    layer.features = {"index": [7], "area (um^2)": [1.125]}
+    written = layer.save(str(tmp_path / "cells.tif"), plugin="napari-medseg")
+    assert {Path(p).name for p in written} == {"cells.tif", "cells_table.csv"}
+    back = read(tmp_path / "cells.tif")[0]
+    np.testing.assert_array_equal(back.data, labels)
+    assert back.scale == (0.5, 0.25)
+    assert set(back.units) == {"micrometer"}
+    assert "afm-unet" in (tmp_path / "cells.json").read_text()
+    assert json.loads((tmp_path / "cells.json").read_text())
+    assert "area (um^2)" in (tmp_path / "cells_table.csv").read_text()
+
+
+def test_image_to_layer_and_back(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    affine = np.diag([2.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = (5, -3, 7)
+    image = Image(np.zeros((3, 4, 5)), "ZYX", (2, 1, 1), ("millimeter",) * 3, affine, name="v", value_unit="a.u.")
+    data, kwargs, _ = layer_data(image)
+    back = image_from_layer(viewer.add_image(data, **kwargs))
+    assert (back.axes, back.scale, back.units, back.value_unit) == (image.axes, image.scale, image.units, "a.u.")
+    np.testing.assert_array_equal(back.affine, affine)
+
+
+def test_preferences_are_declared_and_reach_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    (configuration,) = manifest().contributions.configurations or [None]
+    declared = next(iter(manifest().contributions.configurations.values())) if configuration else None
+    assert declared is not None
+    assert {"device", "precision", "tile", "model_folder"} == set(declared.properties)
+    monkeypatch.setattr(preferences, "compute", lambda: {"device": "cpu", "tile": 256, "model_folder": "/x"})
+    assert preferences.predict_settings(PredictSettings()) == PredictSettings(device="cpu", tile=256)
+    assert preferences.model_folder() == Path("/x")
+
+
+def test_discovery_is_cheap() -> None:
+    """Registering the manifest imports none of the plugin's heavy modules."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from npe2 import PluginManager, PluginManifest;"
+        "PluginManager().register(PluginManifest.from_distribution('napari-medseg'));"
+        "print(sorted({'torch', 'monai', 'SimpleITK', 'numba', 'pyqtgraph'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert PluginManager is not None
