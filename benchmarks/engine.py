@@ -22,9 +22,9 @@ from napari_medseg.inference import LazyInput, predict
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.run import Run
 from napari_medseg.samples.afm import afm_folder
 from napari_medseg.settings import PredictSettings, TrainSettings
+from napari_medseg.training_run import Run
 
 REPEATS = 5
 EDGE, TILE = 768, 256

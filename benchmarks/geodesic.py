@@ -120,7 +120,9 @@ def two_maps(repeat: int) -> None:
 
 def edits(repeat: int, clock: Clock) -> None:
     """Print the cost of a new scribble, and of its removal, on a map with ten scribbles."""
-    print("\n| 240x240x155, weight | new scribble | full map (ms) | closer voxels | add (ms) | full / add (target 20) | remove (ms) |")  # fmt: skip # noqa: E501
+    print(
+        "\n| 240x240x155, weight | new scribble | full map (ms) | closer voxels | add (ms) | full / add (target 20) | remove (ms) |"
+    )
     print("|---|---|---|---|---|---|---|")
     image, seeds = scene(BRATS, scribbles=10)
     z, y, x = (int(i[0]) for i in np.nonzero(seeds))

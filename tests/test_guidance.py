@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medseg.errors import DataError
 from napari_medseg.deepigeos.guidance import distance_maps, encode, guidance_maps
+from napari_medseg.errors import DataError
 
 
 def scribbles(*marks: tuple[tuple[int, ...], int], shape: tuple[int, ...] = (5, 7)) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
 from napari_medseg.refinement.history import Change, History, box_of, changed_box

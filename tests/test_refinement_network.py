@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.image import Image
-from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods.deepigeos import PNet, RNet

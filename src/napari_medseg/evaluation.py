@@ -88,6 +88,25 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     return Comparison(metrics, errors, (int(counts[1]), int(counts[2]), int(counts[3])), objects)
 
 
+LENGTHS = ("assd", "hd95", "object_hausdorff", "matched_hausdorff")
+
+
+def metric_table(metrics: Mapping[str, float], unit: str) -> DataFrame:
+    """Return metrics as rows ``metric, value, unit``; `unit` is that of the reference's pixel size."""
+    import pandas as pd
+
+    units = [unit if name.startswith(LENGTHS) else "" for name in metrics]
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values()), "unit": units})
+
+
+def image_table(result: Result) -> DataFrame:
+    """Return one row per image of what `evaluate` returned, the mean last."""
+    import pandas as pd
+
+    rows = {**result["images"], "MEAN": result["mean"]}  # type: ignore[dict-item]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("image").reset_index()
+
+
 def match_objects(predicted: np.ndarray, truth: np.ndarray) -> DataFrame:
     """Return one row per object: its number in the result and in the reference (0: none), Dice and IoU.
 

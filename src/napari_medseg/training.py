@@ -16,8 +16,8 @@ from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
 from napari_medseg.pairs import Pair
-from napari_medseg.training_run import Run, write_json
 from napari_medseg.settings import TrainSettings
+from napari_medseg.training_run import Run, write_json
 
 
 def train(method: Method, folder: Path, run: Path, settings: TrainSettings, *, resume: bool = False) -> Job[Model]:

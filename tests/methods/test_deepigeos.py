@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from napari_medseg import io
-from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.deepigeos.guidance import decode_proposal, encode_proposal
+from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.inference import predict
 from napari_medseg.jobs import run

@@ -19,9 +19,9 @@ class ModelChooser(QWidget):
     changed = Signal()
     session: ClassVar[list[Path]] = []
 
-    def __init__(self, method: str = "", none: str = "") -> None:
+    def __init__(self, method: str = "", none: str = "", planes: bool = True) -> None:
         super().__init__()
-        self.method, self.none, self.image = method, none, None
+        self.method, self.none, self.planes, self.image = method, none, planes, None
         self.entries: list[Entry] = []
         self.box, self.card = QComboBox(), QLabel("")
         self.card.setWordWrap(True)
@@ -51,7 +51,7 @@ class ModelChooser(QWidget):
         """Why the chosen model cannot run on the image; empty when it can."""
         if self.entry is None:
             return "" if self.none else "There is no model yet: train one in the Train dock, or browse for a .pt file."
-        return self.entry.unfit(_plane(self.image, self.entry))
+        return self._unfit(self.entry)
 
     def set_image(self, image: Image | None) -> None:
         """Judge the models against `image`."""
@@ -84,7 +84,7 @@ class ModelChooser(QWidget):
         self.box.clear()
         if self.none:
             self.box.addItem(self.none, -1)
-        fits = [(e.unfit(_plane(self.image, e)), i) for i, e in enumerate(self.entries)]
+        fits = [(self._unfit(e), i) for i, e in enumerate(self.entries)]
         for problem, index in sorted(fits, key=lambda pair: bool(pair[0])):
             self.box.addItem(self.entries[index].title, index)
             if problem:
@@ -95,6 +95,10 @@ class ModelChooser(QWidget):
                 self.box.setCurrentIndex(self.box.count() - 1)
         self.box.blockSignals(False)
         self._chosen()
+
+    def _unfit(self, entry: Entry) -> str:
+        """Say why a model cannot take the image, or, unless `planes` is off, its planes."""
+        return entry.unfit(_plane(self.image, entry) if self.planes else self.image)
 
     def _chosen(self, index: int = 0) -> None:
         self.card.setText(self.entry.describe() if self.entry else "")

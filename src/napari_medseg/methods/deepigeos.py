@@ -12,16 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.deepigeos.settings import PNetSettings, RNetSettings
-from napari_medseg.errors import DataError
-from napari_medseg.deepigeos.guidance import DEFAULT_TAU, decode_proposal, distance_maps, encode, encode_proposal
-from napari_medseg.image import Image
-from napari_medseg.deepigeos.interactions import corrupt, robot_click, simulate_rounds
-from napari_medseg.io import read_one
-from napari_medseg.jobs import run
-from napari_medseg.losses import dice_loss
-from napari_medseg.method import Method, Model, RefinementMethod
-from napari_medseg.mri import unit_range
 from napari_medseg.deepigeos.cases import (
     Arrays,
     Intensity,
@@ -33,6 +23,16 @@ from napari_medseg.deepigeos.cases import (
     read_modalities,
     standardise,
 )
+from napari_medseg.deepigeos.guidance import DEFAULT_TAU, decode_proposal, distance_maps, encode, encode_proposal
+from napari_medseg.deepigeos.interactions import corrupt, robot_click, simulate_rounds
+from napari_medseg.deepigeos.settings import PNetSettings, RNetSettings
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.jobs import run
+from napari_medseg.losses import dice_loss
+from napari_medseg.method import Method, Model, RefinementMethod
+from napari_medseg.mri import unit_range
 from napari_medseg.networks.crf_net import CRFNet
 from napari_medseg.networks.pr_net import PRNet, RefinedNet
 from napari_medseg.pairs import Pair, PairList, find_pairs
