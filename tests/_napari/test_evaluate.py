@@ -1,0 +1,92 @@
+"""The Evaluate dock in a real window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg.image import Image
+from napari_medseg.io import write
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+
+
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Reference objects 10 and 30; the result finds 10 as 7, misses 30 and invents 9."""
+    truth, result = np.zeros((40, 60), np.uint16), np.zeros((40, 60), np.uint16)
+    truth[5:15, 5:15], truth[20:30, 40:50] = 10, 30
+    result[5:15, 5:15], result[30:34, 5:15] = 7, 9
+    return result, truth
+
+
+def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Evaluate")
+    assert "Open a result and its reference" in dock.run_bar.message.text()
+    result, truth = blocks()
+    place = {"scale": (0.5, 0.5), "units": ("um", "um"), "translate": (3, 4)}
+    reference = viewer.add_labels(truth, name="truth", **place)
+    assert not dock.run_bar.run_button.isEnabled()
+    predicted = viewer.add_labels(result, name="result", metadata={"medseg": {"method": "fullnet"}}, **place)
+    assert dock.result.layer.name == "result", "a method's new labels are the result"
+    assert dock.method.currentData() == "fullnet"
+    assert dock.reference.layer.name == "truth"
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    errors = viewer.layers["result · errors"]
+    assert np.bincount(errors.data.ravel()).tolist() == [2400 - 240, 100, 40, 100]
+    np.testing.assert_allclose(errors.translate, reference.translate)
+    np.testing.assert_allclose(errors.scale, reference.scale)
+    assert "false negative: 100 px (41.7%)" in dock.errors.legend.text()
+    assert not predicted.visible
+    assert dock.result.layer.name == "result", "the choice does not follow the new layer"
+    metrics = dock.tables["metrics"].set_index("metric")
+    assert metrics.loc["pq", "value"] == pytest.approx(0.5)
+    assert metrics.loc["object_hausdorff", "unit"] == "um"
+    assert dock.tables["objects"]["verdict"].tolist() == ["found", "missed", "spurious"]
+    dock.errors.table.selectRow(1)
+    assert reference.selected_label == 30
+    np.testing.assert_allclose(viewer.camera.center[-2:], reference.data_to_world((24.5, 44.5)))
+    dock.save(str(tmp_path / "e.csv"))
+    assert pd.read_csv(tmp_path / "e_objects.csv")["reference"].tolist() == [10, 30, 0]
+    dock.save(str(tmp_path / "e.txt"))
+    assert ".xlsx" in dock.run_bar.message.text()
+
+
+def test_layers_of_different_size_are_one_sentence(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Evaluate")
+    viewer.add_labels(np.zeros((4, 4), int), name="a", units=("um", "um"))
+    viewer.add_labels(np.zeros((4, 5), int), name="b", units=("um", "um"))
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    assert "same grid" in dock.run_bar.message.text()
+    assert len(viewer.layers) == 2
+
+
+def test_two_folders(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    _, dock = open_dock("Evaluate")
+    dock.mode.setCurrentText("two folders")
+    assert dock.pair.isHidden()
+    assert not dock.folders.isHidden()
+    assert dock.run_bar.reason == "Choose both folders."
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4] = 1
+    for name in ("a", "b"):
+        write(tmp_path / "ref" / f"{name}_label.png", Image(mask, "YX", kind="labels"))
+        write(tmp_path / "pred" / f"{name}_labels.tif", Image(mask * (name == "a"), "YX", kind="labels"))
+    write(tmp_path / "ref" / "alone.png", Image(mask, "YX", kind="labels"))
+    dock.results.value, dock.references.value = tmp_path / "pred", tmp_path / "ref"
+    assert dock.command() == f"medseg evaluate afm-unet {tmp_path / 'pred'} {tmp_path / 'ref'}"
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    frame = dock.tables["images"].set_index("image")
+    assert frame["dice"].to_dict() == pytest.approx({"a": 1.0, "b": 0.0, "MEAN": 0.5})
+    assert "alone.png" in dock.run_bar.message.text()
+    dock.save(str(tmp_path / "e.xlsx"))
+    assert pd.read_excel(tmp_path / "e.xlsx")["image"].tolist() == ["a", "b", "MEAN"]
