@@ -80,7 +80,7 @@ def test_cuda_equals_cpu() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("triton") is not None, reason="Triton is installed")
 def test_triton_absent() -> None:
     pytest.importorskip("torch")
-    with pytest.raises(MissingDependencyError, match="triton"):
+    with pytest.raises(MissingDependencyError, match="pip install triton"):
         geodesic_distance(*scene((8, 9)), engine="triton")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import SettingsError, require
+from napari_medseg.errors import MissingDependencyError, SettingsError
 from napari_medseg.geodesic._inputs import Problem, edge_cost
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ def compute(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np
     elif engine == "torch":
         _relax_all(distance, image, problem)
     else:
-        require("triton", "triton", "The Triton geodesic engine")
-        from napari_medseg.geodesic import _triton
-
+        try:
+            from napari_medseg.geodesic import _triton
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"The engine 'triton' needs Triton, which is not installed ({error}). Install it with: pip install triton"
+            ) from error
         if image.device.type != "cuda" and not _triton.INTERPRETED:
             raise SettingsError(f"Engine 'triton' needs a CUDA device, got {device!r}; use engine='torch'.")
         _triton.solve(distance, image, *problem.coefficients(), problem.eps)
