@@ -40,7 +40,7 @@ def compute(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np
             from napari_medseg.geodesic import _triton
         except ImportError as error:
             raise MissingDependencyError(
-                f"The engine 'triton' needs Triton, which is not installed ({error}). Install it with: pip install triton"
+                f"The engine 'triton' needs Triton, which is not installed ({error}). Install: pip install triton"
             ) from error
         if image.device.type != "cuda" and not _triton.INTERPRETED:
             raise SettingsError(f"Engine 'triton' needs a CUDA device, got {device!r}; use engine='torch'.")
