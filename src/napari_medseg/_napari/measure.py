@@ -66,10 +66,11 @@ class MeasureDock(Dock):
         layer = self.labels.layer
         self.run_bar.set_reason("" if layer is not None else "Open or make a Labels layer first.")
         if layer is not None and "medseg" in layer.metadata:
-            from napari_medseg.methods import get_method
+            from napari_medseg.methods import METHODS, get_method
 
-            kind = get_method(layer.metadata["medseg"]["method"]).measure
-            self.kind.setCurrentIndex(max(self.kind.findData(kind), 0))
+            method = layer.metadata["medseg"].get("method", "")
+            if method in METHODS:  # a mask made with scribbles alone is of none
+                self.kind.setCurrentIndex(max(self.kind.findData(get_method(method).measure), 0))
             source = layer.metadata["medseg"].get("source_layer", "")
             if source in self.viewer.layers:
                 self.image.choose(self.viewer.layers[source])

@@ -1,0 +1,114 @@
+"""The dock Refine with scribbles: what to start from, Start, and the refinement under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari
+from napari.layers import Layer
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QLabel
+
+from napari_medseg._napari.dock import Dock
+from napari_medseg._napari.refine_jobs import Opened, Start, open_session
+from napari_medseg._napari.refine_live import Live
+from napari_medseg._napari.refine_panel import Panel
+from napari_medseg._napari.refine_setup import Setup
+from napari_medseg._napari.run_bar import RunBar
+from napari_medseg.jobs import Job, Progress
+
+
+class StartBar(RunBar):
+    """A run bar whose dock may be gone when its job ends."""
+
+    def _progress(self, progress: Progress) -> None:
+        if isalive(self):
+            super()._progress(progress)
+
+    def _result(self, result: Any) -> None:
+        if isalive(self):
+            super()._result(result)
+
+    def _error(self, error: Exception) -> None:
+        if isalive(self):
+            super()._error(error)
+
+    def _end(self) -> None:
+        if isalive(self):
+            super()._end()
+
+
+class RefineDock(Dock):
+    """Refine a mask with scribbles; closing the dock, the viewer or a layer ends the refinement and saves it."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.live: Live | None = None
+        self.continuing = False
+        self.target: Layer | None = None
+        self.setup, self.panel = Setup(napari_viewer), Panel(napari_viewer)
+        self.run_bar = StartBar(self.make_job, self.open, text="Start")
+        self.column.addWidget(self.setup)
+        self.run_title = QLabel("<b>Run</b>")
+        self.column.addWidget(self.run_title)
+        self.column.addWidget(self.run_bar)
+        self.column.addWidget(self.panel)
+        self.panel.hide()
+        self.setup.changed.connect(self.update_reason)
+        self.setup.resume.connect(self.resume)
+        self.destroyed.connect(lambda: self.close_session())
+        self.update_reason()
+
+    def update_reason(self) -> None:
+        """Enable Start, or say why not."""
+        self.run_bar.set_reason(self.setup.reason)
+
+    def resume(self) -> None:
+        """Continue the saved session of this image."""
+        self.continuing = True
+        self.run_bar.start()
+
+    def make_job(self) -> Job[Opened]:
+        """Return the job that opens the session."""
+        continuing, self.continuing = self.continuing, False
+        self.target = self.setup.input.layer
+        start: Start = self.setup.resumed() if continuing else self.setup.start()
+        self.close_session()
+        return open_session(start)
+
+    def open(self, opened: Opened) -> None:
+        """Show the refinement instead of the choices."""
+        if self.target is None or self.target not in self.viewer.layers:
+            self.run_bar.say("The image was closed meanwhile. Choose another one.")
+            return
+        self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end)
+        self._show_panel(True)
+
+    def show_end(self, reason: str) -> None:
+        """Show the choices again, and why the refinement ended."""
+        self.live = None
+        if isalive(self):
+            self._show_panel(False)
+            self.setup.update_input()
+            self.run_bar.bar.setValue(0)
+            self.run_bar.say(reason or self.setup.reason)
+
+    def _show_panel(self, shown: bool) -> None:
+        self.panel.setVisible(shown)
+        for widget in (self.setup, self.run_title, self.run_bar):
+            widget.setVisible(not shown)
+
+    def close_session(self, reason: str = "") -> None:
+        """End the refinement, if one is under way, and save it."""
+        if self.live is not None:
+            self.live.close(reason)
+
+    def event(self, event: QEvent) -> bool:
+        """End the refinement when the dock is closed (napari takes the widget out of its window)."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.run_bar.stop()
+            self.close_session()
+            self.deleteLater()
+        return handled

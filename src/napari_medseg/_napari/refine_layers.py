@@ -1,0 +1,153 @@
+"""The layers of one refinement: strokes to paint on, the mask, accepted objects, and how undecided each voxel is.
+
+Mask and objects belong to the session: they cannot be painted, so they have no undo history that could become stale.
+Only changed boxes are written, in place. Strokes that a round of the session takes back or brings back are written
+through napari's own history, so that Ctrl+Z always starts from what is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_medseg._napari.layers import like
+from napari_medseg._napari.swatches import mask_colours, stroke_colours
+from napari_medseg.refinement import RefinementState
+
+Box = tuple[slice, ...]
+MASK_OPACITY, OUTLINE = 0.45, 2
+BRUSH_SHARE, BRUSH_LEAST, BRUSH_MOST = 64, 2, 12
+
+
+class RefineLayers:
+    """Layers on the grid of `image`, filled from `state`."""
+
+    def __init__(self, viewer: Any, image: Layer, state: RefinementState, classes: int, provenance: dict) -> None:
+        self.viewer, self.image, self.classes = viewer, image, classes
+        place = like(image)
+        place["metadata"] = {**place["metadata"], "medseg": provenance}
+        objects = self.find(viewer, image)
+        if objects is not None and objects.data.shape == state.result.shape and objects.data.dtype == np.int32:
+            self.objects = objects
+            self.objects.data[...] = state.result
+            self.objects.refresh()
+        else:
+            self.objects = viewer.add_labels(state.result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
+        self.mask = viewer.add_labels(
+            state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
+            **place,
+        )  # fmt: skip
+        self.scribbles = viewer.add_labels(
+            state.scribbles.copy(), name=f"{image.name} · scribbles", opacity=0.9, colormap=stroke_colours(classes),
+            **like(image),
+        )  # fmt: skip
+        self.overlay: Layer | None = None
+        self.mask.editable = self.objects.editable = False
+        self.sent = state.scribbles.copy()
+        self.box: Box | None = (slice(None),) * state.scribbles.ndim if state.scribbles.any() else None
+        self.writing = False
+        self.paint_with(2)
+
+    @staticmethod
+    def find(viewer: Any, image: Layer) -> Any:
+        """Return the layer of objects accepted earlier on `image`, or ``None``."""
+        name = f"{image.name} · objects"
+        return next((layer for layer in viewer.layers if layer.name == name), None)
+
+    @property
+    def own(self) -> tuple[Layer, ...]:
+        """The layers without which the refinement ends."""
+        return self.image, self.mask, self.objects, self.scribbles
+
+    # ---- painting
+    def paint_with(self, value: int) -> None:
+        """Select the scribbles layer and a brush of a sensible size for class value `value`."""
+        layer = self.scribbles
+        self.viewer.layers.selection.active = layer
+        if layer.mode != "paint":
+            size = round(min(layer.data.shape[-2:]) / BRUSH_SHARE)
+            layer.brush_size = min(max(size, BRUSH_LEAST), BRUSH_MOST)
+            layer.mode = "paint"
+        layer.selected_label = value
+
+    def next_class(self) -> int:
+        """Paint with the next class and return its value."""
+        value = int(self.scribbles.selected_label) % (self.classes + 1) + 1
+        self.paint_with(value)
+        return value
+
+    def strokes(self) -> np.ndarray:
+        """Return a copy of the strokes, which counts as sent."""
+        self.sent = np.asarray(self.scribbles.data).copy()
+        return self.sent
+
+    def changed(self, everywhere: bool = False) -> bool:
+        """Whether strokes differ from those sent last; looks only where strokes have been, unless `everywhere`."""
+        if everywhere:
+            return not np.array_equal(self.scribbles.data, self.sent)
+        return self.box is not None and not np.array_equal(self.scribbles.data[self.box], self.sent[self.box])
+
+    # ---- showing
+    def show(self, state: RefinementState) -> None:
+        """Bring the layers to `state` by writing the boxes that changed."""
+        for layer, new, box in ((self.mask, state.mask, state.box), (self.objects, state.result, state.result_box)):
+            if box is not None:
+                layer.data[box] = new[box]
+                layer.refresh(extent=False, thumbnail=layer is self.objects)
+        self.box = _union(self.box, state.stroke_box)
+        if state.kind == "accept":
+            self._clear()
+        elif state.kind not in ("refine", "propose"):
+            self.restore(state.scribbles)
+
+    def restore(self, strokes: np.ndarray) -> None:
+        """Show `strokes`, as one step of napari's own undo."""
+        places = np.nonzero(self.scribbles.data != strokes)
+        self.writing = True
+        try:
+            if len(places[0]):
+                self.scribbles.data_setitem(places, strokes[places], refresh=False)
+                self.scribbles.refresh(extent=False)
+        finally:
+            self.writing = False
+        self.sent = strokes.copy()
+
+    def _clear(self) -> None:
+        """Remove all strokes with their undo history, which belongs to the accepted object."""
+        layer, mode = self.scribbles, self.scribbles.mode
+        layer.data[...] = 0
+        layer.editable = False
+        layer.editable = True
+        layer.mode = mode
+        layer.refresh(extent=False)
+        self.sent = np.zeros_like(self.sent)
+
+    def show_uncertainty(self, values: np.ndarray | None) -> None:
+        """Show how undecided each voxel is, or nothing."""
+        if values is None:
+            if self.overlay is not None and self.overlay in self.viewer.layers:
+                self.viewer.layers.remove(self.overlay)
+            self.overlay = None
+        elif self.overlay is None:
+            active = self.viewer.layers.selection.active
+            self.overlay = self.viewer.add_image(
+                values.copy(), name=f"{self.image.name} · uncertainty", colormap="magma", blending="additive",
+                contrast_limits=(0, 1), opacity=0.7, **like(self.image),
+            )  # fmt: skip
+            self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(self.mask))
+            self.viewer.layers.selection.active = active
+        else:
+            self.overlay.data[...] = values
+            self.overlay.refresh(extent=False, thumbnail=False)
+
+    def release(self) -> None:
+        """Leave the layers as ordinary layers."""
+        self.mask.editable = self.objects.editable = True
+
+
+def _union(a: Box | None, b: Box | None) -> Box | None:
+    if a is None or b is None:
+        return a or b
+    return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))

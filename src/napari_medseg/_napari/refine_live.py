@@ -1,0 +1,153 @@
+"""One refinement under way: what strokes, buttons and keys do, and what each round shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+
+from napari_medseg._napari.refine_jobs import Opened, call
+from napari_medseg._napari.refine_keys import Keys
+from napari_medseg._napari.refine_layers import RefineLayers
+from napari_medseg._napari.refine_looks import Looks
+from napari_medseg._napari.refine_saves import save, save_quietly
+from napari_medseg._napari.refine_steps import REFINE, ROUNDS, SAVE, Steps
+from napari_medseg.jobs import Job
+from napari_medseg.refinement import RefinementState
+
+FOLLOW_MS, SAVE_MS = 60, 800
+
+
+class Live:
+    """A session with its layers and keys; `panel` shows what happens, `ended` is called with why it ended."""
+
+    def __init__(self, viewer: Any, image: Layer, opened: Opened, panel: Any, ended: Callable[[str], None]) -> None:
+        self.viewer, self.opened, self.session, self.panel, self.ended = viewer, opened, opened.session, panel, ended
+        state, classes = self.session.state, self.session.settings.classes
+        self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
+        self.steps = Steps(panel.say, panel.busy)
+        self.looks = Looks(self.session, self.layers, self.steps, panel)
+        self.keys = Keys(viewer, self.actions())
+        self.closed = self.dirty = False
+        self.release, self.follow = _timer(0, self.refine), _timer(FOLLOW_MS, self._follow)
+        self.saver = _timer(SAVE_MS, self._save)
+        strokes = self.layers.scribbles.events
+        self.heard = [
+            (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
+            (viewer.layers.events.removed, self._removed),
+        ]  # fmt: skip
+        for emitter, listener in self.heard:
+            emitter.connect(listener)
+        panel.attach(self)
+        self._selected()
+        panel.show_state(state, self.session.rounds)
+
+    def actions(self) -> dict[str, Callable[..., None]]:
+        """Return what the keys do, by name."""
+        looks = self.looks
+        return {
+            "next_class": self.layers.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
+            "next_place": looks.next_place, "disagreement": looks.disagreement, "hide": looks.hide,
+        }  # fmt: skip
+
+    # ---- strokes
+    def _painted(self, event: Any = None) -> None:
+        """Refine when a stroke is released; napari may tell before it has written the stroke."""
+        if not self.layers.writing and self.panel.automatic:
+            self.release.start()
+
+    def _shown(self, event: Any = None) -> None:
+        if not self.layers.writing and not self.closed:
+            self.follow.start()
+
+    def _follow(self) -> None:
+        """Refine when napari's own undo took strokes back or brought them back."""
+        if not self.closed and self.panel.automatic and self.layers.changed():
+            self.refine()
+
+    def _selected(self, event: Any = None) -> None:
+        self.panel.swatches.select(int(self.layers.scribbles.selected_label))
+
+    def _removed(self, event: Any) -> None:
+        if event.value in self.layers.own:
+            self.close(f"The layer {event.value.name} was removed. The refinement is saved and can be continued.")
+        elif event.value == self.layers.overlay:
+            self.layers.overlay = None
+            self.panel.overlay.setChecked(False)
+
+    # ---- rounds
+    def refine(self) -> None:
+        """Bring the mask to the strokes; a newer call cancels an older one."""
+        self.steps.do(REFINE, lambda: self.session.refine(self.layers.strokes()), self._show)
+
+    def undo(self) -> None:
+        """Take back strokes that are not refined yet, else the last round."""
+        self.steps.do(ROUNDS, self._undo, self._show)
+
+    def _undo(self) -> Job[RefinementState] | None:
+        strokes = np.asarray(self.layers.scribbles.data)
+        if np.any((strokes != self.session.scribbles) & (self.session.result == 0)):
+            self.layers.restore(self.session.scribbles)
+            self.panel.say("Strokes that were not refined yet are taken back; Ctrl+Z brings them back.")
+            return None
+        return call("undo", self.session.undo)
+
+    def redo(self) -> None:
+        """Bring back the next round."""
+        self.steps.do(ROUNDS, lambda: call("redo", self.session.redo), self._show)
+
+    def go_to(self, index: int) -> None:
+        """Go to a round."""
+        self.steps.do(ROUNDS, lambda: call("going there", self.session.go_to, index), self._show)
+
+    def accept(self) -> None:
+        """Write the mask into the layer of objects, lock it there and clear the strokes."""
+        self.steps.do("accept", lambda: call("accepting", self.session.accept_object), self._show)
+
+    def _show(self, state: RefinementState) -> None:
+        self.layers.show(state)
+        self.panel.show_state(state, self.session.rounds)
+        self.dirty = True
+        self.saver.start()
+        if self.panel.overlay.isChecked():
+            self.looks.uncertainty(True)
+
+    # ---- saving and ending
+    def _save(self) -> None:
+        if self.dirty and not self.closed:
+            self.dirty = False
+            self.steps.do(SAVE, lambda: call("saving", save, *self.opened.saving), lambda folder: None)
+
+    def finish(self) -> None:
+        """End at the user's wish: the overlay goes, mask and objects stay."""
+        self.looks.uncertainty(False)
+        self.close("The refinement is saved and can be continued." if self.session.rounds else "")
+
+    def close(self, reason: str = "") -> None:
+        """End: unbind the keys, leave the layers as they are, cancel what runs, save."""
+        if self.closed:
+            return
+        self.closed = True
+        for timer in filter(isalive, (self.release, self.follow, self.saver)):
+            timer.stop()
+        for emitter, listener in self.heard:
+            emitter.disconnect(listener)
+        self.keys.unbind()
+        self.layers.release()
+        self.steps.close(self._save_last)
+        self.ended(reason)
+
+    def _save_last(self) -> None:
+        if self.dirty:
+            threading.Thread(target=save_quietly, args=self.opened.saving).start()
+
+
+def _timer(wait: int, action: Callable[[], None]) -> QTimer:
+    timer = QTimer(interval=wait, singleShot=True)
+    timer.timeout.connect(action)
+    return timer

@@ -1,0 +1,80 @@
+"""Saved sessions: one folder per image and start, the newest ones are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.errors import MedSegError
+from napari_medseg.refinement import RefinementSession
+
+SESSIONS = Path.home() / ".napari-medseg" / "sessions"
+KEPT = 20
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved session that can be continued."""
+
+    folder: Path
+    time: float
+    rounds: int
+
+    def describe(self) -> str:
+        """Return the text of the button."""
+        then, now = time.localtime(self.time), time.localtime()
+        form = "%H:%M" if then[:3] == now[:3] else "%d %b, %H:%M"
+        return f"Continue session of {time.strftime(form, then)} ({self.rounds} round{'s' * (self.rounds != 1)})?"
+
+
+def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> Path:
+    """Write the session and the names of the models it uses; drop the oldest sessions beyond `KEPT`."""
+    session.save(folder)
+    kept = {name: str(path or "") for name, path in models.items()}
+    (folder / "models.json").write_text(json.dumps(kept), encoding="utf-8")
+    for _, _, old in sorted(_documents(), key=lambda entry: entry[0])[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> None:
+    """Save when nobody is there to be told."""
+    try:
+        save(session, folder, models)
+    except (MedSegError, OSError) as error:
+        logging.getLogger(__name__).warning("The refinement was not saved: %s", error)
+
+
+def newest_saved(name: str, shape: tuple[int, ...]) -> Saved | None:
+    """Return the newest session made on an image of this name and shape, if it has a round."""
+    fitting = [d for d in _documents() if d[1].get("image") == name and d[1].get("shape") == list(shape)]
+    for when, document, folder in sorted(fitting, key=lambda entry: -entry[0]):
+        rounds = document.get("first", 0) + len(document.get("rounds", ()))
+        if rounds:
+            return Saved(folder, when, rounds)
+    return None
+
+
+def saved_models(folder: Path) -> dict[str, Path | None]:
+    """Return the R-Net and P-Net files that a saved session used."""
+    try:
+        found = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    return {name: Path(found[name]) if found.get(name) else None for name in ("rnet", "pnet")}
+
+
+def _documents() -> list[tuple[float, dict[str, Any], Path]]:
+    """Return time, content and folder of every saved session that can be read."""
+    found = []
+    for path in SESSIONS.glob("*/*/session.json"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append((path.stat().st_mtime, json.loads(path.read_text(encoding="utf-8")), path.parent))
+    return found
