@@ -10,7 +10,19 @@ from napari_medseg.console import ProgressLine
 from napari_medseg.jobs import Job, run
 
 T = TypeVar("T")
-COMMANDS = ("methods", "describe", "train", "predict", "evaluate", "measure", "prepare", "video", "doctor", "demo")
+COMMANDS = (
+    "methods",
+    "describe",
+    "train",
+    "predict",
+    "refine",
+    "evaluate",
+    "measure",
+    "prepare",
+    "video",
+    "doctor",
+    "demo",
+)
 
 
 def drain(job: Job[T], quiet: bool = False) -> T:
