@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils import progress as activity
 from qtpy.QtCore import QTimer
 
 from napari_medseg._napari.model_chooser import ModelChooser
@@ -171,14 +172,19 @@ def test_the_window_answers_while_a_network_works(open_dock: Open, wait: Wait, a
     viewer.add_image(rng.random((1500, 1500), np.float32), name="big", units=("um", "um"))
     dock.input.choose(viewer.layers["big"])
     dock.models.browse(str(afm_model))
+    activity(total=1, desc="napari builds its activity dock once").close()
+    viewer.add_labels(np.zeros((1500, 1500), np.uint8), name="first", units=("um", "um"))
+    dock.input.choose(viewer.layers["big"])
     heart = Heartbeat()
     wait(lambda: heart.longest > 0)
     heart.longest = 0.0
     dock.run_bar.run_button.click()
-    wait(lambda: dock.run_bar.bar.value() > 0)
-    running = heart.longest
     wait(lambda: dock.run_bar.current is None)
-    assert running < 0.1
+    assert len(viewer.layers) == 3
+    start = time.monotonic()
+    viewer.add_labels(np.zeros((1500, 1500), np.uint8), name="second", units=("um", "um"))
+    napari_itself = time.monotonic() - start
+    assert heart.longest - napari_itself < 0.1
 
 
 def test_errors_in_a_worker_arrive_as_one_sentence(open_dock: Open, wait: Wait, afm_model: Path) -> None:

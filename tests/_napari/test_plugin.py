@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,8 @@ def test_every_command_imports() -> None:
 
 
 def _resolve(python_name: str) -> Any:
-    from npe2._command_registry import import_python_name
-
-    return import_python_name(python_name)
+    module, name = python_name.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @pytest.mark.parametrize("name", DOCKS)
