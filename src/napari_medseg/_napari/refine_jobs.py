@@ -79,8 +79,10 @@ def open_session(start: Start) -> Job[Opened]:
     folder = start.saved or refine_saves.SESSIONS / session.image_hash[:12] / time.strftime("%Y%m%d-%H%M%S")
     yield Progress(2, 3, "warming up (longer the first time)")
     warm_up(session, rnet)
-    if pnet is not None and start.saved is None:
+    if start.saved is None:
         yield from session.propose()
+    else:
+        session.engine.prepare()
     return Opened(session, start, folder)
 
 

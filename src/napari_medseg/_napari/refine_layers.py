@@ -15,8 +15,8 @@ from napari.layers import Layer
 from napari_medseg._napari.layers import like
 from napari_medseg._napari.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
+from napari_medseg.refinement.history import Box, box_of, union
 
-Box = tuple[slice, ...]
 MASK_OPACITY, OUTLINE = 0.45, 2
 BRUSH_SHARE, BRUSH_LEAST, BRUSH_MOST = 64, 2, 12
 
@@ -46,7 +46,7 @@ class RefineLayers:
         self.overlay: Layer | None = None
         self.mask.editable = self.objects.editable = False
         self.sent = state.scribbles.copy()
-        self.box: Box | None = (slice(None),) * state.scribbles.ndim if state.scribbles.any() else None
+        self.box: Box | None = box_of(state.scribbles > 0)
         self.writing = False
         self.paint_with(2)
 
@@ -96,7 +96,7 @@ class RefineLayers:
             if box is not None:
                 layer.data[box] = new[box]
                 layer.refresh(extent=False, thumbnail=layer is self.objects)
-        self.box = _union(self.box, state.stroke_box)
+        self.box = union(self.box, state.stroke_box)
         if state.kind == "accept":
             self._clear()
         elif state.kind not in ("refine", "propose"):
@@ -145,9 +145,3 @@ class RefineLayers:
     def release(self) -> None:
         """Leave the layers as ordinary layers."""
         self.mask.editable = self.objects.editable = True
-
-
-def _union(a: Box | None, b: Box | None) -> Box | None:
-    if a is None or b is None:
-        return a or b
-    return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))

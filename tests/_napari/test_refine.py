@@ -1,0 +1,395 @@
+"""Refine with scribbles in a real window: strokes, rounds, keys, saving, closing at a bad moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+from napari_medseg._napari import refine_saves
+from napari_medseg._napari.layers import image_from_layer, layer_data
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.refine_setup import DEEPIGEOS, LABELS
+from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.jobs import Progress
+from napari_medseg.methods import create
+from napari_medseg.refinement import RefinementSession, replay
+from napari_medseg.samples.mri import brain_volume, slice_2d
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+LESION, OUTSIDE = 2, 1
+
+
+@pytest.fixture(autouse=True)
+def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep sessions and models of the test apart from the user's."""
+    monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
+    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(ModelChooser, "session", [])
+    return tmp_path / "sessions"
+
+
+class Scene:
+    """A viewer with a generated scan, the dock, and hands to paint with."""
+
+    def __init__(self, open_dock: Open, wait: Wait, ndim: int = 2) -> None:
+        self.viewer, self.dock = open_dock("Refine with scribbles")
+        image, truth = slice_2d(3, (96, 96)) if ndim == 2 else brain_volume(3, (24, 40, 36))
+        data, kwargs, _ = layer_data(image)
+        self.scan, self.truth, self.pause = self.viewer.add_image(data, **kwargs), np.asarray(truth.data) > 0, wait
+        self.centre = tuple(np.round(np.argwhere(self.truth).mean(0)).astype(int))
+
+    def start(self) -> Scene:
+        self.dock.setup.input.choose(self.scan)
+        self.dock.run_bar.run_button.click()
+        self.pause(lambda: self.dock.run_bar.current is None)
+        assert self.live is not None, self.dock.run_bar.message.text()
+        return self
+
+    @property
+    def live(self) -> Any:
+        return self.dock.live
+
+    @property
+    def scribbles(self) -> Any:
+        return self.live.layers.scribbles
+
+    @property
+    def mask(self) -> np.ndarray:
+        return np.asarray(self.live.layers.mask.data)
+
+    @property
+    def round(self) -> int:
+        return int(self.live.session.state.index)
+
+    def settle(self) -> None:
+        live = self.live
+        timers = (live.release, live.follow)
+        self.pause(lambda: live.steps.idle and not any(timer.isActive() for timer in timers))
+
+    def paint(self, place: tuple[int, ...], value: int) -> None:
+        self.scribbles.paint(place, value)
+        self.settle()
+
+    def drag(self, *places: tuple[int, ...]) -> None:
+        """Press at the first place, move through the others and release."""
+        layer, dims = self.scribbles, self.viewer.dims
+        for number, place in enumerate((*places, places[-1])):
+            kind = "mouse_press" if not number else "mouse_move" if number < len(places) else "mouse_release"
+            event = SimpleNamespace(
+                type=kind, is_dragging=kind == "mouse_move", button=1, modifiers=(), pos=np.zeros(2),
+                position=tuple(layer.data_to_world(place)), dims_displayed=list(dims.displayed),
+                dims_point=dims.point, view_direction=None, up_direction=None, handled=False,
+            )  # fmt: skip
+            {"mouse_press": mouse_press_callbacks, "mouse_move": mouse_move_callbacks}.get(
+                kind, mouse_release_callbacks
+            )(layer, event)
+
+    def press(self, key: str) -> None:
+        function = self.viewer.keymap[next(k for k in self.viewer.keymap if str(k) == key)]
+        held = function(self.viewer)
+        if held is not None:
+            next(held)
+            self.held = held
+
+    def dice(self) -> float:
+        found = self.mask > 0
+        return float(2 * (found & self.truth).sum() / max(found.sum() + self.truth.sum(), 1))
+
+
+def test_strokes_make_a_mask_and_rounds_can_be_undone(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    assert "Open an image" not in scene.dock.run_bar.message.text()
+    scene.start()
+    assert scene.scribbles.mode == "paint"
+    assert scene.viewer.layers.selection.active == scene.scribbles
+    for layer in (scene.scribbles, scene.live.layers.mask, scene.live.layers.objects):
+        assert layer.units == scene.scan.units
+        np.testing.assert_allclose(layer.affine.affine_matrix, scene.scan.affine.affine_matrix)
+    y, x = scene.centre
+    scene.drag((y - 2, x), (y, x), (y + 2, x))
+    scene.settle()
+    assert scene.round == 1, scene.dock.panel.message.text()
+    assert scene.mask[y, x] == 1
+    assert scene.dice() > 0.7
+    assert "round 1 · 1 stroke" in scene.dock.panel.status.text()
+    first = scene.mask.copy()
+
+    scene.press("T")
+    assert scene.scribbles.selected_label == OUTSIDE
+    assert scene.dock.panel.swatches.group.button(OUTSIDE).isChecked()
+    away = tuple(np.argwhere(scene.mask > 0)[0])
+    scene.paint(away, OUTSIDE)
+    assert scene.round == 2
+    assert scene.mask[away] == 0
+    scene.press("U")
+    scene.settle()
+    np.testing.assert_array_equal(scene.mask, first)
+    assert scene.scribbles.data[away] == 0
+    scene.press("Shift+U")
+    scene.settle()
+    assert scene.mask[away] == 0
+    assert scene.scribbles.data[away] == OUTSIDE
+
+    scene.dock.panel.strip.go.emit(0)
+    scene.settle()
+    assert not scene.mask.any()
+    assert not scene.scribbles.data.any()
+    assert scene.dock.panel.strip.count == 3
+    scene.paint(scene.centre, LESION)
+    assert scene.round == scene.live.session.state.n_rounds == 1
+    assert "2 later rounds dropped" in scene.dock.panel.message.text()
+
+
+def test_napari_undo_takes_a_stroke_back_and_the_mask_follows(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    first = scene.mask.copy()
+    far = (5, 5)
+    scene.paint(far, LESION)
+    assert scene.mask[far] == 1
+    scene.scribbles.undo()
+    scene.settle()
+    assert scene.round == 3
+    np.testing.assert_array_equal(scene.mask, first)
+    scene.scribbles.redo()
+    scene.settle()
+    assert scene.mask[far] == 1
+    assert not scene.live.layers.mask.editable
+    scene.live.layers.mask.undo()  # nothing of its own to take back
+    assert scene.mask[far] == 1
+
+
+def test_strokes_wait_for_s_when_automatic_is_off(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.dock.panel.auto.setChecked(False)
+    y, x = scene.centre
+    scene.paint((y, x), LESION)
+    scene.paint((5, 5), OUTSIDE)
+    assert scene.round == 0
+    scene.press("S")
+    scene.settle()
+    assert "round 1 · 2 strokes" in scene.dock.panel.status.text()
+    scene.paint((y + 3, x), OUTSIDE)
+    scene.press("U")  # what is not refined goes first
+    scene.settle()
+    assert scene.round == 1
+    assert scene.scribbles.data[y + 3, x] == scene.live.session.scribbles[y + 3, x]
+
+
+def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    objects, accepted = scene.live.layers.objects, scene.mask > 0
+    scene.dock.panel.buttons["accept"].click()
+    scene.settle()
+    np.testing.assert_array_equal(objects.data == 1, accepted)
+    assert not scene.mask.any()
+    assert not scene.scribbles.data.any()
+    assert scene.scribbles.mode == "paint"
+    scene.scribbles.undo()
+    scene.settle()
+    assert not scene.scribbles.data.any()
+    scene.paint(scene.centre, LESION)
+    scene.paint((5, 5), LESION)
+    assert not scene.mask[accepted].any()
+    scene.dock.panel.buttons["accept"].click()
+    scene.settle()
+    np.testing.assert_array_equal(objects.data == 1, accepted)
+    assert objects.data[5, 5] == 2
+    scene.dock.panel.buttons["finish"].click()
+    assert scene.dock.live is None
+    assert scene.dock.setup.start().locked is not None
+
+
+def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    used: list[int] = []
+    scene.viewer.bind_key("S", lambda viewer: used.append(1))
+    scene.start()
+    scene.paint(scene.centre, LESION)
+    scene.press("H")
+    assert not scene.live.layers.mask.visible
+    next(scene.held, None)
+    assert scene.live.layers.mask.visible
+    scene.dock.panel.overlay.setChecked(True)
+    scene.settle()
+    overlay = scene.viewer.layers[f"{scene.scan.name} · uncertainty"]
+    assert 0 < overlay.data.max() <= 1
+    truth = scene.viewer.add_labels(scene.truth.astype(np.uint8), name="truth", scale=scene.scan.scale,
+                                    translate=scene.scan.translate, affine=scene.scan.affine, units=scene.scan.units,
+                                    metadata={"medseg_image": scene.scan.metadata["medseg_image"]})  # fmt: skip
+    scene.dock.panel.reference.choose(truth)
+    for key in ("N", "D"):
+        scene.viewer.camera.center = (0, 1000, 1000)
+        scene.press(key)
+        scene.settle()
+        assert max(scene.viewer.camera.center) < 100, scene.dock.panel.message.text()
+    scene.viewer.layers.remove(scene.scribbles)
+    assert scene.dock.live is None
+    assert "scribbles was removed" in scene.dock.run_bar.message.text()
+    assert [str(key) for key in scene.viewer.keymap] == ["S"]
+    scene.press("S")
+    assert used == [1]
+
+
+def test_every_plane_of_a_volume_can_be_painted(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait, ndim=3).start()
+    z, y, x = scene.centre
+    scene.viewer.dims.order = (2, 0, 1)
+    scene.live.looks.look_at(scene.centre)
+    assert tuple(scene.viewer.dims.displayed) == (0, 1)
+    np.testing.assert_allclose(scene.scan.world_to_data(scene.viewer.dims.point), scene.centre, atol=1)
+    scene.drag((z - 1, y, x), (z + 1, y, x))
+    scene.settle()
+    painted = np.argwhere(scene.scribbles.data)
+    assert set(painted[:, 2]) == {x}
+    assert len(set(painted[:, 0])) >= 3
+    assert scene.dice() > 0.6
+    plane = np.asarray(scene.live.layers.mask.data)[:, :, x]
+    assert plane.any()
+
+
+def test_a_newer_stroke_cancels_an_older_refinement(
+    open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(open_dock, wait).start()
+    original, cancelled = type(scene.live.session.engine).refine, []
+
+    def slow(engine: Any, *arguments: Any) -> Any:
+        try:
+            for step in range(40):
+                time.sleep(0.005)
+                yield Progress(step, 40)
+        except GeneratorExit:
+            cancelled.append(1)
+            raise
+        return (yield from original(engine, *arguments))
+
+    monkeypatch.setattr(type(scene.live.session.engine), "refine", slow)
+    y, x = scene.centre
+    scene.scribbles.paint((y, x), LESION)
+    wait(lambda: scene.live.steps.current is not None)
+    scene.scribbles.paint((5, 5), LESION)
+    scene.settle()
+    assert cancelled == [1]
+    assert scene.round == 1
+    assert scene.mask[5, 5] == scene.mask[y, x] == 1
+
+    live, saves = scene.live, refine_saves.SESSIONS
+    scene.scribbles.paint((60, 5), LESION)
+    wait(lambda: live.steps.current is not None)
+    scene.viewer.window.remove_dock_widget(scene.dock)
+    wait(lambda: live.steps.current is None and len(list(saves.rglob("session.json"))) == 1)
+    assert live.closed
+    assert len(live.session.rounds) == 1
+
+
+def test_the_viewer_can_be_closed_while_a_refinement_runs(make_napari_viewer: Any, wait: Wait) -> None:
+    viewer = make_napari_viewer(show=True)
+    scene = Scene(lambda name: (viewer, viewer.window.add_plugin_dock_widget("napari-medseg", name)[1]), wait).start()
+    live = scene.live
+    scene.scribbles.paint(scene.centre, LESION)
+    wait(lambda: live.steps.current is not None)
+    viewer.close()
+    wait(lambda: live.steps.current is None)
+    assert live.closed
+
+
+def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    scene.paint((5, 5), OUTSIDE)
+    wait(lambda: not scene.live.dirty and scene.live.steps.idle)
+    (saved,) = refine_saves.SESSIONS.rglob("session.json")
+    mask, strokes = scene.mask.copy(), scene.scribbles.data.copy()
+    scene.viewer.layers.remove(scene.live.layers.mask)
+    scene.dock.setup.input.choose(scene.scan)
+    button = scene.dock.setup.resume_button
+    assert "(2 rounds)?" in button.text()
+    button.click()
+    wait(lambda: scene.dock.run_bar.current is None)
+    np.testing.assert_array_equal(scene.mask, mask)
+    np.testing.assert_array_equal(scene.scribbles.data, strokes)
+    assert scene.round == 2
+    scene.press("U")
+    scene.settle()
+    assert scene.round == 1
+    again = replay(image_from_layer(scene.scan), saved.parent)
+    np.testing.assert_array_equal(again.data, mask)
+
+
+def test_errors_are_one_sentence_and_leave_the_session(
+    open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.press("S")
+    scene.settle()
+    assert "Paint at least one stroke" in scene.dock.panel.message.text()
+    scene.dock.panel.buttons["accept"].click()
+    scene.settle()
+    assert "mask is empty" in scene.dock.panel.message.text()
+    scene.paint((5, 5), OUTSIDE)
+    assert "foreground stroke too" in scene.dock.panel.message.text()
+
+    def broken(session: Any, scribbles: Any) -> Any:
+        yield Progress(0, 1)
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RefinementSession, "refine", broken)
+        scene.paint(scene.centre, LESION)
+        assert "out of memory" in scene.dock.panel.message.text()
+    scene.press("S")
+    scene.settle()
+    assert scene.mask[scene.centre] == 1
+
+
+def test_start_says_what_is_missing(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Refine with scribbles")
+    assert "Open an image" in dock.run_bar.message.text()
+    viewer.add_image(np.zeros((3, 24, 24, 24), np.float32), name="film", units=("s", "mm", "mm", "mm"))
+    dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    assert "2D or 3D" in dock.run_bar.message.text()
+    data, kwargs, _ = layer_data(slice_2d(3, (64, 64))[0])
+    scan = viewer.add_image(data, **kwargs)
+    dock.setup.input.choose(scan)
+    dock.setup.origin.setCurrentText(LABELS)
+    assert "Labels layer" in dock.run_bar.reason
+    shifted = viewer.add_labels(np.ones((64, 64), np.uint8), name="other", scale=(2, 2), units=scan.units)
+    dock.setup.labels.choose(shifted)
+    dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    assert "voxel size" in dock.run_bar.message.text()
+    dock.setup.engine.setCurrentText(DEEPIGEOS)
+    assert "model" in dock.run_bar.reason
+    method = create("r-net", {"ndim": 3})
+    path = tmp_path / "volume.pt"
+    write_checkpoint(path, pack(method, method.build_network().state_dict()))
+    dock.setup.rnet.browse(str(path))
+    assert "3D" in dock.run_bar.reason
+    assert "--engine=deepigeos" in dock.setup.command()
+
+
+def test_deepigeos_in_the_window(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    method = create("r-net", {"ndim": 2})
+    path = tmp_path / "slice.pt"
+    write_checkpoint(path, pack(method, method.build_network().state_dict()))
+    scene = Scene(open_dock, wait)
+    scene.dock.setup.engine.setCurrentText(DEEPIGEOS)
+    scene.dock.setup.rnet.browse(str(path))
+    scene.start()
+    scene.paint(scene.centre, LESION)
+    assert scene.round == 1, scene.dock.panel.message.text()
+    assert scene.mask[scene.centre] == 1
+    assert "network" in scene.dock.panel.status.text()
+    assert scene.live.layers.mask.metadata["medseg"]["method"] == "r-net"
