@@ -17,9 +17,11 @@ from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.refine_setup import DEEPIGEOS, LABELS
 from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.cli import main
+from napari_medseg.io import read_one, write
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
-from napari_medseg.refinement import RefinementSession, replay
+from napari_medseg.refinement import RefinementSession
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 pytestmark = pytest.mark.viewer
@@ -304,7 +306,7 @@ def test_the_viewer_can_be_closed_while_a_refinement_runs(make_napari_viewer: An
     assert live.closed
 
 
-def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait) -> None:
+def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)
     scene.paint((5, 5), OUTSIDE)
@@ -323,8 +325,10 @@ def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait) -> Non
     scene.press("U")
     scene.settle()
     assert scene.round == 1
-    again = replay(image_from_layer(scene.scan), saved.parent)
-    np.testing.assert_array_equal(again.data, mask)
+    source = write(tmp_path / "scan.tif", image_from_layer(scene.scan))
+    words = ["refine", str(source), "--replay", str(saved.parent), "-o", str(tmp_path / "mask.tif")]
+    assert main(words) == 0
+    np.testing.assert_array_equal(read_one(tmp_path / "mask.tif").data, mask)
 
 
 def test_errors_are_one_sentence_and_leave_the_session(

@@ -73,8 +73,9 @@ def open_session(start: Start) -> Job[Opened]:
         session = RefinementSession.load(start.saved, start.image, model=rnet, pnet=pnet)
         start = Start(start.image, session.settings, rnet=start.rnet, pnet=start.pnet, saved=start.saved)
     else:
+        settings = start.settings.updated(classes=rnet.method.out_channels - 1) if rnet else start.settings
         session = RefinementSession(
-            start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=start.settings, locked=start.locked
+            start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=start.locked
         )
     folder = start.saved or refine_saves.SESSIONS / session.image_hash[:12] / time.strftime("%Y%m%d-%H%M%S")
     yield Progress(2, 3, "warming up (longer the first time)")

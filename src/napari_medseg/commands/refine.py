@@ -69,8 +69,8 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     scribbles = read_one(arguments.scribbles, "labels")
     image = with_geometry(image, scribbles, None)
     initial = with_geometry(read_one(arguments.initial, "labels"), image, None) if arguments.initial else None
-    chosen = {"engine": "deepigeos" if rnet else "geodesic", **given(arguments, RefinementSettings)}
-    settings = RefinementSettings.parse(chosen)
+    implied = {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
+    settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
     session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
     if pnet is not None:
         yield from session.propose()
