@@ -50,7 +50,7 @@ def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait,
     assert metrics.loc["pq", "value"] == pytest.approx(0.5)
     assert metrics.loc["object_hausdorff", "unit"] == "um"
     assert dock.tables["objects"]["verdict"].tolist() == ["found", "missed", "spurious"]
-    dock.errors.table.selectRow(1)
+    dock.errors.table.selectRow(0)
     assert reference.selected_label == 30
     np.testing.assert_allclose(viewer.camera.center[-2:], reference.data_to_world((24.5, 44.5)))
     dock.save(str(tmp_path / "e.csv"))

@@ -34,7 +34,7 @@ class FixedChooser(LayerChooser):
 
 
 class ErrorView(QWidget):
-    """Legend and objects of the last comparison; a row centres the view on its object."""
+    """Legend and objects of the last comparison, worst first; a row centres the view on its object."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class ErrorView(QWidget):
         self.legend.setText(legend(found.counts))
         self.table.setVisible(found.objects is not None)
         if found.objects is not None:
-            self.frame = found.objects
+            self.frame = found.objects.sort_values("iou", kind="stable", ignore_index=True)
             show_frame(self.table, self.frame)
             self.table.selectionModel().currentRowChanged.connect(self.show_object)
         self.show()

@@ -49,7 +49,7 @@ class EvaluateDock(Dock):
         self.section("Compare", self.mode, self.pair, self.folders)
         self.section("With the metrics of", self.method, self.metrics, copy)
         self.section("Run", self.run_bar)
-        self.section("Result", self.errors, self.table, self.save_button)
+        self.section("Result", self.table, self.errors, self.save_button)
         self.result.changed.connect(self.update_state)
         for changed in (self.mode.currentIndexChanged, self.method.currentIndexChanged, self.reference.changed):
             changed.connect(lambda *_: self.update_reason())

@@ -1,0 +1,138 @@
+"""The Nerve video dock and its timeline in a real window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.methods import create
+from napari_medseg.samples.video import nerve_video, write_movie
+
+pytest.importorskip("av")
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained networks of the smallest input."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = {
+        "frame-classifier": {"backbone": "densenet121", "input_size": 32, "encoder_weights": "none"},
+        "double-unet": {"input_size": 32, "encoder_weights": "none"},
+    }
+    for name, changes in settings.items():
+        method = create(name, changes)
+        write_checkpoint(folder / f"{name}.pt", pack(method, method.build_network().state_dict()))
+    return {name: folder / f"{name}.pt" for name in settings}
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(ModelChooser, "session", [])
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    return write_movie(tmp_path / "film.mkv", nerve_video(0, FRAMES, (32, 40))[0])
+
+
+def test_run_pause_stop_resume_and_seek(
+    open_dock: Open, wait: Wait, models: dict[str, Path], movie: Path, tmp_path: Path
+) -> None:
+    viewer, dock = open_dock("Nerve video")
+    assert "Open a movie first" in dock.run_bar.message.text()
+    dock.open_movie(str(movie))
+    assert dock.movie.line.text() == f"{FRAMES} frames of 40x32 pixels, 20 frames/s, {FRAMES / 20:.1f} s"
+    dock.classifier.browse(str(models["frame-classifier"]))
+    dock.segmenter.browse(str(models["double-unet"]))
+    assert "folder for the result" in dock.run_bar.reason
+    dock.folder.value = tmp_path / "out"
+    quick = {"device": "cpu", "batch": 2, "threads": 1, "movie": "none", "nerve_probability": 0.01, "threshold": 0.1}
+    dock.form.value = dock.form.value.updated(**quick)
+    command = dock.command()
+    assert command.startswith(f"medseg video {movie} -o {tmp_path / 'out'} --classifier {models['frame-classifier']}")
+    assert "--movie=none" in command
+
+    dock.run_bar.run_button.click()
+    wait(lambda: len(dock.timeline.rows) >= 2)
+    dock.run_bar.pause_button.click()
+    wait(lambda: dock.run_bar.pause_button.text() == "Resume")
+    paused = len(dock.timeline.rows)
+    assert paused < FRAMES
+    dock.run_bar.pause_button.click()
+    wait(lambda: len(dock.timeline.rows) > paused)
+    dock.run_bar.stop_button.click()
+    wait(lambda: dock.run_bar.current is None and dock.loader is None)
+    stopped = len(pd.read_csv(tmp_path / "out" / "frames.csv"))
+    assert paused < stopped < FRAMES
+    assert "Not finished" in dock.run_bar.message.text()
+    assert viewer.layers["film · nerve"].data.shape == (stopped, 32, 40)
+
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None and dock.loader is None)
+    assert f"Nerve in {FRAMES} of {FRAMES} frames, 1 intervals" in dock.run_bar.message.text()
+    labels = viewer.layers["film · nerve"]
+    assert labels.data.shape == (FRAMES, 32, 40)
+    assert not isinstance(labels.data, np.ndarray)
+    np.testing.assert_allclose(labels.scale, viewer.layers["film"].scale)
+    assert labels.metadata["medseg"]["method"] == "double-unet"
+    assert len(viewer.layers) == 2
+    rows = pd.read_csv(tmp_path / "out" / "frames.csv")
+    assert [row["probability"] for row in dock.timeline.rows] == pytest.approx(rows["p_nerve"].tolist())
+    found = dock.timeline.intervals.value
+    assert found[["start_s", "stop_s"]].to_numpy().tolist() == [pytest.approx([0, FRAMES / 20])]
+
+    dock.timeline.seek(0.36)
+    assert viewer.dims.current_step[0] == 7
+    assert dock.timeline.cursors[0].value() == pytest.approx(0.35)
+    viewer.dims.set_current_step(0, 2)
+    assert dock.timeline.cursors[2].value() == pytest.approx(0.1)
+
+
+def test_a_click_on_the_curve_seeks_and_intervals_are_edited(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Nerve video")
+    timeline = dock.timeline
+    timeline.open("")
+    frames = pd.DataFrame({"frame": range(0, 40, 2), "time_s": np.arange(20) / 10, "p_nerve": 0.5, "nbr": np.nan})
+    timeline.show_table(frames, "p_nerve")
+    timeline.intervals.set([(1.0, 1.5), (0.2, 0.4)])
+    assert timeline.intervals.text.text() == "2 nerve intervals, 0.7 s"
+    sought: list[int] = []
+    timeline.sought.connect(sought.append)
+    wait(lambda: timeline.plots[0].getViewBox().viewRange()[0][1] > 1.5)
+    box = timeline.plots[0].getViewBox()
+    timeline.click(timeline.plots[0], box.mapViewToScene(box.viewRect().center().__class__(1.02, 0.5)))
+    assert sought == [20]
+    timeline.set_frame(21)
+    assert timeline.cursors[0].value() == pytest.approx(1.0)
+    timeline.intervals.remove()
+    assert timeline.intervals.value["start_s"].tolist() == [0.2]
+    timeline.intervals.regions[0].setRegion((0.1, 0.5))
+    timeline.intervals.add()
+    timeline.intervals.save(str(tmp_path / "intervals.csv"))
+    saved = pd.read_csv(tmp_path / "intervals.csv")
+    assert saved["start_s"].tolist() == pytest.approx([0.1, 1.0])
+    assert saved["duration_s"].tolist()[0] == pytest.approx(0.4)
+    viewer.window.remove_dock_widget(timeline)
+    timeline.open("")
+    assert timeline.parent() is not None
+
+
+def test_a_folder_without_result_is_one_sentence(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Nerve video")
+    viewer.open_sample("napari-medseg", "video")
+    assert dock.movie.layer is not None
+    dock.open_result(str(tmp_path))
+    wait(lambda: dock.loader is None)
+    assert "holds no result" in dock.run_bar.message.text()
