@@ -34,7 +34,7 @@ class Live:
         self.looks = Looks(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
         self.closed = self.dirty = False
-        self.release, self.follow = _timer(0, self.refine), _timer(FOLLOW_MS, self._follow)
+        self.release, self.follow = _timer(0, self._released), _timer(FOLLOW_MS, self._follow)
         self.saver = _timer(SAVE_MS, self._save)
         strokes = self.layers.scribbles.events
         self.heard = [
@@ -57,9 +57,14 @@ class Live:
 
     # ---- strokes
     def _painted(self, event: Any = None) -> None:
-        """Refine when a stroke is released; napari may tell before it has written the stroke."""
+        """Refine when a stroke is released: before it is drawn, but napari may tell before it is written."""
         if not self.layers.writing and self.panel.automatic:
+            self._released()
             self.release.start()
+
+    def _released(self) -> None:
+        if not self.closed and self.layers.changed(everywhere=True):
+            self.refine()
 
     def _shown(self, event: Any = None) -> None:
         if not self.layers.writing and not self.closed:

@@ -77,7 +77,7 @@ class Steps:
                 self.current = step
                 self.worker = JobWorker(
                     step.job(job), on_progress=self._progress, on_result=lambda _: None, on_error=self._error,
-                    on_end=self._end, title="Refine with scribbles",
+                    on_end=self._end, quick=True,
                 )  # fmt: skip
 
     def _progress(self, progress: Progress) -> None:

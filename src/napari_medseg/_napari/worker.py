@@ -28,9 +28,11 @@ class JobWorker:
         on_error: Callable[[Exception], None],
         on_end: Callable[[], None],
         title: str = "",
+        quick: bool = False,
     ) -> None:
         self.job = job
-        self.bar = activity(total=100, desc=title or "Medical segmentation")
+        # a bar in the activity dock takes longer to make than a quick job to run
+        self.bar: Any = None if quick else activity(total=100, desc=title or "Medical segmentation")
         self.on_progress = on_progress
         self.worker: Any = GeneratorWorker(_guarded, job)
         self.worker.yielded.connect(self._progress)
@@ -50,14 +52,15 @@ class JobWorker:
         return bool(self.worker.is_running)
 
     def _progress(self, progress: Progress) -> None:
-        if progress.total:
+        if progress.total and self.bar is not None:
             self.bar.n = round(100 * progress.step / progress.total)
             self.bar.refresh()
         self.on_progress(progress)
 
     def _end(self) -> None:
         self.job.close()
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
         self.on_end()
 
 

@@ -1,0 +1,172 @@
+"""Scribble release to repainted mask in the real viewer: ``xvfb-run -a python -m benchmarks refine``.
+
+A generated scan is open in napari with the dock Refine with scribbles. Each stroke is a short line where the mask
+differs most from the lesion. The clock starts when the stroke is released and stops when the canvas has drawn the new
+mask; strokes come one second apart, as from a hand. "whole" is the slowest response of the window in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEventLoop, QTimer
+
+from benchmarks import header
+from napari_medseg._napari import refine_saves
+from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.refine_setup import DEEPIGEOS
+from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.image import Image
+from napari_medseg.methods import create
+from napari_medseg.samples.mri import brain_volume, slice_2d
+
+SHAPES = ((512, 512), (160, 192, 128))
+TARGETS = {("geodesic", 2): 150.0, ("deepigeos", 2): 1500.0}
+LENGTH, PAUSE_MS, LIMIT_MS = 7, 1000, 120_000
+
+
+class Window:
+    """A viewer with the dock on `image`; `truth` says where strokes are needed."""
+
+    def __init__(self, image: Image, truth: np.ndarray, engine: str, folder: Path) -> None:
+        self.viewer = napari.Viewer(title="benchmark")
+        self.viewer.window.resize(1380, 960)
+        data, kwargs, _ = layer_data(image)
+        self.viewer.add_image(data, **kwargs)
+        self.truth = truth
+        _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", "Refine with scribbles")
+        if engine == "deepigeos":
+            self.dock.setup.engine.setCurrentText(DEEPIGEOS)
+            self.dock.setup.rnet.browse(str(untrained(image, folder)))
+        self.canvas: Any = self.viewer.window._qt_viewer.canvas._scene_canvas
+        self.longest, self.last = 0.0, time.perf_counter()
+        self.heart = QTimer(interval=2)
+        self.heart.timeout.connect(self.beat)
+        start = time.perf_counter()
+        self.dock.run_bar.start()
+        self.until(lambda: self.dock.live is not None)
+        self.opening = time.perf_counter() - start
+
+    def beat(self) -> None:
+        """Note the longest time that the window did not answer."""
+        now = time.perf_counter()
+        self.longest, self.last = max(self.longest, now - self.last), now
+
+    def until(self, condition: Any, milliseconds: int = LIMIT_MS) -> None:
+        """Let the window work until the canvas is drawn, or a moment passes, and `condition` holds."""
+        loop, timer, limit = QEventLoop(), QTimer(interval=20), QTimer(interval=milliseconds, singleShot=True)
+        check = lambda *_: loop.quit() if condition() else None  # noqa: E731
+        timer.timeout.connect(check)
+        limit.timeout.connect(loop.quit)
+        timer.start()
+        limit.start()
+        loop.exec()
+
+    def wait(self, milliseconds: int) -> None:
+        """Let the window work for a while."""
+        loop = QEventLoop()
+        QTimer.singleShot(milliseconds, loop.quit)
+        loop.exec()
+
+    def stroke(self) -> dict[str, float]:
+        """Paint where the mask is most wrong and return the milliseconds until the mask is repainted."""
+        live = self.dock.live
+        place = live.session.biggest_disagreement(self.truth)
+        position = place.position if place is not None else tuple(n // 2 for n in self.truth.shape)
+        live.looks.look_at(position)
+        self.wait(PAUSE_MS)
+        layer, value = live.layers.scribbles, 2 if self.truth[position] else 1
+        before, shown, loop = live.session.state.index, [False], QEventLoop()
+
+        def drawn(event: Any = None) -> None:
+            if live.session.state.index > before and live.steps.current is None and shown[0]:
+                loop.quit()
+
+        live.panel.strip.show_rounds = _after(live.panel.strip.show_rounds, shown)
+        self.canvas.events.draw.connect(drawn)
+        self.longest, self.last = 0.0, time.perf_counter()
+        self.heart.start()
+        with layer.block_history():
+            for step in range(LENGTH):
+                layer.paint((*position[:-1], min(position[-1] + step, self.truth.shape[-1] - 1)), value, refresh=False)
+            layer.refresh(extent=False)
+            start = time.perf_counter()
+        QTimer.singleShot(LIMIT_MS, loop.quit)
+        loop.exec()
+        total = 1000 * (time.perf_counter() - start)
+        self.heart.stop()
+        self.canvas.events.draw.disconnect(drawn)
+        del live.panel.strip.show_rounds
+        engine = 1000 * sum(live.session.rounds[-1]["timings"].values())
+        return {"total": total, "engine": engine, "blocked": 1000 * self.longest}
+
+
+def _after(function: Any, shown: list[bool]) -> Any:
+    def call(*arguments: Any) -> None:
+        function(*arguments)
+        shown[0] = True
+
+    return call
+
+
+def untrained(image: Image, folder: Path) -> Path:
+    """Write an R-Net with random weights, as slow as a trained one."""
+    method = create("r-net", {"ndim": len(image.spatial_shape)})
+    path = folder / f"r-net-{method.ndim}d.pt"
+    write_checkpoint(path, pack(method, method.build_network().state_dict()))
+    return path
+
+
+def scan(shape: tuple[int, ...], seed: int) -> tuple[Image, np.ndarray]:
+    """Return a generated scan and its lesion."""
+    image, truth = slice_2d(seed, shape) if len(shape) == 2 else brain_volume(seed, shape, (1.0, 1.0, 1.0))
+    return image, np.asarray(truth.data) > 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark and print markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks refine", description=__doc__)
+    parser.add_argument("--strokes", type=int, default=12, help="timed strokes of each entry; the median is printed")
+    parser.add_argument("--engine", nargs="+", default=["geodesic"], choices=["geodesic", "deepigeos"])
+    parser.add_argument("--ndim", type=int, nargs="+", default=[2, 3], choices=[2, 3])
+    parser.add_argument("--seed", type=int, default=3)
+    options = parser.parse_args(argv)
+    words = f"refine --strokes {options.strokes} --engine {' '.join(options.engine)}"
+    print(header(words, ("napari", "numpy", "numba", "torch")) + "\n")
+    print(
+        "| image | engine | Start (s) | release to repaint, median | slowest | engine alone | window blocked, longest |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        refine_saves.SESSIONS = Path(temporary) / "sessions"
+        for engine in options.engine:
+            for shape in (s for s in SHAPES if len(s) in options.ndim):
+                window = Window(*scan(shape, options.seed), engine, Path(temporary))
+                times = [window.stroke() for _ in range(options.strokes)]
+                print(row(shape, engine, window.opening, times), flush=True)
+                window.wait(2 * PAUSE_MS)
+                window.viewer.close()
+
+
+def row(shape: tuple[int, ...], engine: str, opening: float, times: list[dict[str, float]]) -> str:
+    """Return one line of the table, in milliseconds."""
+    total = [t["total"] for t in times]
+    target = TARGETS.get((engine, len(shape)))
+    middle = statistics.median(total)
+    met = "" if target is None else f" (target {target:g}: {'met' if middle <= target else 'missed'})"
+    alone = statistics.median(t["engine"] for t in times)
+    blocked = max(t["blocked"] for t in times)
+    cells = ["x".join(map(str, shape)), engine, f"{opening:.1f}", f"{middle:.0f} ms{met}", f"{max(total):.0f} ms"]
+    return f"| {' | '.join([*cells, f'{alone:.0f} ms', f'{blocked:.0f} ms'])} |"
+
+
+if __name__ == "__main__":
+    main()
