@@ -142,6 +142,23 @@ def test_torchvision_files_fill_every_tensor(tmp_path: Path) -> None:
         FrameClassifierNet("densenet169", 2).load_imagenet(str(path))
 
 
+@torch.no_grad()
+def test_narrow_double_unet_is_small_and_complete() -> None:
+    network = DoubleUnetNet(width=8).eval()
+    assert network.encoder1.widths == (8, 16, 32, 64, 64)
+    assert count_parameters(network) == 459_694
+    assert network(torch.rand(1, 3, 33, 48)).shape == (1, 2, 33, 48)
+
+
+def test_small_backbone_learns_its_statistics() -> None:
+    network = FrameClassifierNet("densenet_small").train()
+    assert count_parameters(network) == 36_343
+    before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 3)
+    assert all(not torch.equal(network.state_dict()[name], value) for name, value in before.items())
+    assert "random" in network.load_imagenet("download")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

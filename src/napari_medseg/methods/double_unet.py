@@ -17,7 +17,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.method import Method
 from napari_medseg.networks import frames
-from napari_medseg.networks.double_unet import MULTIPLE, DoubleUnetNet
+from napari_medseg.networks.double_unet import MULTIPLE, PAPER_WIDTH, DoubleUnetNet
 from napari_medseg.networks.pretrained import load_imagenet
 from napari_medseg.pairs import PairList, find_pairs
 from napari_medseg.settings import Settings, TrainSettings
@@ -34,6 +34,10 @@ class DoubleUnetSettings(Settings):
     input_size: int = Field(
         256, ge=32, le=2048, multiple_of=MULTIPLE, title="Network size",
         description="Frames are resized to this square in pixels; the paper trains at 224",
+    )  # fmt: skip
+    width: int = Field(
+        PAPER_WIDTH, ge=4, le=128, multiple_of=4, title="Width",
+        description="Channels of the first stage; 64: the paper's 29 million values, 8: half a million",
     )  # fmt: skip
     loss: Literal["dice", "bce_dice", "focal"] = Field("dice", title="Loss", description="The paper uses Dice alone")
     mode: Literal["fixed", "paper"] = Field(
@@ -82,10 +86,12 @@ class DoubleUnet(Method):
 
     def build_network(self) -> nn.Module:
         """Build `DoubleUnetNet` with random weights."""
-        return DoubleUnetNet()
+        return DoubleUnetNet(self.settings.width)
 
     def initialise(self, network: nn.Module) -> str:
-        """Load ImageNet weights into the first encoder; warn when they cannot be had."""
+        """Load ImageNet weights into the first encoder if it has the paper's width; warn when they cannot be had."""
+        if self.settings.width != PAPER_WIDTH:
+            return f"There are no ImageNet weights of width {self.settings.width}; the encoder starts from random ones."
         return load_imagenet(network.encoder1, "vgg19", self.settings.encoder_weights)  # type: ignore[arg-type]
 
     @property

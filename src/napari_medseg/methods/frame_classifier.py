@@ -37,8 +37,10 @@ class FrameClassifierSettings(base.Settings):
         "Nerve,General Field,Tendon", title="Classes", description="Class names in the order of the outputs, by commas"
     )
     backbone: Backbone = Field(
-        "densenet201", title="Backbone", description="DenseNet201 as published; ResNeXt, MobileNetV3, ViT, Swin by timm"
-    )
+        "densenet201", title="Backbone",
+        description="DenseNet201 as published; densenet_small: 36 thousand values without ImageNet weights; ResNeXt, "
+        "MobileNetV3, ViT, Swin by timm",
+    )  # fmt: skip
     input_size: int = Field(
         224, ge=32, le=1024, multiple_of=32, title="Network size", description="Frames are resized to this square"
     )

@@ -15,20 +15,22 @@ from napari_medseg.networks.pretrained import load_imagenet, read_weights
 
 Backbone = Literal[
     "densenet201", "densenet169", "densenet121", "resnet50", "resnext50_32x4d", "mobilenetv3_large_100",
-    "vit_small_patch16_224", "swin_tiny_patch4_window7_224",
+    "vit_small_patch16_224", "swin_tiny_patch4_window7_224", "densenet_small",
 ]  # fmt: skip
+SMALL = "densenet_small"
 TORCHVISION = ("densenet201", "densenet169", "densenet121", "resnet50")
 DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.?([12]\.)")
 FINE_TUNED = 32
 
 
 class FrameClassifierNet(nn.Module):
-    """Backbone -> global average -> dropout -> linear; batch-normalisation statistics never change.
+    """Backbone -> global average -> dropout -> linear; ImageNet batch-normalisation statistics never change.
 
     Parameters
     ----------
     backbone
-        DenseNet201 as published; 121, 169 and ResNet50 from MONAI with torchvision's values; the rest through timm.
+        DenseNet201 as published; 121, 169 and ResNet50 from MONAI with torchvision's values; ``densenet_small``
+        has 10 dense layers, no ImageNet weights, and learns its statistics; the rest through timm.
     classes
         Number of classes K.
     dropout
@@ -59,7 +61,9 @@ class FrameClassifierNet(nn.Module):
         return self
 
     def freeze_statistics(self) -> None:
-        """Put every batch normalisation of the backbone in inference mode."""
+        """Put every batch normalisation of an ImageNet backbone in inference mode."""
+        if self.name == SMALL:
+            return
         for layer in self.backbone.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
@@ -80,6 +84,8 @@ class FrameClassifierNet(nn.Module):
 
     def load_imagenet(self, source: str) -> str:
         """Load ImageNet weights into the backbone (``"download"``, ``"none"`` or a file) and say what was done."""
+        if self.name == SMALL:
+            return f"There are no ImageNet weights of {SMALL}; it starts from random ones."
         if self.name in TORCHVISION:
             return load_imagenet(self.backbone, self.name, source, rename=monai_name)
         if source == "download":
@@ -104,7 +110,7 @@ def monai_name(name: str) -> str:
 
 def _backbone(name: str) -> tuple[nn.Module, int]:
     """Return a network (B, 3, H, W) -> (B, F) and its F."""
-    if name not in TORCHVISION:
+    if name not in (*TORCHVISION, SMALL):
         body = _timm(name, pretrained=False)
         return body, _width(body)
     from monai.networks import nets
@@ -116,7 +122,11 @@ def _backbone(name: str) -> tuple[nn.Module, int]:
             bias_downsample=False,
         )  # fmt: skip
         return network, 2048
-    network = getattr(nets, f"DenseNet{name.removeprefix('densenet')}")(spatial_dims=2, in_channels=3, out_channels=1)
+    channels = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1}
+    if name == SMALL:
+        network = nets.DenseNet(**channels, init_features=16, growth_rate=8, block_config=(2, 2, 3, 3))
+    else:
+        network = getattr(nets, f"DenseNet{name.removeprefix('densenet')}")(**channels)
     width = network.class_layers.out.in_features
     network.class_layers.out = nn.Identity()
     return network, width

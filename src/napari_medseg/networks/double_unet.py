@@ -12,10 +12,8 @@ from napari_medseg.networks.blocks import batch_norm, conv_block
 from napari_medseg.networks.encoders import VGG
 
 MULTIPLE = 16
-ASPP_CHANNELS = 64
+PAPER_WIDTH = 64
 DILATIONS = (6, 12, 18)
-ENCODER2 = (32, 64, 128, 256)
-DECODER = (256, 128, 64, 32)
 
 
 class SqueezeExcite(nn.Module):
@@ -23,8 +21,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        self.down = nn.Conv2d(channels, channels // reduction, 1, bias=False)
-        self.up = nn.Conv2d(channels // reduction, channels, 1, bias=False)
+        reduced = max(channels // reduction, 1)
+        self.down = nn.Conv2d(channels, reduced, 1, bias=False)
+        self.up = nn.Conv2d(reduced, channels, 1, bias=False)
         for layer in (self.down, self.up):
             nn.init.kaiming_normal_(layer.weight)
 
@@ -37,7 +36,7 @@ class SqueezeExcite(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: the whole map's mean, a 1x1 and three dilated 3x3 convolutions, merged."""
 
-    def __init__(self, in_channels: int, channels: int = ASPP_CHANNELS) -> None:
+    def __init__(self, in_channels: int, channels: int = PAPER_WIDTH) -> None:
         super().__init__()
         self.pooled = _unit(in_channels, channels, bias=True)
         self.branches = nn.ModuleList(
@@ -46,7 +45,7 @@ class ASPP(nn.Module):
         self.merge = _unit(channels * (2 + len(DILATIONS)), channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, 64, H, W)."""
+        """Map (B, C, H, W) to (B, channels, H, W)."""
         pooled = self.pooled[0](x.mean((-2, -1), keepdim=True))
         # enlarged before the normalisation, which is the same but works for a batch of one too
         mean = self.pooled[1:](pooled.expand(-1, -1, *x.shape[-2:]))
@@ -57,18 +56,18 @@ class ASPP(nn.Module):
 class Decoder(nn.Module):
     """Four times: double the size, append the skips of that size, `conv_block` with squeeze and excite."""
 
-    def __init__(self, *skip_widths: tuple[int, ...]) -> None:
+    def __init__(self, width: int, *skip_widths: tuple[int, ...]) -> None:
         super().__init__()
-        widths = [sum(level) for level in zip(*skip_widths, strict=True)]
+        skips = [sum(level) for level in zip(*skip_widths, strict=True)]
         self.blocks = nn.ModuleList()
-        before = ASPP_CHANNELS
-        for width, skip in zip(DECODER, widths, strict=True):
-            self.blocks.append(_block(before + skip, width))
-            before = width
+        before = width
+        for channels, skip in zip((4 * width, 2 * width, width, width // 2), skips, strict=True):
+            self.blocks.append(_block(before + skip, channels))
+            before = channels
         self.head = nn.Conv2d(before, 1, 1)
 
     def forward(self, x: Tensor, *skips: list[Tensor]) -> Tensor:
-        """Map (B, 64, H/16, W/16) and lists of skips, deepest first, to logits (B, 1, H, W)."""
+        """Map (B, width, H/16, W/16) and lists of skips, deepest first, to logits (B, 1, H, W)."""
         for block, *level in zip(self.blocks, *skips, strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, *level], 1))
@@ -77,22 +76,27 @@ class Decoder(nn.Module):
 
 
 class DoubleUnetNet(nn.Module):
-    """Two U-Nets in a row: 29,297,570 values, of which 29,290,274 trainable.
+    """Two U-Nets in a row; with the paper's width 29,297,570 values, of which 29,290,274 trainable.
 
     The first has the VGG19 encoder. Its probability, times the image, is the input of the second, which also sees the
     first one's skips. Any image size: it is padded at bottom and right to a multiple of 16 by repeating the border.
+
+    Parameters
+    ----------
+    width
+        Channels of VGG19's first stage and of the pyramids, from which all others follow; an even number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = PAPER_WIDTH) -> None:
         super().__init__()
-        self.encoder1 = VGG("vgg19")
-        self.aspp1 = ASPP(self.encoder1.widths[-1])
+        self.encoder1 = VGG("vgg19", width=width)
+        self.aspp1 = ASPP(self.encoder1.widths[-1], width)
         skip1 = tuple(self.encoder1.widths[3::-1])
-        self.decoder1 = Decoder(skip1)
-        widths = (3, *ENCODER2)
-        self.encoder2 = nn.ModuleList(_block(a, b) for a, b in pairwise(widths))
-        self.aspp2 = ASPP(ENCODER2[-1])
-        self.decoder2 = Decoder(skip1, ENCODER2[::-1])
+        self.decoder1 = Decoder(width, skip1)
+        second = (width // 2, width, 2 * width, 4 * width)
+        self.encoder2 = nn.ModuleList(_block(a, b) for a, b in pairwise((3, *second)))
+        self.aspp2 = ASPP(second[-1], width)
+        self.decoder2 = Decoder(width, skip1, second[::-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W) to logits (B, 2, H, W): first the mask of network 1, last the one to use, of network 2."""

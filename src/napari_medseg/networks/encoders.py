@@ -23,22 +23,24 @@ class VGG(nn.Module):
         ``"vgg16"`` or ``"vgg19"``.
     in_channels
         Channels of the input; ImageNet files need 3.
+    width
+        Channels of the first stage; ImageNet files need 64.
 
     Notes
     -----
     Names are torchvision's ``features.N.weight``.
     """
 
-    def __init__(self, name: str, in_channels: int = 3) -> None:
+    def __init__(self, name: str, in_channels: int = 3, width: int = VGG_WIDTHS[0]) -> None:
         super().__init__()
-        self.widths = VGG_WIDTHS
+        self.widths = tuple(full * width // VGG_WIDTHS[0] for full in VGG_WIDTHS)
         layers: list[nn.Module] = []
-        for stage, (repeats, width) in enumerate(zip(VGG_CONVOLUTIONS[name], VGG_WIDTHS, strict=True)):
+        for stage, (repeats, channels) in enumerate(zip(VGG_CONVOLUTIONS[name], self.widths, strict=True)):
             if stage:
                 layers.append(nn.MaxPool2d(2))
             for _ in range(repeats):
-                layers += [he_normal(nn.Conv2d(in_channels, width, 3, padding=1)), nn.ReLU(inplace=True)]
-                in_channels = width
+                layers += [he_normal(nn.Conv2d(in_channels, channels, 3, padding=1)), nn.ReLU(inplace=True)]
+                in_channels = channels
         self.features = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
