@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from napari_medseg.commands import drain, show, table
+
+LISTED = 8  # unpaired files named on the screen
 
 
 def add(commands: Any, words: Sequence[str]) -> None:
@@ -24,7 +26,9 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
         result = drain(evaluate(arguments.method, arguments.predictions, arguments.references), arguments.json)
         if result["unpaired"]:
-            print(f"medseg: without partner: {', '.join(result['unpaired'])}", file=sys.stderr)
+            names = cast("list[str]", result["unpaired"])
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
         value = {"mean": result["mean"], "images": result["images"]}
         rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]  # type: ignore[dict-item]
         show(value, arguments.json, lambda: table(rows))
