@@ -30,7 +30,7 @@ class Panel(QWidget):
         self.overlay.setText("uncertainty")
         self.auto.setChecked(True)
         self.status, self.message, self.activity = QLabel(""), QLabel(HINT), QLabel("")
-        self.reference = LayerChooser(viewer, label_layers, none="no reference")
+        self.reference = LayerChooser(viewer, self.references, none="no reference")
         self.keys = QLabel(legend())
         for label in (self.status, self.message, self.keys, self.activity):
             label.setWordWrap(True)
@@ -55,9 +55,16 @@ class Panel(QWidget):
         """Whether each released stroke refines."""
         return bool(self.auto.isChecked())
 
+    def references(self, viewer: Any) -> list[Any]:
+        """Return the Labels layers that can be a reference: not those of the refinement itself."""
+        own = self.live.layers.own if self.live is not None else ()
+        return [layer for layer in label_layers(viewer) if layer not in own]
+
     def attach(self, live: Any) -> None:
         """Act on `live`."""
         self.live = live
+        self.reference.refresh()
+        self.reference.box.setCurrentIndex(self.reference.box.findData(""))
         self.swatches.set_classes(live.session.settings.classes)
         self._draw_outline(self.outline.isChecked())
         self.say(HINT)
