@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.samples.video import nerve_video, write_movie
 
@@ -19,21 +20,33 @@ pytest.importorskip("av")
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
-FRAMES = 40
+FRAMES = 20
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Untrained networks of the smallest input."""
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Model]:
+    """Untrained networks of the smallest input, by the file that names them; their cards lie beside."""
     folder = tmp_path_factory.mktemp("models")
     settings = {
         "frame-classifier": {"backbone": "densenet121", "input_size": 32, "encoder_weights": "none"},
         "double-unet": {"input_size": 32, "encoder_weights": "none"},
     }
+    found = {}
     for name, changes in settings.items():
-        method = create(name, changes)
-        write_checkpoint(folder / f"{name}.pt", pack(method, method.build_network().state_dict()))
-    return {name: folder / f"{name}.pt" for name in settings}
+        method, path = create(name, changes), folder / f"{name}.pt"
+        network = method.build_network().eval()
+        path.touch()
+        card = {"method": name, "settings": method.settings.model_dump(mode="json")}
+        path.with_suffix(".json").write_text(json.dumps(card))
+        found[path] = Model(method, network, {"sha256": name})
+    return found
+
+
+@pytest.fixture
+def models(loaded: dict[Path, Model], monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Files of the networks; opening one gives the network at hand (reading it is tested elsewhere)."""
+    monkeypatch.setattr("napari_medseg._napari.video_result.load_model", loaded.__getitem__)
+    return {model.method.name: path for path, model in loaded.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +71,7 @@ def test_run_pause_stop_resume_and_seek(
     dock.segmenter.browse(str(models["double-unet"]))
     assert "folder for the result" in dock.run_bar.reason
     dock.folder.value = tmp_path / "out"
-    quick = {"device": "cpu", "batch": 2, "threads": 1, "movie": "none", "nerve_probability": 0.01, "threshold": 0.1}
+    quick = {"device": "cpu", "batch": 1, "threads": 1, "movie": "none", "nerve_probability": 0.01, "threshold": 0.1}
     dock.form.value = dock.form.value.updated(**quick)
     command = dock.command()
     assert command.startswith(f"medseg video {movie} -o {tmp_path / 'out'} --classifier {models['frame-classifier']}")

@@ -85,7 +85,7 @@ class VideoDock(Dock):
         folder, segmenter, settings = _path(self.folder), self.segmenter.entry, self.form.value
         if folder is None or segmenter is None:
             raise DataError("Choose a segmenter and a result folder first.")
-        classifier = self.classifier.entry
+        classifier, self.out = self.classifier.entry, folder
         self.shown, self.probability = self.movie.layer, f"p_{settings.nerve_class.split()[0].lower()}"
         self.timeline.clear()
         self.timeline.open(self.shown.name)
@@ -99,7 +99,7 @@ class VideoDock(Dock):
     def finish(self) -> None:
         """Show what a finished or stopped run wrote."""
         if not self.run_bar.failed:
-            self.load(Path(self.folder.value))
+            self.load(self.out)
 
     def open_result(self, folder: str = "") -> None:
         """Show the folder of an earlier run over the chosen movie."""
