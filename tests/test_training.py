@@ -20,6 +20,7 @@ from napari_medseg.method import Model
 from napari_medseg.pairs import Pair, find_pairs
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training import fit, train
+from napari_medseg.training_run import calibrate
 
 SETTINGS = TrainSettings(epochs=4, batch_size=2, learning_rate=0.05, device="cpu")
 
@@ -178,3 +179,23 @@ def test_train_writes_split_and_folds(cases: Path, tmp_path: Path, monkeypatch: 
 def test_an_empty_folder_says_which_layouts_are_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images and"):
         run(train(ToyMethod(), tmp_path, tmp_path / "run", SETTINGS))
+
+
+def test_calibration_gives_the_means_of_the_batches() -> None:
+    """Batch-norm statistics after calibration are the plain means over the batches, dropout off, frozen ones kept."""
+    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.BatchNorm2d(1, momentum=0.01))
+    batches = [torch.full((2, 1, 3, 3), float(v)) + torch.arange(9).reshape(3, 3) for v in (0, 6)]
+    calibrate(network, iter(batches))
+    norm = network[1]
+    assert norm.running_mean.item() == pytest.approx((4 + 10) / 2)
+    assert norm.running_var.item() == pytest.approx(torch.arange(9.0).repeat(2).var().item())
+    assert norm.momentum == 0.01
+    assert not norm.training
+
+
+def test_without_calibration_the_running_averages_stay(cases: Path, tmp_path: Path) -> None:
+    for batches in (0, 4):
+        fitted(cases, tmp_path / str(batches), SETTINGS.updated(calibrate_batches=batches, epochs=1))
+    running, calibrated = (weights(tmp_path / str(b) / "last.pt") for b in (0, 4))
+    assert torch.equal(running["0.weight"], calibrated["0.weight"])
+    assert not torch.equal(running["1.running_var"], calibrated["1.running_var"])

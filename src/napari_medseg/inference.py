@@ -22,7 +22,7 @@ from napari_medseg.method import Method, Model
 from napari_medseg.settings import PredictSettings
 
 ON_DISK_BYTES = 2**29
-AUTO_TILE = {2: 1024, 3: 128}
+AUTO_TILE = {2: 1024, 3: 256}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class PredictSettings(Settings):
         ge=0,
         le=16384,
         title="Tile",
-        description="Tile edge in pixels, 0: 1024 in 2D, 128 in 3D; less needs less memory",
+        description="Tile edge in pixels, 0: 1024 in 2D, 256 in 3D; less needs less memory",
     )
     overlap: int = Field(
         -1, ge=-1, le=4096, title="Overlap",
@@ -93,6 +93,10 @@ class TrainSettings(Settings):
     folds: int = Field(0, ge=0, le=100, title="Folds", description="Grouped k-fold cross-validation; 0: one split")
     fold: int = Field(-1, ge=-1, le=99, title="Fold", description="Only this fold (from 0); -1: all folds")
     augment: bool = Field(True, title="Augment", description="Random augmentation of training samples")
+    calibrate_batches: int = Field(
+        16, ge=0, le=10_000, title="Calibration batches",
+        description="Batches over which batch-norm statistics are taken anew before validation; 0: running averages",
+    )  # fmt: skip
     device: Device = Field("auto", title="Device", description="Where to compute")
     precision: Precision = Field("auto", title="Precision", description="auto: mixed bfloat16 on GPU, float32 on CPU")
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Of every random choice")

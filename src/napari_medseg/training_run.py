@@ -6,15 +6,17 @@ import csv
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from napari_medseg import parallel
 from napari_medseg.checkpoint import card, pack, read_checkpoint, write_checkpoint
@@ -93,6 +95,7 @@ class Run:
 
     def validate(self) -> Job[dict[str, Any]]:
         """Return mean validation loss and scores over the held-out cases, and a preview of the first."""
+        calibrate(self.network, (x.to(self.device) for x, _ in self._calibration_batches()))
         self.network.eval()
         sums: dict[str, float] = {}
         preview = None
@@ -158,6 +161,9 @@ class Run:
         content = read_checkpoint(path)
         self.network.load_state_dict(content["state_dict"])
         return Model(self.method, self.network.cpu().eval(), card(content, path))
+
+    def _calibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(self.batches.epoch(self.state.epoch), min(self.settings.calibrate_batches, self.batches.steps))
 
     def _validating(self, index: int, inner: Progress) -> Progress:
         step, total = (self.state.epoch + 1) * self.batches.steps, self.settings.epochs * self.batches.steps
@@ -227,6 +233,31 @@ class Run:
         write_checkpoint(self.folder / "last.pt", {**content, **extra})
         _write_history(self.folder / "history.csv", state.history)
         _tensorboard(self.folder, state.history[-1])
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Iterator[Tensor]) -> None:
+    """Take the statistics of batch norm anew as plain means over `batches`, without dropout.
+
+    The running averages of the papers (Keras momentum .99) trail behind in schedules of fewer than some thousand
+    steps and then spoil the network in evaluation mode. Layers whose statistics are frozen are left alone.
+    """
+    network.train()
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    network.eval()
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for index, batch in enumerate(batches):
+        for norm in norms:
+            if index == 0:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean
+            norm.train()
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 def _preview(x: np.ndarray, probabilities: np.ndarray, name: str) -> Image:
