@@ -47,7 +47,8 @@ types: setup
 
 # napari and Qt cannot be imported here: the library stands without them
 headless: setup
-	MEDSEG_HEADLESS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -m "not viewer" --ignore=tests/_napari
+	MEDSEG_HEADLESS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -p xdist -n auto -m "not viewer" --ignore=tests/_napari
 
 manifest: setup
 	$(BIN)/npe2 validate napari-medseg

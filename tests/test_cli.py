@@ -164,7 +164,7 @@ def _other_values(defaults: object) -> dict[str, object]:
 def test_interrupt_and_kill_leave_a_run_that_resumes(cases: Path, tmp_path: Path) -> None:
     """Ctrl+C exits with 130; kill -9 in mid-run loses at most one epoch; --resume finishes both."""
     run = tmp_path / "run"
-    long = [*TINY[:2], "--epochs", "400", "--batch-size", "2", "--device", "cpu"]
+    long = [*TINY[:2], "--epochs", "4000", *TINY[4:]]
     words = [sys.executable, "-m", "napari_medseg", "train", "afm-unet", str(cases), "-o", str(run), *long]
     for sign in (signal.SIGINT, signal.SIGKILL):
         process = subprocess.Popen([*words, "--resume"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -179,7 +179,7 @@ def test_interrupt_and_kill_leave_a_run_that_resumes(cases: Path, tmp_path: Path
         assert _epochs(run) >= before + 2
     done = _epochs(run)
     finish = [*words, "--resume"]
-    finish[finish.index("400")] = str(done + 1)
+    finish[finish.index("4000")] = str(done + 1)
     assert subprocess.run(finish, capture_output=True, check=False).returncode == 0
     assert _epochs(run) == done + 1
 

@@ -44,6 +44,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def entry() -> None:
-    """Console entry point; SIGTERM stops a job as Ctrl+C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Console entry point; Ctrl+C (also in the background of a script) and SIGTERM stop a job in good order."""
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     sys.exit(main())
