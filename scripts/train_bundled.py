@@ -1,0 +1,334 @@
+"""Train the models that ship with the package: ``python scripts/train_bundled.py NAME [--data FOLDER] -o FOLDER``.
+
+Each function of `MODELS` trains one, by the package's own `fit`, on data whose licence lets its weights be shipped,
+and measures it on images it has not seen. Written are ``NAME.pt`` (the run's ``best.pt`` with provenance) and
+``NAME.json``, its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_medseg.catalog import bundled
+from napari_medseg.checkpoint import card, read_checkpoint, write_checkpoint
+from napari_medseg.deepigeos.interactions import robot_click
+from napari_medseg.image import Image
+from napari_medseg.inference import predict
+from napari_medseg.io import read_one
+from napari_medseg.jobs import Progress, run
+from napari_medseg.measure.compare import compare
+from napari_medseg.method import Method, Model, count_parameters
+from napari_medseg.methods import create, load_model
+from napari_medseg.methods.frame_classifier import classify
+from napari_medseg.pairs import Pair
+from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
+from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
+from napari_medseg.settings import TrainSettings
+from napari_medseg.training import fit
+
+TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 10_000, 20_000, 30_000
+SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
+    3: ((32, 48, 40), (40, 56, 48)),
+    2: ((128, 128), (192, 192), (256, 256)),
+}
+TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
+TESTS, ROUNDS = 8, 3
+TRAIN_MOVIES, FRAMES = 12, 30
+NUCLEI_EPOCHS = 10
+NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
+OWN_LICENSE = "BSD-3-Clause"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model and what its card says."""
+
+    model: Model
+    trained_on: str
+    license: str
+    scores: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Folders of one training: scratch space, the caller's data, and where finished models lie."""
+
+    work: Path
+    data: Path | None
+    output: Path
+
+    def finished(self, name: str) -> Path:
+        """Return the model `name` trained before, else the one in the package."""
+        path = self.output / f"{name}.pt"
+        return path if path.is_file() else bundled(name)
+
+
+def say(progress: Progress) -> None:
+    """Print what ends an epoch."""
+    if "learning_rate" in progress.metrics:
+        print(progress.message, flush=True)
+
+
+# ---- P-Net and R-Net on generated brains
+def brains(work: Path, method: Method, per_shape: int, seed: int) -> list[Pair]:
+    """Generate `per_shape` cases of each shape and return their files."""
+    pairs: list[Pair] = []
+    for index, shape in enumerate(SHAPES[method.ndim]):
+        folder = work / f"{seed}_{index}"
+        first = seed + index * per_shape
+        pairs += method.find_pairs(mri_folder(folder, per_shape, ndim=method.ndim, shape=shape, seed=first)).pairs
+    return pairs
+
+
+def train_brains(task: Task, name: str, settings: Mapping[str, Any], cases: int, schedule: TrainSettings) -> Model:
+    """Train P-Net or R-Net on `cases` generated images of each shape, select on two of each."""
+    method = create(name, {**settings, "modern": True, "loss": "dice_ce", "optimiser": "adamw"})
+    pairs, held_out = brains(task.work, method, cases, TRAIN_SEED), brains(task.work, method, 2, VALIDATION_SEED)
+    return run(fit(method, pairs, held_out, schedule, task.work / "run"), say)
+
+
+def about_brains(ndim: int, cases: int) -> str:
+    """Describe the training data of `train_brains`."""
+    shapes = ", ".join("x".join(map(str, shape)) for shape in SHAPES[ndim])
+    kind = "volumes" if ndim == 3 else "slices"
+    n = cases * len(SHAPES[ndim])
+    return f"{n} generated FLAIR-like {kind} of {shapes} (napari_medseg.samples.mri, seeds from {TRAIN_SEED})"
+
+
+def unseen(ndim: int) -> list[tuple[Any, np.ndarray]]:
+    """Generate the test images and their masks."""
+    spacing = SPACING[-ndim:]
+    pairs = [brain_volume(TEST_SEED + k, TEST_SHAPE[ndim], spacing) for k in range(TESTS)]
+    return [(image, np.asarray(label.data)) for image, label in pairs]
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Return 2 |A and B| / (|A| + |B|)."""
+    return float(2 * ((mask > 0) & (truth > 0)).sum() / max((mask > 0).sum() + (truth > 0).sum(), 1))
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Return mean, smallest and largest value, and their number."""
+    known = {"mean": np.mean(values), "min": np.min(values), "max": np.max(values)}
+    return {**{name: round(float(value), 4) for name, value in known.items()}, "n": len(values)}
+
+
+def pnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings) -> Bundle:
+    """Train a P-Net and measure its Dice."""
+    model = train_brains(task, "p-net", {"ndim": ndim, "width": width}, cases, schedule)
+    values = [dice(np.asarray(run(predict(model, image)).labels.data), truth) for image, truth in unseen(ndim)]
+    return Bundle(model, about_brains(ndim, cases), OWN_LICENSE, {"dice": summary(values)})
+
+
+def rnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings) -> Bundle:
+    """Train an R-Net on distorted masks and simulated marks; measure it after its P-Net with the robot user."""
+    settings = {
+        "ndim": ndim, "width": width, "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1,
+        "through_plane": SPACING[0],
+    }  # fmt: skip
+    model = train_brains(task, "r-net", settings, cases, schedule)
+    proposer = load_model(task.finished(f"demo_pnet_{ndim}d"), "p-net")
+    rounds = [robot_rounds(proposer, model, image, truth) for image, truth in unseen(ndim)]
+    scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
+    timed = {"seconds_512x512": time_2d(model)} if ndim == 2 else {}
+    return Bundle(model, about_brains(ndim, cases), OWN_LICENSE, {**scores, **timed})
+
+
+def robot_rounds(proposer: Model, model: Model, image: Any, truth: np.ndarray) -> list[float]:
+    """Return the Dice of P-Net's proposal and after each round in which the robot marks the largest error."""
+    settings = RefinementSettings(engine="deepigeos", device="cpu")
+    session = RefinementSession(image, model=model, pnet=proposer, settings=settings)
+    run(session.propose())
+    scribbles, values = np.zeros(truth.shape, np.uint8), [dice(session.mask, truth)]
+    for _ in range(ROUNDS):
+        new = robot_click(truth, session.mask, smallest=10, radius=2)
+        scribbles = np.where(new > 0, new, scribbles)
+        if new.any():
+            run(session.refine(scribbles))
+        values.append(dice(session.mask, truth))
+    return values
+
+
+def time_2d(model: Model) -> float:
+    """Return the median seconds of one round on 512x512 pixels."""
+    image, label = brain_volume(TEST_SEED, (512, 512), (1.0, 1.0))
+    session = RefinementSession(image, model=model, settings=RefinementSettings(engine="deepigeos", device="cpu"))
+    run(session.propose())
+    seconds, scribbles = [], np.zeros(image.spatial_shape, np.uint8)
+    for _ in range(5):
+        new = robot_click(np.asarray(label.data), session.mask, radius=2)
+        scribbles = np.where(new > 0, new, scribbles)
+        start = time.perf_counter()
+        run(session.refine(scribbles))
+        seconds.append(time.perf_counter() - start)
+    return round(float(np.median(seconds)), 3)
+
+
+def demo_pnet_3d(task: Task) -> Bundle:
+    """P-Net for generated volumes."""
+    return pnet(task, 3, 8, 20, TrainSettings(epochs=6, batch_size=1, learning_rate=4e-3, halve_steps=80))
+
+
+def demo_rnet_3d(task: Task) -> Bundle:
+    """R-Net for generated volumes."""
+    return rnet(task, 3, 8, 20, TrainSettings(epochs=7, batch_size=1, learning_rate=4e-3, halve_steps=100))
+
+
+def demo_pnet_2d(task: Task) -> Bundle:
+    """P-Net for generated slices."""
+    return pnet(task, 2, 16, 20, TrainSettings(epochs=8, batch_size=1, learning_rate=4e-3, halve_steps=160))
+
+
+def demo_rnet_2d(task: Task) -> Bundle:
+    """R-Net for generated slices."""
+    return rnet(task, 2, 16, 20, TrainSettings(epochs=8, batch_size=1, learning_rate=4e-3, halve_steps=160))
+
+
+# ---- nuclei
+def nuclei_dsb2018(task: Task) -> Bundle:
+    """FullNet (light) for nuclei in stained tissue: the stained images of the 2018 Data Science Bowl (CC0)."""
+    if task.data is None:
+        raise SystemExit("nuclei_dsb2018 needs --data: the folder of images and labels.")
+    method = create("fullnet", {"preset": "light", "crop": 128, "validation_size": 192})
+    pairs = sorted(method.find_pairs(task.data).require(task.data).pairs, key=lambda pair: pair.stem)
+    order = np.random.default_rng(0).permutation(len(pairs))
+    fifth, tenth = len(pairs) // 5, len(pairs) // 10
+    test, held_out, train = np.split(order, [fifth, fifth + tenth])
+    mean, std = colour([pairs[k] for k in train])
+    method = create("fullnet", {**method.settings.model_dump(), "mean": mean, "std": std})
+    schedule = TrainSettings(epochs=NUCLEI_EPOCHS, steps_per_epoch=50, batch_size=2, learning_rate=2e-3,
+                             weight_decay=1e-4, halve_steps=NUCLEI_EPOCHS * 15)  # fmt: skip
+    split = ([pairs[k] for k in train], [pairs[k] for k in held_out])
+    model = run(fit(method, *split, schedule, task.work / "run"), say)
+    rows = [nuclei_scores(model, pairs[k]) for k in test]
+    scores = {name: summary([row[name] for row in rows]) for name in NUCLEI_METRICS}
+    held = {"test_images": sorted(pairs[k].stem for k in test), "selected_on": sorted(p.stem for p in split[1])}
+    about = f"{len(train)} stained tissue images of the 2018 Data Science Bowl (BBBC038, CC0 1.0)"
+    return Bundle(model, about, "CC0-1.0", {**scores, **held})
+
+
+def nuclei_scores(model: Model, pair: Pair) -> dict[str, float]:
+    """Return the metrics of ``medseg evaluate`` of one image."""
+    prediction = run(predict(model, read_one(pair.image)))
+    return compare(prediction.labels, read_one(pair.label, "labels"), NUCLEI_METRICS, "instances")
+
+
+def colour(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
+    """Return mean and SD of RGB / 255 over images."""
+    pixels = np.concatenate([np.asarray(read_one(p.image).data)[..., :3].reshape(-1, 3) for p in pairs]) / 255
+    return pixels.mean(0).round(4).tolist(), pixels.std(0).round(4).tolist()
+
+
+# ---- generated nerve movies
+def movies(task: Task, part: str) -> tuple[Path, Path]:
+    """Generate the training and validation folders of one part, ``classification`` or ``segmentation``."""
+    train = video_folders(task.work / "train", TRAIN_MOVIES, FRAMES, seed=TRAIN_SEED)
+    return train / part, video_folders(task.work / "held_out", 2, FRAMES, seed=VALIDATION_SEED) / part
+
+
+def train_movies(task: Task, method: Method, part: str, schedule: TrainSettings) -> Model:
+    """Train on frames of generated movies, select on two other movies."""
+    pairs, held_out = (method.find_pairs(folder).pairs for folder in movies(task, part))
+    return run(fit(method, pairs, held_out, schedule, task.work / "run"), say)
+
+
+ABOUT_MOVIES = f"{TRAIN_MOVIES} generated nerve movies (napari_medseg.samples.video, seeds from {TRAIN_SEED})"
+
+
+def demo_frame_classifier(task: Task) -> Bundle:
+    """Frame classifier with the small backbone."""
+    settings = {
+        "backbone": "densenet_small", "encoder_weights": "none", "input_size": 128, "dropout": 0.1,
+        "head_epochs": 0, "fine_tune_tensors": 10_000, "fine_tune_rate": 1.0,
+    }  # fmt: skip
+    schedule = TrainSettings(epochs=8, batch_size=16, learning_rate=3e-3, halve_steps=90)
+    model = train_movies(task, create("frame-classifier", settings), "classification", schedule)
+    values = []
+    for k in range(TESTS):
+        movie, _ = nerve_video(TEST_SEED + k, FRAMES)
+        frames = torch.from_numpy(movie.data).permute(0, 3, 1, 2)
+        truth = [model.method.classes.index(name) for name in movie.metadata["classes"]]
+        values.append(float((classify(model, frames).argmax(1) == np.array(truth)).mean()))
+    return Bundle(model, ABOUT_MOVIES, OWN_LICENSE, {"accuracy": summary(values)})
+
+
+def demo_double_unet(task: Task) -> Bundle:
+    """DoubleU-Net of an eighth of the paper's width."""
+    method = create("double-unet", {"width": 8, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice"})
+    schedule = TrainSettings(epochs=12, batch_size=8, learning_rate=2e-3, halve_steps=90)
+    model = train_movies(task, method, "segmentation", schedule)
+    values = []
+    for k in range(TESTS):
+        movie, labels = nerve_video(TEST_SEED + k, FRAMES)
+        nerve = [i for i, name in enumerate(movie.metadata["classes"]) if name == CLASSES[0]][::3]
+        for i in nerve:
+            frame = Image(movie.data[i], "YXC")
+            values.append(dice(np.asarray(run(predict(model, frame)).labels.data), labels.data[i]))
+    return Bundle(model, ABOUT_MOVIES, OWN_LICENSE, {"dice": summary(values)})
+
+
+MODELS: dict[str, Callable[[Task], Bundle]] = {
+    function.__name__: function
+    for function in (
+        demo_pnet_3d, demo_rnet_3d, demo_pnet_2d, demo_rnet_2d, nuclei_dsb2018, demo_frame_classifier, demo_double_unet
+    )
+}  # fmt: skip
+
+
+# ---- files
+def hardware() -> str:
+    """Name the processor and the threads used."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{found[0] if found else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) -> Path:
+    """Write the model and its card; return the model's path."""
+    path = output / f"{name}.pt"
+    content = read_checkpoint(Path(bundle.model.card["file"]))
+    content |= {"trained_on": bundle.trained_on, "license": bundle.license}
+    write_checkpoint(path, content)
+    known = {key: value for key, value in card(content, path).items() if key != "file"}
+    described = {
+        **known, "command": command, "scores": bundle.scores, "parameters": count_parameters(bundle.model.network)[1],
+        "bytes": path.stat().st_size, "hardware": hardware(), "training_seconds": round(seconds),
+        "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def main() -> int:
+    """Train one model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=MODELS)
+    parser.add_argument("--data", type=Path, help="folder of labelled images, for models of real images")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the finished model")
+    arguments = parser.parse_args()
+    command = f"python scripts/train_bundled.py {arguments.name}{' --data FOLDER' * bool(arguments.data)} -o FOLDER"
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        bundle = MODELS[arguments.name](Task(Path(work), arguments.data, arguments.output))
+        path = save(arguments.name, bundle, time.perf_counter() - start, command, arguments.output)
+    print(path, path.stat().st_size, json.dumps(bundle.scores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
