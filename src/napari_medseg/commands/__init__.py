@@ -20,6 +20,7 @@ COMMANDS = (
     "measure",
     "prepare",
     "video",
+    "export",
     "doctor",
     "demo",
 )
