@@ -1,4 +1,4 @@
-"""The demonstration: generate AFM scans with known cells, train a small net, predict, evaluate, measure."""
+"""The demonstration: train, predict and measure on generated AFM scans; refine a generated brain volume."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from napari_medseg.catalog import bundled
+from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.errors import WriteError
 from napari_medseg.inference import predict
 from napari_medseg.io import write, write_table
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure
-from napari_medseg.measure.compare import compare
-from napari_medseg.methods import create
+from napari_medseg.measure.compare import compare, dice
+from napari_medseg.methods import create, load_model
+from napari_medseg.refinement import RefinementSession
 from napari_medseg.samples.afm import afm_folder, afm_scan
+from napari_medseg.samples.mri import brain_volume
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training import train
 
 SCANS, SIZE, EPOCHS = 10, 128, 12
+VOLUME_SEED, ROUNDS, CLICK = 2026, 3, 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def demo(folder: Path) -> Job[DemoResult]:
         raise WriteError(f"{folder} cannot be made: {error}. Choose another folder with -o.") from error
     yield Progress(0, 1, "generating AFM scans with known cells")
     afm_folder(folder / "afm", SCANS, SIZE)
-    method = create("afm-unet", {"architecture": "unet3", "dropout": 0.1})
+    method = create("afm-unet", {"architecture": "unet3", "dropout": 0.1, "level": True, "min_area": 30})
     settings = TrainSettings(epochs=EPOCHS, batch_size=4, steps_per_epoch=6, learning_rate=4e-3)
     model = yield from train(method, folder / "afm", folder / "run", settings)
     image, truth = afm_scan(seed=1000, size=256)
@@ -54,7 +61,27 @@ def demo(folder: Path) -> Job[DemoResult]:
         f"On a new scan: Dice {scores['dice']:.3f}, MCC {scores['mcc']:.3f}, {len(cells)} cells",
         f"Measurements: {folder / 'measurements.csv'}",
     )
-    return DemoResult(folder / "run" / "best.pt", lines)
+    refined = yield from refine_volume(folder)
+    return DemoResult(folder / "run" / "best.pt", (*lines, *refined))
+
+
+def refine_volume(folder: Path) -> Job[tuple[str, ...]]:
+    """Propose a lesion in a generated volume with the bundled P-Net, then mend it with recorded clicks."""
+    image, truth = brain_volume(seed=VOLUME_SEED)
+    pnet = load_model(bundled("demo_pnet_3d"))
+    session = RefinementSession(image, pnet=pnet)
+    yield Progress(0, 1, "proposing a lesion in a generated brain volume")
+    yield from session.propose()
+    scores = [dice(session.mask, truth.data)]
+    marks = np.zeros(image.spatial_shape, np.uint8)
+    for _ in range(ROUNDS):
+        marks = np.maximum(marks, robot_click(truth.data, session.mask, radius=CLICK))
+        yield from session.refine(marks)
+        scores.append(dice(session.mask, truth.data))
+    write(folder / "volume.nii.gz", image)
+    write(folder / "volume_labels.nii.gz", session.mask_image())
+    told = ", ".join(f"{score:.3f}" for score in scores[1:])
+    return (f"Lesion in a brain volume: proposal Dice {scores[0]:.3f}, after each round of scribbles {told}",)
 
 
 def open_viewer(folder: Path, screenshots: bool) -> int:

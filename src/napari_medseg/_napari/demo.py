@@ -39,6 +39,7 @@ def show_afm(viewer: Any, folder: Path) -> Any:
     segment.run_bar.start()
     wait_for(lambda: segment.run_bar.current is None)
     _, measure = viewer.window.add_plugin_dock_widget(PLUGIN, "Measure", tabify=True)
+    measure.image.choose(scan)
     measure.run_bar.start()
     wait_for(lambda: measure.run_bar.current is None)
     viewer.reset_view()
@@ -60,6 +61,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--screenshots", action="store_true")
     arguments = parser.parse_args()
+    from napari_medseg._napari.demo_refine import PLANES, Scene
+
+    scene = Scene()
+    scores = {name: scene.mend(order, arguments.folder / f"refine-{name}.png") for name, order in PLANES.items()}
+    for name, (before, after) in scores.items():
+        print(f"{name}: Dice {before:.2f} before, {after:.2f} after the strokes")
     viewer = napari.Viewer(title="napari-medseg demo")
     viewer.window.resize(1380, 960)
     segment = show_afm(viewer, arguments.folder)
@@ -69,6 +76,8 @@ def main() -> None:
     picture(viewer, arguments.folder / "measure.png")
     segment.parentWidget().raise_()
     picture(viewer, arguments.folder / "segment.png")
+    scene.live.finish()
+    scene.viewer.close()
     viewer.close()
 
 
