@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils import progress as activity
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg.samples.afm import afm_folder
@@ -213,3 +214,18 @@ def test_settings_save_load_reset(open_dock: Open, tmp_path: Path) -> None:
     folded.load(str(path))
     assert dock.form["tile"].value == 256
     assert "--tile=256" in dock.command()
+
+
+@pytest.mark.parametrize("name", ["Segment", "Measure", "Train"])
+def test_a_closed_dock_leaves_the_viewer_alone(make_napari_viewer_proxy: Any, name: str) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-medseg", name)
+    viewer.window.remove_dock_widget(dock)
+    widget.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QApplication.processEvents()
+    viewer.add_image(np.zeros((8, 8)), name="after")
+    viewer.add_labels(np.zeros((8, 8), int), name="labels after")
+    viewer.layers.selection.active = viewer.layers["after"]
+    viewer.layers.clear()
+    assert not viewer.layers

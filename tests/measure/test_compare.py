@@ -53,3 +53,19 @@ def test_other_size_and_unknown_metric_are_refused() -> None:
         compare(Image(P, "YX"), Image(np.zeros((3, 3), int), "YX"), ["dice"])
     with pytest.raises(SettingsError, match="nonsense"):
         get_metric("nonsense")
+
+
+def test_the_published_reference_vector_is_consistent_with_ours() -> None:
+    """Counts solved from the published accuracy, precision and recall of a 512x512 pair give its other values."""
+    n, wrong = 512 * 512, round((1 - 0.989960) * 512 * 512)
+    tp = round(wrong / (1 / 0.986602 + 1 / 0.974364 - 2))
+    fp = round(tp * (1 / 0.986602 - 1))
+    fn = wrong - fp
+    p, t = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+    p[: tp + fp], t[:tp], t[tp + fp : tp + fp + fn] = 255, 255, 255
+    names = ("accuracy", "precision", "recall", "mcc", "dice", "iou")
+    values = compare(Image(p.reshape(512, 512), "YX"), Image(t.reshape(512, 512), "YX"), names)
+    published = dict(zip(names, (0.989960, 0.986602, 0.974364, 0.973726, 0.980445, 0.961640), strict=True))
+    assert values == pytest.approx(published, abs=2e-5)
+    background = compare(Image(255 - p.reshape(512, 512), "YX"), Image(255 - t.reshape(512, 512), "YX"), ["dice"])
+    assert background["dice"] == pytest.approx(0.993246, abs=2e-5)
