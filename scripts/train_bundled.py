@@ -48,7 +48,7 @@ SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
 TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
-NUCLEI_EPOCHS = 10
+NUCLEI_EPOCHS = 8
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 OWN_LICENSE = "BSD-3-Clause"
 
@@ -190,12 +190,12 @@ def demo_rnet_3d(task: Task) -> Bundle:
 
 def demo_pnet_2d(task: Task) -> Bundle:
     """P-Net for generated slices."""
-    return pnet(task, 2, 16, 20, TrainSettings(epochs=8, batch_size=1, learning_rate=4e-3, halve_steps=160))
+    return pnet(task, 2, 16, 20, TrainSettings(epochs=6, batch_size=1, learning_rate=4e-3, halve_steps=120))
 
 
 def demo_rnet_2d(task: Task) -> Bundle:
     """R-Net for generated slices."""
-    return rnet(task, 2, 16, 20, TrainSettings(epochs=8, batch_size=1, learning_rate=4e-3, halve_steps=160))
+    return rnet(task, 2, 16, 20, TrainSettings(epochs=6, batch_size=1, learning_rate=4e-3, halve_steps=120))
 
 
 # ---- nuclei
@@ -269,7 +269,7 @@ def demo_frame_classifier(task: Task) -> Bundle:
 def demo_double_unet(task: Task) -> Bundle:
     """DoubleU-Net of an eighth of the paper's width."""
     method = create("double-unet", {"width": 8, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice"})
-    schedule = TrainSettings(epochs=12, batch_size=8, learning_rate=2e-3, halve_steps=90)
+    schedule = TrainSettings(epochs=9, batch_size=8, learning_rate=2e-3, halve_steps=70)
     model = train_movies(task, method, "segmentation", schedule)
     values = []
     for k in range(TESTS):
@@ -295,7 +295,7 @@ def hardware() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{found[0] if found else platform.processor()}, {torch.get_num_threads()} threads"
+    return f"{found[0] if found else platform.processor()}, {torch.get_num_threads()} thread(s)"
 
 
 def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) -> Path:
