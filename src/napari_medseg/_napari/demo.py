@@ -46,6 +46,20 @@ def show_afm(viewer: Any, folder: Path) -> Any:
     return segment
 
 
+def show_train(viewer: Any, folder: Path) -> None:
+    """Train a two-level net for a few epochs in the window, for its picture."""
+    _, train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train", tabify=True)
+    train.data.value, train.run_folder.value = folder / "afm", folder / "window-run"
+    train.resume.setChecked(True)
+    train.check_bar.start()
+    wait_for(lambda: train.check_bar.current is None)
+    train.method_form.value = train.method_form.value.updated(architecture="unet2", level=True, dropout=0.0)
+    schedule = {"epochs": 8, "batch_size": 4, "steps_per_epoch": 4, "learning_rate": 0.01}
+    train.training_form.value = train.training_form.value.updated(**schedule)
+    train.run_bar.start()
+    wait_for(lambda: train.run_bar.current is None)
+
+
 def picture(viewer: Any, path: Path) -> None:
     """Save what the whole window shows."""
     for _ in range(20):
@@ -76,6 +90,8 @@ def main() -> None:
     picture(viewer, arguments.folder / "measure.png")
     segment.parentWidget().raise_()
     picture(viewer, arguments.folder / "segment.png")
+    show_train(viewer, arguments.folder)
+    picture(viewer, arguments.folder / "train.png")
     scene.live.finish()
     scene.viewer.close()
     viewer.close()
