@@ -94,11 +94,16 @@ def brains(work: Path, method: Method, per_shape: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def train_brains(task: Task, name: str, settings: Mapping[str, Any], cases: int, schedule: TrainSettings) -> Model:
-    """Train P-Net or R-Net on `cases` generated images of each shape, select on two of each."""
+def train_brains(
+    task: Task, name: str, settings: Mapping[str, Any], cases: int, schedule: TrainSettings, start: Model | None = None
+) -> Model:
+    """Train P-Net or R-Net on `cases` generated images of each shape, select on two of each; `start` gives weights."""
     method = create(name, {**settings, "modern": True, "loss": "dice_ce", "optimiser": "adamw"})
     pairs, held_out = brains(task.work, method, cases, TRAIN_SEED), brains(task.work, method, 2, VALIDATION_SEED)
-    return run(fit(method, pairs, held_out, schedule, task.work / "run"), say)
+    if start is not None:
+        weights = start.network.state_dict()
+        method.initialise = lambda network: str(network.load_state_dict(weights))  # type: ignore[method-assign]
+    return run(fit(method, pairs, held_out, schedule, task.work / f"run{start is not None}"), say)
 
 
 def about_brains(ndim: int, cases: int) -> str:
@@ -134,14 +139,16 @@ def pnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings)
     return Bundle(model, about_brains(ndim, cases), OWN_LICENSE, {"dice": summary(values)})
 
 
-def rnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings) -> Bundle:
-    """Train an R-Net on distorted masks and simulated marks; measure it after its P-Net with the robot user."""
+def rnet(task: Task, ndim: int, width: int, cases: int, first: TrainSettings, then: TrainSettings) -> Bundle:
+    """Train an R-Net on distorted masks, `then` on its P-Net's proposals; measure it with the robot user."""
     settings = {
         "ndim": ndim, "width": width, "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1,
         "through_plane": SPACING[0],
     }  # fmt: skip
-    model = train_brains(task, "r-net", settings, cases, schedule)
-    proposer = load_model(task.finished(f"demo_pnet_{ndim}d"), "p-net")
+    path = task.finished(f"demo_pnet_{ndim}d")
+    model = train_brains(task, "r-net", settings, cases, first)
+    model = train_brains(task, "r-net", {**settings, "proposal": str(path)}, cases, then, model)
+    proposer = load_model(path, "p-net")
     rounds = [robot_rounds(proposer, model, image, truth) for image, truth in unseen(ndim)]
     scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
     timed = {"seconds_512x512": time_2d(model)} if ndim == 2 else {}
@@ -185,7 +192,8 @@ def demo_pnet_3d(task: Task) -> Bundle:
 
 def demo_rnet_3d(task: Task) -> Bundle:
     """R-Net for generated volumes."""
-    return rnet(task, 3, 8, 20, TrainSettings(epochs=7, batch_size=1, learning_rate=4e-3, halve_steps=100))
+    first = TrainSettings(epochs=7, batch_size=1, learning_rate=4e-3, halve_steps=100)
+    return rnet(task, 3, 8, 20, first, first.updated(epochs=3, learning_rate=1e-3, halve_steps=60))
 
 
 def demo_pnet_2d(task: Task) -> Bundle:
@@ -195,7 +203,8 @@ def demo_pnet_2d(task: Task) -> Bundle:
 
 def demo_rnet_2d(task: Task) -> Bundle:
     """R-Net for generated slices."""
-    return rnet(task, 2, 16, 20, TrainSettings(epochs=6, batch_size=1, learning_rate=4e-3, halve_steps=120))
+    first = TrainSettings(epochs=4, batch_size=1, learning_rate=4e-3, halve_steps=100)
+    return rnet(task, 2, 16, 20, first, first.updated(epochs=3, learning_rate=1e-3, halve_steps=80))
 
 
 # ---- nuclei
@@ -255,7 +264,7 @@ def demo_frame_classifier(task: Task) -> Bundle:
         "backbone": "densenet_small", "encoder_weights": "none", "input_size": 128, "dropout": 0.1,
         "head_epochs": 0, "fine_tune_tensors": 10_000, "fine_tune_rate": 1.0,
     }  # fmt: skip
-    schedule = TrainSettings(epochs=8, batch_size=16, learning_rate=3e-3, halve_steps=90)
+    schedule = TrainSettings(epochs=6, batch_size=16, learning_rate=3e-3, halve_steps=60)
     model = train_movies(task, create("frame-classifier", settings), "classification", schedule)
     values = []
     for k in range(TESTS):
@@ -269,7 +278,7 @@ def demo_frame_classifier(task: Task) -> Bundle:
 def demo_double_unet(task: Task) -> Bundle:
     """DoubleU-Net of an eighth of the paper's width."""
     method = create("double-unet", {"width": 8, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice"})
-    schedule = TrainSettings(epochs=9, batch_size=8, learning_rate=2e-3, halve_steps=70)
+    schedule = TrainSettings(epochs=7, batch_size=8, learning_rate=2e-3, halve_steps=55)
     model = train_movies(task, method, "segmentation", schedule)
     values = []
     for k in range(TESTS):
@@ -303,6 +312,8 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     path = output / f"{name}.pt"
     content = read_checkpoint(Path(bundle.model.card["file"]))
     content |= {"trained_on": bundle.trained_on, "license": bundle.license}
+    if content["settings"].get("proposal"):
+        content["settings"]["proposal"] = Path(content["settings"]["proposal"]).name
     write_checkpoint(path, content)
     known = {key: value for key, value in card(content, path).items() if key != "file"}
     described = {
