@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
 from napari_medseg._napari.dock import Dock, LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.nerve_paths import NervePaths
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg._napari.table import TableView
 from napari_medseg.errors import MedSegError
@@ -48,6 +49,7 @@ class MeasureDock(Dock):
             self.kind.addItem(TITLES[kind], kind)
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
+        self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
         self.table, self.summary = TableView(napari_viewer), QLabel("")
         self.summary.setWordWrap(True)
         self.save_button = QPushButton("Save table ...")
@@ -56,10 +58,12 @@ class MeasureDock(Dock):
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
-        self.section("Run", self.run_bar)
+        self.section("Run", self.run_bar, self.paths)
         self.section("Result", self.summary, self.table, self.save_button)
         self.labels.changed.connect(self.update_state)
+        self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_state()
+        self.update_kind()
 
     def update_state(self) -> None:
         """Choose the kind that fits the layer's method, and enable Run."""
@@ -74,6 +78,16 @@ class MeasureDock(Dock):
             source = layer.metadata["medseg"].get("source_layer", "")
             if source in self.viewer.layers:
                 self.image.choose(self.viewer.layers[source])
+
+    def update_kind(self, index: int = 0) -> None:
+        """Offer paths where nerves are measured."""
+        self.paths.setVisible(self.kind.currentData() == "nerve")
+
+    def chosen_labels(self) -> Image:
+        """Return the chosen labels."""
+        if self.labels.layer is None:
+            raise MedSegError("Open or make a Labels layer first.")
+        return image_from_layer(self.labels.layer)
 
     def make_job(self) -> Job[Any]:
         """Return the measuring job."""
@@ -92,7 +106,11 @@ class MeasureDock(Dock):
         data, table, summary = result
         if data.max(initial=0) != self.measured.data.max():
             self.measured.data = data
-        self.table.show_table(table, self.measured)
+        self.show_tables(table, summary, self.measured)
+
+    def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
+        """Show the table of `layer` and the one-row summary."""
+        self.table.show_table(table, layer)
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
         self.summary.setText("<br>".join(f"{name}: <b>{_text(value)}</b>" for name, value in row.items()))
         self.save_button.setEnabled(True)

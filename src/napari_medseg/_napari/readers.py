@@ -21,8 +21,9 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Read files as layers; only the first channel of a many-channel scan is visible."""
+    """Read files as layers: tracings as Shapes; of a many-channel scan only the first channel is visible."""
     from napari_medseg._napari.layers import layer_data
+    from napari_medseg._napari.tracings import shapes_data
 
     layers: list[LayerData] = []
     for one in [path] if isinstance(path, str) else path:
@@ -31,6 +32,9 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
             image = image.replace(metadata={"source_file": str(one), **image.metadata})
             if image.kind == "image" and LABEL_SUFFIX.search(file_stem(Path(one))) and image.data.dtype.kind in "iu":
                 image = image.replace(kind="labels") if "C" not in image.axes else image
+            if image.kind == "labels" and "paths" in image.metadata:
+                layers.append(shapes_data(image.metadata["paths"], image.metadata["classes"], image, image.name))
+                continue
             name = f"{image.name} {image.channels[0]}" if len(images) > 1 and image.channels else image.name
             data, kwargs, kind = layer_data(image, name)
             layers.append((data, {**kwargs, "visible": index == 0}, kind))

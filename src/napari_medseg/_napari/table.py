@@ -1,4 +1,4 @@
-"""A table linked to a Labels layer: a row selects its object and centres the view, an object selects its row."""
+"""A table linked to a layer: a row selects its object or path and centres the view, and the other way round."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Labels, Shapes
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import QTableView
 
@@ -40,7 +41,7 @@ class FrameModel(QAbstractTableModel):
 
 
 class TableView(QTableView):
-    """The table of one Labels layer."""
+    """The table of one Labels layer, or of a Shapes layer with one row for each shape."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -49,36 +50,61 @@ class TableView(QTableView):
         self.setMinimumHeight(220)
 
     def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
-        """Show `frame` and link its ``label`` column to `layer`."""
+        """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer`."""
+        row = self.currentIndex().row() if layer is self.layer else -1
         if self.layer is not None:
-            self.layer.events.selected_label.disconnect(self._select_row)
+            _selection_event(self.layer).disconnect(self._select_row)
         self.frame, self.layer = frame, layer
         self.setModel(FrameModel(frame))
         self.resizeColumnsToContents()
+        if 0 <= row < len(frame):
+            self.selectRow(row)
         self.selectionModel().currentRowChanged.connect(self._select_object)
-        if "label" in frame:
+        if "label" in frame and isinstance(layer, Labels):
             indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
             layer.features = indexed
-        layer.events.selected_label.connect(self._select_row)
+        _selection_event(layer).connect(self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        if self.layer is None or "label" not in self.frame or not 0 <= current.row() < len(self.frame):
+        if self.layer is None or not 0 <= current.row() < len(self.frame):
             return
-        label = int(self.frame["label"].iloc[current.row()])
-        self.layer.selected_label = label
-        place = object_centre(np.asarray(self.layer.data), label)
+        place = self._select_shape(current.row()) if isinstance(self.layer, Shapes) else self._select_label(current)
         if place is None:
             return
         world = self.layer.data_to_world(place)
         self.viewer.dims.set_point(range(self.viewer.dims.ndim), world)
         self.viewer.camera.center = tuple(world)[-3:]
 
+    def _select_label(self, current: QModelIndex) -> tuple[float, ...] | None:
+        if "label" not in self.frame:
+            return None
+        label = int(self.frame["label"].iloc[current.row()])
+        self.layer.selected_label = label
+        return object_centre(np.asarray(self.layer.data), label)
+
+    def _select_shape(self, row: int) -> tuple[float, ...] | None:
+        if row >= len(self.layer.data):
+            return None
+        if set(self.layer.selected_data) != {row}:
+            self.layer.selected_data = {row}
+        points = np.asarray(self.layer.data[row])
+        return tuple(points[len(points) // 2])
+
     def _select_row(self, event: Any = None) -> None:
-        if "label" not in self.frame or self.layer is None:
+        if self.layer is None:
             return
-        rows = np.flatnonzero(self.frame["label"].to_numpy() == self.layer.selected_label)
-        if rows.size and self.currentIndex().row() != rows[0]:
+        if isinstance(self.layer, Shapes):
+            rows = np.array(sorted(self.layer.selected_data))
+        elif "label" in self.frame:
+            rows = np.flatnonzero(self.frame["label"].to_numpy() == self.layer.selected_label)
+        else:
+            return
+        if rows.size and rows[0] < len(self.frame) and self.currentIndex().row() != rows[0]:
             self.selectRow(int(rows[0]))
+
+
+def _selection_event(layer: Any) -> Any:
+    return layer.selected_data.events.items_changed if isinstance(layer, Shapes) else layer.events.selected_label
 
 
 def object_centre(labels: np.ndarray, label: int) -> tuple[float, ...] | None:

@@ -1,0 +1,158 @@
+"""Nerve tracings as Shapes layers, and the table that follows their edits, in a real window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg._napari.readers import read_layers
+from napari_medseg._napari.tracings import write_paths
+from napari_medseg.errors import WriteError
+from napari_medseg.image import Image
+from napari_medseg.io import write
+from napari_medseg.io.tracings import write_tracings
+from napari_medseg.measure import nerve
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+PATHS = [np.array([[100.0, 10], [102, 200], [100, 370]]), np.array([[102.0, 200], [180, 250]])]
+CLASSES = ["main", "branch"]
+CNFL = "CNFL [mm/mm^2]"
+
+
+@pytest.fixture
+def dock(open_dock: Open, wait: Wait) -> tuple[Any, Any]:
+    viewer, dock = open_dock("Measure")
+    viewer.open_sample("napari-medseg", "ccm")
+    dock.kind.setCurrentIndex(dock.kind.findData("nerve"))
+    dock.paths.show_button.click()
+    wait(lambda: dock.paths.layer is not None and len(dock.table.frame) > 0)
+    return viewer, dock
+
+
+def settle(dock: Any, wait: Wait) -> None:
+    wait(lambda: not dock.paths.timer.isActive() and dock.paths.worker is None)
+
+
+def cnfl(dock: Any) -> str:
+    return next(line for line in dock.summary.text().split("<br>") if line.startswith("CNFL"))
+
+
+@pytest.mark.parametrize("suffix", [".swc", ".ndf"])
+def test_a_tracing_opens_as_coloured_paths_and_is_saved(
+    make_napari_viewer_proxy: Any, tmp_path: Path, suffix: str
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    step = (400 / 384,) * 2
+    write(tmp_path / "eye.tif", Image(np.zeros((384, 384), np.uint8), "YX", step, ("micrometer",) * 2))
+    write_tracings(tmp_path / f"eye{suffix}", PATHS, CLASSES)
+    (layer,) = viewer.open(tmp_path / f"eye{suffix}", plugin="napari-medseg")
+    assert list(layer.shape_type) == ["path", "path"]
+    assert list(layer.features["class"]) == CLASSES
+    np.testing.assert_allclose(layer.scale, step)
+    assert [str(u) for u in layer.units] == ["micrometer"] * 2
+    assert not np.allclose(layer.edge_color[0], layer.edge_color[1])
+    for got, wanted in zip(layer.data, PATHS, strict=True):
+        np.testing.assert_allclose(got, wanted)
+    layer.save(str(tmp_path / f"saved{suffix}"), plugin="napari-medseg")
+    data, kwargs, kind = read_layers(str(tmp_path / f"saved{suffix}"))[0]
+    assert kind == "shapes"
+    assert kwargs["features"]["class"].tolist() == CLASSES
+    for got, wanted in zip(data, PATHS, strict=True):
+        np.testing.assert_allclose(got, wanted)
+
+
+def test_closed_shapes_are_no_tracing(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="paths and lines"):
+        write_paths(str(tmp_path / "a.swc"), [np.zeros((4, 2))], {"name": "box", "shape_type": ["rectangle"]})
+
+
+def test_an_empty_tracing_opens(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    write_tracings(tmp_path / "none.ndf", [])
+    (layer,) = make_napari_viewer_proxy().open(tmp_path / "none.ndf", plugin="napari-medseg")
+    assert len(layer.data) == 0
+
+
+def test_paths_give_the_measures_of_the_labels(dock: tuple[Any, Any]) -> None:
+    viewer, measure = dock
+    labels = measure.chosen_labels()
+    wanted = nerve.summary(labels).iloc[0]
+    shown = measure.paths
+    got = nerve.summary_from_paths(shown.layer.data, shown.layer.features["class"].tolist(), labels.spatial_shape,
+                                   labels.scale, labels.units, np.asarray(labels.data) > 0)  # fmt: skip
+    assert got[CNFL] == pytest.approx(wanted[CNFL], rel=2e-3)
+    for count in ("main nerves", "branches"):
+        assert got[count] == wanted[count]
+    assert shown.layer.name == f"{labels.name} · nerves"
+    np.testing.assert_allclose(shown.layer.scale, viewer.layers[labels.name].scale)
+    assert sum(len(p) for p in shown.layer.data) < 0.5 * sum(len(p) for p in nerve.paths(labels)[0])
+
+
+def test_the_table_follows_edits(dock: tuple[Any, Any], wait: Wait) -> None:
+    _, measure = dock
+    settle(measure, wait)
+    layer, before = measure.paths.layer, len(measure.table.frame)
+    said = cnfl(measure)
+    start = time.perf_counter()
+    layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
+    layer.selected_data = {before}
+    measure.paths.mark("branch")
+    blocked = time.perf_counter() - start
+    assert blocked < 0.1
+    wait(lambda: len(measure.table.frame) == before + 1)
+    settle(measure, wait)
+    row = measure.table.frame.iloc[-1]
+    assert row["class"] == "branch"
+    assert row["length [um]"] == pytest.approx(340 * 400 / 384)
+    assert cnfl(measure) != said
+    np.testing.assert_allclose(layer.edge_color[-1, :3], np.array([0x56, 0xB4, 0xE9]) / 255, atol=0.01)
+
+    moved = [np.array(p) for p in layer.data]
+    moved[-1][1] = (300, 190)
+    layer.data = moved
+    wait(lambda: measure.table.frame["length [um]"].iloc[-1] < 200)
+    assert measure.table.frame["length [um]"].iloc[-1] == pytest.approx(170 * 400 / 384)
+    layer.selected_data = {before}
+    layer.remove_selected()
+    wait(lambda: len(measure.table.frame) == before)
+    settle(measure, wait)
+    assert cnfl(measure) == said
+
+
+def test_rows_and_paths_select_each_other(dock: tuple[Any, Any]) -> None:
+    viewer, measure = dock
+    layer = measure.paths.layer
+    measure.table.selectRow(1)
+    assert set(layer.selected_data) == {1}
+    middle = layer.data[1][len(layer.data[1]) // 2]
+    np.testing.assert_allclose(viewer.camera.center[-2:], layer.data_to_world(middle), atol=1e-6)
+    layer.selected_data = {0}
+    assert measure.table.currentIndex().row() == 0
+    viewer.layers.remove(layer)
+    assert measure.paths.layer is None
+
+
+def test_show_paths_is_only_for_nerves(open_dock: Open) -> None:
+    _, measure = open_dock("Measure")
+    assert not measure.paths.isVisibleTo(measure)
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    assert measure.paths.isVisibleTo(measure)
+    measure.paths.show_button.click()
+    assert "Labels layer first" in measure.paths.line.text()
+
+
+def test_no_nerves_give_zeros(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    viewer.add_labels(np.zeros((64, 64), np.uint8), name="nothing")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.paths.show_button.click()
+    wait(lambda: "0 paths" in measure.paths.line.text())
+    assert isinstance(measure.table.frame, pd.DataFrame)
+    assert "CNFL [px/px^2]: <b>0</b>" in measure.summary.text()
