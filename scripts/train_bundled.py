@@ -220,7 +220,7 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     mean, std = colour([pairs[k] for k in train])
     method = create("fullnet", {**method.settings.model_dump(), "mean": mean, "std": std})
     schedule = TrainSettings(epochs=NUCLEI_EPOCHS, steps_per_epoch=50, batch_size=2, learning_rate=2e-3,
-                             weight_decay=1e-4, halve_steps=NUCLEI_EPOCHS * 15)  # fmt: skip
+                             weight_decay=1e-4, halve_steps=NUCLEI_EPOCHS * 15, precision="bfloat16")  # fmt: skip
     split = ([pairs[k] for k in train], [pairs[k] for k in held_out])
     model = run(fit(method, *split, schedule, task.work / "run"), say)
     rows = [nuclei_scores(model, pairs[k]) for k in test]
