@@ -15,16 +15,16 @@ PACKAGE = Path(napari_medseg.__file__).parent
 LAYERS = {
     0: ("errors", "image", "settings", "jobs", "__init__"),
     1: ("io", "geodesic", "pairs", "tiling", "augment", "measure", "samples", "levelling", "histology", "mri",
-        "deepigeos"),
+        "deepigeos", "overlay"),
     2: ("networks", "losses", "varce", "spatial_constraint", "device", "parallel", "method", "checkpoint",
         "inference"),
     3: ("methods", "catalog"),
     4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "prepare", "console",
-        "flags", "doctor", "demo", "export"),
+        "flags", "doctor", "demo", "export", "cluster", "report"),
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
-FREE_OF_TORCH = ("io", "measure", "samples", "augment", "pairs", "tiling", "levelling", "histology", "mri")
+FREE_OF_TORCH = ("io", "measure", "samples", "augment", "pairs", "tiling", "levelling", "histology", "mri", "overlay")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

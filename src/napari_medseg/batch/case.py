@@ -1,0 +1,99 @@
+"""One file of a batch: read, predict, measure, write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_medseg import __version__
+from napari_medseg.batch.inputs import BatchSettings, Case
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.inference import Prediction, predict
+from napari_medseg.io import read_one, write, write_table
+from napari_medseg.io._sidecar import json_safe
+from napari_medseg.jobs import Job, Progress, relabel
+from napari_medseg.measure import measure, summarise
+from napari_medseg.method import Model
+from napari_medseg.overlay import overlay
+from napari_medseg.settings import PredictSettings
+
+
+def predict_case(
+    model: Model, case: Case, out: Path, settings: PredictSettings, options: BatchSettings | None = None
+) -> Job[dict[str, Any]]:
+    """Predict one file into `out` and return its row of the record.
+
+    Written are ``<name>_labels``, ``<name>_probabilities``, ``<name>_measurements.csv`` where the method measures, and
+    with overlays ``<name>_overlay.png``. A file that cannot be read or predicted gives
+    ``{"status": "failed", "reason": ...}``.
+    """
+    try:
+        job = _predict_case(model, case, Path(out), settings, options or BatchSettings())
+        return (yield from relabel(job, lambda p: Progress(p.step, p.total, f"{case.path.name}: {p.message}")))
+    except MedSegError as error:
+        reason = str(error).replace(str(case.copy), str(case.path))
+        return {"status": "failed", "name": case.name, "reason": reason}
+
+
+def _predict_case(
+    model: Model, case: Case, out: Path, settings: PredictSettings, options: BatchSettings
+) -> Job[dict[str, Any]]:
+    image = read_one(case.copy or case.path)
+    if case.copy is not None:
+        image = image.replace(metadata={**image.metadata, "source_file": str(case.path)})
+    prediction = yield from predict(model, image, settings)
+    kept = provenance(model, settings, prediction.device, image)
+    labels = prediction.labels.replace(metadata={**prediction.labels.metadata, "medseg": kept})
+    suffix = ".nii.gz" if image.axes.endswith("ZYX") and image.affine is not None else ".tif"
+    files = {"labels": f"{case.name}_labels{suffix}", "probabilities": f"{case.name}_probabilities{suffix}"}
+    write(out / files["labels"], labels)
+    write(out / files["probabilities"], probability_image(prediction, image))
+    row: dict[str, Any] = {"status": "done", "name": case.name, **files, "seconds": round(prediction.seconds, 3)}
+    if options.overlays:
+        row["overlay"] = f"{case.name}_overlay.png"
+        write_overlay(out / row["overlay"], image, labels)
+    if model.method.measure:
+        row["measurements"] = f"{case.name}_measurements.csv"
+        write_table(out / row["measurements"], measure(model.method.measure, labels, image))
+        row["summary"] = _first_row(summarise(model.method.measure, labels, image))
+    return row
+
+
+def write_overlay(path: Path, image: Image, labels: Image) -> None:
+    """Write the small picture of a case."""
+    from PIL import Image as Pillow
+
+    from napari_medseg.io.write import replacing
+
+    with replacing(path) as part:
+        Pillow.fromarray(overlay(image, labels)).save(part, format="PNG", optimize=True)
+
+
+def probability_image(prediction: Prediction, image: Image) -> Image:
+    """Return the foreground probability (or all classes as channels) as an image on the source grid."""
+    p = prediction.probabilities
+    data, axes = (p[-1], image.spatial_axes) if len(p) <= 2 else (p, "C" + image.spatial_axes)
+    return Image(np.asarray(data), axes, image.scale, image.units, image.affine, name=image.name)
+
+
+def provenance(model: Model, settings: PredictSettings, device: str, source: Image) -> dict[str, Any]:
+    """Return what is kept with every result: method, checkpoint, settings, version, device and source."""
+    return {
+        "method": model.method.name,
+        "checkpoint_sha256": model.card.get("sha256", ""),
+        "checkpoint": model.card.get("file", ""),
+        "settings": {**model.method.settings.model_dump(mode="json"), **settings.model_dump(mode="json")},
+        "version": __version__,
+        "device": device,
+        "source_layer": source.name,
+        "source_file": str(source.metadata.get("source_file", "")),
+    }
+
+
+def _first_row(frame: pd.DataFrame) -> dict[str, Any]:
+    row = frame.to_dict("records")[0] if len(frame) else {}
+    return {str(key): json_safe(value) for key, value in row.items() if key != "image"}

@@ -1,0 +1,146 @@
+"""Which files a batch predicts, and what their results are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from pydantic import Field
+
+from napari_medseg.errors import DataError
+from napari_medseg.io import reader_for
+from napari_medseg.pairs import case_stem, file_stem
+from napari_medseg.settings import Settings
+
+
+class BatchSettings(Settings):
+    """Which files of a folder are predicted, and what is written besides labels and probabilities."""
+
+    pattern: str = Field("", title="Pattern", description="Only files of folders like this, e.g. *_org.tif; empty: all")
+    overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file of a batch.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder of a DICOM series.
+    name
+        What its results are called below the result folder, without suffix; may hold folders.
+    copy
+        Where the file is read from, if not from `path`.
+    """
+
+    path: Path
+    name: str
+    copy: Path | None = None
+
+
+def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Return the image files among `inputs` (folders are searched) and the names of everything else.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders.
+    pattern
+        Only files of folders whose name, or path below the folder, is like this; ``*`` and ``?`` as in a shell.
+    exclude
+        A folder that is not searched (the one that results go to).
+
+    Raises
+    ------
+    DataError
+        If an input does not exist, or none is an image.
+    """
+    pairs, skipped = _list_with_roots(inputs, pattern, exclude)
+    return [path for path, _ in pairs], skipped
+
+
+def list_cases(
+    inputs: Sequence[Path], pattern: str, exclude: Path, taken: dict[Path, str]
+) -> tuple[list[Case], list[str]]:
+    """Return the cases among `inputs`, as `list_inputs` finds them, and the names of everything else."""
+    pairs, skipped = _list_with_roots(inputs, pattern, exclude)
+    return name_cases(pairs, taken), skipped
+
+
+def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None = None) -> list[Case]:
+    """Name the results of files, given with the folder they were found in, so that no two are the same.
+
+    The name is the stem; where stems collide the folders below the searched one come before it, then that folder's
+    own name, then the suffix becomes part of the name. Files of `taken` keep their name, and nobody else gets it.
+    """
+    names = dict(taken or {})
+    rest = [pair for pair in files if pair[0] not in names]
+    for level in range(5):
+        wanted = {path: _candidate(path, root, level) for path, root in rest}
+        used = Counter(name.casefold() for name in (*names.values(), *wanted.values()))
+        names |= {path: name for path, name in wanted.items() if used[name.casefold()] == 1}
+        rest = [pair for pair in rest if pair[0] not in names]
+    names |= {path: f"{file_stem(path)}_{_digest(path)}" for path, _ in rest}
+    return [Case(path, names[path]) for path, _ in files]
+
+
+def _candidate(path: Path, root: Path, level: int) -> str:
+    folder = path.parent.relative_to(root)
+    named = Path(root.name) / folder
+    suffixed = path.name.replace(".", "_")
+    stems = (case_stem(path), folder / case_stem(path), folder / file_stem(path), named / file_stem(path))
+    return Path((*stems, named / suffixed)[level]).as_posix()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:8]
+
+
+def _list_with_roots(
+    inputs: Sequence[Path], pattern: str, exclude: Path | None
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    files: dict[Path, Path] = {}
+    skipped: list[str] = []
+    left_out = exclude and _absolute(exclude)
+    for path in map(_absolute, inputs):
+        if not path.exists():
+            raise DataError(f"{path} does not exist. Give image files or folders of them.")
+        whole = path.is_file() or _is_series(path)
+        root = path.parent if whole else path
+        for candidate in [path] if whole else _search(path, root, pattern, left_out):
+            if reader_for(candidate) is None:
+                skipped.append(str(candidate))
+            else:
+                files.setdefault(candidate, root)
+    if not files:
+        like = f" like {pattern!r}" if pattern else ""
+        raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
+    return list(files.items()), skipped
+
+
+def _search(folder: Path, root: Path, pattern: str, exclude: Path | None) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path == exclude:
+            continue
+        if path.is_dir() and not _is_series(path):
+            if not path.is_symlink():
+                yield from _search(path, root, pattern, exclude)
+        elif not pattern or fnmatch(path.name, pattern) or fnmatch(path.relative_to(root).as_posix(), pattern):
+            yield path
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a folder is one image: a DICOM series (frames of a film are predicted one by one)."""
+    from napari_medseg.io import mri
+
+    return path.is_dir() and mri.matches(path)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))

@@ -1,0 +1,152 @@
+"""What became of each file of a batch: ``run.json``, and the tables at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_medseg import __version__
+from napari_medseg.batch.inputs import BatchSettings, Case, list_cases
+from napari_medseg.errors import DataError
+from napari_medseg.io import write_table
+from napari_medseg.io.write import write_json
+from napari_medseg.jobs import Progress
+from napari_medseg.settings import PredictSettings
+
+ELSEWHERE = {"device", "tile", "batch"}
+SHARE = 20
+
+
+class BatchRecord:
+    """The cases of a batch and their rows; on disk after every file, or as often as costs at most 5 % of the time.
+
+    Parameters
+    ----------
+    out
+        Result folder.
+    head
+        What `run.json` says besides the files.
+    rows
+        Rows of files that are done, by path.
+    """
+
+    def __init__(self, out: Path, head: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None:
+        self.out, self.head, self.rows = out, head, rows
+        self.cases: list[Case] = []
+        self.todo: list[Case] = []
+        self._saved, self._cost = -1e9, 0.0
+
+    @property
+    def position(self) -> int:
+        """Number of this batch's cases that have a row."""
+        return len(self.cases) - len(self.todo)
+
+    def finish(self, case: Case, row: dict[str, Any]) -> Progress:
+        """Take the row of a case and say so."""
+        self.rows[str(case.path)] = row
+        self.todo.remove(case)
+        if time.monotonic() - self._saved > SHARE * self._cost:
+            self.save()
+        return Progress(self.position, len(self.cases), f"{case.path.name}: {row['status']}")
+
+    def step(self, message: str) -> Progress:
+        """Return the progress of a case that is not finished."""
+        return Progress(self.position, len(self.cases), message)
+
+    def content(self) -> dict[str, Any]:
+        """Return what `run.json` holds: files of earlier runs, then this batch's in their order."""
+        order = {str(case.path): index for index, case in enumerate(self.cases)}
+        files = dict(sorted(self.rows.items(), key=lambda item: order.get(item[0], -1)))
+        return {**self.head, "files": files}
+
+    def save(self) -> None:
+        """Write ``run.json``."""
+        start = time.monotonic()
+        write_json(self.out / "run.json", self.content())
+        self._saved = time.monotonic()
+        self._cost = self._saved - start
+
+    def conclude(self) -> dict[str, Any]:
+        """Write the tables and return the record.
+
+        Raises
+        ------
+        DataError
+            If every file of the batch failed.
+        """
+        content = self.content()
+        self.rows = content["files"]
+        write_table(self.out / "measurements.csv", self._measurements())
+        write_table(self.out / "summary.csv", pd.DataFrame([_summary(key, row) for key, row in self.rows.items()]))
+        rows = [self.rows[str(case.path)] for case in self.cases]
+        reasons = [row["reason"] for row in rows if row["status"] == "failed"]
+        if len(reasons) == len(rows):
+            raise DataError(f"None of {len(rows)} files could be predicted. First reason: {reasons[0]}")
+        return content
+
+    def _measurements(self) -> pd.DataFrame:
+        tables = []
+        for key, row in self.rows.items():
+            path = self.out / row.get("measurements", "")
+            if path.is_file():
+                table = pd.read_csv(path, dtype=str, keep_default_na=False)
+                table.insert(0, "image", _image(key, row), allow_duplicates=True)
+                tables.append(table.loc[:, ~table.columns.duplicated()])
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def open_record(
+    card: dict[str, Any],
+    inputs: Sequence[Path],
+    out: Path,
+    settings: PredictSettings,
+    options: BatchSettings,
+    *,
+    resume: bool = True,
+) -> BatchRecord:
+    """Return the record of a batch with the cases to do; rows of an earlier run with the same model stay.
+
+    Raises
+    ------
+    DataError
+        If no input is an image.
+    """
+    rows = _previous(out, card, settings) if resume else {}
+    taken = {Path(key): row["name"] for key, row in rows.items()}
+    cases, skipped = list_cases(inputs, options.pattern, out, taken)
+    head = {"model": card, "settings": settings.model_dump(mode="json"), "version": __version__, "skipped": skipped}
+    record = BatchRecord(out, head, {key: row for key, row in rows.items() if row["status"] == "done"})
+    record.cases = cases
+    record.todo = [case for case in cases if not _is_done(record.rows.get(str(case.path)), out, options)]
+    return record
+
+
+def _is_done(row: dict[str, Any] | None, out: Path, options: BatchSettings) -> bool:
+    wanted = ("labels", "overlay") if options.overlays else ("labels",)
+    return row is not None and all(key in row and (out / row[key]).is_file() for key in wanted)
+
+
+def _previous(out: Path, card: dict[str, Any], settings: PredictSettings) -> dict[str, dict[str, Any]]:
+    """Return the rows of an earlier run, if its model and all settings that change results were the same."""
+    try:
+        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        now = settings.model_dump(mode="json", exclude=ELSEWHERE)
+        same = record["model"].get("sha256") == card.get("sha256")
+        same = same and now == {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
+        return {k: row for k, row in record["files"].items() if {"status", "name"} <= set(row)} if same else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _image(key: str, row: dict[str, Any]) -> str:
+    return (Path(row["name"]).parent / Path(key).name).as_posix()
+
+
+def _summary(key: str, row: dict[str, Any]) -> dict[str, Any]:
+    state = {"image": _image(key, row), "status": row["status"], "reason": row.get("reason", "")}
+    return {**state, "seconds": row.get("seconds"), **row.get("summary", {})}
