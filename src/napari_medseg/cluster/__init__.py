@@ -1,0 +1,10 @@
+"""The same batch on several processes or machines: one Dask task per file.
+
+A worker that is lost loses the file it was at, which another worker takes over. Workers that share the files with
+this computer read and write them themselves; to others the files travel, and the results travel back.
+"""
+
+from napari_medseg.cluster.connection import connect
+from napari_medseg.cluster.run import predict_on_cluster
+
+__all__ = ["connect", "predict_on_cluster"]

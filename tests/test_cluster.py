@@ -1,0 +1,120 @@
+"""Batches on real Dask processes: the serial results, byte by byte, also when a worker is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from napari_medseg.batch import BatchSettings, predict_files
+from napari_medseg.checkpoint import pack as pack_checkpoint
+from napari_medseg.checkpoint import write_checkpoint
+from napari_medseg.cli import main
+from napari_medseg.cluster import connect, predict_on_cluster
+from napari_medseg.errors import DeviceError, SettingsError
+from napari_medseg.jobs import Progress, run
+from napari_medseg.methods import create, load_model
+from napari_medseg.settings import PredictSettings
+
+pytest.importorskip("distributed", reason="the extra distributed is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # dask warns of bokeh and of forks
+CPU = PredictSettings(device="cpu")
+FILES = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, pictures in two sub-folders with one name twice, a damaged one, and the serial result."""
+    folder = tmp_path_factory.mktemp("cluster")
+    torch.manual_seed(0)
+    method = create("afm-unet", {"architecture": "unet2"})
+    write_checkpoint(folder / "m.pt", pack_checkpoint(method, method.build_network().state_dict()))
+    rng = np.random.default_rng(0)
+    for index in range(FILES):
+        path = folder / "in" / f"s{index % 2}" / f"{'a' if index < 2 else index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(rng.integers(0, 255, (96, 80), np.uint8)).save(path)
+    (folder / "in" / "bad.png").write_bytes(b"no picture")
+    run(predict_files(load_model(folder / "m.pt"), [folder / "in"], folder / "serial", CPU))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with connect(workers=2) as client:
+        yield client
+
+
+def same_results(out: Path, serial: Path) -> None:
+    names = sorted(p.relative_to(serial).as_posix() for p in serial.rglob("*") if p.is_file())
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == names
+    for name in set(names) - {"run.json", "summary.csv"}:  # these hold times
+        assert (out / name).read_bytes() == (serial / name).read_bytes(), name
+    ours, theirs = (json.loads((p / "run.json").read_text())["files"] for p in (out, serial))
+    assert list(ours) == list(theirs)
+    assert {k: {**v, "seconds": 0} for k, v in ours.items()} == {k: {**v, "seconds": 0} for k, v in theirs.items()}
+
+
+@pytest.mark.parametrize("shared", [None, False])
+def test_workers_give_the_serial_result(client: Any, folder: Path, tmp_path: Path, shared: bool | None) -> None:
+    model = load_model(folder / "m.pt")
+    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU, shared=shared))
+    assert sum(row["status"] == "done" for row in record["files"].values()) == FILES
+    same_results(tmp_path, folder / "serial")
+
+
+def test_killed_worker_loses_no_result(client: Any, folder: Path, tmp_path: Path) -> None:
+    model = load_model(folder / "m.pt")
+    victims = list(client.run(os.getpid).values())[:1]
+    finished = 0
+
+    def kill_after_two(progress: Progress) -> None:
+        nonlocal finished
+        finished += progress.message.endswith("done")
+        if finished == 2 and victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+
+    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU), kill_after_two)
+    assert not victims
+    assert sum(row["status"] == "done" for row in record["files"].values()) == FILES
+    same_results(tmp_path, folder / "serial")
+
+
+def test_command(client: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(folder / "m.pt"), str(folder / "in"), "-o", str(tmp_path), "--json"]
+    address = client.scheduler.address
+    assert main([*words, "--device", "cpu", "--pattern", "s1/*", "--scheduler", address]) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["files"]) == FILES // 2
+    assert "dashboard http" in captured.err
+
+
+def test_overlays_are_written_by_workers(client: Any, folder: Path, tmp_path: Path) -> None:
+    options = BatchSettings(overlays=True, pattern="s0/a.png")
+    run(predict_on_cluster(client, load_model(folder / "m.pt"), [folder / "in"], tmp_path, CPU, options=options))
+    assert (tmp_path / "a_overlay.png").is_file()
+
+
+@pytest.mark.parametrize(("scheduler", "workers"), [("", 0), ("tcp://localhost:8786", 2)])
+def test_scheduler_or_workers(scheduler: str, workers: int) -> None:
+    with pytest.raises(SettingsError, match="either"), connect(scheduler, workers):
+        pass
+
+
+def test_no_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_medseg.cluster.connection.PATIENCE", 0.5)
+    with (
+        pytest.raises(DeviceError, match=r"answers at tcp://127.0.0.1:9\."),
+        connect("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with pytest.raises(DeviceError, match="answers at nonsense"), connect("nonsense://x"):
+        pass
