@@ -42,6 +42,12 @@ class MissingDependencyError(MedSegError):
     """An optional package is needed; the message names the ``pip install`` that brings it."""
 
 
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """Return what an exception of another library says, on one line of at most `longest` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional `module`, or raise naming the extra that installs it.
 

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
-from napari_medseg.errors import MedSegError, ReadError
+from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
 from napari_medseg.io._sidecar import load as load_sidecar
@@ -73,7 +73,7 @@ def read(path: str | Path) -> list[Image]:
         raise ReadError(f"{path.name} asks for more memory than there is; it is damaged or too large.") from error
     except Exception as error:  # format libraries raise anything on damaged files
         raise ReadError(
-            f"{path.name} cannot be read as {path.suffix or 'an image'}: {error or type(error).__name__}. "
+            f"{path.name} cannot be read as {path.suffix or 'an image'}: {one_line(error)}. "
             "The file is damaged, cut short or has the wrong suffix."
         ) from error
     return images

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
-from napari_medseg.io._itk import affine_of, from_itk
+from napari_medseg.io._itk import affine_of, check_size, from_itk
 
 PROBED = 5
 PREAMBLE = 128
@@ -92,6 +92,7 @@ def describe(path: Path) -> Slice | None:
         reader.ReadImageInformation()
     except RuntimeError:
         return None
+    check_size(path, reader)
     tag = _tags(reader)
     return Slice(
         path,

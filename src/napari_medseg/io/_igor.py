@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def read_channels(path: Path) -> list[Channel]:
     """
     from igor2 import binarywave
 
+    _check_sizes(path)
     wave = binarywave.load(str(path))["wave"]
     data = np.asarray(wave["wData"])
     if data.ndim not in (2, 3) or data.dtype.kind not in "iuf":
@@ -34,6 +36,18 @@ def read_channels(path: Path) -> list[Channel]:
     names = _names(wave, data.shape[2])
     stored = _text(header["dataUnits"])
     return [Channel(name, data[:, :, k].T[::-1], stored or _unit(name), step, unit) for k, name in enumerate(names)]
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a header whose parts are longer than the file: the library would reserve them first."""
+    with path.open("rb") as file:
+        head = file.read(64).ljust(64, b"\0")
+    order = "<" if head[0] else ">"
+    version = struct.unpack_from(f"{order}h", head)[0]
+    n_parts, start = {1: (1, 2), 2: (2, 2), 3: (3, 2), 5: (13, 4)}.get(version, (0, 2))
+    parts = struct.unpack_from(f"{order}{n_parts}i", head, start)
+    if min(parts, default=0) < 0 or sum(parts) > path.stat().st_size:
+        raise ReadError(f"{path.name} is cut short or damaged: its header tells of more than it holds. Copy it again.")
 
 
 def _note(note: Any) -> dict[str, str]:

@@ -7,6 +7,9 @@ axis-aligned volume at the origin is ``diag(dz, dy, dx, 1)``.
 
 from __future__ import annotations
 
+import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,37 @@ from napari_medseg.image import PIXEL, Image
 
 MILLIMETER = "millimeter"
 SHEAR_TOLERANCE = 1e-3
+LARGE_BYTES = 2**27
+MAX_RATIO = 1100  # no deflated file is smaller than 1/1032 of its content
+
+
+def check_size(path: Path, reader: Any, n_files: int = 1) -> None:
+    """Refuse a header that declares far more voxels than the file can hold, before memory is reserved for them.
+
+    Parameters
+    ----------
+    path
+        The file, or one of `n_files` like it.
+    reader
+        A SimpleITK ``ImageFileReader`` that has read the file's information.
+    n_files
+        How many files the volume is made of.
+
+    Raises
+    ------
+    ReadError
+        If it does.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelIDValue()))
+    size = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * int(bits[1] if bits else 8) // 8
+    held = path.stat().st_size
+    if size * n_files > LARGE_BYTES and size > MAX_RATIO * held:
+        raise ReadError(
+            f"{path.name} declares {'x'.join(map(str, reader.GetSize()))} voxels ({size / 2**30:.2g} GiB) in a file of "
+            f"{held} bytes. It is damaged or cut short; copy it again."
+        )
 
 
 def affine_of(itk: Any) -> np.ndarray:

@@ -41,7 +41,8 @@ def read(path: Path) -> list[Image]:
     """Read all channels of a scan, the best height channel first; see `to_images` for units and order."""
     suffix = path.suffix.lower()
     load = _nanoscope.read_channels if NUMBERED.fullmatch(suffix) else LOADERS[suffix]
-    return to_images(path, load(path))
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged heights become infinite or NaN and show as such
+        return to_images(path, load(path))
 
 
 def read_channel(path: str | Path, channel: str) -> Image:

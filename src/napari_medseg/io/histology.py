@@ -17,6 +17,7 @@ from napari_medseg.io.polygons import Overlap, Region, rasterise
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
 MAX_PIXELS = 2**31
+MAX_EXTENT = 2**28  # of outlines without a picture: a larger one is a wrong coordinate more often than a slide
 
 
 def matches(path: Path) -> bool:
@@ -59,8 +60,9 @@ def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: O
         Whether the first or the last outline keeps the pixels of an overlap.
     """
     regions, microns = read_regions(path)
-    shape = shape or _picture_shape(path) or _extent(regions)
-    if shape[0] * shape[1] > MAX_PIXELS:
+    known = shape or _picture_shape(path)
+    shape = known or _extent(regions)
+    if shape[0] * shape[1] > (MAX_PIXELS if known else MAX_EXTENT):
         raise ReadError(
             f"{path.name} outlines an area of {shape[0]}x{shape[1]} pixels, too large for one label map. Cut tiles of "
             "the slide and annotate these."

@@ -20,7 +20,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io._dicom import holds_dicom, is_dicom, read_series
-from napari_medseg.io._itk import from_itk, to_itk, with_note, without_size
+from napari_medseg.io._itk import check_size, from_itk, to_itk, with_note, without_size
 from napari_medseg.pairs import file_stem
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -122,8 +122,13 @@ def _read_file(path: Path) -> Image:
 
     if path.stat().st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        itk = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        if path.suffix.lower() not in (".mhd", ".nhdr"):  # these keep their voxels in another file
+            check_size(path, reader)
+        itk = reader.Execute()
     except RuntimeError as error:
         raise ReadError(f"{path.name} cannot be read: {_last_line(error)}. {_advice(str(error))}") from error
     image = from_itk(itk, name=file_stem(path), metadata={"source_file": str(path)})

@@ -47,7 +47,7 @@ def fill(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> tuple[tuple[sli
         rows, columns = _crossings(np.asarray(ring, float).reshape(-1, 2), low[0], high[0])
         entry = np.clip(np.ceil(columns) - low[1], 0, width).astype(int)
         np.bitwise_xor.at(toggles, (rows - low[0], entry), 1)
-    return box, np.bitwise_xor.accumulate(toggles[:, :width], axis=1).astype(bool)
+    return box, np.bitwise_xor.accumulate(toggles[:, :width], axis=1).view(bool)
 
 
 def _crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,16 +75,21 @@ def rasterise(regions: Iterable[Region], shape: tuple[int, int], overlap: Overla
     overlap
         Whether the first or the last region keeps the pixels of an overlap.
     """
-    labels = np.zeros(shape, np.int32)
+    regions = list(regions)
+    labels = np.zeros(shape, np.uint16 if len(regions) < 2**16 else np.uint32)
+    boxes = []
     for index, region in enumerate(regions, 1):
         box, mask = fill(region.rings, shape)
         part = labels[box]
         part[mask & (part == 0) if overlap == "first" else mask] = index
-    present = np.flatnonzero(np.bincount(labels.ravel()))
-    present = present[present > 0]
-    lookup = np.zeros(int(labels.max(initial=0)) + 1, np.uint16 if present.size < 2**16 else np.uint32)
-    lookup[present] = np.arange(1, present.size + 1)
-    return np.asarray(lookup[labels])
+        boxes.append(box)
+    present = [bool((labels[box] == index).any()) for index, box in enumerate(boxes, 1)]
+    if all(present):
+        return labels
+    lookup = np.concatenate([[0], np.cumsum(present)]).astype(np.uint16 if sum(present) < 2**16 else np.uint32)
+    for row in labels:
+        row[:] = lookup[row]
+    return labels.astype(lookup.dtype, copy=False)
 
 
 def outlines(labels: np.ndarray) -> Iterator[tuple[int, Region]]:

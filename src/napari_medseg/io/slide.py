@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import MissingDependencyError, ReadError
+from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -32,7 +32,7 @@ def is_slide(path: Path) -> bool:
             page, series = tiff.pages[0], tiff.series[0]
             rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
             return bool(rgb and page.is_tiled and (series.is_pyramidal or page.imagewidth * page.imagelength > LARGE))
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+    except Exception:  # tifffile raises anything on a damaged file; it is no slide then
         return False
 
 
@@ -58,7 +58,7 @@ def open_slide(path: Path) -> Any:
             if slide.level_dimensions:  # tiffslide notices only here that a file holds no picture
                 return slide
         except Exception as error:  # each library has its own errors for damaged files
-            problems.append(f"{module}: {str(error) or type(error).__name__}")
+            problems.append(f"{module}: {one_line(error)}")
     if not installed:
         raise MissingDependencyError(
             f"{path.name} is a whole slide; reading it needs openslide-python or tiffslide. "
@@ -107,7 +107,7 @@ def _level(slide: Any, path: Path, index: int) -> Any:
             region = slide.read_region(corner, index, (right - left, bottom - top))
         except Exception as error:  # a damaged block shows only when it is read
             raise ReadError(
-                f"{path.name} is damaged at row {top}, column {left} of level {index}: {error}. Copy it again."
+                f"{path.name} is damaged at row {top}, column {left}, level {index}: {one_line(error)}. Copy it again."
             ) from error
         return _on_white(np.asarray(region))
 

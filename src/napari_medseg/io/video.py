@@ -202,7 +202,7 @@ def _has_time_axis(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             axes, shape = tiff.series[0].axes, tiff.series[0].shape
-    except (tifffile.TiffFileError, IndexError, OSError, ValueError):
+    except Exception:  # tifffile raises anything on a damaged file; it is no movie then
         return False
     return "T" in axes and "Z" not in axes and shape[axes.index("T")] > 1
 
