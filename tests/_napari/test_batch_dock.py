@@ -1,0 +1,131 @@
+"""The Batch dock in a real window: predict a folder, page through it, correct, accept and exclude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.review_sheet import ReviewSheet
+from napari_medseg.batch import BatchSettings, predict_files
+from napari_medseg.errors import DataError
+from napari_medseg.io import read_one, write
+from napari_medseg.jobs import run
+from napari_medseg.methods import load_model
+from napari_medseg.samples.afm import afm_scan
+from napari_medseg.settings import PredictSettings
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(ModelChooser, "session", [])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        write(tmp_path / "images" / f"scan_{i}.tif", afm_scan(i, 64)[0])
+    (tmp_path / "images" / "scan_9.tif").write_bytes(b"II*\0 cut short")
+    (tmp_path / "images" / "other.png").write_bytes(b"not asked for")
+    return tmp_path / "images"
+
+
+def press(viewer: Any, key: str) -> None:
+    bound = next(call for name, call in viewer.keymap.items() if str(name) == key)
+    bound(viewer)
+
+
+def test_predict_then_review(open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Batch")
+    assert "folder of images" in dock.run_bar.reason
+    dock.folder.value = folder
+    assert "folder for the results" in dock.run_bar.reason
+    dock.out.value = tmp_path / "out"
+    dock.models.browse(str(afm_model))
+    assert not dock.run_bar.reason
+    assert not dock.review_button.isEnabled()
+    dock.pattern.setText("scan_*.tif")
+    assert "--pattern=scan_*.tif" in dock.command().replace("'", "")
+    dock.form.value = dock.form.value.updated(device="cpu")
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    assert "3 of 4 files" in dock.run_bar.message.text()
+    lines = [dock.files.item(i).text() for i in range(dock.files.count())]
+    assert len(lines) == 4
+    assert sum("done" in line for line in lines) == 3
+    assert any(line.startswith("scan_9.tif: ") and "done" not in line for line in lines)
+
+    dock.run_bar.next_button.click()
+    wait(lambda: dock.review.worker is None and len(viewer.layers) == 2)
+
+
+def test_review(open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path) -> None:
+    settings = PredictSettings(device="cpu")
+    options = BatchSettings(pattern="scan_[0-2].tif")
+    run(predict_files(load_model(afm_model), [folder], tmp_path / "out", settings, options=options))
+    viewer, dock = open_dock("Batch")
+    dock.out.value = tmp_path / "out"
+    dock.review_button.click()
+    review = dock.review
+    wait(lambda: review.worker is None and len(viewer.layers) == 2)
+    assert "1 of 3" in review.line.text()
+    assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Labels"]
+    np.testing.assert_allclose(viewer.layers[1].scale, viewer.layers[0].scale)
+    press(viewer, "Right")
+    wait(lambda: review.worker is None and "2 of 3" in review.line.text())
+    press(viewer, "Left")
+    wait(lambda: review.worker is None and "1 of 3" in review.line.text())
+    press(viewer, "Left")
+    press(viewer, "Right")
+    press(viewer, "Right")
+    wait(lambda: review.worker is None and "2 of 3" in review.line.text())
+    assert len(viewer.layers) == 2
+
+    decide_all(review, viewer, wait)
+    check_saved(tmp_path / "out")
+    viewer.window.remove_dock_widget(dock)
+    assert not {"Left", "Right"} & set(map(str, viewer.keymap))
+    assert not viewer.layers
+    kept = ReviewSheet(tmp_path / "out").entries
+    assert [e.decision for e in kept] == ["accepted", "excluded", "accepted"]
+    assert kept[2].corrected
+
+
+def decide_all(review: Any, viewer: Any, wait: Wait) -> None:
+    review.exclude_button.click()
+    assert "Say why" in review.line.text()
+    review.reason.setText("blurred, torn")
+    review.exclude_button.click()
+    wait(lambda: review.worker is None and "3 of 3" in review.line.text())
+    viewer.layers[-1].data[:8, :8] = 1
+    review.accept_button.click()
+    wait(lambda: review.worker is None and "1 of 3" in review.line.text())
+    review.accept_button.click()
+    assert "All 3 cases" in review.line.text()
+
+
+def check_saved(out: Path) -> None:
+    rows = pd.read_csv(out / "review.csv", keep_default_na=False)
+    assert [Path(p).name for p in rows["image"]] == [f"scan_{i}.tif" for i in range(3)]
+    assert rows["decision"].tolist() == ["accepted", "excluded", "accepted"]
+    assert rows["reason"].tolist() == ["", "blurred, torn", ""]
+    assert rows["corrected"].tolist() == ["no", "no", "yes"]
+    saved = read_one(out / rows["labels"][2], kind="labels")
+    assert (saved.data[:8, :8] == 1).all()
+    assert saved.metadata["medseg"]["corrected"]
+    assert saved.metadata["medseg"]["method"] == "afm-unet"
+
+
+def test_a_folder_without_result_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no batch result"):
+        ReviewSheet(tmp_path)
