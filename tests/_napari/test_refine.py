@@ -36,6 +36,7 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
     monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
+    monkeypatch.setattr("napari_medseg.catalog._bundled", lambda: iter(()))
     return tmp_path / "sessions"
 
 
@@ -235,6 +236,12 @@ def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) ->
         scene.press(key)
         scene.settle()
         assert max(scene.viewer.camera.center) < 100, scene.dock.panel.message.text()
+    scene.press("N")
+    scene.settle()
+    there = scene.viewer.camera.center
+    scene.press("N")
+    scene.settle()
+    assert scene.viewer.camera.center != there
     scene.viewer.layers.remove(scene.scribbles)
     assert scene.dock.live is None
     assert "scribbles was removed" in scene.dock.run_bar.message.text()
@@ -310,7 +317,7 @@ def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait, tmp_pa
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)
     scene.paint((5, 5), OUTSIDE)
-    wait(lambda: not scene.live.dirty and scene.live.steps.idle)
+    wait(lambda: not scene.live.autosave.dirty and scene.live.steps.idle)
     (saved,) = refine_saves.SESSIONS.rglob("session.json")
     mask, strokes = scene.mask.copy(), scene.scribbles.data.copy()
     scene.viewer.layers.remove(scene.live.layers.mask)

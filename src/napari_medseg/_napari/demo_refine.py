@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from qtpy.QtWidgets import QApplication
-from scipy import ndimage
 
 from napari_medseg._napari.demo import PLUGIN, wait_for
 from napari_medseg._napari.layers import layer_data
+from napari_medseg.refinement.places import disagreement
 from napari_medseg.samples.mri import brain_volume
 
 # the axis that is sliced first, then the two that are shown
@@ -59,18 +59,19 @@ class Scene:
 
     def stroke(self, order: tuple[int, ...], middle: tuple[int, ...]) -> None:
         """Paint a line where the mask is most wrong in the plane that is shown, and wait for the new mask."""
-        mask = np.asarray(self.live.layers.mask.data) > 0
-        errors = {FOREGROUND: self.truth & ~mask, BACKGROUND: mask & ~self.truth}
-        planes = {value: np.take(wrong, middle[order[0]], order[0]) for value, wrong in errors.items()}
-        value = max(planes, key=lambda value: int(planes[value].sum()))
-        depth = ndimage.distance_transform_edt(planes[value])
-        row, column = (int(i) for i in np.unravel_index(int(depth.argmax()), depth.shape))
+        mask, cut = np.asarray(self.live.layers.mask.data), (middle[order[0]], order[0])
+        place = disagreement(np.take(mask, *cut), np.take(self.truth, *cut).astype(mask.dtype))
+        if place is None:
+            return
+        value = FOREGROUND if place.why == "missing" else BACKGROUND
+        wrong = (mask > 0) != self.truth
+        row, column = place.position
         layer, before = self.live.layers.scribbles, self.live.session.state.index
         with layer.block_history():
             for step in range(-LENGTH // 2, LENGTH // 2 + 1):
-                place = dict(zip(order, (middle[order[0]], row + step, column), strict=True))
-                position = tuple(place[axis] for axis in range(3))
-                if errors[value][position]:
+                along = dict(zip(order, (middle[order[0]], row + step, column), strict=True))
+                position = tuple(along[axis] for axis in range(3))
+                if wrong[position]:
                     layer.paint(position, value)
         wait_for(lambda: self.live.steps.idle and self.live.session.state.index > before)
 

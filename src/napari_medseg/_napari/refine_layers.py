@@ -1,8 +1,8 @@
 """The layers of one refinement: strokes to paint on, the mask, accepted objects, and how undecided each voxel is.
 
 Mask and objects belong to the session: they cannot be painted, so they have no undo history that could become stale.
-Only changed boxes are written, in place. Strokes that a round of the session takes back or brings back are written
-through napari's own history, so that Ctrl+Z always starts from what is there.
+Only changed boxes are written, in place. Strokes that a round takes back or brings back go through napari's own history,
+so that Ctrl+Z always starts from what is there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from napari_medseg._napari.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import Box, box_of, union
 
-MASK_OPACITY, OUTLINE = 0.45, 2
-BRUSH_SHARE, BRUSH_LEAST, BRUSH_MOST = 64, 2, 12
+MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
+BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
 
 
 class RefineLayers:
@@ -43,11 +43,10 @@ class RefineLayers:
             state.scribbles.copy(), name=f"{image.name} · scribbles", opacity=0.9, colormap=stroke_colours(classes),
             **like(image),
         )  # fmt: skip
-        self.overlay: Layer | None = None
         self.mask.editable = self.objects.editable = False
-        self.sent = state.scribbles.copy()
+        self.overlay: Layer | None = None
+        self.sent, self.writing = state.scribbles.copy(), False
         self.box: Box | None = box_of(state.scribbles > 0)
-        self.writing = False
         self.paint_with(2)
 
     @staticmethod
@@ -67,16 +66,13 @@ class RefineLayers:
         layer = self.scribbles
         self.viewer.layers.selection.active = layer
         if layer.mode != "paint":
-            size = round(min(layer.data.shape[-2:]) / BRUSH_SHARE)
-            layer.brush_size = min(max(size, BRUSH_LEAST), BRUSH_MOST)
+            layer.brush_size = int(np.clip(min(layer.data.shape[-2:]) // BRUSH_SHARE, *BRUSH_RANGE))
             layer.mode = "paint"
         layer.selected_label = value
 
-    def next_class(self) -> int:
-        """Paint with the next class and return its value."""
-        value = int(self.scribbles.selected_label) % (self.classes + 1) + 1
-        self.paint_with(value)
-        return value
+    def next_class(self) -> None:
+        """Paint with the next class."""
+        self.paint_with(int(self.scribbles.selected_label) % (self.classes + 1) + 1)
 
     def strokes(self) -> np.ndarray:
         """Return a copy of the strokes, which counts as sent."""
@@ -99,7 +95,7 @@ class RefineLayers:
         self.box = union(self.box, state.stroke_box)
         if state.kind == "accept":
             self._clear()
-        elif state.kind not in ("refine", "propose"):
+        elif state.kind != "refine":
             self.restore(state.scribbles)
 
     def restore(self, strokes: np.ndarray) -> None:
@@ -108,6 +104,7 @@ class RefineLayers:
         self.writing = True
         try:
             if len(places[0]):
+                self.box = union(self.box, tuple(slice(int(p.min()), int(p.max()) + 1) for p in places))
                 self.scribbles.data_setitem(places, strokes[places], refresh=False)
                 self.scribbles.refresh(extent=False)
         finally:
@@ -118,11 +115,15 @@ class RefineLayers:
         """Remove all strokes with their undo history, which belongs to the accepted object."""
         layer, mode = self.scribbles, self.scribbles.mode
         layer.data[...] = 0
-        layer.editable = False
-        layer.editable = True
-        layer.mode = mode
+        layer.editable = False  # napari forgets the layer's undo history here
+        layer.editable, layer.mode = True, mode
         layer.refresh(extent=False)
         self.sent = np.zeros_like(self.sent)
+
+    def outline(self, outline: bool) -> None:
+        """Show the mask as an outline or as a tint."""
+        self.mask.contour = OUTLINE if outline else 0
+        self.mask.opacity = OUTLINE_OPACITY if outline else MASK_OPACITY
 
     def show_uncertainty(self, values: np.ndarray | None) -> None:
         """Show how undecided each voxel is, or nothing."""
@@ -143,5 +144,6 @@ class RefineLayers:
             self.overlay.refresh(extent=False, thumbnail=False)
 
     def release(self) -> None:
-        """Leave the layers as ordinary layers."""
+        """Leave the layers as ordinary layers and put the brush away."""
+        self.scribbles.mode = "pan_zoom"
         self.mask.editable = self.objects.editable = True

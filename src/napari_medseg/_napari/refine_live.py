@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
 from qtpy.compat import isalive
-from qtpy.QtCore import QTimer
 
 from napari_medseg._napari.refine_jobs import Opened, call
 from napari_medseg._napari.refine_keys import Keys
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_looks import Looks
-from napari_medseg._napari.refine_saves import save, save_quietly
-from napari_medseg._napari.refine_steps import REFINE, ROUNDS, SAVE, Steps
+from napari_medseg._napari.refine_saves import Autosave
+from napari_medseg._napari.refine_steps import REFINE, ROUNDS, Steps, timer
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import RefinementState
 
-FOLLOW_MS, SAVE_MS = 60, 800
+FOLLOW_MS = 60
 
 
 class Live:
@@ -33,9 +31,9 @@ class Live:
         self.steps = Steps(panel.say, panel.busy)
         self.looks = Looks(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
-        self.closed = self.dirty = False
-        self.release, self.follow = _timer(0, self._released), _timer(FOLLOW_MS, self._follow)
-        self.saver = _timer(SAVE_MS, self._save)
+        self.closed = False
+        self.release, self.follow = timer(0, self._released), timer(FOLLOW_MS, self._follow)
+        self.autosave = Autosave(opened.saving, self.steps)
         strokes = self.layers.scribbles.events
         self.heard = [
             (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
@@ -117,17 +115,11 @@ class Live:
     def _show(self, state: RefinementState) -> None:
         self.layers.show(state)
         self.panel.show_state(state, self.session.rounds)
-        self.dirty = True
-        self.saver.start()
+        self.autosave.note()
         if self.panel.overlay.isChecked():
             self.looks.uncertainty(True)
 
-    # ---- saving and ending
-    def _save(self) -> None:
-        if self.dirty and not self.closed:
-            self.dirty = False
-            self.steps.do(SAVE, lambda: call("saving", save, *self.opened.saving), lambda folder: None)
-
+    # ---- ending
     def finish(self) -> None:
         """End at the user's wish: the overlay goes, mask and objects stay."""
         self.looks.uncertainty(False)
@@ -138,21 +130,11 @@ class Live:
         if self.closed:
             return
         self.closed = True
-        for timer in filter(isalive, (self.release, self.follow, self.saver)):
-            timer.stop()
+        for waiting in filter(isalive, (self.release, self.follow)):
+            waiting.stop()
         for emitter, listener in self.heard:
             emitter.disconnect(listener)
         self.keys.unbind()
         self.layers.release()
-        self.steps.close(self._save_last)
+        self.steps.close(self.autosave.last)
         self.ended(reason)
-
-    def _save_last(self) -> None:
-        if self.dirty:
-            threading.Thread(target=save_quietly, args=self.opened.saving).start()
-
-
-def _timer(wait: int, action: Callable[[], None]) -> QTimer:
-    timer = QTimer(interval=wait, singleShot=True)
-    timer.timeout.connect(action)
-    return timer

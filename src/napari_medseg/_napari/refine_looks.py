@@ -11,6 +11,9 @@ from napari_medseg._napari.refine_jobs import call
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_steps import LOOK, Steps
 from napari_medseg.refinement import Place, RefinementSession
+from napari_medseg.refinement.places import uncertain_place
+
+SEEN = 3
 
 
 class Looks:
@@ -18,6 +21,8 @@ class Looks:
 
     def __init__(self, session: RefinementSession, layers: RefineLayers, steps: Steps, panel: Any) -> None:
         self.session, self.layers, self.steps, self.panel = session, layers, steps, panel
+        self.seen: list[tuple[int, ...]] = []
+        self.seen_in = -1
 
     def hide(self, hidden: bool) -> None:
         """Hide or show the mask."""
@@ -35,8 +40,18 @@ class Looks:
             self.layers.show_uncertainty(values)
 
     def next_place(self) -> None:
-        """Bring the least decided place into view."""
-        self.steps.do(LOOK, lambda: call("looking for an undecided place", self.session.uncertain_place), self._look)
+        """Bring the least decided place into view that was not looked at since the last round."""
+        self.steps.do(LOOK, lambda: call("looking for an undecided place", self._undecided), self._look)
+
+    def _undecided(self) -> Place | None:
+        if self.seen_in != self.session.state.index:
+            self.seen, self.seen_in = [], self.session.state.index
+        known = self.session.scribbles.copy()
+        for position in self.seen:
+            known[tuple(slice(max(0, i - SEEN), i + SEEN + 1) for i in position)] = 1
+        place = uncertain_place(self.session.uncertainty(), known)
+        self.seen += [place.position] if place is not None else []
+        return place
 
     def disagreement(self) -> None:
         """Bring the largest difference from the reference layer into view."""

@@ -12,7 +12,6 @@ from napari_medseg._napari.dock import LayerChooser
 from napari_medseg._napari.history_strip import HistoryStrip
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
-from napari_medseg._napari.refine_layers import OUTLINE
 from napari_medseg._napari.swatches import Swatches
 from napari_medseg.refinement import RefinementState
 
@@ -96,7 +95,7 @@ class Panel(QWidget):
 
     def _draw_outline(self, outline: bool) -> None:
         if self.live is not None:
-            self.live.layers.mask.contour = OUTLINE if outline else 0
+            self.live.layers.outline(outline)
 
     def _button(self, text: str, action: Any) -> QPushButton:
         button = QPushButton(text)

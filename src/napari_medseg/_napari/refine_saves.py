@@ -6,17 +6,20 @@ import contextlib
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_medseg._napari.refine_steps import SAVE, Steps, timer
 from napari_medseg.errors import MedSegError
+from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
 
 SESSIONS = Path.home() / ".napari-medseg" / "sessions"
-KEPT = 20
+KEPT, WAIT_MS = 20, 800
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,33 @@ class Saved:
         return f"Continue session of {time.strftime(form, then)} ({self.rounds} round{'s' * (self.rounds != 1)})?"
 
 
+class Autosave:
+    """Save each round, a moment after it, between the steps; `saving` is what `save` is called with."""
+
+    def __init__(self, saving: tuple[RefinementSession, Path, Mapping[str, Path | None]], steps: Steps) -> None:
+        self.saving, self.steps, self.dirty = saving, steps, False
+        self.timer = timer(WAIT_MS, self._save)
+
+    def note(self) -> None:
+        """Remember that there is something to save."""
+        self.dirty = True
+        self.timer.start()
+
+    def _save(self) -> None:
+        if self.dirty and self.steps.closing is None:
+            self.dirty = False
+            self.steps.do(SAVE, self._job, lambda folder: None)
+
+    def _job(self) -> Job[Path]:
+        yield Progress(0, 1, "saving")
+        return save(*self.saving)
+
+    def last(self) -> None:
+        """Save at the end, without holding up the window."""
+        if self.dirty:
+            threading.Thread(target=_save_quietly, args=self.saving).start()
+
+
 def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> Path:
     """Write the session and the names of the models it uses; drop the oldest sessions beyond `KEPT`."""
     session.save(folder)
@@ -44,8 +74,7 @@ def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | N
     return folder
 
 
-def save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> None:
-    """Save when nobody is there to be told."""
+def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> None:
     try:
         save(session, folder, models)
     except (MedSegError, OSError) as error:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from qtpy.QtCore import QTimer
+
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
@@ -98,3 +100,10 @@ class Steps:
         if step is not None and step.finished:
             step.done(step.result)
         self._next()
+
+
+def timer(wait: int, action: Callable[[], None]) -> QTimer:
+    """Return a timer that calls `action` once, `wait` ms after its last start."""
+    made = QTimer(interval=wait, singleShot=True)
+    made.timeout.connect(action)
+    return made

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 STROKES = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#56B4E9")
 # the same hues, lighter: a stroke stays visible on the mask that it made
 MASKS = ("#56B4E9", "#4FD1A5", "#E9A6CC", "#F7F0A0", "#F29A66", "#A7DCF7")
-BRIGHT = {"#E69F00", "#F0E442", "#56B4E9"}
+BRIGHT = {"#E69F00", "#CC79A7", "#F0E442", "#56B4E9"}
 COLUMNS = 2
 
 
