@@ -20,7 +20,7 @@ LAYERS = {
         "inference"),
     3: ("methods", "catalog"),
     4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "prepare", "console",
-        "flags", "doctor", "demo", "export", "cluster", "report"),
+        "flags", "doctor", "demo", "export", "cluster", "report", "slides"),
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

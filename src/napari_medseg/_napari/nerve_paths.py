@@ -15,7 +15,7 @@ from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import nerve
+from napari_medseg.measure import curves, nerve
 
 TOLERANCE_PX = 0.25
 DELAY_MS = 150
@@ -23,11 +23,9 @@ DELAY_MS = 150
 
 def trace(labels: Image) -> Job[tuple[list[np.ndarray], list[str]]]:
     """Return the nerves of `labels` as paths of few vertices, within a quarter of a pixel, and their classes."""
-    from skimage.measure import approximate_polygon
-
     yield Progress(0, 1, "tracing the nerves")
     found, classes = nerve.paths(labels)
-    return [approximate_polygon(path, TOLERANCE_PX) for path in found], classes
+    return [curves.simplify(path, TOLERANCE_PX) for path in found], classes
 
 
 def measure_paths(paths: Paths, classes: Sequence[str], labels: Image) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:

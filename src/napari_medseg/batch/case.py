@@ -15,6 +15,7 @@ from napari_medseg.image import Image
 from napari_medseg.inference import Prediction, predict
 from napari_medseg.io import read_one, write, write_table
 from napari_medseg.io._sidecar import json_safe
+from napari_medseg.io.slide import is_slide
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
@@ -42,6 +43,11 @@ def predict_case(
 def _predict_case(
     model: Model, case: Case, out: Path, settings: PredictSettings, options: BatchSettings
 ) -> Job[dict[str, Any]]:
+    if is_slide(case.copy or case.path) and model.method.tiled:
+        from napari_medseg.slides import predict_slide
+
+        job = predict_slide(model, case.copy or case.path, out, settings, name=case.name, overlay=options.overlays)
+        return (yield from job)
     image = read_one(case.copy or case.path)
     if case.copy is not None:
         image = image.replace(metadata={**image.metadata, "source_file": str(case.path)})

@@ -100,3 +100,10 @@ def fractal_dimension(mask: np.ndarray) -> float:
 def _boxes(mask: np.ndarray, size: int) -> int:
     rows, columns = np.nonzero(mask)
     return len(np.unique(rows // size * mask.shape[1] + columns // size))
+
+
+def simplify(path: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return a path (N, 2) with as few of its points as keep it within `tolerance` pixels (Douglas and Peucker)."""
+    from skimage.measure import approximate_polygon
+
+    return np.asarray(approximate_polygon(path, tolerance))
