@@ -6,14 +6,13 @@ import hashlib
 import os
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from napari_medseg import __version__
-from napari_medseg.errors import CheckpointError, WriteError
+from napari_medseg.errors import CheckpointError, WriteError, one_line
 from napari_medseg.method import Method
 
 FORMAT = 1
@@ -83,8 +82,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path.name} was refused: it holds more than numbers (pickled code), or is no checkpoint. "
             "Use only .pt files written by napari-medseg."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path.name} is damaged or cut short ({_first_line(error)}). Copy it again.") from error
+    except Exception as error:  # the unpickler raises anything on damaged bytes
+        raise CheckpointError(f"{path.name} is damaged or cut short ({one_line(error)}). Copy it again.") from error
     if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
         raise CheckpointError(f"{path.name} is no napari-medseg checkpoint: it lacks {', '.join(REQUIRED)}.")
     if not isinstance(content["format"], int) or content["format"] > FORMAT:
@@ -106,7 +105,3 @@ def sha256(path: Path) -> str:
     """Return the file's SHA-256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

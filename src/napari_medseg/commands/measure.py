@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def add(commands: Any, words: Sequence[str]) -> None:
 def with_geometry(image: Any, other: Any, pixel_size: float | None) -> Any:
     """Give an uncalibrated image the stated pixel size, or that of `other`."""
     if pixel_size is not None:
-        if not pixel_size > 0:
+        if not 0 < pixel_size < math.inf:
             raise SettingsError(f"--pixel-size must be positive, got {pixel_size}.")
         n = len(image.scale)
         return image.replace(scale=(pixel_size,) * n, units=("micrometer",) * n)

@@ -5,6 +5,8 @@ A slice is described by six tags; every check is a small function on a list of `
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,14 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
-from napari_medseg.io._itk import affine_of, check_size, from_itk
+from napari_medseg.io._itk import affine_of, check_size, from_itk, with_note
 
 PROBED = 5
 PREAMBLE = 128
+META, TRANSFER_SYNTAX, UNDEFINED = 0x0002, (0x0002, 0x0010), 0xFFFFFFFF
+SHORT_FORMS = set(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))  # their length has 2 bytes, not 4
+IMPLICIT = b"1.2.840.10008.1.2"
+UNWALKED = {b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"}  # big-endian, deflated
 GAP_TOLERANCE = 0.1
 ORIENTATION_TOLERANCE = 1e-3
 
@@ -70,21 +76,56 @@ def read_series(path: Path) -> Image:
     """
     folder = path if path.is_dir() else path.parent
     by_series: dict[str, list[Slice]] = {}
+    others: list[str] = []
     for file in sorted(p for p in folder.iterdir() if p.is_file() and is_dicom(p)):
-        if (found := describe(file)) is not None:
+        if (found := describe(file)) is None:
+            others.append(file.name)
+        else:
             by_series.setdefault(found.series, []).append(found)
-    slices = _choose(by_series, path)
-    if len(slices) == 1:
-        return _read_files([slices[0].path], slices[0])
-    slices = sorted(slices, key=lambda s: s.depth)
+    slices = sorted(_choose(by_series, path), key=lambda s: s.depth)
     check(slices)
-    return _read_files([s.path for s in slices], slices[0])
+    image = _read_files([s.path for s in slices], slices[0])
+    listed = f"{', '.join(others[:5])}{f' and {len(others) - 5} more' if len(others) > 5 else ''}"
+    return with_note(image, f"DICOM files without a readable picture were left out: {listed}.") if others else image
+
+
+def check_elements(path: Path) -> None:
+    """Refuse a DICOM file that is shorter than its elements say: the library would reserve memory for them first.
+
+    Walks the outermost elements up to the first of undefined length; deflated and big-endian files are not looked at.
+
+    Raises
+    ------
+    ReadError
+        If an element ends behind the file.
+    """
+    size, explicit = path.stat().st_size, True
+    with path.open("rb") as file:
+        file.seek(PREAMBLE + 4)
+        while len(head := file.read(8)) == 8:
+            group, element = struct.unpack_from("<HH", head)
+            if (group == META or explicit) and head[4:6] in SHORT_FORMS:
+                length = int.from_bytes(head[6:], "little")
+            else:
+                length = int.from_bytes(file.read(4) if group == META or explicit else head[4:], "little")
+            if length == UNDEFINED:
+                return
+            if file.tell() + length > size:
+                raise ReadError(
+                    f"{path.name} is cut short or damaged: element ({group:04x},{element:04x}) of {length} bytes does "
+                    f"not fit into its {size} bytes. Copy it again."
+                )
+            value = file.read(length) if (group, element) == TRANSFER_SYNTAX else file.seek(length, 1) and b""
+            if value.rstrip(b"\0 ") in UNWALKED:
+                return
+            explicit = explicit and value.rstrip(b"\0 ") != IMPLICIT
 
 
 def describe(path: Path) -> Slice | None:
     """Read the tags of a DICOM file; ``None`` if it holds no picture (report, directory)."""
     import SimpleITK as sitk  # noqa: N813
 
+    check_elements(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))

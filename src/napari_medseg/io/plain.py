@@ -68,7 +68,7 @@ def _load_picture(path: Path) -> np.ndarray:
             f"{path.name} declares more pixels than a picture may have ({error}). Save it as .tif."
         ) from error
     with picture:
-        _check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
+        check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
         mode = {"1": "L", "LA": "L", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
         return np.asarray(picture.convert(mode[picture.mode]) if picture.mode in mode else picture)
 
@@ -81,15 +81,16 @@ def _load_tiff(path: Path) -> tuple[np.ndarray, str, dict[str, float]]:
         if not tiff.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
         series = tiff.series[0]
-        _check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
+        check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
         mapped = series.dataoffset is not None and series.nbytes > LAZY_BYTES
         data = tifffile.memmap(path, mode="r") if mapped else series.asarray()
         return data, series.axes.replace("S", "C"), _pixel_size(tiff)
 
 
-def _check_size(path: Path, shape: tuple[int, ...], itemsize: int) -> None:
+def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | None = MAX_BYTES) -> None:
+    """Refuse pixels that the file cannot hold, or that are `most` bytes or more, before memory is reserved."""
     size = math.prod(shape) * itemsize
-    if size > MAX_BYTES or (size > LAZY_BYTES and size > MAX_RATIO * path.stat().st_size):
+    if (most is not None and size > most) or (size > LAZY_BYTES and size > MAX_RATIO * path.stat().st_size):
         raise ReadError(
             f"{path.name} declares {'x'.join(map(str, shape))} values ({size / 2**30:.1f} GiB) in a file of "
             f"{path.stat().st_size} bytes. It is damaged, or a whole slide that must be opened as one (.svs, .ndpi)."

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.plain import check_size
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -77,6 +78,8 @@ def read_slide(path: Path) -> Image:
     ``metadata["downsamples"]`` their factors. The scale is the stored microns per pixel.
     """
     slide = open_slide(path)
+    for width, height in slide.level_dimensions:
+        check_size(path, (height, width, 3), 1, most=None)
     levels = [_level(slide, path, index) for index in range(slide.level_count)]
     step = _microns(slide)
     return Image(
@@ -104,19 +107,20 @@ def _level(slide: Any, path: Path, index: int) -> Any:
         (top, bottom), (left, right), _ = block_info[None]["array-location"]
         corner = (round(left * downsample), round(top * downsample))
         try:
-            region = slide.read_region(corner, index, (right - left, bottom - top))
+            return _on_white(np.asarray(slide.read_region(corner, index, (right - left, bottom - top))))
         except Exception as error:  # a damaged block shows only when it is read
             raise ReadError(
                 f"{path.name} is damaged at row {top}, column {left}, level {index}: {one_line(error)}. Copy it again."
             ) from error
-        return _on_white(np.asarray(region))
 
     chunks = tuple(tuple(min(CHUNK, n - i) for i in range(0, n, CHUNK)) for n in (height, width))
     return da.map_blocks(block, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
 
 
 def _on_white(region: np.ndarray) -> np.ndarray:
-    """Drop the alpha channel: where nothing was scanned the glass is white."""
+    """Return (Y, X, 3) without the alpha channel: where nothing was scanned the glass is white."""
+    if region.ndim == 2:
+        region = np.repeat(region[..., None], 3, axis=2)
     if region.shape[2] == 4:
         region = np.where(region[..., 3:] == 0, np.uint8(255), region[..., :3])
     return np.ascontiguousarray(region[..., :3])

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_medseg.errors import ReadError
+from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image, Kind
 from napari_medseg.io._movie import Movie
 
@@ -97,7 +97,7 @@ def lazy(frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any)
 def frame_reader(image: Image) -> Callable[[int], np.ndarray]:
     """Return a function from frame number to frame; for movies read here it goes round dask (milliseconds a frame)."""
     source = SOURCES.get(getattr(image.data, "name", ""))
-    return source.frame if source is not None else lambda k: np.asarray(image.data[k])
+    return source.read if source is not None else lambda k: np.asarray(image.data[k])
 
 
 class _Frames:
@@ -106,9 +106,21 @@ class _Frames:
     def __init__(self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
 
+    def read(self, k: int) -> np.ndarray:
+        """Return frame `k`, or raise `ReadError`: damage in the middle of a file shows only now."""
+        try:
+            frame = self.frame(k)
+        except MedSegError:
+            raise
+        except Exception as error:  # each library has its own errors for damaged files
+            raise ReadError(f"Frame {k} is damaged: {one_line(error)}. Copy the file again.") from error
+        if frame.shape != self.shape[1:]:
+            raise ReadError(f"Frame {k} is {frame.shape}, not {self.shape[1:]}: the file is damaged. Copy it again.")
+        return frame
+
     def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
         frames = range(self.shape[0])[key[0]]
-        block = self.frame(frames[0])[None] if len(frames) == 1 else np.stack([self.frame(k) for k in frames])
+        block = self.read(frames[0])[None] if len(frames) == 1 else np.stack([self.read(k) for k in frames])
         return block[(slice(None), *key[1:])]
 
 

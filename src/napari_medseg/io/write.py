@@ -13,7 +13,8 @@ import numpy as np
 
 from napari_medseg.errors import WriteError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io._sidecar import describe, json_safe, sidecar_path
+from napari_medseg.io._exports import write_geojson, write_rois, write_zarr
+from napari_medseg.io._sidecar import describe, json_safe, load, sidecar_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +27,8 @@ def write(path: str | Path, image: Image) -> Path:
     """Write `image` in the format of the suffix, and its geometry and metadata to ``<stem>.json``.
 
     Labels take the smallest of uint8, uint16 and uint32. ``.tif`` keeps every other dtype and carries ImageJ's
-    resolution and unit; ``.png`` takes 8 and 16 bit; ``.npy`` anything; volumes go through `io.mri`.
+    resolution and unit; ``.png`` takes 8 and 16 bit; ``.npy`` anything; volumes go through `io.mri`. Labels also go
+    out as ``.geojson`` (QuPath), ``_rois.zip`` (ImageJ) and ``.ome.zarr``; these leave another file's side-car alone.
 
     Returns
     -------
@@ -46,7 +48,9 @@ def write(path: str | Path, image: Image) -> Path:
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     file_axes = writer(path, image)
-    write_json(sidecar_path(path), describe(path, image, file_axes))
+    sidecar = sidecar_path(path)
+    if writer not in EXPORTS or not sidecar.exists() or load(path):
+        write_json(sidecar, describe(path, image, file_axes))
     return path
 
 
@@ -168,6 +172,7 @@ def _write_volume(path: Path, image: Image) -> str:
     return image.axes
 
 
+EXPORTS = (write_geojson, write_rois, write_zarr)
 WRITERS: dict[str, Callable[[Path, Image], str]] = {
     ".tif": _write_tiff,
     ".tiff": _write_tiff,
@@ -177,4 +182,7 @@ WRITERS: dict[str, Callable[[Path, Image], str]] = {
     ".nii": _write_volume,
     ".nrrd": _write_volume,
     ".mha": _write_volume,
+    ".geojson": write_geojson,
+    "_rois.zip": write_rois,
+    ".ome.zarr": write_zarr,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.checkpoint import card, read_checkpoint
-from napari_medseg.errors import CheckpointError, SettingsError
+from napari_medseg.errors import CheckpointError, SettingsError, one_line
 from napari_medseg.method import Method, Model
 
 # name -> module:class; resolved on first use so that listing one method does not import all
@@ -62,6 +62,6 @@ def load_model(path: str | Path, method: str | None = None) -> Model:
         built = create(name, content["settings"])
         network = built.build_network()
         network.load_state_dict(content["state_dict"])
-    except (SettingsError, RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path.name} does not fit this version's {name}: {error}") from error
+    except (SettingsError, RuntimeError, TypeError, AttributeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path.name} does not fit this version's {name}: {one_line(error)}") from error
     return Model(built, network.eval(), card(content, path))

@@ -143,6 +143,8 @@ class FrameClassifier(Method):
             If a folder with frames is named after no class.
         """
         folder = Path(folder)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder. Give the folder that holds one folder of frames per class.")
         roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
         pairs: list[Pair] = []
         for root in roots:

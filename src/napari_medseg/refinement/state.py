@@ -202,6 +202,11 @@ def _through_world(scribbles: Image, image: Image) -> np.ndarray:
             f"The scribble layer is {len(scribbles.spatial_shape)}D, the image {len(image.spatial_shape)}D. "
             "Paint on a labels layer of the image's own shape."
         )
+    if not (scribbles.calibrated and image.calibrated) and scribbles.spatial_shape != image.spatial_shape:
+        raise DataError(
+            f"The scribble layer has shape {scribbles.spatial_shape}, the image {image.spatial_shape}, and no "
+            "voxel size says how they lie on each other. Paint on a labels layer of the image's own shape."
+        )
     data = np.asarray(scribbles.data)
     points = np.argwhere(data)
     world = np.c_[points, np.ones(len(points))] @ _matrix(scribbles).T
