@@ -1,6 +1,7 @@
 """Scribbles before and after in all three planes: ``python -m napari_medseg._napari.demo_refine FOLDER``.
 
-On a generated volume the refinement starts from nothing; each stroke goes where the mask is most wrong in the plane.
+On a generated volume P-Net proposes a mask and R-Net refines it (the bundled models; without them the geodesic engine
+starts from nothing). Each stroke goes where the mask is most wrong in the plane shown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medseg._napari.demo import PLUGIN, wait_for
 from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.refine_setup import DEEPIGEOS, PROPOSAL
+from napari_medseg.catalog import bundled
 from napari_medseg.refinement.places import disagreement
 from napari_medseg.samples.mri import brain_volume
 
@@ -40,15 +43,23 @@ class Scene:
         data, kwargs, _ = layer_data(image)
         self.viewer.add_image(data, **{**kwargs, "name": "volume"})
         _, self.dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Refine with scribbles")
-        self.dock.setup.input.choose(self.viewer.layers["volume"])
+        setup, proposer, refiner = self.dock.setup, bundled("demo_pnet_3d"), bundled("demo_rnet_3d")
+        setup.input.choose(self.viewer.layers["volume"])
+        if proposer.exists() and refiner.exists():
+            setup.origin.setCurrentText(PROPOSAL)
+            setup.engine.setCurrentText(DEEPIGEOS)
+            setup.pnet.refresh(proposer)
+            setup.rnet.refresh(refiner)
         self.dock.run_bar.start()
         wait_for(lambda: self.dock.live is not None)
         self.live = self.dock.live
+        self.first = self.live.session.state.index
         self.live.layers.scribbles.brush_size = BRUSH
 
     def look(self, order: tuple[int, ...]) -> tuple[int, ...]:
-        """Show the plane through the middle of the lesion and return that voxel."""
-        middle = tuple(int(i) for i in np.argwhere(self.truth).mean(0).round())
+        """Show the plane through the largest error of the mask and return the voxel in its middle."""
+        place = self.live.session.biggest_disagreement(self.truth)
+        middle: tuple[int, ...] = place.position if place is not None else tuple(n // 2 for n in SHAPE)
         self.viewer.dims.order = order
         self.viewer.reset_view()
         self.viewer.camera.zoom *= ZOOM
@@ -82,7 +93,7 @@ class Scene:
 
     def mend(self, order: tuple[int, ...], path: Path) -> tuple[float, float]:
         """Show one plane, paint strokes, and save before and after; return both Dice scores."""
-        self.live.go_to(0)
+        self.live.go_to(self.first)
         wait_for(lambda: self.live.steps.idle)
         middle = self.look(order)
         settle()
@@ -91,7 +102,7 @@ class Scene:
             self.stroke(order, middle)
         settle()
         after = self.viewer.screenshot(canvas_only=False, flash=False)
-        titles = ("Before", f"After {STROKES} strokes: Dice {self.dice():.2f}")
+        titles = (f"Before: Dice {first:.2f}", f"After {STROKES} strokes: Dice {self.dice():.2f}")
         save(path, (before, after), titles)
         return first, self.dice()
 

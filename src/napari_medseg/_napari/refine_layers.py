@@ -1,8 +1,8 @@
 """The layers of one refinement: strokes to paint on, the mask, accepted objects, and how undecided each voxel is.
 
 Mask and objects belong to the session: they cannot be painted, so they have no undo history that could become stale.
-Only changed boxes are written, in place. Strokes that a round takes back or brings back go through napari's own history,
-so that Ctrl+Z always starts from what is there.
+Only changed boxes are written, in place. Strokes that a round takes back or brings back go through napari's own
+history, so that Ctrl+Z always starts from what is there.
 """
 
 from __future__ import annotations
