@@ -58,5 +58,9 @@ viewer: setup
 	elif command -v xvfb-run >/dev/null; then $(XVFB) $(BIN)/python -m pytest tests/_napari; \
 	else echo "No display and no xvfb-run: install xvfb to run the window tests" && exit 1; fi
 
+# damaged files, wrong arguments, kill -9, long sessions: the full set (the short cut of it is in `make test`)
+torture: setup
+	MEDSEG_TORTURE=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture
+
 clean:
 	rm -rf $(VENV) demo-output build dist .pytest_cache .mypy_cache .ruff_cache

@@ -115,10 +115,13 @@ def check_elements(path: Path) -> None:
                     f"{path.name} is cut short or damaged: element ({group:04x},{element:04x}) of {length} bytes does "
                     f"not fit into its {size} bytes. Copy it again."
                 )
-            value = file.read(length) if (group, element) == TRANSFER_SYNTAX else file.seek(length, 1) and b""
-            if value.rstrip(b"\0 ") in UNWALKED:
+            if (group, element) != TRANSFER_SYNTAX:
+                file.seek(length, 1)
+                continue
+            syntax = file.read(length).rstrip(b"\0 ")
+            if syntax in UNWALKED:
                 return
-            explicit = explicit and value.rstrip(b"\0 ") != IMPLICIT
+            explicit = syntax != IMPLICIT
 
 
 def describe(path: Path) -> Slice | None:

@@ -1,8 +1,8 @@
 """Autosave of a session and its interaction log.
 
 A session folder holds ``session.json`` (index, rounds, settings, timings, SHA-256 of the image), ``state_<n>.npz`` (the
-present arrays), one ``round_<key>.npz`` per round (changed boxes of mask, strokes and result) and ``log.jsonl``, one
-event per line, which `refinement_replay.replay` turns into the same mask. Files are written under a temporary name and
+present arrays), one ``round_<key>_<digest>.npz`` per round (changed boxes of mask, strokes and result) and
+``log.jsonl``, one event per line, which `replay` turns into the same mask. Files are written under a temporary name and
 renamed; ``session.json`` comes last and names the others, so a crash leaves the older save whole.
 """
 
@@ -63,19 +63,19 @@ def write_session(session: RefinementSession, folder: Path) -> Path:
             np.savez_compressed(file, **history.arrays)  # type: ignore[arg-type]
         rounds: list[dict[str, Any]] = []
         for made in history.rounds:
-            rounds.append({"file": f"round_{made.key:06}.npz", "key": made.key, "facts": dict(made.facts)})
+            rounds.append({"file": _round_name(made), "key": made.key, "facts": dict(made.facts)})
             _write_round(folder / rounds[-1]["file"], made)
         with _replacing(folder / "log.jsonl") as file:
             file.writelines(f"{json.dumps(event)}\n".encode() for event in [_header(session), *session.log])
         document = {
             **_header(session), "settings": session.settings.model_dump(), "first": history.first,
-            "index": history.index, "state": state, "rounds": rounds,
+            "events": len(session.log), "index": history.index, "state": state, "rounds": rounds,
             "source_file": str(session.image.metadata.get("source_file", "")),
         }  # fmt: skip
         with _replacing(folder / "session.json") as file:
             file.write(json.dumps(document, indent=1).encode())
         kept = {state, *(r["file"] for r in rounds)}
-        for old in (p for pattern in ("state_*.npz", "round_*.npz") for p in folder.glob(pattern)):
+        for old in (p for pattern in ("state_*.npz", "round_*.npz", ".*.part") for p in folder.glob(pattern)):
             if old.name not in kept:
                 old.unlink()
     except OSError as error:
@@ -99,6 +99,7 @@ def read_session(
             arrays = {name: stored[name] for name in stored.files}
         rounds = [_read_round(folder / r["file"], r["key"], r["facts"]) for r in document["rounds"]]
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()[1:]]
+        log = log[: document.get("events", len(log))]  # a save that was killed may have left a longer one
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(f"{folder} holds no complete refinement session ({error}). Choose its folder.") from error
     image = _source(document, image)
@@ -156,8 +157,17 @@ def _source(document: Event, image: Image | None) -> Image:
         raise DataError(f"The session's image is not found ({error}). Open the image first.") from error
 
 
+def _round_name(made: Round) -> str:
+    """Return the file of a round, by its content: after a killed save the same key may name another round."""
+    digest = hashlib.sha256()
+    for name, change in sorted(made.changes.items()):
+        digest.update(f"{name}{change.box}{change.dtype}{change.count}".encode())
+        digest.update(change.blob)
+    return f"round_{made.key:06}_{digest.hexdigest()[:12]}.npz"
+
+
 def _write_round(path: Path, made: Round) -> None:
-    if path.exists():  # rounds never change, and their keys are never used again
+    if path.exists():
         return
     arrays: dict[str, np.ndarray] = {}
     for name, change in made.changes.items():
