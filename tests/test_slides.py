@@ -17,7 +17,7 @@ from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.errors import DataError
 from napari_medseg.inference import predict
 from napari_medseg.io import read_one
-from napari_medseg.io.slide import read_slide
+from napari_medseg.io.slide import is_slide, read_slide
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
@@ -138,3 +138,12 @@ def test_a_batch_takes_slides(slide: Path, model: Model, tmp_path: Path) -> None
     assert (tmp_path / row["labels"]).is_file()
     assert (tmp_path / row["overlay"]).stat().st_size > 10_000
     assert len(pd.read_csv(tmp_path / "measurements.csv")) == row["summary"]["objects"]
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_pyramid_of_any_step_is_a_slide(tmp_path: Path, factor: int) -> None:
+    rgb = np.zeros((640, 640, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(rgb, tile=(256, 256), photometric="rgb")
+        tiff.write(rgb[::factor, ::factor], tile=(256, 256), photometric="rgb", subfiletype=1)
+    assert is_slide(tmp_path / "a.tif")

@@ -32,7 +32,8 @@ def is_slide(path: Path) -> bool:
         with tifffile.TiffFile(path) as tiff:
             page, series = tiff.pages[0], tiff.series[0]
             rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
-            return bool(rgb and page.is_tiled and (series.is_pyramidal or page.imagewidth * page.imagelength > LARGE))
+            pyramid = series.is_pyramidal or any(other.is_reduced for other in tiff.pages[1:2])
+            return bool(rgb and page.is_tiled and (pyramid or page.imagewidth * page.imagelength > LARGE))
     except Exception:  # tifffile raises anything on a damaged file; it is no slide then
         return False
 
