@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from napari_medseg.errors import ReadError
 from napari_medseg.io._scan import Channel
 
+SIZES = {b"b": 1, b"c": 1, b"C": 1, b"i": 4, b"I": 4, b"q": 8, b"Q": 8, b"d": 8, b"D": 8}
 GSF_MAGIC = b"Gwyddion Simple Field 1.0\n"
 
 
@@ -24,14 +26,45 @@ def read_gwy_channels(path: Path) -> list[Channel]:
     """
     import gwyfile
 
-    with path.open("rb") as file:
-        if file.read(4) != b"GWYP":
-            raise ReadError(f"{path.name} is no Gwyddion file: it does not begin with GWYP.")
+    content = path.read_bytes()
+    if not content.startswith(b"GWYP"):
+        raise ReadError(f"{path.name} is no Gwyddion file: it does not begin with GWYP.")
+    try:
+        _object_end(content, 4, len(content))
+    except (ValueError, KeyError, struct.error) as error:
+        raise ReadError(f"{path.name} is cut short or damaged: its parts do not fit. Copy it again.") from error
     container = gwyfile.load(str(path))
     numbers = sorted(int(m[1]) for key in container if (m := re.fullmatch(r"/(\d+)/data", key)))
     return [
         _field_channel(container[f"/{k}/data"], str(container.get(f"/{k}/data/title", f"channel {k}"))) for k in numbers
     ]
+
+
+def _object_end(content: bytes, start: int, end: int) -> int:
+    """Return where the object at `start` ends; the library would read a damaged one for ever."""
+    start = content.index(b"\0", start, end) + 1
+    inner = start + 4 + int(struct.unpack_from("<I", content, start)[0])
+    if inner > end:
+        raise ValueError("an object is longer than what holds it")
+    start += 4
+    while start < inner:
+        start = _component_end(content, content.index(b"\0", start, inner) + 1, inner)
+    return inner
+
+
+def _component_end(content: bytes, start: int, end: int) -> int:
+    """Return where the component ends whose type letter is at `start`."""
+    code, start, count = content[start : start + 1], start + 1, 1
+    if code in b"CIQDSO" and code:
+        count, start = struct.unpack_from("<I", content, start)[0], start + 4
+    if code in b"sSoO" and code:
+        for _ in range(count):
+            start = content.index(b"\0", start, end) + 1 if code in b"sS" else _object_end(content, start, end)
+    else:
+        start += count * SIZES[code]
+    if start > end:
+        raise ValueError("a component is longer than its object")
+    return start
 
 
 def _field_channel(field: Any, title: str) -> Channel:

@@ -51,7 +51,8 @@ def read(path: Path) -> list[Image]:
 
 
 def _load_array(path: Path) -> np.ndarray:
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    with np.errstate(over="raise"):  # a damaged header's shape overflows
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped if mapped.nbytes > LAZY_BYTES else np.array(mapped)
 
 
