@@ -29,9 +29,7 @@ def write_geojson(path: Path, image: Image) -> str:
 
     _check_labels(path, image)
     if image.axes != "YX":
-        raise WriteError(
-            f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane."
-        )
+        raise WriteError(f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
         part = Path(folder) / path.name  # the names of the objects hang on the file's
         geojson.write_labels(part, image)
