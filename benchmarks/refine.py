@@ -145,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args(argv)
     words = f"refine --strokes {options.strokes} --engine {' '.join(options.engine)}{' --bundled' * options.bundled}"
+    words += "" if options.ndim == [2, 3] else f" --ndim {' '.join(map(str, options.ndim))}"
     print(header(words, ("napari", "numpy", "numba", "torch")) + "\n")
     print(
         "| image | engine | Start (s) | release to repaint, median | fastest, slowest | processor time | engine | window blocked |"
