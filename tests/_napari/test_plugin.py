@@ -20,7 +20,9 @@ from napari_medseg.settings import PredictSettings
 
 pytestmark = pytest.mark.viewer
 SAMPLES = ("afm", "ccm", "histology", "mri", "video")
-DOCKS = ("Segment", "Train", "Measure")
+DOCKS = (
+    "Segment", "Train", "Measure", "Refine with scribbles", "Prepare training data", "Evaluate", "Nerve video", "Batch",
+)  # fmt: skip
 
 
 def manifest() -> PluginManifest:
