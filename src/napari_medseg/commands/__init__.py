@@ -21,6 +21,7 @@ COMMANDS = (
     "prepare",
     "video",
     "export",
+    "report",
     "doctor",
     "demo",
 )

@@ -1,0 +1,49 @@
+"""``medseg report``: a case on one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.errors import SettingsError
+from napari_medseg.measure import KINDS
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("report", help="write a case on one HTML page: picture, table, settings, versions")
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("labels", type=Path, metavar="LABELS")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    parser.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)}; default: the method's")
+    parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
+    parser.set_defaults(call=_call)
+
+
+def _call(arguments: argparse.Namespace) -> None:
+    from napari_medseg.commands.measure import with_geometry
+    from napari_medseg.io import read_one
+    from napari_medseg.measure import measure, summarise
+    from napari_medseg.report import report
+
+    image = read_one(arguments.image)
+    labels = with_geometry(read_one(arguments.labels, "labels"), image, arguments.pixel_size)
+    image = with_geometry(image, labels, None)
+    kept = labels.metadata.get("medseg", {})
+    kept = kept if isinstance(kept, Mapping) else {}
+    kind = arguments.kind or _kind(str(kept.get("method", "")), arguments.labels)
+    table, summary = measure(kind, labels, image), summarise(kind, labels, image)
+    facts = {"image": str(arguments.image), "labels": str(arguments.labels), "measured as": kind, **kept}
+    print(report(arguments.output, image, labels, table, facts, summary=summary))
+
+
+def _kind(method: str, path: Path) -> str:
+    """Return the measurement that fits the method the labels were made with."""
+    from napari_medseg.methods import METHODS, get_method
+
+    kind = get_method(method).measure if method in METHODS else ""
+    if not kind:
+        raise SettingsError(f"{path.name} does not say what it shows. Give --kind, one of: {', '.join(KINDS)}.")
+    return kind

@@ -1,0 +1,113 @@
+"""The report: everything in one file, everything escaped, numbers with units."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as Pillow
+
+from napari_medseg.cli import main
+from napari_medseg.image import Image
+from napari_medseg.io.write import write
+from napari_medseg.measure import measure, summarise
+from napari_medseg.report import WARNING, report
+from napari_medseg.samples import load_sample
+
+EVIL = '<script>alert(1)</script> & "quotes"'
+
+
+class _Reader(HTMLParser):
+    """Tags, texts and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + "\n"
+
+
+@pytest.fixture
+def case() -> tuple[Image, Image]:
+    mask = np.zeros((40, 30), np.uint8)
+    mask[5:15, 5:15], mask[20:30, 10:20] = 1, 2
+    image = Image(mask * 90 + 20, "YX", (0.5, 0.5), ("micrometer",) * 2, name="scan")
+    return image, image.labels_like(mask)
+
+
+def test_page_holds_pictures_numbers_settings_and_the_warning(case: tuple[Image, Image], tmp_path: Path) -> None:
+    image, labels = case
+    facts = {"method": "afm-unet", "checkpoint_sha256": "a" * 64, "settings": {"tta": False, "tile": 512}, "empty": ""}
+    table, summary = measure("afm", labels, image), summarise("afm", labels, image)
+    page = _Reader(report(tmp_path / "r.html", image, labels, table, facts, summary=summary).read_text("utf-8"))
+    assert WARNING in page.text
+    assert "0.5x0.5 um" in page.text
+    for words in ("a" * 64, "afm-unet", "tta", "512", "coverage (%)", "napari-medseg", "Result; labelled 16.7%"):
+        assert words in page.text
+    assert "empty" not in page.text
+    sizes = []
+    for source in page.sources:
+        assert source.startswith("data:image/png;base64,")
+        picture = Pillow.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+        sizes.append(picture.size)
+    assert sizes == [(30, 40)] * 2
+    assert "script" not in page.tags
+
+
+def test_everything_is_escaped(case: tuple[Image, Image], tmp_path: Path) -> None:
+    image, labels = case
+    table = pd.DataFrame({EVIL: [EVIL, 1.5], "b": [np.nan, 2]})
+    path = report(
+        tmp_path / "r.html", image.replace(name=EVIL), labels, table, {EVIL: EVIL, "settings": {EVIL: [EVIL]}},
+        summary=table,
+    )  # fmt: skip
+    text = path.read_text("utf-8")
+    assert "<script" not in text
+    assert _Reader(text).text.count(EVIL) >= 6
+    assert not re.search(r"https?://", text)
+
+
+def test_long_tables_say_what_is_not_shown(case: tuple[Image, Image], tmp_path: Path) -> None:
+    table = pd.DataFrame(np.arange(30 * 12).reshape(30, 12), columns=[f"c{i} (um)" for i in range(12)])
+    text = _Reader(report(tmp_path / "r.html", *case, table, {}).read_text("utf-8")).text
+    assert "18 of 30 objects" in text
+    assert "c11 (um)" in text
+    assert "No objects" in report(tmp_path / "e.html", *case, table[:0], {}).read_text("utf-8")
+
+
+@pytest.mark.parametrize(("sample", "kind"), [("mri", "volume"), ("histology", "nuclei")])
+def test_volumes_and_colour_images(sample: str, kind: str, tmp_path: Path) -> None:
+    image, labels = load_sample(sample)[:2]
+    path = report(tmp_path / "r.html", image, labels, measure(kind, labels, image), {"method": kind})
+    assert len(_Reader(path.read_text("utf-8")).sources) == 2
+    assert path.stat().st_size < 2_000_000
+
+
+def test_command_takes_the_kind_from_the_labels(
+    case: tuple[Image, Image], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, labels = case
+    write(tmp_path / "scan.tif", image)
+    write(tmp_path / "plain.tif", labels)
+    write(tmp_path / "made.tif", labels.replace(metadata={"medseg": {"method": "afm-unet", "version": "1"}}))
+    words = ["report", str(tmp_path / "scan.tif"), str(tmp_path / "made.tif"), "-o", str(tmp_path / "r.html")]
+    assert main(words) == 0
+    assert "area (um^2)" in (tmp_path / "r.html").read_text("utf-8")
+    words[2] = str(tmp_path / "plain.tif")
+    assert main(words) == 2
+    assert "--kind" in capsys.readouterr().err
+    assert main([*words, "--kind", "volume"]) == 0
