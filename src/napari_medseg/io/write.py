@@ -183,6 +183,6 @@ WRITERS: dict[str, Callable[[Path, Image], str]] = {
     ".nrrd": _write_volume,
     ".mha": _write_volume,
     ".geojson": write_geojson,
-    "_rois.zip": write_rois,
-    ".ome.zarr": write_zarr,
+    ".zip": write_rois,
+    ".zarr": write_zarr,
 }
