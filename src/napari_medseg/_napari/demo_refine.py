@@ -16,6 +16,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from qtpy.QtWidgets import QApplication
 
+from napari_medseg._napari import refine_saves
 from napari_medseg._napari.demo import PLUGIN, wait_for
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.refine_setup import DEEPIGEOS, PROPOSAL
@@ -128,7 +129,11 @@ def save(path: Path, pictures: tuple[np.ndarray, np.ndarray], titles: tuple[str,
 
 
 def refine_pictures(folder: Path) -> dict[str, Any]:
-    """Save ``refine-<plane>.png`` for all three planes in `folder`; return the Dice scores before and after."""
+    """Save ``refine-<plane>.png`` for all three planes in `folder`; return the Dice scores before and after.
+
+    The session, which ``medseg refine --replay`` repeats, goes to ``folder/sessions``.
+    """
+    refine_saves.SESSIONS = folder / "sessions"
     scene = Scene()
     scores = {name: scene.mend(order, folder / f"refine-{name}.png") for name, order in PLANES.items()}
     scene.live.finish()
