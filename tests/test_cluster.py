@@ -19,8 +19,10 @@ from napari_medseg.checkpoint import pack as pack_checkpoint
 from napari_medseg.checkpoint import write_checkpoint
 from napari_medseg.cli import main
 from napari_medseg.cluster import connect, predict_on_cluster
-from napari_medseg.errors import DeviceError, SettingsError
+from napari_medseg.cluster.run import _inspect
+from napari_medseg.errors import CheckpointError, DeviceError, SettingsError
 from napari_medseg.jobs import Progress, run
+from napari_medseg.method import Model
 from napari_medseg.methods import create, load_model
 from napari_medseg.settings import PredictSettings
 
@@ -118,3 +120,26 @@ def test_no_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     with pytest.raises(DeviceError, match="answers at nonsense"), connect("nonsense://x"):
         pass
+
+
+def test_workers_that_announce_a_gpu_get_one_task_at_a_time(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": False, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=3, resources={"GPU": 1}, **options) as cluster,
+        connect_to(cluster) as client,
+    ):
+        assert _inspect(client, tmp_path, []) == (True, {"GPU": 1})
+        assert _inspect(client, tmp_path, [tmp_path / "elsewhere"])[0] is False
+    assert not list(tmp_path.iterdir())
+
+
+def connect_to(cluster: Any) -> Any:
+    return pytest.importorskip("distributed").Client(cluster, set_as_default=False)
+
+
+def test_a_model_without_a_file_is_refused(tmp_path: Path) -> None:
+    method = create("afm-unet", {"architecture": "unet2"})
+    job = predict_on_cluster(None, Model(method, method.build_network(), {}), [tmp_path], tmp_path, CPU)
+    with pytest.raises(CheckpointError, match="as a file"):
+        run(job)

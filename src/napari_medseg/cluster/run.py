@@ -11,7 +11,7 @@ from typing import Any
 from napari_medseg import __version__
 from napari_medseg.batch import BatchRecord, BatchSettings, Case, open_record
 from napari_medseg.cluster.worker import GPU, Task, bring_model, look, pack, work
-from napari_medseg.errors import DeviceError
+from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
@@ -48,11 +48,15 @@ def predict_on_cluster(
 
     Raises
     ------
+    CheckpointError
+        If the model comes from no file.
     DataError
         If no input is an image, or every file failed.
     DeviceError
         If workers have another version of this package, or the scheduler is lost.
     """
+    if not model.card.get("sha256"):
+        raise CheckpointError("Workers need the model as a file. Save it, and load it with load_model.")
     out, options = Path(out), options or BatchSettings()
     record = open_record(model.card, inputs, out, settings, options, resume=resume)
     record.save()  # makes the folder, or says why it cannot
