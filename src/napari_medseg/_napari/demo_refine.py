@@ -14,7 +14,6 @@ import napari
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
-from qtpy.QtWidgets import QApplication
 
 from napari_medseg._napari import refine_saves
 from napari_medseg._napari.demo import PLUGIN, wait_for
@@ -111,7 +110,6 @@ class Scene:
 def settle() -> None:
     """Let the window draw."""
     wait_for(lambda: False, 0.4)
-    QApplication.processEvents()
 
 
 def save(path: Path, pictures: tuple[np.ndarray, np.ndarray], titles: tuple[str, str]) -> None:
