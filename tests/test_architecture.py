@@ -15,7 +15,7 @@ PACKAGE = Path(napari_medseg.__file__).parent
 LAYERS = {
     0: ("errors", "image", "settings", "jobs", "__init__"),
     1: ("io", "geodesic", "pairs", "tiling", "augment", "measure", "samples", "levelling", "histology", "mri",
-        "deepigeos", "overlay"),
+        "deepigeos", "overlay", "similarity"),
     2: ("networks", "losses", "varce", "spatial_constraint", "device", "parallel", "method", "checkpoint",
         "inference"),
     3: ("methods", "catalog"),
@@ -24,7 +24,19 @@ LAYERS = {
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
-FREE_OF_TORCH = ("io", "measure", "samples", "augment", "pairs", "tiling", "levelling", "histology", "mri", "overlay")
+FREE_OF_TORCH = (
+    "io",
+    "measure",
+    "samples",
+    "augment",
+    "pairs",
+    "tiling",
+    "levelling",
+    "histology",
+    "mri",
+    "overlay",
+    "similarity",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

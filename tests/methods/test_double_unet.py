@@ -152,6 +152,20 @@ def test_pairs_are_grouped_by_movie(tmp_path: Path) -> None:
     assert y.any()
 
 
+def test_pairs_can_be_grouped_by_likeness(tmp_path: Path) -> None:
+    video_folders(tmp_path, videos=3, frames=10, size=(64, 64))
+    for path in sorted(tmp_path.glob("segmentation/*/*.png")):
+        path.rename(path.with_name(f"{path.stem.replace('video', '').replace('_', '')}.png"))
+    by_name = method().find_pairs(tmp_path / "segmentation").pairs
+    assert len({pair.subject for pair in by_name}) == len(by_name)
+    found = method(group="similarity").find_pairs(tmp_path / "segmentation").pairs
+    movies: dict[str, set[str]] = {}
+    for pair in found:
+        movies.setdefault(pair.stem[:2], set()).add(pair.subject)
+    assert {len(scenes) for scenes in movies.values()} == {1}
+    assert len(set.union(*movies.values())) == 3
+
+
 def test_schedule_is_the_papers() -> None:
     assert (DoubleUnet.training.epochs, DoubleUnet.training.batch_size) == (20, 3)
     assert DoubleUnet.training.learning_rate == 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,12 +16,14 @@ from napari_medseg.augment import intensity, spatial
 from napari_medseg.augment.elastic import elastic
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io import read_one
 from napari_medseg.method import Method
 from napari_medseg.networks import frames
 from napari_medseg.networks.double_unet import MULTIPLE, PAPER_WIDTH, DoubleUnetNet
 from napari_medseg.networks.pretrained import load_imagenet
 from napari_medseg.pairs import PairList, find_pairs
 from napari_medseg.settings import Settings, TrainSettings
+from napari_medseg.similarity import similarity_groups
 
 SMOOTH = 1.0
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
@@ -52,6 +55,11 @@ class DoubleUnetSettings(Settings):
         "hflip,vflip,rotate,brightness_contrast,blur,noise", title="Augmentations",
         description="Used when training with augmentation, separated by commas: hflip, vflip, rotate, rotate90, "
         "transpose, elastic, crop, brightness_contrast, gamma, blur, noise, channel_shuffle, dropout",
+    )  # fmt: skip
+    group: Literal["name", "similarity"] = Field(
+        "name", title="Held out together",
+        description="Frames never split between training and validation: those of one movie by file name, or those "
+        "that look alike",
     )  # fmt: skip
     threshold: float = Field(
         0.5, ge=0, lt=1, title="Threshold", description="Nerve where the probability is above this",
@@ -151,8 +159,13 @@ class DoubleUnet(Method):
 
     # ---- training
     def find_pairs(self, folder: Any) -> PairList:
-        """Pair frames with masks; the text before ``_<number>`` names the movie or animal."""
-        return find_pairs(folder, lambda stem: stem.rpartition("_")[0] or stem)
+        """Pair frames with masks; groups are movies (the text before ``_<number>``), or frames of one scene."""
+        found = find_pairs(folder, lambda stem: stem.rpartition("_")[0] or stem)
+        if self.settings.group == "name":
+            return found
+        groups = similarity_groups([np.asarray(read_one(pair.image).data) for pair in found.pairs])
+        pairs = tuple(replace(p, subject=f"scene{k}") for p, k in zip(found.pairs, groups, strict=True))
+        return PairList(pairs, found.unpaired)
 
     def target(self, labels: Image) -> np.ndarray:
         """Return float32 (1, size, size) in [0, 1]: masks 0/255 are cut at 128, others above 0."""
