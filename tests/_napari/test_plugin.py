@@ -106,6 +106,18 @@ def test_image_to_layer_and_back(make_napari_viewer_proxy: Any) -> None:
     np.testing.assert_array_equal(back.affine, affine)
 
 
+def test_time_keeps_its_unit_where_space_has_none(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    movie = Image(np.zeros((3, 8, 9, 3), np.uint8), "TYXC", (0.05, 1, 1), ("second", "pixel", "pixel"), name="film")
+    data, kwargs, _ = layer_data(movie)
+    back = image_from_layer(viewer.add_image(data, **kwargs))
+    assert (back.axes, back.scale, back.units) == ("TYXC", (0.05, 1, 1), ("second", "pixel", "pixel"))
+    stack = viewer.add_image(np.zeros((3, 8, 9)), units=("second", "pixel", "pixel"))
+    assert (image_from_layer(stack).axes, image_from_layer(stack).units) == ("TYX", ("second", "pixel", "pixel"))
+    half = viewer.add_image(np.zeros((3, 8, 9)), units=("pixel", "um", "um"))
+    assert (image_from_layer(half).axes, image_from_layer(half).units) == ("ZYX", ("pixel",) * 3)
+
+
 def test_preferences_are_declared_and_reach_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
     (configuration,) = manifest().contributions.configurations or [None]
     declared = next(iter(manifest().contributions.configurations.values())) if configuration else None

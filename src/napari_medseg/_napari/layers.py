@@ -11,6 +11,7 @@ from napari.layers import Labels, Layer
 from napari_medseg.image import PIXEL, Image
 
 AXES = "TZYX"
+TIME = "second"
 KEPT = ("axes", "affine", "channels", "value_unit", "source_file", "notes")
 
 
@@ -21,13 +22,13 @@ def image_from_layer(layer: Layer) -> Image:
     rgb = bool(getattr(layer, "rgb", False))
     n = data.ndim - rgb
     axes = kept.get("axes", "").replace("C", "")
-    axes = axes if len(axes) == n else AXES[-n:]
-    units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else ()
+    units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
+    axes = axes if len(axes) == n else ("T" if units[0] == TIME else AXES[-n]) + AXES[1 - n :]
     return Image(
         data,
         axes + "C" * rgb,
         tuple(float(abs(s)) for s in layer.scale[-n:]),
-        units if units and PIXEL not in units else (PIXEL,) * n,
+        _physical(units, axes),
         kept.get("affine"),
         "labels" if isinstance(layer, Labels) else "image",
         layer.name,
@@ -109,3 +110,9 @@ def label_layers(viewer: Any) -> list[Labels]:
 
 def _unit(unit: Any) -> str:
     return str(unit)
+
+
+def _physical(units: tuple[str, ...], axes: str) -> tuple[str, ...]:
+    """Return pixels for all axes of space unless each has a unit; time keeps its own."""
+    space = [unit for unit, axis in zip(units, axes, strict=True) if axis != "T"]
+    return units if PIXEL not in space else tuple(u if a == "T" else PIXEL for u, a in zip(units, axes, strict=True))
