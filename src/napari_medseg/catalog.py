@@ -79,6 +79,13 @@ def bundled(name: str) -> Path:
     return Path(str(resources.files("napari_medseg") / "models" / f"{name}.pt"))
 
 
+def find_model(path: str | Path) -> Path:
+    """Return the file `path`, or the bundled model of that name where there is no such file."""
+    path = Path(path)
+    named = bundled(path.name)
+    return named if path == Path(path.name) and not path.exists() and named.is_file() else path
+
+
 def _bundled() -> Iterator[Path]:
     yield from sorted(bundled("x").parent.glob("*.pt"))
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "video",
     "export",
     "report",
+    "sample",
     "doctor",
     "demo",
 )

@@ -29,6 +29,9 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> None:
+    from napari_medseg.catalog import find_model
+
+    arguments.source = find_model(arguments.source)
     if arguments.source.suffix.lower() != ".pt":
         result = _convert(arguments)
     elif arguments.format is None:

@@ -16,7 +16,7 @@ from napari_medseg.settings import PredictSettings
 def add(commands: Any, words: Sequence[str]) -> None:
     """Add the command; `words` are the command line's, to find the method."""
     parser = commands.add_parser("predict", help="segment images with a trained model")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint (.pt)")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint (.pt), or the name of a bundled model")
     parser.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
     parser.add_argument("--redo", action="store_true", help="predict again what is finished")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_medseg.catalog import find_model
 from napari_medseg.checkpoint import card, read_checkpoint
 from napari_medseg.errors import CheckpointError, SettingsError, one_line
 from napari_medseg.method import Method, Model
@@ -44,7 +45,7 @@ def load_model(path: str | Path, method: str | None = None) -> Model:
     Parameters
     ----------
     path
-        The ``.pt`` file.
+        The ``.pt`` file, or the name of a bundled model.
     method
         Name of the method it must be of, if only one will do.
 
@@ -53,7 +54,7 @@ def load_model(path: str | Path, method: str | None = None) -> Model:
     CheckpointError
         If the file is unsafe, damaged, newer, or of another method.
     """
-    path = Path(path)
+    path = find_model(path)
     content = read_checkpoint(path)
     name = str(content["method"])
     if method is not None and name != method:

@@ -19,6 +19,7 @@ SAMPLES: dict[str, str] = {
     "mri": "mri:brain_volume",
     "video": "video:nerve_video",
 }
+KINDS = ("afm", "ccm", "histology", "mri", "video")  # written as files by `samples.folders`
 
 
 def load_sample(name: str) -> list[Image]:

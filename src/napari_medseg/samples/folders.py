@@ -1,0 +1,86 @@
+"""Sample data as files: a training folder per field, laid out as users' own data should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from napari_medseg.errors import DataError, WriteError
+from napari_medseg.samples import KINDS
+from napari_medseg.samples.afm import afm_folder
+from napari_medseg.samples.ccm import ccm_folder
+from napari_medseg.samples.histology import nuclei_tile
+from napari_medseg.samples.mri import mri_folder
+
+RING = 5  # pixels between the object and the stroke around it
+COUNT = dict(zip(KINDS, (10, 8, 4, 4, 4), strict=True))
+
+
+def write_sample(kind: str, folder: str | Path, count: int = 0, seed: int = 0) -> Path:
+    """Write `count` generated cases (0: a few) of `kind`, one of `COUNT`, into `folder` and return it.
+
+    Written are ``images`` and ``labels``; for ``ccm`` files ``_org.tif`` and ``_lab.tif`` side by side; for ``mri``
+    also ``scribbles``, one stroke in the object and one around it; for ``video`` a ``movie.mkv`` and training frames.
+
+    Raises
+    ------
+    DataError
+        If there is no such sample.
+    WriteError
+        If the folder cannot be written.
+    """
+    if kind not in COUNT:
+        raise DataError(f"There is no sample {kind!r}. Known samples: {', '.join(COUNT)}.")
+    writers: dict[str, Callable[[Path, int, int], object]] = {
+        "afm": lambda f, n, s: afm_folder(f, n, 128, s),
+        "ccm": lambda f, n, s: ccm_folder(f, n, 192, s),
+        "histology": _histology,
+        "mri": _mri,
+        "video": _video,
+    }
+    folder = Path(folder)
+    try:
+        writers[kind](folder, count or COUNT[kind], seed)
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written: {error}. Choose a folder you may write to.") from error
+    return folder
+
+
+def _histology(folder: Path, count: int, seed: int) -> None:
+    from napari_medseg.io import write
+
+    for k in range(seed, seed + count):
+        image, labels = nuclei_tile(k, 256)
+        write(folder / "images" / f"{image.name}.png", image)
+        write(folder / "labels" / f"{labels.name}.png", labels)
+
+
+def _mri(folder: Path, count: int, seed: int) -> None:
+    from napari_medseg.io import read_one, write
+
+    mri_folder(folder, count, seed=seed)
+    for path in sorted((folder / "labels").glob("*.nii.gz")):
+        labels = read_one(path, "labels")
+        write(folder / "scribbles" / path.name, labels.replace(data=strokes(np.asarray(labels.data))))
+
+
+def strokes(truth: np.ndarray) -> np.ndarray:
+    """Mark an object (Z, Y, X) as a user would: 2 in its middle, 1 on a ring around it in the same slice."""
+    from scipy import ndimage
+
+    from napari_medseg.deepigeos.interactions import robot_click
+
+    marks = robot_click(truth, np.zeros_like(truth), radius=2)
+    middle = int(np.argwhere(marks)[:, 0].mean())
+    outside = ndimage.distance_transform_edt(truth[middle] == 0)
+    marks[middle][(outside > RING) & (outside <= RING + 1)] = 1
+    return marks
+
+
+def _video(folder: Path, count: int, seed: int) -> None:
+    from napari_medseg.samples.video import nerve_video, video_folders, write_movie
+
+    video_folders(folder, count, seed=seed + 1)
+    write_movie(folder / "movie.mkv", nerve_video(seed)[0])
