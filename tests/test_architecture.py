@@ -19,8 +19,9 @@ LAYERS = {
     2: ("networks", "losses", "varce", "spatial_constraint", "device", "parallel", "method", "checkpoint",
         "inference"),
     3: ("methods", "catalog"),
-    4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "prepare", "console",
-        "flags", "doctor", "demo", "export", "cluster", "report", "slides"),
+    4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "frame_evaluation",
+        "prepare", "console",
+        "flags", "doctor", "demo", "export", "cluster", "report", "slides", "finetune"),
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

@@ -220,6 +220,17 @@ def test_without_classifier_every_frame_is_segmented(sample: tuple[Image, Image]
     assert len(list((tmp_path / "overlays").iterdir())) == 4
 
 
+def test_rows_of_a_folder_name_the_frames_files(sample: tuple[Image, Image], tmp_path: Path) -> None:
+    import imageio.v3 as iio
+
+    (tmp_path / "frames").mkdir()
+    for k in range(4):
+        iio.imwrite(tmp_path / "frames" / f"Nerve_{k + 7}.png", sample[0].data[k])
+    result = run(segment_video(tmp_path / "frames", None, segmenter(), tmp_path / "out", VideoSettings(**QUICK)))
+    assert pd.read_csv(result.table)["name"].tolist() == [f"Nerve_{k + 7}" for k in range(4)]
+    assert sorted(p.stem for p in (tmp_path / "out" / "masks").iterdir()) == sorted(f"Nerve_{k + 7}" for k in range(4))
+
+
 def test_images_without_time_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected frames over time"):
         next(segment_video(Image(np.zeros((3, 8, 8), np.uint8), "ZYX"), None, segmenter(), tmp_path))

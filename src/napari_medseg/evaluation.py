@@ -14,6 +14,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one, write_table
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
+from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
 from napari_medseg.pairs import PairList, list_images, pair_by_stem
 
@@ -26,7 +27,9 @@ Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
 def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     """Return ``{"mean": {metric: value}, "images": {stem: {metric: value}}, "unpaired": [file, ...]}``.
 
-    Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored.
+    Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. Masks of movie frames also give
+    ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs count 1), and
+    ``all frames, empty 0``.
 
     Raises
     ------
@@ -36,14 +39,23 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     cls = get_method(method)
     found = _pairs(Path(predictions), Path(references))
     images: dict[str, dict[str, float]] = {}
+    counts: list[tuple[int, int, int]] = []
     for index, pair in enumerate(found.pairs, 1):
         if pair.label is not None:
             predicted, truth = read_one(pair.image, "labels"), read_one(pair.label, "labels")
             images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
+            counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
         yield Progress(index, len(found.pairs), pair.stem)
     names = list(dict.fromkeys(name for row in images.values() for name in row))
     mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
-    return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired]}
+    movie = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
+    return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired], **movie}
+
+
+def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
+    rows = score_counts(counts).set_index("over").to_dict("index")
+    rows["all frames, empty 0"] = score_counts(counts, "zero").set_index("over").to_dict("index")["all frames"]
+    return {str(name): row for name, row in rows.items()}
 
 
 @dataclass(frozen=True)

@@ -11,26 +11,62 @@ from typing import Any, cast
 from napari_medseg.commands import drain, show, table
 
 LISTED = 8  # unpaired files named on the screen
+CLASSIFIER = "frame-classifier"
 
 
 def add(commands: Any, words: Sequence[str]) -> None:
     """Add the command; `words` are the command line's, to find the method."""
     parser = commands.add_parser("evaluate", help="compare results with references")
     parser.add_argument("method", metavar="METHOD")
-    parser.add_argument("predictions", type=Path, metavar="PRED", help="label file or folder")
-    parser.add_argument("references", type=Path, metavar="REF", help="label file or folder")
+    parser.add_argument(
+        "predictions", type=Path, metavar="PRED", help=f"label file or folder; {CLASSIFIER}: run folder, .csv or model"
+    )
+    parser.add_argument(
+        "references", type=Path, metavar="REF", help=f"label file or folder; {CLASSIFIER}: class folders or .csv"
+    )
+    parser.add_argument("--class", dest="only", default="", metavar="NAME", help=f"{CLASSIFIER}: this class only")
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg.evaluation import evaluate
-
-        result = drain(evaluate(arguments.method, arguments.predictions, arguments.references), arguments.json)
-        if result["unpaired"]:
-            names = cast("list[str]", result["unpaired"])
-            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
-        value = {"mean": result["mean"], "images": result["images"]}
-        rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]  # type: ignore[dict-item]
-        show(value, arguments.json, lambda: table(rows))
+        if arguments.method == CLASSIFIER:
+            frames(arguments)
+        else:
+            masks(arguments)
 
     parser.set_defaults(call=call)
+
+
+def masks(arguments: argparse.Namespace) -> None:
+    """Print the metrics of every image and, for movies, how frames without nerve count."""
+    from napari_medseg.evaluation import evaluate
+
+    result: dict[str, Any] = drain(
+        evaluate(arguments.method, arguments.predictions, arguments.references), arguments.json
+    )
+    if result["unpaired"]:
+        names = cast("list[str]", result["unpaired"])
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
+    value = {name: result[name] for name in ("mean", "images", "movie") if name in result}
+    rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
+    over = [{"over": name, **row} for name, row in value.get("movie", {}).items()]
+    show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, over) if part))
+
+
+def frames(arguments: argparse.Namespace) -> None:
+    """Print how well frames are classified: each class against the rest, and the table of confusions."""
+    from napari_medseg.frame_evaluation import evaluate_frames
+
+    found = drain(evaluate_frames(arguments.predictions, arguments.references, arguments.only), arguments.json)
+    if found.unpaired:
+        print(f"medseg: {found.unpaired} frames without partner", file=sys.stderr)
+    value = {
+        "frames": found.frames,
+        "accuracy": found.accuracy,
+        "scores": found.scores.astype(object).where(found.scores.notna(), None).to_dict("records"),
+        "confusion": found.confusion.to_dict("index"),
+    }
+    heading = f"{found.frames} frames, {found.accuracy:.1%} right; intervals hold 95 %"
+    scores = found.scores.to_string(index=False, float_format=lambda v: f"{v:.4f}")
+    parts = [heading, scores, str(found.confusion)]
+    show(value, arguments.json, lambda: "\n\n".join(parts))

@@ -87,11 +87,23 @@ def mask_scores(
         for p, t in zip(predicted, truth, strict=True):
             if p.shape != t.shape:
                 raise DataError(f"Frame {len(counts)} is {p.shape} in the prediction, {t.shape} in the reference.")
-            a, b = p != 0, t != 0
-            counts.append((int((a & b).sum()), int(a.sum()), int(b.sum())))
+            counts.append(count(p, t))
     except ValueError as error:
         raise DataError("Prediction and reference have different numbers of frames.") from error
-    overlap, found, real = np.array(counts, float).reshape(-1, 3).T
+    return score_counts(counts, empty, confidence)
+
+
+def count(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int, int]:
+    """Return the pixels of the overlap, of the predicted mask and of the true one; anything but 0 is nerve."""
+    a, b = predicted != 0, truth != 0
+    return int((a & b).sum()), int(a.sum()), int(b.sum())
+
+
+def score_counts(
+    counts: Iterable[tuple[int, int, int]], empty: Empty = "one", confidence: float = 0.95
+) -> pd.DataFrame:
+    """Return the table of `mask_scores` from the `count` of every frame."""
+    overlap, found, real = np.array(list(counts), float).reshape(-1, 3).T
     groups = {
         "all frames": np.ones(len(real), bool),
         "nerve frames": real > 0,

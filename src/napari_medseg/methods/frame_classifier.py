@@ -145,14 +145,10 @@ class FrameClassifier(Method):
         folder = Path(folder)
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder. Give the folder that holds one folder of frames per class.")
-        roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
         pairs: list[Pair] = []
-        for root in roots:
-            for child in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-                images = list_images(child)
-                if images:
-                    index = self._class_index(child)
-                    pairs += [Pair(path, None, _subject(path.stem), {"class": index}) for path in images]
+        for child in class_folders(folder):
+            index = self._class_index(child)
+            pairs += [Pair(path, None, movie_name(path.stem), {"class": index}) for path in list_images(child)]
         if not pairs:
             raise DataError(f"No frames in {folder}. Expected one folder per class: {', '.join(self.classes)}.")
         return PairList(tuple(pairs))
@@ -212,7 +208,14 @@ def classify(model: Model, batch: Tensor) -> np.ndarray:
     return np.asarray(model.method.activate(logits.float()).cpu().numpy())
 
 
-def _subject(stem: str) -> str:
-    """Return the movie or animal: the name before ``_<number>``, or all of it."""
+def class_folders(folder: Path) -> list[Path]:
+    """List the folders with frames below `folder`, or below its train, val and test folders."""
+    roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
+    children = [p for root in roots for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    return [child for child in children if list_images(child)]
+
+
+def movie_name(stem: str) -> str:
+    """Return the movie or animal of a frame: the name before ``_<number>``, or all of it."""
     match = FRAME_NAME.match(stem)
     return match[1] if match else stem

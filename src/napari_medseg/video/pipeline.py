@@ -68,7 +68,8 @@ def segment_video(
     source = Source(movie, settings)
     networks = Networks(classifier, segmenter, settings)
     identity = _identity(source, classifier, segmenter, settings)
-    output = Output(Path(folder), source, settings, _columns(networks.classes, settings), identity)
+    columns = _columns(networks.classes, settings, source.named)
+    output = Output(Path(folder), source, settings, columns, identity)
     started, finished = time.perf_counter(), False
     results = _results(source, networks, output, settings)
     try:
@@ -119,7 +120,7 @@ def _finish(item: Computed, source: Source, networks: Networks, output: Output, 
     empty = np.zeros(source.size, bool)
     mask = empty if item.mask is None else networks.method.clean(item.mask)
     number = source.numbers[item.position]
-    row: dict[str, Any] = {"frame": number, "time_s": source.time(number)}
+    row: dict[str, Any] = {"frame": number, "name": source.name(number), "time_s": source.time(number)}
     if item.p is not None:
         row |= dict(zip(_p_columns(networks.classes), item.p.tolist(), strict=True))
     row |= {"label": item.label, **shape_of(mask)}
@@ -144,9 +145,19 @@ def _progress(
     return Progress(step, total, f"frame {step} of {total}: {row['label']}, {pace:.1f} frames/s", numbers, preview)
 
 
-def _columns(classes: tuple[str, ...], settings: VideoSettings) -> list[str]:
+def _columns(classes: tuple[str, ...], settings: VideoSettings, named: bool) -> list[str]:
     measured = ("nbr", "cnr") if settings.contrast else ()
-    return ["frame", "time_s", *_p_columns(classes), "label", *MEASURES, *measured, "cls_ms", "seg_ms"]
+    return [
+        "frame",
+        *(["name"] if named else []),
+        "time_s",
+        *_p_columns(classes),
+        "label",
+        *MEASURES,
+        *measured,
+        "cls_ms",
+        "seg_ms",
+    ]
 
 
 def _p_columns(classes: tuple[str, ...]) -> list[str]:

@@ -48,6 +48,11 @@ class Source:
         dtype = np.dtype(image.data.dtype)
         self._peak = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
+    @property
+    def named(self) -> bool:
+        """Whether the frames are files with names of their own."""
+        return bool(self._files)
+
     def time(self, number: int) -> float:
         """Return the time of frame `number` in seconds."""
         return float(self._times[number]) if self._times else number / float(self.fps)
