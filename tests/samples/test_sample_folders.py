@@ -22,7 +22,7 @@ METHOD = {"afm": "afm-unet", "ccm": "sc-dcnn", "histology": "fullnet", "mri": "p
 @pytest.mark.parametrize("kind", METHOD)
 def test_a_folder_holds_cases_of_its_method(kind: str, tmp_path: Path) -> None:
     folder = write_sample(kind, tmp_path / "data with space", count=2)
-    method = create(METHOD[kind])
+    method = create(METHOD[kind], {"ndim": 3} if kind == "mri" else {})
     found = method.find_pairs(folder)
     assert len(found.pairs) == 2
     assert not found.unpaired
