@@ -153,7 +153,9 @@ def _table(path: Path) -> DataFrame:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}. Save it as CSV.") from error
     if "label" not in table or not {"frame", "name"} & set(table):
-        raise DataError(f"{path.name} has the columns {', '.join(map(str, table))}; needed are label, and frame or name.")
+        raise DataError(
+            f"{path.name} has the columns {', '.join(map(str, table))}; needed are label, and frame or name."
+        )
     return table if "movie" in table else table.assign(movie=_movie(path))
 
 

@@ -126,3 +126,9 @@ def test_a_class_is_no_mask() -> None:
         method().postprocess(np.ones(3) / 3, Image(np.zeros((8, 8)), "YX"))
     with pytest.raises(DataError, match="class folders"):
         method().target(Image(np.zeros((8, 8), np.uint8), "YX", kind="labels"))
+
+
+def test_transformers_take_one_size() -> None:
+    with pytest.raises(SettingsError, match="takes frames of 224 pixels only"):
+        method(backbone="vit_small_patch16_224", input_size=256)
+    assert method(backbone="swin_tiny_patch4_window7_224", input_size=224).settings.input_size == 224

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from napari_medseg.errors import CheckpointError, MissingDependencyError
 from napari_medseg.networks import frames
-from napari_medseg.networks.densenet import FINE_TUNED, FrameClassifierNet, monai_name
+from napari_medseg.networks.densenet import FINE_TUNED, Backbone, FrameClassifierNet, monai_name
 from napari_medseg.networks.double_unet import ASPP, DoubleUnetNet, SqueezeExcite
 from napari_medseg.networks.encoders import count_parameters
 
@@ -180,10 +185,58 @@ def test_resnet50_has_torchvisions_parameters() -> None:
         assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 3)
 
 
-def test_missing_timm_names_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install timm.*densenet201"):
+@pytest.mark.parametrize(
+    ("build", "command"),
+    [("2.9.0", r"pip install timm torchvision; or"), ("2.9.0+cpu", r"--extra-index-url https://\S+/whl/cpu; or")],
+)
+def test_missing_timm_names_what_to_install(monkeypatch: pytest.MonkeyPatch, build: str, command: str) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setattr(torch, "__version__", build)
+    with pytest.raises(MissingDependencyError, match=rf"torch {re.escape(build)}.*{command} choose densenet201"):
         FrameClassifierNet("vit_small_patch16_224")
+
+
+class FakeTimm(ModuleType):
+    """Stands for timm: every model is one convolution with normalisation; pretrained ones are filled with ones."""
+
+    def __init__(self) -> None:
+        super().__init__("timm")
+        self.asked: list[tuple[str, bool, int]] = []
+
+    def create_model(self, name: str, pretrained: bool, num_classes: int) -> nn.Module:
+        self.asked.append((name, pretrained, num_classes))
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), pool)
+        for parameter in network.parameters() if pretrained else ():
+            nn.init.ones_(parameter)
+        return network
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnext50_32x4d", "mobilenetv3_large_100", "vit_small_patch16_224", "swin_tiny_patch4_window7_224"],
+)
+def test_backbones_of_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: Any) -> None:
+    assert name in get_args(Backbone)
+    timm = FakeTimm()
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    network = FrameClassifierNet(name, 4).train()
+    assert timm.asked == [(name, False, 0)]
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 4)
+    assert len(network.unfreeze(2)) == 4
+    assert "timm's ImageNet weights" in network.load_imagenet("download")
+    assert timm.asked[-1] == (name, True, 0)
+    assert bool((network.backbone[0].weight == 1).all())
+    assert "random" in network.load_imagenet("none")
+    torch.save({key: value * 0 for key, value in network.backbone.state_dict().items()}, tmp_path / "w.pth")
+    assert "w.pth" in network.load_imagenet(str(tmp_path / "w.pth"))
+    assert not network.backbone[0].weight.any()
+    torch.save({"0.weight": torch.zeros(6, 3, 3, 3)}, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"lacks \d tensors"):
+        network.load_imagenet(str(tmp_path / "part.pth"))
+    torch.save({"0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="does not hold the weights"):
+        network.load_imagenet(str(tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (3, 5)])

@@ -128,3 +128,16 @@ def test_model_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
     assert model_folder() == tmp_path
     monkeypatch.delenv("MEDSEG_MODEL_FOLDER")
     assert model_folder().name == "checkpoints"
+
+
+def test_files_are_torchvisions_whose_names_hold_their_checksum() -> None:
+    """Names as torchvision 0.13 and later (V1 weights) and timm 0.1 publish them."""
+    assert {name: url.rsplit("/", 1)[1] for name, url in pretrained.URLS.items()} == {
+        "vgg16": "vgg16-397923af.pth",
+        "vgg19": "vgg19-dcbb9e9d.pth",
+        "xception": "xception-43020ad28.pth",
+        "densenet121": "densenet121-a639ec97.pth",
+        "densenet169": "densenet169-b2777c0a.pth",
+        "densenet201": "densenet201-c1103571.pth",
+        "resnet50": "resnet50-0676ba61.pth",
+    }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,6 +69,12 @@ class FrameClassifierSettings(base.Settings):
         if len(names) < 2 or len({name.lower() for name in names}) != len(names):
             raise ValueError("give at least two different class names, separated by commas")
         return ",".join(names)
+
+    @model_validator(mode="after")
+    def _size_of_transformers(self) -> FrameClassifierSettings:
+        if self.backbone.endswith("_224") and self.input_size != 224:
+            raise ValueError(f"{self.backbone} takes frames of 224 pixels only; set the network size to 224")
+        return self
 
 
 class FrameClassifier(Method):

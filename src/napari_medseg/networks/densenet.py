@@ -136,9 +136,12 @@ def _timm(name: str, *, pretrained: bool) -> nn.Module:
     try:
         timm = importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # a torchvision of another build than torch fails in its own way
+        build = torch.__version__.partition("+")[2]
+        source = f" --extra-index-url https://download.pytorch.org/whl/{build}" if build else ""
         raise MissingDependencyError(
             f"The backbone {name} needs the package timm, which cannot be loaded ({error}). Install it and torchvision "
-            f"of the same source as torch (pip install timm torchvision), or choose {', '.join(TORCHVISION)}."
+            f"of the same build as torch {torch.__version__}: pip install timm torchvision{source}; or choose "
+            f"{', '.join(TORCHVISION)}."
         ) from error
     network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
     return network
