@@ -10,14 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
+from torch import nn
 
 from napari_medseg import __version__
 from napari_medseg.errors import CheckpointError, WriteError, one_line
 from napari_medseg.method import Method
+from napari_medseg.settings import Settings
 
 FORMAT = 1
 REQUIRED = ("format", "method", "settings", "state_dict")
-CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", "license", "trained_on")
+ABOUT = ("authors", "license", "trained_on")
+CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", *ABOUT, "started_from")
+
+
+class CardSettings(Settings):
+    """What a model's card says besides what training knows; a model trained from another one takes over its card."""
+
+    authors: str = Field("", title="Authors", description="Who trained the model; names separated by commas")
+    license: str = Field("", title="Licence", description="SPDX name of the model's licence, such as CC-BY-4.0")
+    trained_on: str = Field("", title="Trained on", description="One line on the data")
 
 
 def pack(method: Method, state_dict: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -33,6 +45,7 @@ def pack(method: Method, state_dict: dict[str, Any], **fields: Any) -> dict[str,
         "history": [],
         "version": __version__,
         "doi": method.doi,
+        "authors": "",
         "license": "",
     }
     return {**content, **fields}
@@ -91,6 +104,33 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path.name} is of format {content['format']}, this version reads up to {FORMAT}. Update napari-medseg."
         )
     return content
+
+
+def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, Any]:
+    """Give `network` the weights of the checkpoint `path` and return the checkpoint's card.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is of another method, or its settings make another network; the network is left as it was.
+    """
+    content = read_checkpoint(path)
+    if content["method"] != method.name:
+        raise CheckpointError(
+            f"{path.name} is a {content['method']} model; training of {method.name} cannot start from it. "
+            f"Give a {method.name} model."
+        )
+    weights, own = content["state_dict"], network.state_dict()
+    other = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
+    if other:
+        now = method.settings.model_dump(mode="json")
+        changed = [f"{k} {v} (now {now.get(k)})" for k, v in content["settings"].items() if now.get(k) != v]
+        raise CheckpointError(
+            f"{path.name} is another network: {len(other)} of its tensors do not fit, such as {other[0]}. "
+            f"It was made with {', '.join(changed) or 'another version'}. Train with the settings it was made with."
+        )
+    network.load_state_dict(weights)
+    return card(content, path)
 
 
 def card(content: dict[str, Any], path: Path | None = None) -> dict[str, Any]:

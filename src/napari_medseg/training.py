@@ -10,18 +10,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_medseg import parallel
+from napari_medseg.batch.review import ReviewSheet, is_reviewed
+from napari_medseg.checkpoint import ABOUT, CardSettings, card, load_weights, read_checkpoint
 from napari_medseg.dataset import inspect, split
 from napari_medseg.device import is_out_of_memory
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
-from napari_medseg.pairs import Pair
+from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training_run import Run, write_json
 
 
-def train(method: Method, folder: Path, run: Path, settings: TrainSettings, *, resume: bool = False) -> Job[Model]:
+def train(
+    method: Method,
+    folder: Path,
+    run: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    start: Path | None = None,
+    about: CardSettings | None = None,
+) -> Job[Model]:
     """Train on the cases of `folder` into `run`; with folds each fold gets ``run/fold0`` ... and the last is returned.
+
+    The results of a batch that was reviewed are a training folder too: its accepted and corrected cases count.
 
     Raises
     ------
@@ -29,7 +42,7 @@ def train(method: Method, folder: Path, run: Path, settings: TrainSettings, *, r
         If no case is usable. Unusable and unpaired files are listed in the first `Progress`.
     """
     folder, run = Path(folder), Path(run)
-    report = inspect(method, method.find_pairs(folder).require(folder))
+    report = inspect(method, cases_of(method, folder))
     if not report.pairs:
         raise DataError(f"No usable case in {folder}: {'; '.join(report.problems[:5])}")
     yield Progress(0, 1, "; ".join([*report.lines, *report.problems]))
@@ -41,10 +54,27 @@ def train(method: Method, folder: Path, run: Path, settings: TrainSettings, *, r
         target = run / f"fold{fold}" if settings.folds > 1 else run
         if parallel.rank() == 0:
             write_json(target / "split.json", part.stems())
-        model = yield from fit(method, part.train, part.held_out, settings, target, resume=resume)
+        job = fit(method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about)
+        model = yield from job
     if model is None:
         raise DataError(f"There is no fold {settings.fold} of {settings.folds}; folds count from 0.")
     return model
+
+
+def cases_of(method: Method, folder: Path) -> PairList:
+    """Return the training cases of a folder: of a reviewed batch, or images with labels as `method` finds them.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    if is_reviewed(folder):
+        pairs = ReviewSheet(folder).pairs()
+        if not pairs:
+            raise DataError(f"Nothing in {folder} is accepted or corrected yet. Review some cases first.")
+        return PairList(pairs)
+    return method.find_pairs(folder).require(folder)
 
 
 def fit(
@@ -55,22 +85,31 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
+    start: Path | None = None,
+    about: CardSettings | None = None,
 ) -> Job[Model]:
     """Train `method` on `pairs`, select on `held_out`, write ``best.pt last.pt history.csv settings.json`` to `folder`.
 
-    Closing the generator stops training; the files then hold the last whole epoch.
+    Closing the generator stops training; the files then hold the last whole epoch. A new run begins with the weights of
+    the checkpoint `start`, if given; `about` goes onto the model's card.
 
     Raises
     ------
     DataError, CheckpointError, WriteError, DeviceError
-        If the data do not fit, `resume` finds another method's run, the folder is not writable, memory runs out.
+        If the data do not fit, `resume` finds another method's run, `start` is another network, the folder is not
+        writable, memory runs out.
     """
     run = Run(method, pairs, held_out, settings, Path(folder))
     yield Progress(0, 1, run.reason)
-    if not (resume and run.load()):
-        note = method.initialise(run.network)
-        if note:
-            yield Progress(0, 1, note)
+    begun = resume and run.load()
+    run.about = (about or CardSettings()).model_dump()
+    if start is not None:
+        known = card(read_checkpoint(start), start) if begun else load_weights(method, run.network, start)
+        run.about |= {key: run.about[key] or known.get(key, "") for key in ABOUT}
+        run.about["started_from"] = known["sha256"]
+    note = "" if begun else f"starting from {start}" if start else method.initialise(run.network)
+    if note:
+        yield Progress(0, 1, note)
     try:
         while not run.finished:
             yield from run.train_epoch()

@@ -60,6 +60,7 @@ class Run:
         self.batches = Batches(Cases(method, pairs), settings)
         self.held_out = Cases(method, held_out)
         self.state, self.phase, self.started = State(), -1, time.perf_counter()
+        self.about: dict[str, Any] = {}  # what the checkpoints' cards say besides
         self.optimizer: torch.optim.Optimizer
         self._enter_phase(method.phase(0, settings))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
@@ -226,6 +227,7 @@ class Run:
             epoch=state.epoch,
             best=state.best,
             history=state.history,
+            **self.about,
         )
         if improved:
             write_checkpoint(self.folder / "best.pt", content)

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.review_sheet import ReviewSheet
-from napari_medseg.batch import BatchSettings, predict_files
+from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import run
@@ -124,6 +123,47 @@ def check_saved(out: Path) -> None:
     assert (saved.data[:8, :8] == 1).all()
     assert saved.metadata["medseg"]["corrected"]
     assert saved.metadata["medseg"]["method"] == "afm-unet"
+    summary = pd.read_csv(out / "summary.csv", keep_default_na=False)
+    assert summary["decision reason"].tolist() == ["", "blurred, torn", ""]
+    measured = pd.read_csv(out / "measurements.csv", keep_default_na=False)
+    last = measured[measured["image"] == "scan_2.tif"]
+    assert len(last) == len(pd.read_csv(out / "scan_2_measurements.csv"))
+    assert set(last["corrected"]) == {"yes"}
+
+
+def test_correct_then_fine_tune_then_the_most_uncertain(
+    open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    out, settings = tmp_path / "out", PredictSettings(device="cpu")
+    options = BatchSettings(pattern="scan_[0-2].tif")
+    run(predict_files(load_model(afm_model), [folder], out, settings, options=options))
+    viewer, dock = open_dock("Batch")
+    dock.models.browse(str(afm_model))
+    dock.out.value = out
+    assert "Correct or accept some cases first" in dock.learn.run_bar.reason
+    dock.review_button.click()
+    review, learn = dock.review, dock.learn
+    wait(lambda: review.worker is None and len(viewer.layers) == 2)
+    review.uncertain_button.click()
+    wait(lambda: review.worker is None and review.index == review.sheet.most_uncertain(but=0))
+    viewer.layers[-1].data[:8, :8] = 1
+    corrected = review.index
+    review.accept_button.click()
+    wait(lambda: review.worker is None and review.index != corrected)
+    assert "1 corrected" in learn.line.text()
+    assert not learn.run_bar.reason
+    assert f"--from={afm_model}" in learn.command()
+    learn.form.value = learn.form.value.updated(epochs=2, steps_per_epoch=2, device="cpu")
+    learn.run_bar.run_button.click()
+    wait(lambda: learn.run_bar.current is None)
+    assert "open cases are segmented with finetune-1" in learn.run_bar.message.text()
+    wait(lambda: review.worker is None and len(viewer.layers) == 2)
+    assert dock.models.entry.path == out / "finetune-1" / "best.pt"
+    sheet = ReviewSheet(out)
+    assert review.index == sheet.most_uncertain()
+    assert (read_one(out / sheet.entries[corrected].labels, kind="labels").data[:8, :8] == 1).all()
+    others = [read_one(out / e.labels, kind="labels").metadata["medseg"]["checkpoint_sha256"] for e in sheet.entries]
+    assert others.count(dock.models.entry.card["sha256"]) == 2
 
 
 def test_a_folder_without_result_says_so(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLineEdit, QListWidget, QPushButton
 
 from napari_medseg._napari.dock import Dock, FoldedSettings
+from napari_medseg._napari.finetune import FineTunePanel
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import predict_settings
@@ -54,7 +55,9 @@ class BatchDock(Dock):
         self.section("With", self.models, FoldedSettings(self.form, self.command))
         self.section("Results", self.out.native)
         self.section("Run", self.run_bar, self.files)
+        self.learn = FineTunePanel(self)
         self.section("Review", self.review_button, self.review)
+        self.section("Learn from corrections", self.learn)
         for changed in (self.folder.changed, self.out.changed, self.models.changed):
             changed.connect(lambda *_: self.update_reason())
         self.update_reason()
@@ -65,7 +68,14 @@ class BatchDock(Dock):
         reason = "Choose a folder for the results." if not _given(self.out) else reason
         reason = "Choose a folder of images." if not _given(self.folder) else reason
         self.run_bar.set_reason(reason)
-        self.review_button.setEnabled(_given(self.out) and (self.out.value / "run.json").is_file())
+        self.review_button.setEnabled(self.results is not None)
+        self.learn.update_state()
+
+    @property
+    def results(self) -> Path | None:
+        """The result folder, if it holds a batch."""
+        there = _given(self.out) and (self.out.value / "run.json").is_file()
+        return Path(self.out.value) if there else None
 
     def command(self) -> str:
         """Return the ``medseg predict`` line that does the same."""
@@ -116,6 +126,7 @@ class BatchDock(Dock):
         handled = bool(super().event(event))
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.run_bar.stop()
+            self.learn.run_bar.stop()
             self.review.end()
         return handled
 

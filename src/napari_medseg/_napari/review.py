@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import layer_data
-from napari_medseg._napari.review_sheet import ACCEPTED, EXCLUDED, ReviewSheet, load_case
 from napari_medseg._napari.worker import JobWorker
+from napari_medseg.batch.review import ACCEPTED, EXCLUDED, ReviewSheet, load_case
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
+from napari_medseg.jobs import Job, run
 
 HELP = "<b>Left / Right</b> previous, next. Paint on the labels to correct them: they are saved when you go on."
 
 
 class ReviewPanel(QWidget):
-    """Show one case at a time: its image and its labels as layers."""
+    """Show one case at a time: its image and its labels as layers; `changed` when something was decided or saved."""
+
+    changed = Signal()
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -27,6 +32,7 @@ class ReviewPanel(QWidget):
         self.index, self.wanted = -1, -1
         self.worker: JobWorker | None = None
         self.layers: list[Any] = []
+        self.image: Image | None = None
         self.loaded: Image | None = None
         self.before: dict[str, Any] = {}
         self.keys, self.line, self.reason = QLabel(HELP), QLabel(""), QLineEdit()
@@ -34,12 +40,15 @@ class ReviewPanel(QWidget):
             text.setWordWrap(True)
         self.reason.setPlaceholderText("why it is excluded")
         self.accept_button, self.exclude_button = QPushButton("Accept"), QPushButton("Exclude")
+        self.uncertain_button = QPushButton("Next most uncertain")
+        self.uncertain_button.clicked.connect(lambda: self.go_to_uncertain())
         self.accept_button.clicked.connect(lambda: self.decide(ACCEPTED))
         self.exclude_button.clicked.connect(lambda: self.decide(EXCLUDED))
         self.reason.returnPressed.connect(lambda: self.decide(EXCLUDED))
         row = QHBoxLayout()
         row.addWidget(self.accept_button)
         row.addWidget(self.exclude_button)
+        row.addWidget(self.uncertain_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.keys, self.line, self.reason):
@@ -47,43 +56,55 @@ class ReviewPanel(QWidget):
         layout.addLayout(row)
         self.hide()
 
-    def open(self, folder: Path) -> None:
-        """Start with the first undecided case of a result folder; raises `DataError` where there is none."""
-        self.close_case()
+    def open(self, folder: Path, uncertain: bool = False) -> None:
+        """Start with the first undecided, or the most uncertain case of a folder; raises `DataError` without any."""
+        self.end()
         self.sheet = ReviewSheet(folder)
         self.index = -1
         self.show()
-        if not self.before:
-            for key, step in (("Left", -1), ("Right", 1)):
-                self.before[key] = self.viewer.bind_key(key, self._turn(step), overwrite=True)
+        for key, step in (("Left", -1), ("Right", 1)):
+            self.before[key] = self.viewer.bind_key(key, self._turn(step), overwrite=True)
         first = next((i for i, e in enumerate(self.sheet.entries) if not e.decision), 0)
-        self.go(first)
+        worst = self.sheet.most_uncertain() if uncertain else None
+        self.go(first if worst is None else worst)
 
     def end(self) -> None:
         """Save corrections and give the keys back."""
-        self.close_case()
+        correction = self.correction()
+        if correction is not None:
+            try:
+                run(correction)
+            except MedSegError as error:
+                show_info(str(error))
+        self.remove_layers()
         for key, there in self.before.items():
             self.viewer.bind_key(key, there, overwrite=True)
         self.before.clear()
         self.sheet = None
         self.hide()
+        self.changed.emit()
 
     def go(self, index: int) -> None:
-        """Show case `index`, after what is being read."""
+        """Show case `index`, after what is being read; a correction of the present case is saved first."""
         self.wanted = index % len(self.sheet.entries)
         if self.worker is not None:
             return
-        self.close_case()
+        correction = self.correction()
+        if correction is not None:
+            self._work(correction, lambda _: self.changed.emit())
+            return
+        self.remove_layers()
         entry = self.sheet.entries[self.wanted]
         self.index = self.wanted
-        self.worker = JobWorker(
-            load_case(entry.image, self.sheet.folder / entry.labels),
-            on_progress=lambda p: self.line.setText(p.message),
-            on_result=self._show,
-            on_error=lambda error: self.line.setText(f"{self.where()}{error}"),
-            on_end=self._read,
-            quick=True,
-        )
+        self._work(load_case(entry.image, self.sheet.folder / entry.labels), self._show)
+
+    def go_to_uncertain(self) -> None:
+        """Show the open case that the network was least sure of."""
+        index = self.sheet.most_uncertain(but=self.index) if self.sheet is not None else None
+        if index is not None:
+            self.go(index)
+        elif self.sheet is not None:
+            self.line.setText(f"{self.where()}No other case is open.")
 
     def decide(self, decision: str) -> None:
         """Keep a decision about this case and go to the next undecided one."""
@@ -94,40 +115,63 @@ class ReviewPanel(QWidget):
             self.line.setText(f"{self.where()}Say why it is excluded, then press Exclude.")
             self.reason.setFocus()
             return
-        self.sheet.decide(self.index, decision, reason)
+        try:
+            self.sheet.decide(self.index, decision, reason)
+        except MedSegError as error:
+            self.line.setText(f"{self.where()}{error}")
+            return
+        self.changed.emit()
         following = self.sheet.next_open(self.index)
-        if following is None:
-            self.save_corrections()
-            self.line.setText(f"All {len(self.sheet.entries)} cases are reviewed: {self.sheet.folder / 'review.csv'}")
-        else:
+        if following is not None:
             self.go(following)
+            return
+        correction = self.correction()
+        if correction is not None:
+            self._work(correction, lambda _: self.changed.emit())
+        self.line.setText(f"All {len(self.sheet.entries)} cases are reviewed: {self.sheet.folder / 'review.csv'}")
 
     def where(self) -> str:
-        """Say which case this is and what was decided."""
+        """Say which case this is, how sure the network was, and what was decided."""
         if self.sheet is None:
             return ""
         entry = self.sheet.entries[self.index]
+        sure = f"uncertainty {entry.uncertainty:.3f}" if entry.uncertainty >= 0 else ""
         state = " · ".join(filter(None, (entry.decision, entry.reason, "corrected" if entry.corrected else "")))
-        return f"<b>{self.index + 1} of {len(self.sheet.entries)}</b> {entry.image.name} · {state or 'open'}<br>"
+        told = " · ".join(filter(None, (entry.image.name, sure, state or "open")))
+        return f"<b>{self.index + 1} of {len(self.sheet.entries)}</b> {told}<br>"
 
-    def save_corrections(self) -> None:
-        """Write the labels back if they were painted on."""
+    def correction(self) -> Job[None] | None:
+        """Return the job that saves and measures this case's labels, ``None`` if they were not painted on."""
         painted = np.asarray(self.layers[-1].data) if self.layers else None
         if self.sheet is None or self.loaded is None or np.array_equal(painted, self.loaded.data):
-            return
-        self.loaded = self.loaded.replace(data=painted.copy())
-        try:
-            self.sheet.correct(self.index, self.loaded)
-        except MedSegError as error:
-            self.line.setText(str(error))
+            return None
+        labels = self.loaded.replace(data=painted.copy())
+        return self._saved(labels, self.sheet.correct(self.index, labels, self.image))
 
-    def close_case(self) -> None:
-        """Save corrections and remove this case's layers."""
-        self.save_corrections()
+    def _saved(self, labels: Image, job: Job[None]) -> Job[None]:
+        yield from job
+        self.loaded = labels
+
+    def remove_layers(self) -> None:
+        """Remove this case's layers."""
         for layer in self.layers:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.layers, self.loaded = [], None
+        self.layers, self.loaded, self.image = [], None, None
+
+    def _work(self, job: Job[Any], done: Any) -> None:
+        self.worker = JobWorker(
+            job,
+            on_progress=lambda p: self.line.setText(p.message),
+            on_result=done,
+            on_error=self._failed,
+            on_end=self._ended,
+            quick=True,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        self.wanted = self.index
+        self.line.setText(f"{self.where()}{error}")
 
     def _turn(self, step: int) -> Any:
         def turn(viewer: Any) -> None:
@@ -144,12 +188,12 @@ class ReviewPanel(QWidget):
         self.layers = [*added] if isinstance(added, list) else [added]
         data, kwargs, _ = layer_data(labels)
         self.layers.append(self.viewer.add_labels(data.copy(), opacity=0.5, **kwargs))
-        self.loaded = labels
+        self.image, self.loaded = case
         self.reason.setText(self.sheet.entries[self.index].reason)
         self.viewer.reset_view()
         self.line.setText(self.where())
 
-    def _read(self) -> None:
+    def _ended(self) -> None:
         self.worker = None
         if self.sheet is not None and self.wanted != self.index:
             self.go(self.wanted)

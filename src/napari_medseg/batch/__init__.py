@@ -5,12 +5,16 @@ from napari_medseg.batch.folder import predict_files
 from napari_medseg.batch.inputs import BatchSettings, Case, list_inputs, name_cases
 from napari_medseg.batch.memory import planes_of, predict_images
 from napari_medseg.batch.record import BatchRecord, open_record
+from napari_medseg.batch.review import ReviewSheet
+from napari_medseg.batch.uncertainty import mean_entropy
 
 __all__ = [
     "BatchRecord",
     "BatchSettings",
     "Case",
+    "ReviewSheet",
     "list_inputs",
+    "mean_entropy",
     "name_cases",
     "open_record",
     "planes_of",

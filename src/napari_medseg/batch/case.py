@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_medseg import __version__
 from napari_medseg.batch.inputs import BatchSettings, Case
+from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.inference import Prediction, predict
@@ -59,13 +60,22 @@ def _predict_case(
     write(out / files["labels"], labels)
     write(out / files["probabilities"], probability_image(prediction, image))
     row: dict[str, Any] = {"status": "done", "name": case.name, **files, "seconds": round(prediction.seconds, 3)}
-    if options.overlays:
-        row["overlay"] = f"{case.name}_overlay.png"
+    row["uncertainty"] = round(mean_entropy(prediction.probabilities), 6)
+    return row | measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
+
+
+def measure_case(
+    out: Path, name: str, kind: str, labels: Image, image: Image, *, overlays: bool = False
+) -> dict[str, Any]:
+    """Write what follows from a case's labels, its table and its overlay picture, and return it for the record."""
+    row: dict[str, Any] = {}
+    if overlays:
+        row["overlay"] = f"{name}_overlay.png"
         write_overlay(out / row["overlay"], image, labels)
-    if model.method.measure:
-        row["measurements"] = f"{case.name}_measurements.csv"
-        write_table(out / row["measurements"], measure(model.method.measure, labels, image))
-        row["summary"] = _first_row(summarise(model.method.measure, labels, image))
+    if kind:
+        row["measurements"] = f"{name}_measurements.csv"
+        write_table(out / row["measurements"], measure(kind, labels, image))
+        row["summary"] = _first_row(summarise(kind, labels, image))
     return row
 
 

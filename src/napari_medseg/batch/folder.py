@@ -37,7 +37,7 @@ def predict_files(
     record = open_record(model.card, inputs, out, settings, options, resume=resume)
     try:
         if record.position:
-            yield record.step(f"{record.position} files were done before")
+            yield record.step(record.greeting())
         for case in list(record.todo):
             job = predict_case(model, case, out, settings, options)
             row = yield from relabel(job, lambda p: record.step(p.message))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from napari_medseg import __version__
 from napari_medseg.batch.inputs import BatchSettings, Case, list_cases
+from napari_medseg.batch.tables import read_review, write_measurements, write_summary
 from napari_medseg.errors import DataError
-from napari_medseg.io import write_table
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Progress
 from napari_medseg.settings import PredictSettings
@@ -39,6 +37,7 @@ class BatchRecord:
         self.out, self.head, self.rows = out, head, rows
         self.cases: list[Case] = []
         self.todo: list[Case] = []
+        self.kept = 0
         self._saved, self._cost = -1e9, 0.0
 
     @property
@@ -53,6 +52,11 @@ class BatchRecord:
         if time.monotonic() - self._saved > SHARE * self._cost:
             self.save()
         return Progress(self.position, len(self.cases), f"{case.path.name}: {row['status']}")
+
+    def greeting(self) -> str:
+        """Say what is there already."""
+        kept = f", {self.kept} of them reviewed, which stay as they are" if self.kept else ""
+        return f"{self.position} files were done before{kept}"
 
     def step(self, message: str) -> Progress:
         """Return the progress of a case that is not finished."""
@@ -81,23 +85,13 @@ class BatchRecord:
         """
         content = self.content()
         self.rows = content["files"]
-        write_table(self.out / "measurements.csv", self._measurements())
-        write_table(self.out / "summary.csv", pd.DataFrame([_summary(key, row) for key, row in self.rows.items()]))
+        write_measurements(self.out, self.rows)
+        write_summary(self.out, self.rows)
         rows = [self.rows[str(case.path)] for case in self.cases]
         reasons = [row["reason"] for row in rows if row["status"] == "failed"]
         if len(reasons) == len(rows):
             raise DataError(f"None of {len(rows)} files could be predicted. First reason: {reasons[0]}")
         return content
-
-    def _measurements(self) -> pd.DataFrame:
-        tables = []
-        for key, row in self.rows.items():
-            path = self.out / row.get("measurements", "")
-            if path.is_file():
-                table = pd.read_csv(path, dtype=str, keep_default_na=False)
-                table.insert(0, "image", _image(key, row), allow_duplicates=True)
-                tables.append(table.loc[:, ~table.columns.duplicated()])
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def open_record(
@@ -111,42 +105,41 @@ def open_record(
 ) -> BatchRecord:
     """Return the record of a batch with the cases to do; rows of an earlier run with the same model stay.
 
+    So do, whatever the model, files that somebody reviewed: decisions and corrected labels are never predicted over.
+
     Raises
     ------
     DataError
         If no input is an image.
     """
-    rows = _previous(out, card, settings) if resume else {}
-    taken = {Path(key): row["name"] for key, row in rows.items()}
+    before, same = _previous(out, card, settings)
+    review = read_review(out)
+    rows = {key: row for key, row in before.items() if (same and resume) or key in review}
+    taken = {Path(key): row["name"] for key, row in before.items()}
     cases, skipped = list_cases(inputs, options.pattern, out, taken)
     head = {"model": card, "settings": settings.model_dump(mode="json"), "version": __version__, "skipped": skipped}
     record = BatchRecord(out, head, {key: row for key, row in rows.items() if row["status"] == "done"})
     record.cases = cases
-    record.todo = [case for case in cases if not _is_done(record.rows.get(str(case.path)), out, options)]
+    record.todo = [case for case in cases if not _is_done(str(case.path), record.rows, out, options, review)]
+    record.rows |= {str(case.path): {"status": "waiting", "name": case.name} for case in record.todo}
+    record.kept = len(set(review) & {str(case.path) for case in cases if case not in record.todo})
     return record
 
 
-def _is_done(row: dict[str, Any] | None, out: Path, options: BatchSettings) -> bool:
-    wanted = ("labels", "overlay") if options.overlays else ("labels",)
-    return row is not None and all(key in row and (out / row[key]).is_file() for key in wanted)
+def _is_done(
+    key: str, rows: dict[str, dict[str, Any]], out: Path, options: BatchSettings, review: Mapping[str, Any]
+) -> bool:
+    wanted = ("labels", "overlay") if options.overlays and key not in review else ("labels",)
+    return key in rows and all(name in rows[key] and (out / rows[key][name]).is_file() for name in wanted)
 
 
-def _previous(out: Path, card: dict[str, Any], settings: PredictSettings) -> dict[str, dict[str, Any]]:
-    """Return the rows of an earlier run, if its model and all settings that change results were the same."""
+def _previous(out: Path, card: dict[str, Any], settings: PredictSettings) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return the rows of an earlier run, and whether its model and all settings that change results were the same."""
     try:
         record = json.loads((out / "run.json").read_text(encoding="utf-8"))
         now = settings.model_dump(mode="json", exclude=ELSEWHERE)
         same = record["model"].get("sha256") == card.get("sha256")
         same = same and now == {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
-        return {k: row for k, row in record["files"].items() if {"status", "name"} <= set(row)} if same else {}
+        return {k: row for k, row in record["files"].items() if {"status", "name"} <= set(row)}, same
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _image(key: str, row: dict[str, Any]) -> str:
-    return (Path(row["name"]).parent / Path(key).name).as_posix()
-
-
-def _summary(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    state = {"image": _image(key, row), "status": row["status"], "reason": row.get("reason", "")}
-    return {**state, "seconds": row.get("seconds"), **row.get("summary", {})}
+        return {}, False

@@ -67,7 +67,7 @@ def predict_on_cluster(
     try:
         if not task.shared:
             client.register_plugin(bring_model(task.model, model.card["sha256"]))
-        yield record.step(f"{record.position} files were done before; {len(client.nthreads())} workers")
+        yield record.step(f"{record.greeting()}; {len(client.nthreads())} workers")
         yield from _hand_out(client, record, task, resources)
     finally:
         record.save()

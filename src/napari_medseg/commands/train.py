@@ -19,36 +19,62 @@ def add(commands: Any, words: Sequence[str]) -> None:
     parser = commands.add_parser("train", help="train a method on a folder of images and labels")
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder with images/ and labels/, or files side by side"
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="folder with images/ and labels/, or files side by side, or the results of a reviewed batch",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
+    parser.add_argument(
+        "--from", type=Path, dest="start", metavar="CHECKPOINT.pt",
+        help="start from this model's weights and with its settings",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     cls = method_class(words) if words[:1] == ["train"] else None
     if cls:
         add_flags(parser, cls.Settings)
         add_flags(parser, TrainSettings, cls.training)
+        from napari_medseg.checkpoint import CardSettings
 
-    def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg import parallel
-        from napari_medseg.methods import get_method
-        from napari_medseg.training import train
+        add_flags(parser, CardSettings)
+    parser.set_defaults(call=_call)
 
-        cls = get_method(arguments.method)
-        config = _read_config(arguments.config, cls.name)
-        method = cls(cls.Settings.parse({**config.get("settings", {}), **given(arguments, cls.Settings)}))
-        changes = {**config.get("training", {}), **given(arguments, TrainSettings)}
-        settings = cls.training.updated(**changes)
-        parallel.start()
-        try:
-            job = train(method, arguments.data, arguments.output, settings, resume=arguments.resume)
-            model = drain(job, quiet=parallel.rank() > 0)
-        finally:
-            parallel.stop()
-        show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
 
-    parser.set_defaults(call=call)
+def _call(arguments: argparse.Namespace) -> None:
+    from napari_medseg import parallel
+    from napari_medseg.checkpoint import CardSettings
+    from napari_medseg.methods import get_method
+    from napari_medseg.training import train
+
+    cls = get_method(arguments.method)
+    config = _read_config(arguments.config, cls.name)
+    start, known = _read_start(arguments.start, cls.name)
+    method = cls(cls.Settings.parse({**known, **config.get("settings", {}), **given(arguments, cls.Settings)}))
+    changes = {**config.get("training", {}), **given(arguments, TrainSettings)}
+    settings = cls.training.updated(**changes)
+    about = CardSettings.parse(given(arguments, CardSettings))
+    parallel.start()
+    try:
+        what = (method, arguments.data, arguments.output, settings)
+        job = train(*what, resume=arguments.resume, start=start, about=about)
+        model = drain(job, quiet=parallel.rank() > 0)
+    finally:
+        parallel.stop()
+    show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
+
+
+def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file of the model to start from, and the settings it was made with."""
+    if path is None:
+        return None, {}
+    from napari_medseg.catalog import find_model
+    from napari_medseg.checkpoint import read_checkpoint
+
+    path = find_model(path)
+    content = read_checkpoint(path)
+    return path, content["settings"] if content["method"] == method else {}
 
 
 def _read_config(path: Path | None, method: str) -> dict[str, Any]:

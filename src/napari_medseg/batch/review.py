@@ -1,0 +1,158 @@
+"""The cases of a result folder and what a reviewer decided about each: ``review.csv``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_medseg.batch.case import measure_case
+from napari_medseg.batch.tables import REVIEW, read_review, update_measurements, write_summary
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one, write, write_table
+from napari_medseg.io.write import write_json
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.methods import get_method
+from napari_medseg.pairs import Pair, case_stem
+
+ACCEPTED, EXCLUDED = "accepted", "excluded"
+
+
+@dataclass
+class Entry:
+    """One predicted file: its image, its label file (below the result folder) and the decision.
+
+    `uncertainty` is the `mean_entropy` of its prediction, -1 where it is not known.
+    """
+
+    image: Path
+    labels: str
+    decision: str = ""
+    reason: str = ""
+    corrected: bool = False
+    uncertainty: float = -1.0
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody decided about it or corrected it yet."""
+        return not (self.decision or self.corrected)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether its labels are good to learn from: accepted, or corrected and not excluded."""
+        return self.decision == ACCEPTED or (self.corrected and self.decision != EXCLUDED)
+
+
+class ReviewSheet:
+    """All finished files of a result folder; decisions are on disk as soon as they are made.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no finished batch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            files = {key: row for key, row in self.content["files"].items() if row["status"] == "done"}
+            self.entries = [
+                Entry(Path(key), row["labels"], uncertainty=float(row.get("uncertainty", -1)))
+                for key, row in files.items()
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{folder} holds no batch result (run.json). Run a batch into it first.") from error
+        if not self.entries:
+            raise DataError(f"{folder} holds no finished file to review.")
+        self._take_over()
+
+    # ---- what comes next
+    def next_open(self, index: int) -> int | None:
+        """Return the first undecided entry after `index`, going round, or ``None``."""
+        n = len(self.entries)
+        return next((i % n for i in range(index + 1, index + n) if not self.entries[i % n].decision), None)
+
+    def most_uncertain(self, but: int = -1) -> int | None:
+        """Return the entry that the network was least sure of among the open ones other than `but`, or ``None``."""
+        waiting = [i for i, entry in enumerate(self.entries) if entry.open and i != but]
+        return max(waiting, key=lambda i: self.entries[i].uncertainty, default=None)
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the accepted and corrected cases as training cases."""
+        return tuple(Pair(e.image, self.folder / e.labels, case_stem(e.image)) for e in self.entries if e.teaches)
+
+    # ---- what is decided
+    def decide(self, index: int, decision: str, reason: str = "") -> None:
+        """Keep a decision, also in the tables."""
+        entry = self.entries[index]
+        entry.decision, entry.reason = decision, reason
+        self._keep(entry)
+
+    def correct(self, index: int, labels: Image, image: Image) -> Job[None]:
+        """Write corrected labels over the predicted ones and measure them anew; the provenance says so.
+
+        Labels and `image` lie on the same grid. The rows of this file in ``measurements.csv`` and ``summary.csv`` are
+        replaced.
+        """
+        entry = self.entries[index]
+        yield Progress(0, 2, f"saving {entry.labels}")
+        known = {**labels.metadata.get("medseg", {}), "corrected": True}
+        labels = labels.replace(metadata={**labels.metadata, "medseg": known})
+        write(self.folder / entry.labels, labels)
+        entry.corrected = True
+        self.save()
+        yield Progress(1, 2, f"measuring {entry.labels}")
+        row = self.content["files"][str(entry.image)]
+        row |= measure_case(self.folder, row["name"], self._kind(), labels, image, overlays="overlay" in row)
+        write_json(self.folder / "run.json", self.content)
+        self._keep(entry)
+
+    def save(self) -> None:
+        """Write ``review.csv``."""
+        rows = [
+            (str(e.image), e.labels, e.decision, e.reason, "yes" if e.corrected else "no")
+            for e in self.entries
+            if not e.open
+        ]
+        write_table(self.folder / "review.csv", pd.DataFrame(rows, columns=list(REVIEW)))
+
+    def _keep(self, entry: Entry) -> None:
+        self.save()
+        key = str(entry.image)
+        write_summary(self.folder, self.content["files"])
+        update_measurements(self.folder, key, self.content["files"][key])
+
+    def _kind(self) -> str:
+        try:
+            return get_method(self.content["model"]["method"]).measure
+        except (SettingsError, KeyError, TypeError):  # a batch of a method that is not installed here
+            return ""
+
+    def _take_over(self) -> None:
+        kept = read_review(self.folder)
+        for entry in self.entries:
+            row = kept.get(str(entry.image), {})
+            entry.decision, entry.reason = row.get("decision", ""), row.get("reason", "")
+            entry.corrected = row.get("corrected", "") == "yes"
+
+
+def is_reviewed(folder: Path) -> bool:
+    """Whether a folder holds the results of a batch that somebody reviewed."""
+    return all((Path(folder) / name).is_file() for name in ("run.json", "review.csv"))
+
+
+def load_case(image: Path, labels: Path) -> Job[tuple[Image, Image]]:
+    """Read an image and its labels."""
+    yield Progress(0, 2, f"reading {image.name}")
+    picture = read_one(image)
+    yield Progress(1, 2, f"reading {labels.name}")
+    mask = read_one(labels, kind="labels")
+    if mask.spatial_shape != picture.spatial_shape:
+        raise DataError(f"{labels.name} is {mask.spatial_shape} but {image.name} is {picture.spatial_shape}.")
+    return picture, mask.replace(data=np.array(mask.data))
