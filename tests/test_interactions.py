@@ -33,6 +33,15 @@ def test_the_papers_number_of_marks(height: int, width: int, expected: int) -> N
     assert not scribbles[truth == 0].any()
 
 
+def test_small_structures_need_a_smaller_threshold() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:8, 4:9] = 1
+    nothing = np.zeros_like(truth)
+    assert not simulate(truth, nothing, rng()).any()
+    assert np.count_nonzero(simulate(truth, nothing, rng(), smallest=20)) == 1
+    assert not simulate(truth, nothing, rng(), smallest=21).any()
+
+
 def test_over_segmentation_is_marked_as_background() -> None:
     truth, proposal = np.zeros((30, 30), np.uint8), np.zeros((30, 30), np.uint8)
     truth[2:12, 2:12] = 1

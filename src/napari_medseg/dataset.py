@@ -150,7 +150,8 @@ class Batches:
         rng = np.random.default_rng([self.settings.seed, epoch, position])
         method = self.cases.method
         x, y = method.sample(*self.cases[index], rng)
-        return method.augment(x, y, rng) if self.settings.augment else (x, y)
+        x, y = method.augment(x, y, rng) if self.settings.augment else (x, y)
+        return method.complete(x, y, rng)
 
 
 def _collate(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:

@@ -153,6 +153,10 @@ class Method(ABC):
         """Augment one sample; called only when the training settings ask for it."""
         return x, y
 
+    def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Add what must be made of the augmented sample, such as simulated marks and their maps."""
+        return x, y
+
     def validation_sample(
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +174,11 @@ class Method(ABC):
     def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
         """Build the optimiser of a phase (and freeze what the phase freezes)."""
         return torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+
+    @property
+    def selects_by_loss(self) -> bool:
+        """Whether the validation loss, instead of ``"score"``, picks the best epoch."""
+        return False
 
     def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
         """Validation scores of one case (1, K, *spatial); ``"score"``, higher is better, selects the best model."""

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from napari_medseg import io
+from napari_medseg.dataset import Batches, Cases
 from napari_medseg.deepigeos.guidance import decode_proposal, encode_proposal
-from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.errors import CheckpointError, DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.inference import predict
 from napari_medseg.jobs import run
@@ -247,14 +248,16 @@ def test_r_net_samples(settings: dict[str, object], tmp_path: Path) -> None:
     x, y = method.load_pair(cases(tmp_path, 1)[0])
     marked = 0
     for seed in range(4):
-        first = method.sample(x, y, rng(seed))
-        for sampled, truth in (first, method.augment(*first, rng(seed)), method.validation_sample(x, y, rng(seed))):
+        cut = method.sample(x, y, rng(seed))
+        first = method.complete(*cut, rng(seed))
+        augmented = method.complete(*method.augment(*cut, rng(seed)), rng(seed))
+        for sampled, truth in (first, augmented, method.validation_sample(x, y, rng(seed))):
             assert sampled.shape[0] == method.in_channels
             assert sampled.dtype == np.float32
             marks = sampled[-1].astype(int)
             assert (truth[marks > 0] == marks[marks > 0] - 1).all()
             marked += np.count_nonzero(marks)
-        assert np.array_equal(first[0], method.sample(x, y, rng(seed))[0])
+        assert np.array_equal(first[0], method.complete(*cut, rng(seed))[0])
         output = method.build_network()(torch.from_numpy(first[0][None]))
         assert output.shape == (1, method.out_channels, 24, 24)
     assert marked > 0
@@ -311,12 +314,67 @@ def test_p_net_then_r_net_through_fit(tmp_path: Path) -> None:
     assert (p[1, 0, 0], p[0, 16, 18]) == (1.0, 1.0)  # the CRF-Net(fu) obeys
 
 
+@pytest.mark.parametrize("augment", [False, True])
+def test_marks_are_drawn_once_and_from_the_proposal_itself(
+    augment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[np.ndarray] = []
+
+    def nothing(truth: np.ndarray, proposal: np.ndarray, *_: object, **__: object) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(proposal)
+        return proposal, np.zeros(truth.shape, np.uint8)
+
+    monkeypatch.setattr("napari_medseg.methods.deepigeos.simulate_rounds", nothing)
+    method = create("r-net", {**EUCLIDEAN, "rounds": 3})
+    batches = Batches(Cases(method, cases(tmp_path, 1)), TrainSettings(augment=augment, batch_size=1))
+    x = next(batches.epoch(0))[0]
+    assert len(calls) == 1
+    assert x.shape[1] == method.in_channels
+    np.testing.assert_array_equal(x[0, 1], calls[0])
+
+
+def test_training_starts_from_another_model(tmp_path: Path) -> None:
+    pairs, settings = cases(tmp_path), TrainSettings(epochs=1, batch_size=1, device="cpu")
+    common = {"width": 4, "modern": True, "optimiser": "adamw"}
+    run(fit(create("p-net", common), pairs, pairs[:1], settings, tmp_path / "p"))
+    path = tmp_path / "p" / "best.pt"
+    p_net = load_model(path).network.eval()
+    method = create("r-net", {**common, **EUCLIDEAN, "start": str(path), "crf": "freeform"})
+    network = method.build_network().eval()
+    assert "best.pt" in method.initialise(network)
+    network.crf_active.fill_(0)
+    x = torch.randn(1, method.in_channels, 16, 16)
+    torch.testing.assert_close(network(x), p_net(x[:, :1]))  # the new channels are silent at first
+    other = create("p-net", {**common, "width": 8, "start": str(path)})
+    wider = other.build_network()
+    with pytest.raises(CheckpointError, match="width"):
+        other.initialise(wider)
+
+
+def test_parallel_training_goes_through_the_phase_without_crf(tmp_path: Path) -> None:
+    method = create("p-net", {"width": 4, "crf": "freeform"})
+    network = method.build_network()
+    settings = TrainSettings(epochs=10)
+    before = [p.clone() for p in network.crf.parameters()]  # type: ignore[union-attr]
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(network)
+        optimizer = method.optimizer(network, settings, 0)
+        for _ in range(2):
+            optimizer.zero_grad()
+            wrapped(torch.randn(1, 1, 12, 12)).sum().backward()
+            optimizer.step()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(torch.equal(a, b) for a, b in zip(before, network.crf.parameters(), strict=True))  # type: ignore[union-attr]
+
+
 def test_loss_falls_on_one_sample() -> None:
     torch.manual_seed(0)
     method = RNet(RNet.Settings.parse({**EUCLIDEAN, "width": 8, "modern": True, "optimiser": "adamw"}))
     image, truth = disc()
     start = np.concatenate([PNet().prepare(Image(image, "YX")), np.zeros((1, *truth.shape), np.float32)])
-    x, y = (torch.from_numpy(a)[None] for a in method.sample(start, truth.astype(np.int64), rng()))
+    x, y = (torch.from_numpy(a)[None] for a in method.complete(start, truth.astype(np.int64), rng()))
     network = method.build_network()
     optimizer = method.optimizer(network, TrainSettings(learning_rate=0.01), 1)
     losses = []

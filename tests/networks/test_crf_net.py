@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_medseg.networks.crf_net import HARD, CRFNet
-from napari_medseg.networks.pairwise import FreeformKernel, Table, contrast_target, pretrain_pairwise
+from napari_medseg.networks.pairwise import FreeformKernel, LearnedTable, Table, contrast_target, pretrain_pairwise
 
 KERNELS = ("gaussian", "bilateral", "freeform")
 
@@ -76,15 +76,28 @@ def test_cached_recomputed_and_training_paths_agree(kernel: str) -> None:
     torch.testing.assert_close(cached, with_gradient.detach(), rtol=1e-3, atol=1e-3)
 
 
-def test_table_equals_the_perceptron() -> None:
+@pytest.mark.parametrize("kind", [Table, LearnedTable])
+def test_table_equals_the_perceptron(kind: type[Table]) -> None:
     kernel = FreeformKernel(1)
     pretrain_pairwise(kernel, samples=5000, epochs=4)
     features = torch.randn(1, 1, 200, 200) * 2
     with torch.no_grad():
-        table = Table(kernel, features)
+        table = kind(kernel, features, [2.0])
         looked_up = table(table.places[..., 1:], table.places[..., :-1], 2.0)
         exact = kernel.evaluate((features[..., 1:] - features[..., :-1]).reshape(1, 1, -1), 2.0)
     torch.testing.assert_close(looked_up.flatten(), exact.flatten(), rtol=0, atol=1e-3)
+
+
+def test_learned_table_has_the_perceptrons_gradient() -> None:
+    kernel = FreeformKernel(1)
+    pretrain_pairwise(kernel, samples=5000, epochs=4)
+    features = torch.randn(1, 1, 50, 50)
+    table = LearnedTable(kernel, features, [2.0])
+    exact = kernel.evaluate((features[..., 1:] - features[..., :-1]).reshape(1, 1, -1), 2.0).square().mean()
+    fitted = table(table.places[..., 1:], table.places[..., :-1], 2.0).square().mean()
+    expected, found = (torch.autograd.grad(loss, list(kernel.parameters())) for loss in (exact, fitted))
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

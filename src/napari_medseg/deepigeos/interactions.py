@@ -15,7 +15,7 @@ from scipy import ndimage
 Rule = Literal["paper", "scribble", "click", "mixed"]
 SMALLEST = 30
 PER_MARK = 100
-CORRECTED_RADIUS = 8.0
+CORRECTED_RADIUS = (1.0, 8.0)
 
 
 def simulate(
@@ -25,6 +25,7 @@ def simulate(
     *,
     rule: Rule = "paper",
     radius: int = 0,
+    smallest: int = SMALLEST,
     no_mark: float = 0.0,
 ) -> np.ndarray:
     """Mark the errors of `proposal` as a user would.
@@ -40,11 +41,12 @@ def simulate(
     rng
         Source of every random choice.
     rule
-        ``"paper"``: no mark in a region of N < 30 pixels, else ceil(N / 100) pixels drawn uniformly (Wang et al.
-        2019); ``"scribble"``: a piece of the region's skeleton; ``"click"``: its innermost pixel; ``"mixed"``: one of
-        these per region.
+        ``"paper"``: ceil(N / 100) pixels of a region of N, drawn uniformly (Wang et al. 2019); ``"scribble"``: a piece
+        of the region's skeleton; ``"click"``: its innermost pixel; ``"mixed"``: one of these per region.
     radius
         Marks are grown to balls of this radius, within the true class.
+    smallest
+        Regions of fewer pixels get no mark; paper: 30, too many where the whole structure has few.
     no_mark
         Probability of no mark at all, so that R-Net learns to leave a good proposal alone.
 
@@ -60,7 +62,7 @@ def simulate(
         errors = (truth == value) & (proposal != value)
         marks = np.zeros(truth.shape, bool)
         for place in error_slices(errors):
-            marks[place] |= _mark_slice(errors[place], rng, rule)
+            marks[place] |= _mark_slice(errors[place], rng, rule, smallest)
         scribbles[_grow(marks, truth == value, radius)] = value + 1
     return scribbles
 
@@ -78,13 +80,13 @@ def error_slices(errors: np.ndarray) -> list[tuple[int | slice, ...]]:
     return places
 
 
-def _mark_slice(errors: np.ndarray, rng: np.random.Generator, rule: Rule) -> np.ndarray:
+def _mark_slice(errors: np.ndarray, rng: np.random.Generator, rule: Rule, smallest: int) -> np.ndarray:
     marks = np.zeros(errors.shape, bool)
     components, _ = ndimage.label(errors, np.ones((3, 3)))
     for label, box in enumerate(ndimage.find_objects(components), 1):
         region = components[box] == label
         size = int(np.count_nonzero(region))
-        if size < SMALLEST:
+        if size < smallest:
             continue
         how = rule if rule != "mixed" else rng.choice(["paper", "scribble", "click"])
         if how == "paper":
@@ -197,14 +199,15 @@ def simulate_rounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what a user sees in the last of `rounds` rounds and all marks made until then.
 
-    Between rounds the errors near the new marks are corrected. `options` are those of `simulate`.
+    Between rounds the errors near the new marks are corrected, up to a distance drawn anew each time (1 to 8 voxels):
+    how far a mark reaches is what the network has yet to learn. `options` are those of `simulate`.
     """
     marks = np.zeros(truth.shape, np.uint8)
     for left in reversed(range(rounds)):
         new = simulate(truth, proposal, rng, **options)
         marks = np.where(new > 0, new, marks)
         if left and new.any():
-            proposal = correct_near(truth, proposal, new, CORRECTED_RADIUS)
+            proposal = correct_near(truth, proposal, new, rng.uniform(*CORRECTED_RADIUS))
     return proposal, marks
 
 

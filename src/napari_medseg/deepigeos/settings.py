@@ -54,6 +54,9 @@ class PNetSettings(Settings):
     )  # fmt: skip
     largest_component: bool = Field(False, title="Largest piece", description="Keep each class's largest piece only")
     min_size: int = Field(0, ge=0, le=100_000_000, title="Smallest piece", description="Drop pieces of fewer voxels")
+    start: str = Field(
+        "", title="Start from", description=".pt whose weights training starts from; R-Net may start from its P-Net"
+    )
     modality_files: str = Field(
         "", title="Modality files", description="Cases as folders: words in the image files' names, e.g. Flair,T1c"
     )
@@ -84,6 +87,9 @@ class RNetSettings(PNetSettings):
     rule: Rule = Field("paper", title="Simulated marks", description="Random pixels (paper), scribbles, clicks, mixed")
     rounds: int = Field(1, ge=1, le=20, title="Rounds", description="Largest number of simulated rounds; paper: 1")
     mark_radius: int = Field(0, ge=0, le=20, title="Mark radius", description="Radius of simulated marks in pixels")
+    smallest_region: int = Field(
+        30, ge=1, le=100_000, title="Smallest region", description="Errors of fewer pixels in a slice get no mark"
+    )
     no_mark_probability: float = Field(
         0.0, ge=0, le=1, title="No-mark share", description="Samples without marks; 0.1 makes R-Net careful",
         json_schema_extra={"step": 0.05},

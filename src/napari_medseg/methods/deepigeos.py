@@ -90,11 +90,17 @@ class PNet(Method):
         return RefinedNet(net, crf, downsample=s.downsample, constrained=constrained)
 
     def initialise(self, network: nn.Module) -> str:
-        """Pre-train the freeform pairwise function on 100,000 synthetic pairs."""
-        if self.settings.crf != "freeform":
-            return ""
-        network.crf.pretrain()  # type: ignore[operator, union-attr]
-        return "the CRF-Net's pairwise function starts from the contrast-sensitive one"
+        """Take over the weights of ``start``; pre-train a new freeform pairwise function on 100,000 synthetic pairs."""
+        assert isinstance(network, RefinedNet)
+        notes = []
+        if self.settings.start:
+            from napari_medseg.methods import load_model
+
+            network.inherit(load_model(self.settings.start).network.state_dict(), self.settings.start)
+            notes.append(f"the weights of {self.settings.start} are the start")
+        if self.settings.crf == "freeform" and network.crf is not None and network.crf.pretrain():
+            notes.append("the CRF-Net's pairwise function starts from the contrast-sensitive one")
+        return "; ".join(notes)
 
     # ---- intensities
     def check(self, image: Image) -> None:
@@ -175,13 +181,15 @@ class PNet(Method):
         return int(self.settings.crf == "none" or epoch >= self.settings.crf_start * settings.epochs)
 
     def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
-        """Build SGD with momentum 0.99 (paper) or AdamW, and switch the CRF-Net on or off."""
-        if self.settings.crf != "none":
-            network.crf_active.fill_(phase)  # type: ignore[operator, union-attr]
+        """Build SGD with momentum 0.99 (paper) or AdamW; without phase the CRF-Net is off and left as it is."""
+        assert isinstance(network, RefinedNet)
+        if network.crf is not None:
+            network.crf_active.fill_(phase)
+        parameters = network.parameters() if phase else network.net.parameters()
         rate, decay = settings.learning_rate, settings.weight_decay
         if self.settings.optimiser == "adamw":
-            return torch.optim.AdamW(network.parameters(), rate, weight_decay=decay)
-        return torch.optim.SGD(network.parameters(), rate, momentum=0.99, weight_decay=decay)
+            return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        return torch.optim.SGD(parameters, rate, momentum=0.99, weight_decay=decay)
 
     def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
         """Return the mean Dice of the foreground classes."""
@@ -278,14 +286,15 @@ class RNet(PNet, RefinementMethod):
             x[self.settings.modalities :] = self._encode(probabilities)
         return x, y
 
-    def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
-        """Cut a patch and draw proposal and marks."""
-        return self._interact(*super().sample(x, y, rng), rng)
-
-    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
-        """Augment image and proposal, then draw the marks anew: maps of a moved image are not the moved maps."""
-        x, y = super().augment(x[: self.settings.modalities + self._proposal_channels], y, rng)
-        return self._interact(x, y, rng)
+    def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+        """Draw proposal and marks and make the maps: those of a moved image are not the moved maps."""
+        s = self.settings
+        channels = x[s.modalities :][: self._proposal_channels]
+        labels, marks = simulate_rounds(
+            y, self._start(channels, y, rng), rng, int(rng.integers(1, s.rounds + 1)), rule=s.rule,
+            radius=s.mark_radius, smallest=s.smallest_region, no_mark=s.no_mark_probability,
+        )  # fmt: skip
+        return self._assemble(x[: s.modalities], self._channels(channels, labels), marks), y
 
     def validation_sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Give the whole case one click of the robot user."""
@@ -305,15 +314,6 @@ class RNet(PNet, RefinementMethod):
             return self._encode(labels)
         same = decode_proposal(channels) == labels
         return np.where(same & self.settings.soft_proposal, channels, self._encode(labels))
-
-    def _interact(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
-        s = self.settings
-        channels = x[s.modalities :][: self._proposal_channels]
-        options = {"rule": s.rule, "radius": s.mark_radius, "no_mark": s.no_mark_probability}
-        labels, marks = simulate_rounds(
-            y, self._start(channels, y, rng), rng, int(rng.integers(1, s.rounds + 1)), **options
-        )
-        return self._assemble(x[: s.modalities], self._channels(channels, labels), marks), y
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from napari_medseg.networks.pairwise import (
     FreeformKernel,
     GaussianKernel,
     Kernel,
+    LearnedTable,
     Table,
     pretrain_pairwise,
 )
@@ -99,11 +100,13 @@ class CRFNet(nn.Module):
                 current = unary - (update if free is None else update * free)
             return current
 
-    def pretrain(self, seed: int = 0) -> None:
-        """Pre-train a freeform kernel once; a network read from a checkpoint is left as it is."""
-        if isinstance(self.kernel, FreeformKernel) and not self.pretrained.item():
-            pretrain_pairwise(self.kernel, seed=seed)
+    def pretrain(self, seed: int = 0) -> bool:
+        """Pre-train a freeform kernel once; a network read from a checkpoint is left as it is. Tell if it was done."""
+        needed = isinstance(self.kernel, FreeformKernel) and not self.pretrained.item()
+        if needed:
+            pretrain_pairwise(self.kernel, seed=seed)  # type: ignore[arg-type]
         self.pretrained.fill_(1)
+        return needed
 
     def constrain(self, logits: Tensor, scribbles: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return logits with scribbled pixels set to +-1000, and the mask (B, 1, *spatial) of free pixels."""
@@ -126,8 +129,9 @@ class CRFNet(nn.Module):
     def _weigher(self, features: Tensor) -> Weigher:
         """Return the function from an offset to the weights (B, 1, *spatial) of the pairs it makes."""
         here = (0,) * len(self.radii)
-        if isinstance(self.kernel, FreeformKernel) and features.shape[1] == 1 and not torch.is_grad_enabled():
-            table = Table(self.kernel, features)
+        if isinstance(self.kernel, FreeformKernel) and features.shape[1] == 1:
+            distances = {math.hypot(*offset) for offset in self.offsets}
+            table = (LearnedTable if torch.is_grad_enabled() else Table)(self.kernel, features, distances)
             centre = self._shifted(table.places, here)
             return lambda offset: table(centre, self._shifted(table.places, offset), math.hypot(*offset))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Kernel = Literal["gaussian", "bilateral", "freeform"]
 CHUNK = 1 << 18
@@ -88,7 +90,7 @@ class FreeformKernel(nn.Module):
 
 
 class Table:
-    """A freeform function of one feature, tabulated over the intensity range of one image (inference only).
+    """A freeform function of one feature, tabulated over the intensity range of one image (inference).
 
     With one feature the perceptron is a piecewise linear curve per distance: it is evaluated at `EXACT` differences,
     interpolated to `FINE`, and looked up instead of being evaluated for every pair. The error is below 1e-3.
@@ -99,22 +101,45 @@ class Table:
         The function.
     features
         Padded feature map (B, 1, *spatial).
+    distances
+        The distances that will be asked for.
     """
 
-    def __init__(self, kernel: FreeformKernel, features: Tensor) -> None:
-        self.kernel = kernel
+    points = FINE
+
+    def __init__(self, kernel: FreeformKernel, features: Tensor, distances: Iterable[float]) -> None:
         limit = (features.amax() - features.amin()).clamp_min(1e-6)
-        self.grid = torch.linspace(-1, 1, EXACT, device=features.device, dtype=features.dtype)[None, None] * limit
-        self.places = features * ((FINE - 1) / 2 / limit)
-        self.curves: dict[float, Tensor] = {}
+        grid = torch.linspace(-1, 1, EXACT, device=features.device, dtype=features.dtype)[None, None] * limit
+        self.places = features * ((self.points - 1) / 2 / limit)
+        self.curves = {
+            distance: self._curve(checkpoint(kernel.evaluate, grid, distance, use_reentrant=False)[0])
+            for distance in distances
+        }
 
     def __call__(self, here: Tensor, there: Tensor, distance: float) -> Tensor:
         """Return weights for two views of `places`, `distance` pixels apart, in their shape."""
-        if distance not in self.curves:
-            curve = self.kernel.evaluate(self.grid, distance)[None]
-            self.curves[distance] = F.interpolate(curve, FINE, mode="linear", align_corners=True)[0, 0]
         index = (here - there).add_(FINE / 2).to(torch.int32)
         return self.curves[distance].index_select(0, index.flatten()).reshape(index.shape)
+
+    def _curve(self, exact: Tensor) -> Tensor:
+        return F.interpolate(exact[None, None], FINE, mode="linear", align_corners=True)[0, 0]
+
+
+class LearnedTable(Table):
+    """The same for training: interpolated between the `EXACT` differences, so that the perceptron gets gradients."""
+
+    points = EXACT
+
+    def __call__(self, here: Tensor, there: Tensor, distance: float) -> Tensor:
+        """Return weights for two views of `places`, `distance` pixels apart, in their shape."""
+        place = (here - there).add_((EXACT - 1) / 2).flatten()
+        low = place.floor().clamp_(0, EXACT - 2)
+        left = self.curves[distance].index_select(0, low.int())
+        right = self.curves[distance].index_select(0, low.int() + 1)
+        return torch.lerp(left, right, place - low).reshape(here.shape)
+
+    def _curve(self, exact: Tensor) -> Tensor:
+        return exact
 
 
 def contrast_target(difference: Tensor, distance: Tensor, omega: float = 0.5, sigma: float = 0.08) -> Tensor:

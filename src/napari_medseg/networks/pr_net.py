@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_medseg.errors import CheckpointError
 from napari_medseg.networks.crf_net import CRFNet
 
 DILATIONS = {2: (1, 2, 4, 8, 16), 3: (1, 2, 3, 4, 5)}
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 PAPER_WIDTH = {2: 64, 3: 16}
+FIRST = "net.blocks.0.0.weight"
 
 
 class PRNet(nn.Module):
@@ -169,10 +172,37 @@ class RefinedNet(nn.Module):
         small, small_scribbles = self._shrink(features, scribbles)
         logits: Tensor = self.net(small)
         if self.crf is None or not self.crf_active.item():
+            if self.crf is not None and self.training:  # torchrun waits for the gradient of every parameter
+                logits = logits + 0 * torch.stack([p.sum() for p in self.crf.parameters()]).sum()
             return self._grow(logits, x.shape[2:])
         logits = self.crf(logits, small[:, : self.crf.n_features], small_scribbles)
         logits = self._grow(logits, x.shape[2:])
         return logits if scribbles is None or self.downsample == 1 else self.crf.constrain(logits, scribbles)[0]
+
+    def inherit(self, weights: Mapping[str, Tensor], name: str) -> None:
+        """Take over the weights of another P-Net or R-Net; input channels that it lacks start at 0.
+
+        Its CRF-Net is taken over if it has the same one.
+
+        Raises
+        ------
+        CheckpointError
+            If the networks differ in more than the input channels.
+        """
+        taken = {}
+        for key, own in self.state_dict().items():
+            given = weights.get(key)
+            if given is not None and key == FIRST and given.shape[1] < own.shape[1]:
+                given = torch.cat([given, torch.zeros_like(own[:, given.shape[1] :], device=given.device)], 1)
+            if given is not None and given.shape == own.shape:
+                taken[key] = given
+            elif not key.startswith("crf"):
+                raise CheckpointError(
+                    f"{name} cannot be the start: it has another shape ({key}). "
+                    "Give the same dimensions, width, classes and modern as it was trained with."
+                )
+        taken.pop("crf_active", None)
+        self.load_state_dict(taken, strict=False)
 
     def _shrink(self, x: Tensor, scribbles: Tensor | None) -> tuple[Tensor, Tensor | None]:
         factor = self.downsample
