@@ -21,7 +21,7 @@ def flip_bits(data: bytes, rng: Random) -> bytes:
 
 
 def truncate(data: bytes, rng: Random) -> bytes:
-    return data[: int(rng.integers(1, len(data)))]
+    return data[: int(rng.integers(1, max(len(data), 2)))]
 
 
 def overwrite(data: bytes, rng: Random) -> bytes:

@@ -91,7 +91,9 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
 
 def _image(path: Path, channel: Channel) -> Image:
     if channel.data.size == 0:
-        raise ReadError(f"{path.name}: channel {channel.name} has no pixels, shape {channel.data.shape}.")
+        raise ReadError(
+            f"{path.name}: channel {' '.join(channel.name.split())} has no pixels, shape {channel.data.shape}."
+        )
     factor = nm_per(channel.unit)
     data = np.asarray(channel.data, np.float64) * (factor or 1.0)
     step_nm = nm_per(channel.step_unit)

@@ -122,6 +122,7 @@ def _read_file(path: Path) -> Image:
 
     if path.stat().st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
+    _check_n_axes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -139,6 +140,16 @@ def _read_file(path: Path) -> Image:
         note = f"{path.name} does not state its voxel size; sizes and volumes are in voxels."
         return without_size(image, note)
     return image
+
+
+def _check_n_axes(path: Path) -> None:
+    """Refuse a MetaImage that declares a number of axes that no image has: it would crash ITK."""
+    if path.suffix.lower() not in (".mha", ".mhd"):
+        return
+    with open(path, "rb") as file:
+        stated = re.search(rb"NDims\s*=\s*(-?\d+)", file.read(HEADER_BYTES))
+    if stated is not None and not 2 <= int(stated[1]) <= 5:
+        raise ReadError(f"{path.name} declares {int(stated[1])} axes; expected 2 to 5. The file is damaged.")
 
 
 def _is_time(image: Image) -> bool:

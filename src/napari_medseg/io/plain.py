@@ -17,6 +17,7 @@ from napari_medseg.io._sidecar import restore
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
 MAX_BYTES = 2**34
 LAZY_BYTES = 2**28
+CHECKED_BYTES = 2**26
 MAX_RATIO = 5000  # no picture compresses better than this; a header that says so is damaged
 UM_PER_UNIT = {"um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
@@ -91,7 +92,7 @@ def _load_tiff(path: Path) -> tuple[np.ndarray, str, dict[str, float]]:
 def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | None = MAX_BYTES) -> None:
     """Refuse pixels that the file cannot hold, or that are `most` bytes or more, before memory is reserved."""
     size = math.prod(shape) * itemsize
-    if (most is not None and size > most) or (size > LAZY_BYTES and size > MAX_RATIO * path.stat().st_size):
+    if (most is not None and size > most) or (size > CHECKED_BYTES and size > MAX_RATIO * path.stat().st_size):
         raise ReadError(
             f"{path.name} declares {'x'.join(map(str, shape))} values ({size / 2**30:.1f} GiB) in a file of "
             f"{path.stat().st_size} bytes. It is damaged, or a whole slide that must be opened as one (.svs, .ndpi)."

@@ -48,6 +48,7 @@ def open_slide(path: Path) -> Any:
     ReadError
         If none can read the file.
     """
+    _check_tiles(path)
     problems, installed = [], False
     for module, cls in LIBRARIES:
         try:
@@ -70,6 +71,28 @@ def open_slide(path: Path) -> Any:
         f"{path.name} cannot be opened as a whole slide ({'; '.join(problems)}). It is cut short or of an unknown "
         "format; copy it again or convert it to a pyramidal TIFF."
     )
+
+
+def _check_tiles(path: Path) -> None:
+    """Refuse a TIFF whose tiles do not cover the size it declares: it would crash the slide library."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            damaged = [page.index for page in tiff.pages if page.is_tiled and _n_tiles(page) != len(page.dataoffsets)]
+    except Exception:  # no TIFF, or one that tifffile cannot follow: the slide library decides
+        return
+    if damaged:
+        raise ReadError(
+            f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). It is damaged; copy it again."
+        )
+
+
+def _n_tiles(page: Any) -> int:
+    if not page.tilewidth or not page.tilelength:
+        return -1
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1
+    return int(planes * -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength))
 
 
 def read_slide(path: Path) -> Image:

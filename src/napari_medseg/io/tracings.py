@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ NDF_COLOURS = {"Default": 4, "Axon": 7, "Dendrite": 1, "Primary": 7, "Secondary"
     f"Type {i:02}": 4 for i in range(6, 11)
 }
 MAX_SIZE = 65_536
+MAX_PIXELS = 2**28  # a larger extent is a wrong coordinate
 
 
 def read_tracings(path: str | Path, scale: Sequence[float] = (1.0, 1.0)) -> tuple[Paths, list[str]]:
@@ -83,8 +85,19 @@ def write_tracings(
 
 
 def draw(paths: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Draw paths 1 pixel wide into a uint8 mask of `shape`; what lies outside is left out."""
+    """Draw paths 1 pixel wide into a uint8 mask of `shape`; what lies outside is left out.
+
+    Raises
+    ------
+    ReadError
+        If the mask would have more than 2^28 pixels.
+    """
     from skimage.draw import line
+
+    if math.prod(shape) > MAX_PIXELS:
+        raise ReadError(
+            f"A tracing of {'x'.join(map(str, shape))} pixels is too large: check its coordinates and unit."
+        )
 
     mask = np.zeros(shape, np.uint8)
     for path in paths:
