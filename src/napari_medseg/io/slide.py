@@ -83,9 +83,7 @@ def _check_tiles(path: Path) -> None:
     except Exception:  # no TIFF, or one that tifffile cannot follow: the slide library decides
         return
     if damaged:
-        raise ReadError(
-            f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). It is damaged; copy it again."
-        )
+        raise ReadError(f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). Copy it again.")
 
 
 def _n_tiles(page: Any) -> int:

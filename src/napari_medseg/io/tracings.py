@@ -95,9 +95,7 @@ def draw(paths: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     from skimage.draw import line
 
     if math.prod(shape) > MAX_PIXELS:
-        raise ReadError(
-            f"A tracing of {'x'.join(map(str, shape))} pixels is too large: check its coordinates and unit."
-        )
+        raise ReadError(f"A tracing of {'x'.join(map(str, shape))} pixels is too large; check its coordinates.")
 
     mask = np.zeros(shape, np.uint8)
     for path in paths:
