@@ -26,7 +26,8 @@ FULL = bool(os.environ.get("MEDSEG_TORTURE"))
 KILLS, ROUNDS = (50, 500) if FULL else (3, 100)
 FLAT = 30 * 2**20
 START = 120.0
-TINY = "--architecture unet2 --batch-size 2 --steps-per-epoch 1 --device cpu --stop-patience 0".split()
+TINY = ["--architecture", "unet2", "--batch-size", "2", "--steps-per-epoch", "1"]
+TINY += ["--device", "cpu", "--stop-patience", "0"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
