@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tifffile import imwrite
 
 from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.tracings import write_paths
@@ -156,3 +157,63 @@ def test_no_nerves_give_zeros(open_dock: Open, wait: Wait) -> None:
     wait(lambda: "0 paths" in measure.paths.line.text())
     assert isinstance(measure.table.frame, pd.DataFrame)
     assert "CNFL [px/px^2]: <b>0</b>" in measure.summary.text()
+
+
+def test_the_assumed_field_is_said_in_the_layer_and_the_dock(open_dock: Open, tmp_path: Path) -> None:
+    imwrite(tmp_path / "P1_OD_1_org.tif", np.zeros((384, 384), np.uint8))
+    imwrite(tmp_path / "P1_OD_1_lab.tif", np.zeros((384, 384), np.uint8))
+    viewer, measure = open_dock("Measure")
+    for name in ("P1_OD_1_org.tif", "P1_OD_1_lab.tif"):
+        (layer,) = viewer.open(tmp_path / name, plugin="napari-medseg")
+        np.testing.assert_allclose(layer.scale, (400 / 384,) * 2)
+        assert "400x400 um assumed" in layer.metadata["medseg_image"]["notes"][0]
+    assert "400x400 um assumed" in measure.labels.line.text()
+    assert "400x400 um assumed" in measure.image.line.text()
+
+
+def test_eyes_of_the_open_layers(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.eyes.layers_button.click()
+    assert "Labels layers first" in measure.eyes.line.text()
+    for frame, rows in ((1, 1), (2, 3)):
+        mask = np.zeros((384, 384), np.uint8)
+        for row in range(rows):
+            mask[60 + 50 * row : 63 + 50 * row] = 1
+        viewer.add_labels(mask, name=f"P1_OD_{frame}")
+    measure.eyes.layers_button.click()
+    wait(lambda: measure.eyes.worker is None and len(measure.table.frame) == 1)
+    row = measure.table.frame.iloc[0]
+    assert (row["subject"], row["eye"], row["images used"]) == ("P1", "OD", 2)
+    assert row["main nerves mean"] == 2
+    assert row["main nerves SD"] == pytest.approx(np.sqrt(2))
+    assert "same nerves" in measure.eyes.line.text()
+    assert measure.save_button.isEnabled()
+
+
+def test_edited_paths_count_for_their_eye(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    mask = np.zeros((384, 384), np.uint8)
+    mask[60:63] = 1
+    viewer.add_labels(mask, name="P1_OD_1")
+    measure.paths.show_button.click()
+    wait(lambda: measure.paths.layer is not None and len(measure.table.frame) == 1)
+    measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
+    wait(lambda: len(measure.table.frame) == 2)
+    measure.eyes.layers_button.click()
+    wait(lambda: "images used" in measure.table.frame)
+    assert measure.table.frame["main nerves mean"].iloc[0] == 2
+
+
+def test_eyes_of_a_folder(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    for frame in (1, 2):
+        imwrite(tmp_path / f"P1_OS_{frame}_lab.tif", np.zeros((64, 64), np.uint8))
+    (tmp_path / "P2_OS_1_lab.tif").write_bytes(b"II*")
+    _, measure = open_dock("Measure")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.eyes.start_folder(str(tmp_path))
+    wait(lambda: measure.eyes.worker is None and len(measure.table.frame) == 1)
+    assert measure.table.frame["images used"].iloc[0] == 2
+    assert measure.table.frame["CNFL [px/px^2] mean"].iloc[0] == 0
+    assert "P2_OS_1_lab.tif" in measure.eyes.line.text()

@@ -25,7 +25,7 @@ def test_field_of_the_instrument_is_applied_and_said(tmp_path: Path, suffix: str
     image = read_one(save(tmp_path / f"P07_OD_whorl_3_org{suffix}", data))
     assert image.scale == pytest.approx((400 / 384, 400 / 384))
     assert image.units == ("micrometer", "micrometer")
-    assert "400x400 um" in image.metadata["geometry_note"]
+    assert "400x400 um" in image.metadata["notes"][0]
     assert {k: image.metadata[k] for k in ("subject", "eye", "site", "frame")} == {
         "subject": "P07", "eye": "OD", "site": "whorl", "frame": "3",
     }  # fmt: skip
@@ -35,7 +35,7 @@ def test_field_of_the_instrument_is_applied_and_said(tmp_path: Path, suffix: str
 def test_other_sizes_stay_in_pixels(tmp_path: Path) -> None:
     image = read_one(save(tmp_path / "a_org.tif", np.ones((300, 384), np.uint16)))
     assert not image.calibrated
-    assert "results are in pixels" in image.metadata["geometry_note"]
+    assert "results are in pixels" in image.metadata["notes"][0]
     assert image.data.dtype == np.uint16
 
 
@@ -43,6 +43,17 @@ def test_a_stored_pixel_size_wins(tmp_path: Path) -> None:
     path = tmp_path / "a_org.tif"
     imwrite(path, np.ones((384, 384), np.uint8), imagej=True, resolution=(2, 2), metadata={"unit": "um"})
     assert read_one(path).scale == pytest.approx((0.5, 0.5))
+
+
+def test_a_mask_takes_the_pixel_size_of_its_picture(tmp_path: Path) -> None:
+    save(tmp_path / "P07_OS_1_org.tif", np.zeros((384, 384), np.uint8))
+    mask = read_one(save(tmp_path / "P07_OS_1_lab.tif", np.ones((384, 384), np.uint8)), kind="labels")
+    assert mask.scale == pytest.approx((400 / 384, 400 / 384))
+    assert (mask.metadata["subject"], mask.metadata["eye"]) == ("P07", "OS")
+    assert "400x400 um" in mask.metadata["notes"][0]
+    save(tmp_path / "b_org.tif", np.zeros((384, 384), np.uint8))
+    assert not read_one(save(tmp_path / "b_lab.tif", np.ones((384, 300), np.uint8))).calibrated
+    assert not read_one(save(tmp_path / "alone_lab.tif", np.ones((384, 384), np.uint8))).calibrated
 
 
 def test_plain_pictures_of_that_size_are_left_alone(tmp_path: Path) -> None:

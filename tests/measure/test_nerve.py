@@ -130,6 +130,20 @@ def test_by_eye() -> None:
     assert nerve.by_eye([]).empty
 
 
+def test_eye_with_and_without_a_pixel_size() -> None:
+    known = {"subject": "P1", "eye": "OD"}
+    frames = [nerve.summary(labels(scene(), metadata=known, **geometry)) for geometry in (UM, {})]
+    assert "pixel size" in nerve.by_eye(frames)["unit warning"].iloc[0]
+
+
+def test_identity_is_of_the_metadata_or_the_name() -> None:
+    named = labels(scene()).replace(name="P3_OS_whorl_2_labels")
+    assert nerve.identity(named) == {"image": named.name, "subject": "P3", "eye": "OS", "site": "whorl"}
+    known = named.replace(metadata={"subject": "P4"})
+    assert nerve.identity(known)["subject"] == "P4"
+    assert nerve.identity(labels(scene())) == {"image": "scene", "subject": "", "eye": "", "site": ""}
+
+
 def test_real_tracing(shared_data: Path) -> None:
     folder = shared_data / "ccm" / "nottingham" / "train"
     image, traced = read_one(folder / "14_org.tif"), read_one(folder / "14_lab.tif", kind="labels")

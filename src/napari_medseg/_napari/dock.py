@@ -25,6 +25,7 @@ from superqt import QCollapsible
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
 
 
 class Dock(QWidget):
@@ -111,10 +112,15 @@ class LayerChooser(QWidget):
     def _chosen(self, index: int = 0) -> None:
         layer = self.layer
         try:
-            self.line.setText("" if layer is None else image_from_layer(layer).describe())
+            self.line.setText("" if layer is None else _said(image_from_layer(layer)))
         except MedSegError as error:
             self.line.setText(str(error))
         self.changed.emit()
+
+
+def _said(image: Image) -> str:
+    """Return the description of an image, and what its reader noted (an assumed pixel size)."""
+    return "\n".join([image.describe(), *image.metadata.get("notes", [])])
 
 
 class FoldedSettings(QCollapsible):

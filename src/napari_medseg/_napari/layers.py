@@ -12,7 +12,7 @@ from napari_medseg.image import PIXEL, Image
 
 AXES = "TZYX"
 TIME = "second"
-KEPT = ("axes", "affine", "channels", "value_unit", "source_file", "notes")
+NOTED = ("source_file", "notes", "subject", "eye", "site", "frame")
 
 
 def image_from_layer(layer: Layer) -> Image:
@@ -34,7 +34,7 @@ def image_from_layer(layer: Layer) -> Image:
         layer.name,
         tuple(kept.get("channels", ())),
         kept.get("value_unit", ""),
-        {**layer.metadata.get("medseg", {}), "source_file": kept.get("source_file", str(layer.source.path or ""))},
+        {**layer.metadata.get("medseg", {}), "source_file": str(layer.source.path or ""), **_noted(kept)},
     )
 
 
@@ -47,7 +47,9 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
         return np.asarray(data), kwargs, "labels"
     if rgb:
         kwargs["rgb"] = True
-    elif "C" in image.axes:
+        levels = image.metadata.get("levels", ())
+        return (list(levels), {**kwargs, "multiscale": True}, "image") if len(levels) > 1 else (data, kwargs, "image")
+    if "C" in image.axes:
         kwargs["channel_axis"] = 0
         kwargs["name"] = [f"{image.name} {c}" for c in image.channels] or kwargs["name"]
     return data, kwargs, "image"
@@ -93,7 +95,7 @@ def metadata(image: Image) -> dict[str, Any]:
         "channels": image.channels,
         "value_unit": image.value_unit,
     }
-    kept |= {key: image.metadata[key] for key in ("source_file", "notes") if key in image.metadata}
+    kept |= {key: image.metadata[key] for key in NOTED if key in image.metadata}
     known = {"medseg_image": kept}
     return {**known, "medseg": image.metadata["medseg"]} if "medseg" in image.metadata else known
 
@@ -106,6 +108,10 @@ def image_layers(viewer: Any) -> list[ImageLayer]:
 def label_layers(viewer: Any) -> list[Labels]:
     """Return the viewer's Labels layers, last added first."""
     return [layer for layer in reversed(viewer.layers) if isinstance(layer, Labels)]
+
+
+def _noted(kept: dict[str, Any]) -> dict[str, Any]:
+    return {key: kept[key] for key in NOTED if key in kept}
 
 
 def _unit(unit: Any) -> str:

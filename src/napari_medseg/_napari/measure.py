@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
 from napari_medseg._napari.dock import Dock, LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.nerve_eyes import NerveEyes
 from napari_medseg._napari.nerve_paths import NervePaths
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg._napari.table import TableView
@@ -50,6 +51,7 @@ class MeasureDock(Dock):
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
+        self.eyes = NerveEyes(napari_viewer, self.show_eyes)
         self.table, self.summary = TableView(napari_viewer), QLabel("")
         self.summary.setWordWrap(True)
         self.save_button = QPushButton("Save table ...")
@@ -58,7 +60,7 @@ class MeasureDock(Dock):
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
-        self.section("Run", self.run_bar, self.paths)
+        self.section("Run", self.run_bar, self.paths, self.eyes)
         self.section("Result", self.summary, self.table, self.save_button)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
@@ -80,8 +82,9 @@ class MeasureDock(Dock):
                 self.image.choose(self.viewer.layers[source])
 
     def update_kind(self, index: int = 0) -> None:
-        """Offer paths where nerves are measured."""
-        self.paths.setVisible(self.kind.currentData() == "nerve")
+        """Offer paths and eyes where nerves are measured."""
+        for part in (self.paths, self.eyes):
+            part.setVisible(self.kind.currentData() == "nerve")
 
     def chosen_labels(self) -> Image:
         """Return the chosen labels."""
@@ -113,6 +116,12 @@ class MeasureDock(Dock):
         self.table.show_table(table, layer)
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
         self.summary.setText("<br>".join(f"{name}: <b>{_text(value)}</b>" for name, value in row.items()))
+        self.save_button.setEnabled(True)
+
+    def show_eyes(self, eyes: pd.DataFrame) -> None:
+        """Show one row for each eye."""
+        self.table.show_table(eyes, None)
+        self.summary.setText(f"{len(eyes)} eyes")
         self.save_button.setEnabled(True)
 
     def save(self, path: str = "") -> None:

@@ -36,6 +36,11 @@ def measure_paths(paths: Paths, classes: Sequence[str], labels: Image) -> Job[tu
     return nerve.table_from_paths(*known), pd.DataFrame([nerve.summary_from_paths(*known)])
 
 
+def path_layer_name(labels: str) -> str:
+    """Return the name of the layer of paths that belongs to a Labels layer."""
+    return f"{labels} · nerves"
+
+
 class NervePaths(QWidget):
     """Show the nerves of a label image as paths; `show(table, summary, layer)` is called after every edit."""
 
@@ -112,7 +117,7 @@ class NervePaths(QWidget):
         )
 
     def _add(self, result: tuple[Paths, Sequence[str]]) -> None:
-        data, kwargs, _ = shapes_data(*result, self.image, f"{self.image.name} · nerves")
+        data, kwargs, _ = shapes_data(*result, self.image, path_layer_name(self.image.name))
         self.layer = self.viewer.add_shapes(data, **kwargs)
         self.layer.current_edge_color = colour("main")
         for event in (self.layer.events.data, self.layer.events.features):

@@ -50,7 +50,7 @@ class TableView(QTableView):
         self.setMinimumHeight(220)
 
     def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
-        """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer`."""
+        """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer` (``None``: to no layer)."""
         row = self.currentIndex().row() if layer is self.layer else -1
         if self.layer is not None:
             _selection_event(self.layer).disconnect(self._select_row)
@@ -63,7 +63,8 @@ class TableView(QTableView):
         if "label" in frame and isinstance(layer, Labels):
             indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
             layer.features = indexed
-        _selection_event(layer).connect(self._select_row)
+        if layer is not None:
+            _selection_event(layer).connect(self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
         if self.layer is None or not 0 <= current.row() < len(self.frame):

@@ -1,49 +1,82 @@
-"""``medseg measure``: measure a label image."""
+"""``medseg measure``: measure label images."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.commands import show
+from napari_medseg.commands import drain, show, table
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
+
+EYE_COLUMNS = ("subject", "eye", "images used", "CNFL", "CNFD", "CNBD", "overlap warning")
 
 
 def add(commands: Any, words: Sequence[str]) -> None:
     """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("measure", help="measure a label image")
+    parser = commands.add_parser("measure", help="measure label images")
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("labels", type=Path, metavar="LABELS")
-    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image of the labels, for intensities")
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="label image, or folder of them")
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image (folder) of the labels")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="LABELS", help="more images or folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="TABLE.csv")
     parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg.io import read_one, write_table
-        from napari_medseg.measure import measure, summarise
-
-        image = read_one(arguments.image) if arguments.image else None
-        labels = with_geometry(read_one(arguments.labels, "labels"), image, arguments.pixel_size)
-        image = with_geometry(image, labels, None) if image is not None else None
-        write_table(arguments.output, measure(arguments.kind, labels, image))
-        summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
-        show(summary, arguments.json, lambda: "\n".join(f"{k}: {v}" for k, v in (summary or [{}])[0].items()))
+        many = arguments.labels.is_dir() or arguments.also
+        (_measure_many if many else _measure_one)(arguments)
 
     parser.set_defaults(call=call)
 
 
 def with_geometry(image: Any, other: Any, pixel_size: float | None) -> Any:
     """Give an uncalibrated image the stated pixel size, or that of `other`."""
-    if pixel_size is not None:
-        if not 0 < pixel_size < math.inf:
-            raise SettingsError(f"--pixel-size must be positive, got {pixel_size}.")
-        n = len(image.scale)
-        return image.replace(scale=(pixel_size,) * n, units=("micrometer",) * n)
-    if not image.calibrated and other is not None and other.spatial_shape == image.spatial_shape:
-        return image.replace(scale=other.scale, units=other.units, affine=other.affine)
-    return image
+    from napari_medseg.measure import files
+
+    return files.with_geometry(image, other, checked(pixel_size))
+
+
+def checked(pixel_size: float | None) -> float | None:
+    """Return the pixel size, or raise `SettingsError` if it is none."""
+    if pixel_size is not None and not 0 < pixel_size < math.inf:
+        raise SettingsError(f"--pixel-size must be positive, got {pixel_size}.")
+    return pixel_size
+
+
+def _measure_one(arguments: argparse.Namespace) -> None:
+    from napari_medseg.io import read_one, write_table
+    from napari_medseg.measure import measure, summarise
+
+    image = read_one(arguments.image) if arguments.image else None
+    labels = with_geometry(read_one(arguments.labels, "labels"), image, arguments.pixel_size)
+    image = with_geometry(image, labels, None) if image is not None else None
+    write_table(arguments.output, measure(arguments.kind, labels, image))
+    summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
+    show(summary, arguments.json, lambda: "\n".join(f"{k}: {v}" for k, v in (summary or [{}])[0].items()))
+
+
+def _measure_many(arguments: argparse.Namespace) -> None:
+    """Write the table of objects, and beside it ``_images`` and for nerves ``_eyes``."""
+    from napari_medseg.io import write_table
+    from napari_medseg.measure.files import measure_files
+
+    labels = [arguments.labels, *arguments.also]
+    job = measure_files(arguments.kind, labels, arguments.image, checked(arguments.pixel_size))
+    found = drain(job, arguments.json)
+    for problem in found.problems:
+        print(f"medseg: not measured: {problem}", file=sys.stderr)
+    out = arguments.output
+    write_table(out, found.objects)
+    write_table(out.with_name(f"{out.stem}_images.csv"), found.images)
+    value: dict[str, Any] = {"images": found.images.to_dict("records")}
+    rows = value["images"]
+    if found.eyes is not None:
+        write_table(out.with_name(f"{out.stem}_eyes.csv"), found.eyes)
+        value["eyes"] = found.eyes.to_dict("records")
+        rows = [{k: v for k, v in eye.items() if k.startswith(EYE_COLUMNS)} for eye in value["eyes"]]
+    show(value, arguments.json, lambda: table(rows))

@@ -1,7 +1,7 @@
-"""Corneal confocal microscopy: ``<name>_org`` pictures with their known field, and nerve tracings.
+"""Corneal confocal microscopy: ``<name>_org`` pictures with their known field, their masks, and nerve tracings.
 
-Plain pictures stay with the plain reader. A tracing (SWC, NeuronJ) is read as a label image with its paths in
-``metadata["paths"]`` and ``metadata["classes"]``.
+Plain pictures stay with the plain reader; ``<name>_lab`` beside ``<name>_org`` takes its pixel size. A tracing (SWC,
+NeuronJ) is read as a label image with its paths in ``metadata["paths"]`` and ``metadata["classes"]``.
 """
 
 from __future__ import annotations
@@ -22,37 +22,53 @@ FIELD_UM, FIELD_PX = 400.0, 384  # Heidelberg HRT3 with Rostock Cornea Module
 SITES = "central|whorl|inferior|superior|nasal|temporal"
 CCM_NAME = re.compile(rf"^(?P<subject>.+)_(?P<eye>OD|OS)(?:_(?P<site>{SITES}))?_(?P<frame>\d+)$", re.IGNORECASE)
 FUNDUS_NAME = re.compile(r"^(?P<subject>.*\d)(?P<eye>[LR])$")
+KNOWN = ("subject", "eye", "site", "frame", "notes")
 EYES = {"L": "OS", "R": "OD"}
 
 
 def matches(path: Path) -> bool:
-    """Whether `path` is a picture called ``*_org`` or a tracing."""
+    """Whether `path` is a picture called ``*_org``, the ``*_lab`` of one, or a tracing."""
     suffix = path.suffix.lower()
     named = path.stem.lower().endswith("_org") and suffix in PICTURES
-    return path.is_file() and (named or suffix in tracings.SUFFIXES)
+    return path.is_file() and (named or suffix in tracings.SUFFIXES or _picture_of(path) is not None)
 
 
 def read(path: Path) -> list[Image]:
-    """Read a CCM picture as grey ``YX`` in micrometres where its size is the instrument's, or a tracing as labels."""
+    """Read a CCM picture as grey ``YX`` in micrometres where its size is the instrument's, or its mask or tracing."""
     path = Path(path)
     if path.suffix.lower() in tracings.SUFFIXES:
         return [_read_tracing(path)]
-    return [with_field(as_grey(image)) for image in plain.read(path)]
+    picture = _picture_of(path)
+    if picture is None:
+        return [with_field(as_grey(image)) for image in plain.read(path)]
+    mask, image = plain.read(path)[0], read(picture)[0]
+    if mask.spatial_shape != image.spatial_shape or mask.calibrated:
+        return [mask]
+    known = {**mask.metadata, **{key: image.metadata[key] for key in KNOWN if key in image.metadata}}
+    return [mask.replace(scale=image.scale, units=image.units, metadata=known)]
+
+
+def _picture_of(path: Path) -> Path | None:
+    """Return the ``*_org`` picture beside a mask ``*_lab``, or ``None``."""
+    if path.suffix.lower() not in PICTURES or not path.stem.lower().endswith("_lab"):
+        return None
+    places = (path.with_name(path.stem[:-4] + "_org" + suffix) for suffix in (path.suffix, *PICTURES))
+    return next((place for place in places if place.is_file()), None)
 
 
 def with_field(image: Image) -> Image:
-    """Set 400 x 400 um on a 384 x 384 CCM image that stores no pixel size, and say so in ``geometry_note``."""
+    """Set 400 x 400 um on a 384 x 384 CCM image that stores no pixel size, and say so in ``metadata["notes"]``."""
     metadata: dict[str, Any] = {**image.metadata, **parse_name(re.sub(r"_org$", "", image.name, flags=re.IGNORECASE))}
     if image.calibrated:
         note = "pixel size read from the file"
-        return image.replace(metadata={**metadata, "geometry_note": note})
+        return image.replace(metadata={**metadata, "notes": [note]})
     if image.spatial_shape != (FIELD_PX, FIELD_PX):
         size = "x".join(map(str, image.spatial_shape))
         note = f"{size} is not the HRT3-RCM size of 384x384 and the file stores no pixel size: results are in pixels"
-        return image.replace(metadata={**metadata, "geometry_note": note})
+        return image.replace(metadata={**metadata, "notes": [note]})
     note = "400x400 um assumed: 384x384 is the HRT3-RCM size; the file stores no pixel size"
     step = FIELD_UM / FIELD_PX
-    return image.replace(scale=(step,) * 2, units=("micrometer",) * 2, metadata={**metadata, "geometry_note": note})
+    return image.replace(scale=(step,) * 2, units=("micrometer",) * 2, metadata={**metadata, "notes": [note]})
 
 
 def as_grey(image: Image) -> Image:

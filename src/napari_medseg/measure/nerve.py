@@ -11,6 +11,7 @@ side long are main nerves; shorter, isolated pieces count as branches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,17 @@ from pydantic import Field
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io.ccm import parse_name
 from napari_medseg.io.tracings import draw
 from napari_medseg.measure import curves
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
+from napari_medseg.pairs import case_stem
 from napari_medseg.settings import Settings
 
 MAIN, BRANCH = "main", "branch"
 MM_PER = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0}
 OVERLAP = "images may show the same nerves: they come from one site or state none"
+UNITS = "some images have a pixel size and some have none: their values stand in different columns"
 
 
 class NerveSettings(Settings):
@@ -71,13 +75,18 @@ def table(labels: Image, image: Image | None = None, settings: NerveSettings | N
 
 def summary(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
     """Return one row for the image: who and where, then the measures; zeros where there are no nerves."""
-    known = {**labels.metadata, **(image.metadata if image else {})}
     found, grid, classes = _nerves(labels, settings or NerveSettings())
     measures = summary_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
     naive = sum(_count_length(s, np.asarray(labels.scale)) for s in grid)
     measures[f"pixel-count total length [{_unit(labels.units)}]"] = float(naive)
-    names = {key: str(known.get(key, "")) for key in ("subject", "eye", "site")}
-    return pd.DataFrame([{"image": labels.name, **names, **measures}])
+    return pd.DataFrame([{**identity(labels, image), **measures}])
+
+
+def identity(labels: Image, image: Image | None = None) -> dict[str, str]:
+    """Return name, subject, eye and site of an image, of its metadata or as its name states them; else empty."""
+    stated = parse_name(case_stem(Path(f"{labels.name.removesuffix('.tif')}.tif")))
+    known = {**stated, **labels.metadata, **(image.metadata if image else {})}
+    return {"image": labels.name, **{key: str(known.get(key, "")) for key in ("subject", "eye", "site")}}
 
 
 def table_from_paths(
@@ -153,7 +162,8 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return mean and SD of each measure over the images of each eye, from the `summary` of each image.
 
     Images are grouped by subject and eye; an image that states no subject is a group of its own. The SD (n - 1) of
-    a single image is 0. ``overlap warning`` is filled where two images of an eye state the same site or none.
+    a single image is 0. ``overlap warning`` is filled where two images of an eye state the same site or none,
+    ``unit warning`` where only some of them have a pixel size.
     """
     rows = pd.concat(list(frames), ignore_index=True) if frames else pd.DataFrame()
     if rows.empty:
@@ -167,6 +177,8 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
             row[f"{column} mean"] = float(group[column].mean())
             row[f"{column} SD"] = float(group[column].std()) if len(group) > 1 else 0.0
         row["overlap warning"] = OVERLAP if group["site"].duplicated().any() else ""
+        if group[[c for c in numbers if "CNFL" in c]].notna().any().sum() > 1:
+            row["unit warning"] = UNITS
         result.append(row)
     return pd.DataFrame(result)
 

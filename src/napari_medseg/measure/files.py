@@ -1,0 +1,145 @@
+"""Measure the label images of a folder: a table of objects, a row for each image and, for nerves, for each eye."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.io.tracings import SUFFIXES as TRACINGS
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import measure, summarise
+from napari_medseg.measure.nerve import by_eye
+from napari_medseg.pairs import (
+    IMAGE_FOLDERS,
+    LABEL_FOLDERS,
+    LABEL_SUFFIX,
+    SUFFIXES,
+    case_stem,
+    file_stem,
+    list_images,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Measurements of several label images.
+
+    Parameters
+    ----------
+    objects, images
+        One row for each object and for each image; the first column is ``image``.
+    eyes
+        For nerves one row for each eye, else ``None``.
+    problems
+        Why files could not be measured, one sentence each.
+    """
+
+    objects: DataFrame
+    images: DataFrame
+    eyes: DataFrame | None = None
+    problems: tuple[str, ...] = ()
+
+
+def measure_files(
+    kind: str, labels: Sequence[Path], images: Path | None = None, pixel_size: float | None = None
+) -> Job[Tables]:
+    """Measure label files and folders of them; a file that cannot be measured is a problem and the others go on.
+
+    Parameters
+    ----------
+    kind
+        One of `measure.KINDS`.
+    labels
+        Files or folders.
+    images
+        Folder of the images; without it they are looked for beside the labels by name (``_lab`` and ``_org``).
+    pixel_size
+        Micrometres per pixel where no file states it.
+
+    Raises
+    ------
+    DataError
+        If there is no label image, or none can be measured.
+    """
+    cases = [case for path in labels for case in _cases(Path(path), images)]
+    if not cases:
+        raise DataError(f"No label images in {', '.join(map(str, labels))}. Give files, or a folder of results.")
+    measured: dict[Path, tuple[DataFrame, DataFrame]] = {}
+    problems = []
+    for index, (path, partner) in enumerate(cases, 1):
+        name = path.parent / case_stem(path)
+        try:
+            if name in measured:
+                raise DataError("another label file of this image was measured; an image counts once.")
+            measured[name] = _measure(kind, path, partner, pixel_size)
+        except MedSegError as error:
+            problems.append(f"{path.name}: {error}")
+        yield Progress(index, len(cases), path.name)
+    if not measured:
+        raise DataError(f"None of {len(cases)} label images could be measured. First: {problems[0]}")
+    return collect(kind, list(measured.values()), problems)
+
+
+def collect(kind: str, measured: Sequence[tuple[DataFrame, DataFrame]], problems: Sequence[str] = ()) -> Tables:
+    """Join the object tables and summaries of images."""
+    import pandas as pd
+
+    objects = []
+    for table, summary in measured:
+        table.insert(0, "image", summary["image"].iloc[0], allow_duplicates=True)
+        objects.append(table.loc[:, ~table.columns.duplicated()])
+    summaries = [summary for _, summary in measured]
+    eyes = by_eye(summaries) if kind == "nerve" else None
+    joined = [pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
+              for frames in (objects, summaries)]  # fmt: skip
+    return Tables(joined[0], joined[1], eyes, tuple(problems))
+
+
+def with_geometry(image: Image, other: Image | None, pixel_size: float | None = None) -> Image:
+    """Give an image the stated pixel size, or an uncalibrated one that of `other` if that has its size."""
+    if pixel_size is not None:
+        n = len(image.scale)
+        return image.replace(scale=(pixel_size,) * n, units=("micrometer",) * n)
+    if not image.calibrated and other is not None and other.spatial_shape == image.spatial_shape:
+        return image.replace(scale=other.scale, units=other.units, affine=other.affine)
+    return image
+
+
+def _measure(kind: str, path: Path, partner: Path | None, pixel_size: float | None) -> tuple[DataFrame, DataFrame]:
+    image = read_one(partner) if partner else None
+    labels = with_geometry(read_one(path, "labels"), image, pixel_size)
+    image = with_geometry(image, labels) if image is not None else None
+    summary = summarise(kind, labels, image).drop(columns="image", errors="ignore")
+    summary.insert(0, "image", path.name)
+    return measure(kind, labels, image), summary
+
+
+def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """Yield label files, each with its image where there is one."""
+    files = _label_files(path) if path.is_dir() else [path]
+    folder = images or (path if path.is_dir() else path.parent)
+    partners = {case_stem(p): p for p in list_images(_inner(folder, IMAGE_FOLDERS)) if not _is_label(p)}
+    for file in files:
+        partner = partners.get(case_stem(file))
+        yield file, partner if partner != file else None
+
+
+def _label_files(folder: Path) -> list[Path]:
+    files = list_images(_inner(folder, LABEL_FOLDERS), (*SUFFIXES, *TRACINGS))
+    return [p for p in files if _is_label(p)] or files
+
+
+def _is_label(path: Path) -> bool:
+    return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in TRACINGS
+
+
+def _inner(folder: Path, names: Sequence[str]) -> Path:
+    return next((folder / name for name in names if (folder / name).is_dir()), folder)

@@ -1,0 +1,114 @@
+"""Label images of a folder measured together, against the measures of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tifffile import imwrite
+
+from napari_medseg.errors import DataError
+from napari_medseg.io.tracings import write_tracings
+from napari_medseg.jobs import run
+from napari_medseg.measure import nerve
+from napari_medseg.measure.files import Tables, measure_files, with_geometry
+
+CNFL = "CNFL [mm/mm^2]"
+
+
+def save(folder: Path, stem: str, nerves: int) -> None:
+    """Write a black picture of the instrument's size and a mask of straight nerves across it."""
+    mask = np.zeros((384, 384), np.uint8)
+    for index in range(nerves):
+        mask[60 + 50 * index : 63 + 50 * index] = 255
+    folder.mkdir(exist_ok=True)
+    imwrite(folder / f"{stem}_org.tif", np.zeros((384, 384), np.uint8))
+    imwrite(folder / f"{stem}_lab.tif", mask)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    folder = tmp_path / "clinic"
+    for stem, nerves in (("P1_OD_central_1", 2), ("P1_OD_central_2", 4), ("P1_OS_whorl_1", 0), ("P2_OD_1", 1)):
+        save(folder, stem, nerves)
+    return folder
+
+
+def measured(*labels: Path, images: Path | None = None) -> Tables:
+    return run(measure_files("nerve", labels, images))
+
+
+def test_eyes_of_a_folder(clinic: Path) -> None:
+    tables = measured(clinic)
+    assert tables.images["image"].tolist() == sorted(p.name for p in clinic.glob("*_lab.tif"))
+    assert tables.objects["image"].value_counts().to_dict() == {
+        "P1_OD_central_1_lab.tif": 2, "P1_OD_central_2_lab.tif": 4, "P2_OD_1_lab.tif": 1,
+    }  # fmt: skip
+    assert tables.eyes is not None
+    eyes = tables.eyes.set_index(["subject", "eye"])
+    right, left = eyes.loc[("P1", "OD")], eyes.loc[("P1", "OS")]
+    assert eyes["images used"].to_dict() == {("P1", "OD"): 2, ("P1", "OS"): 1, ("P2", "OD"): 1}
+    assert right[f"{CNFL} mean"] == pytest.approx(3 * 2.5, rel=0.01)
+    assert right[f"{CNFL} SD"] == pytest.approx(2.5 * np.sqrt(2), rel=0.01)
+    assert "same nerves" in right["overlap warning"]
+    assert left["overlap warning"] == ""
+    assert left[f"{CNFL} mean"] == left[f"{CNFL} SD"] == 0
+    assert not tables.problems
+
+
+def test_files_and_folders_are_measured_alike(clinic: Path) -> None:
+    files = sorted(clinic.glob("*_lab.tif"))
+    assert measured(*files).images.equals(measured(clinic).images)
+
+
+def test_images_of_another_folder_give_the_pixel_size(clinic: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (clinic / "P2_OD_1_lab.tif").rename(masks / "P2_OD_1_lab.tif")
+    assert measured(masks, images=clinic).images[CNFL].iloc[0] == pytest.approx(2.5, rel=0.01)
+    assert "CNFL [px/px^2]" in measured(masks).images
+
+
+def test_parallel_folders(clinic: Path, tmp_path: Path) -> None:
+    for kind, end in (("images", "org"), ("labels", "lab")):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for path in clinic.glob(f"*_{end}.tif"):
+            path.rename(tmp_path / "data" / kind / path.name)
+    assert measured(tmp_path / "data").images[CNFL].tolist() == pytest.approx([5, 10, 0, 2.5], rel=0.01)
+
+
+def test_an_image_counts_once(clinic: Path) -> None:
+    write_tracings(clinic / "P2_OD_1.swc", [np.array([[5.0, 0], [5, 300]])])
+    tables = measured(clinic)
+    assert len(tables.images) == 4
+    assert "counts once" in tables.problems[0]
+
+
+def test_a_damaged_file_is_named_and_the_others_go_on(clinic: Path) -> None:
+    (clinic / "P3_OD_1_lab.tif").write_bytes(b"II*")
+    tables = measured(clinic)
+    assert len(tables.images) == 4
+    assert tables.problems[0].startswith("P3_OD_1_lab.tif")
+
+
+def test_nothing_to_measure(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No label images"):
+        measured(tmp_path)
+    (tmp_path / "a_lab.png").write_text("no picture")
+    with pytest.raises(DataError, match="None of 1"):
+        measured(tmp_path)
+
+
+def test_other_kinds_have_no_eyes(clinic: Path) -> None:
+    tables = run(measure_files("afm", [clinic]))
+    assert tables.eyes is None
+    assert tables.images.columns[0] == "image"
+    assert tables.objects.columns[0] == "image"
+
+
+def test_stated_pixel_size(clinic: Path) -> None:
+    labels = nerve.Image(np.zeros((4, 5), np.uint8), "YX", kind="labels")
+    assert with_geometry(labels, None, 0.5).scale == (0.5, 0.5)
+    other = nerve.Image(np.zeros((5, 5)), "YX", (2.0, 2.0), ("micrometer",) * 2)
+    assert with_geometry(labels, other) is labels
