@@ -126,7 +126,9 @@ class Run:
         row["seconds"] = round(time.perf_counter() - self.started, 1)
         state.history.append(row)
         self._update_patience(scores.get("val_loss", self.means["loss"]))
-        score = scores.get("val_score", -self.means["loss"])
+        score = -scores.get("val_loss", self.means["loss"])
+        if not self.method.selects_by_loss:
+            score = scores.get("val_score", score)
         improved = not state.best or score > state.best["score"]
         if improved:
             state.best = {"score": score, **row}

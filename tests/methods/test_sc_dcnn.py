@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import get_method
 from napari_medseg.methods.sc_dcnn import ScDcnn, ScDcnnSettings
+from napari_medseg.samples.ccm import ccm_folder
 from napari_medseg.settings import PredictSettings
+from napari_medseg.training import train
 
 TINY = ScDcnnSettings(width=2)
 
@@ -174,6 +177,33 @@ def test_small_pieces_can_be_dropped() -> None:
     image = Image(np.zeros((20, 20)), "YX")
     assert ScDcnn().postprocess(p, image).data.sum() == 17
     assert ScDcnn(ScDcnnSettings(min_size=5)).postprocess(p, image).data.sum() == 16
+
+
+def test_cut_makes_masks_thinner() -> None:
+    p = np.zeros((2, 5, 9), np.float32)
+    p[1, 1:4], p[1, 2] = 0.6, 0.95
+    p[0] = 1 - p[1]
+    image = Image(np.zeros((5, 9)), "YX")
+    assert ScDcnn().postprocess(p, image).data.sum() == 27
+    assert ScDcnn(ScDcnnSettings(cut=0.9)).postprocess(p, image).data.sum() == 9
+
+
+def test_the_total_loss_selects_as_in_the_paper() -> None:
+    assert ScDcnn().selects_by_loss
+    assert not ScDcnn(ScDcnnSettings(select="f1_3px")).selects_by_loss
+
+
+@pytest.mark.parametrize("select", ["loss", "f1_3px"])
+def test_the_selected_epoch_is_kept(tmp_path: Path, select: str) -> None:
+    method = ScDcnn(ScDcnnSettings(width=1, patch=32, select=select))
+    folder = ccm_folder(tmp_path / "data", 4, 48)
+    settings = method.training.updated(epochs=3, batch_size=2, learning_rate=0.01, device="cpu")
+    best = run(train(method, folder, tmp_path / "run", settings)).card["best"]
+    with (tmp_path / "run" / "history.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    values = [-row["val_loss"] if select == "loss" else row["val_score"] for row in rows]
+    assert best["epoch"] == 1 + int(np.argmax(values))
+    assert best["score"] == pytest.approx(max(values))
 
 
 def test_score_is_the_three_pixel_f1() -> None:
