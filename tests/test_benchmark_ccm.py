@@ -1,37 +1,52 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from napari_medseg.pairs import Pair
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "ccm.py"
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--width", "1", "--steps", "2", "--batch", "1", "--patch", "32", "--seeds", "2"]
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_ccm", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(ROOT))
+    yield importlib.import_module("benchmarks.ccm")
+    sys.path.remove(str(ROOT))
 
 
-def test_laboratory_writes_a_row_for_each_level_and_loss(benchmark: ModuleType, tmp_path: Path) -> None:
-    small = ["--size", "48", "--width", "1", "--epochs", "1", "--images", "2", "--test", "1", "--seeds", "2"]
-    assert benchmark.main(["lab", "-o", str(tmp_path), *small, "--levels", "0", "2"]) == 0
-    with (tmp_path / "ccm_lab.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["level"], row["loss"]) for row in rows] == [
-        (lv, arm) for lv in ("0.0", "2.0") for arm in benchmark.ARMS
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_laboratory_writes_a_row_for_each_corruption_and_loss(benchmark: ModuleType, tmp_path: Path) -> None:
+    small = ["--size", "48", "--images", "2", "--test", "1", *TINY]
+    assert benchmark.main(["lab", "-o", str(tmp_path), *small, "--corruptions", "exact:0", "trace:2"]) == 0
+    rows = rows_of(tmp_path / "ccm_lab.csv")
+    nerves = sys.modules["benchmarks._nerves"]
+    assert [(row["corruption"], row["loss"]) for row in rows] == [
+        (name, arm) for name in ("exact:0", "trace:2") for arm in (*nerves.ARMS, nerves.CRF_ARM)
     ]
     assert all(0 <= float(row["f1_3px"]) <= 1 for row in rows)
-    assert (tmp_path / "ccm_lab.md").read_text().startswith("| corruption | level | loss")
+    assert (tmp_path / "ccm_lab.md").read_text().startswith("| corruption | loss")
+
+
+def test_traced_images_are_split_and_scored(benchmark: ModuleType, tmp_path: Path, shared_data: Path) -> None:
+    data = str(shared_data / "ccm" / "nottingham" / "train")
+    short = ["--hold", "1", *TINY, "--seeds", "1", "--subset", "3"]
+    assert benchmark.main(["nottingham", "-o", str(tmp_path), "--data", data, *short]) == 0
+    rows = rows_of(tmp_path / "ccm_nottingham.csv")
+    assert [row["loss"] for row in rows] == ["balanced CE", "balanced CE + SC"]
+    assert all(0 <= float(row["f1_3px"]) <= 1 for row in rows)
 
 
 def test_overhead_is_reported(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,15 +57,28 @@ def test_overhead_is_reported(benchmark: ModuleType, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("seed", range(10))
 def test_split_keeps_subjects_together(benchmark: ModuleType, seed: int) -> None:
     pairs = [Pair(Path(f"{i}.tif"), None, "14" if i == 17 else str(i)) for i in range(1, 21)]
-    training, held_out = benchmark.split(pairs, 4, seed)
+    training, held_out = sys.modules["benchmarks._nerves"].split(pairs, 4, seed)
     assert (len(training), len(held_out)) == (16, 4)
     assert not {p.subject for p in training} & {p.subject for p in held_out}
 
 
 def test_corrected_lengths_are_within_one_percent(benchmark: ModuleType, tmp_path: Path) -> None:
     assert benchmark.main(["lengths", "-o", str(tmp_path), "--repeats", "5"]) == 0
-    with (tmp_path / "ccm_lengths.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "ccm_lengths.csv")
     assert [row["curve"] for row in rows] == ["straight", "circle", "sinusoid"]
     assert all(float(row["corrected, worst %"]) <= 1 for row in rows)
     assert all(float(row["pixel graph, worst %"]) > 3 for row in rows)
+
+
+def test_window_crf_smooths(benchmark: ModuleType) -> None:
+    crf = sys.modules["benchmarks._crf"]
+    p = np.full((40, 40), 0.05, np.float32)
+    p[18:22] = 0.9
+    p[5, 5] = 0.6
+    p[20, 20] = 0.4
+    grey = (p > 0.5).astype(np.float32)
+    stacked = np.stack([1 - p, p])
+    mask = crf._window(grey, stacked, (0.5, 1.0, 1.0, 5.0))
+    assert mask[18:22].all()
+    assert not mask[5, 5]
+    assert mask.sum() == 160
