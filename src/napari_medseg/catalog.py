@@ -52,7 +52,8 @@ class Entry:
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
         lines += [", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
-        return "\n".join([*lines, str(self.path)])
+        ours = self.path.parent == bundled(self.path.stem).parent
+        return "\n".join([*lines, "bundled with napari-medseg" if ours else str(self.path)])
 
 
 def list_models(folder: Path | None = None, extra: Iterable[Path] = ()) -> list[Entry]:
