@@ -23,6 +23,7 @@ from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.video import VideoSettings, segment_video
 from napari_medseg.video.compute import Networks
 from napari_medseg.video.decision import Decision
+from napari_medseg.video.edits import save_edits
 from napari_medseg.video.output import paint
 from napari_medseg.video.stages import ordered_map, prefetch
 
@@ -175,6 +176,25 @@ def test_resuming_without_a_movie_keeps_the_hysteresis(movie: Path, tmp_path: Pa
     rows = pd.read_csv(tmp_path / "frames.csv")
     assert (rows["label"] == "Nerve").tolist() == [False, True, True, True, True] + [False] * (FRAMES - 5)
     assert not list(tmp_path.glob("overlay*"))
+
+
+def test_corrected_intervals_survive_resuming_but_not_a_new_start(
+    movie: Path, sample: tuple[Image, Image], tmp_path: Path
+) -> None:
+    p, settings = truth(sample), VideoSettings(**QUICK, movie="none")
+    job = segment_video(movie, classifier(p), segmenter(), tmp_path, settings)
+    for progress in job:
+        if progress.step == 6:
+            break
+    job.close()
+    save_edits(tmp_path, [(0.1, 0.2)])
+    result = run(segment_video(movie, classifier(p[6:]), segmenter(), tmp_path, settings))
+    found = result.summary["edited"]["nerve_intervals"]
+    assert [(row["start"], row["stop"]) for row in found] == [(2, 3), (p.index(0.9), p.index(0.9) + p.count(0.9) - 1)]
+    assert result.summary["nerve_frames"] == p.count(0.9)
+    again = run(segment_video(movie, classifier(p), segmenter(), tmp_path, settings.updated(resume=False)))
+    assert "edited" not in again.summary
+    assert not list(tmp_path.glob("frames_edited.csv"))
 
 
 def test_a_folder_of_another_run_is_not_overwritten(movie: Path, sample: tuple[Image, Image], tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 
 from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.video_result import video_job
+from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.samples.video import nerve_video, write_movie
+from napari_medseg.video import VideoSettings
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.viewer
@@ -140,6 +143,41 @@ def test_a_click_on_the_curve_seeks_and_intervals_are_edited(open_dock: Open, wa
     viewer.window.remove_dock_widget(timeline)
     timeline.open("")
     assert timeline.parent() is not None
+
+
+def test_edited_intervals_change_the_result_and_come_back(
+    open_dock: Open, wait: Wait, models: dict[str, Path], movie: Path, tmp_path: Path
+) -> None:
+    settings = VideoSettings(device="cpu", batch=4, threads=1, movie="none", threshold=0.1)
+    run(video_job(movie, None, models["double-unet"], tmp_path / "out", settings))
+    viewer, dock = open_dock("Nerve video")
+    dock.open_movie(str(movie))
+    dock.open_result(str(tmp_path / "out"))
+    wait(lambda: dock.loader is None)
+    edits = dock.timeline.intervals
+    assert not any(edits.buttons[name].isEnabled() for name in ("Apply to result", "Undo all edits"))
+    assert viewer.layers["film · nerve"].data[2].any()
+
+    edits.regions[0].setRegion((0.5, 1.0))
+    assert edits.buttons["Apply to result"].isEnabled()
+    edits.buttons["Apply to result"].click()
+    wait(lambda: dock.loader is None)
+    assert f"Nerve in 10 of {FRAMES} frames, 1 intervals, 10 frames changed by hand;" in dock.run_bar.message.text()
+    rows = pd.read_csv(tmp_path / "out" / "frames_edited.csv")
+    assert np.flatnonzero(rows["label"] == "Nerve").tolist() == list(range(10, FRAMES))
+    assert [row["mask_area_px"] for row in dock.timeline.rows[:10]] == [0] * 10
+    assert not viewer.layers["film · nerve"].data[:10].any()
+    assert viewer.layers["film · nerve"].data[12].any()
+    dock.open_result(str(tmp_path / "out"))
+    wait(lambda: dock.loader is None)
+    assert edits.value[["start_s", "stop_s"]].to_numpy().tolist() == [pytest.approx([0.5, 1.0])]
+    assert not edits.buttons["Apply to result"].isEnabled()
+
+    edits.buttons["Undo all edits"].click()
+    wait(lambda: dock.loader is None)
+    assert edits.value["start_s"].tolist() == [0]
+    assert viewer.layers["film · nerve"].data[2].any()
+    assert not (tmp_path / "out" / "frames_edited.csv").exists()
 
 
 def test_a_folder_without_result_is_one_sentence(open_dock: Open, wait: Wait, tmp_path: Path) -> None:

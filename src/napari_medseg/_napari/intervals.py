@@ -15,9 +15,12 @@ REGION = (86, 180, 233, 60)
 
 
 class Intervals(QWidget):
-    """The intervals on `plot`: how many there are, and buttons to add, remove and save them; emits `edited`."""
+    """The intervals on `plot`: how many there are, and buttons to add, remove, apply and save them.
 
-    edited = Signal()
+    Emits `edited` at every change by hand, `applied` and `reset` when their buttons are pressed.
+    """
+
+    edited, applied, reset = Signal(), Signal(), Signal()
 
     def __init__(self, plot: pg.PlotWidget, cursor: pg.InfiniteLine) -> None:
         super().__init__()
@@ -27,15 +30,23 @@ class Intervals(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.text, 1)
+        self.buttons: dict[str, QPushButton] = {}
         for text, tip, action in (
             ("Add interval", "From the cursor on; drag its ends", self.add),
             ("Remove interval", "The one at the cursor", self.remove),
+            (
+                "Apply to result",
+                "Count frames by these intervals, in frames_edited.csv and summary.json",
+                self.applied.emit,
+            ),
+            ("Undo all edits", "Go back to the intervals that the run found", self.reset.emit),
             ("Save intervals ...", "As a table of seconds", self.save),
         ):
-            button = QPushButton(text)
+            self.buttons[text] = button = QPushButton(text)
             button.setToolTip(tip)
             button.clicked.connect(lambda _=False, action=action: action())
             row.addWidget(button)
+        self.show_state(changed=False, edited=False)
 
     @property
     def value(self) -> pd.DataFrame:
@@ -44,14 +55,21 @@ class Intervals(QWidget):
         frame = pd.DataFrame(found, columns=["start_s", "stop_s"], dtype=float)
         return frame.assign(duration_s=frame["stop_s"] - frame["start_s"])
 
-    def set(self, intervals: Sequence[tuple[float, float]]) -> None:
-        """Replace all intervals."""
+    def set(self, intervals: Sequence[tuple[float, float]], edited: bool = False) -> None:
+        """Replace all intervals by those of a result; `edited` says whether a person corrected them."""
         for region in self.regions:
             self.plot.removeItem(region)
         self.regions = []
         for interval in intervals:
             self._add(interval)
-        self._changed()
+        self._tell()
+        self.show_state(changed=False, edited=edited)
+
+    def show_state(self, changed: bool, edited: bool) -> None:
+        """Enable what makes sense: apply what was `changed` since, undo what is `edited`."""
+        result = self.folder != Path()
+        self.buttons["Apply to result"].setEnabled(changed and result)
+        self.buttons["Undo all edits"].setEnabled((changed or edited) and result)
 
     def add(self) -> None:
         """Add an interval from the cursor on, a tenth of the view long."""
@@ -83,7 +101,11 @@ class Intervals(QWidget):
         self.regions.append(region)
 
     def _changed(self) -> None:
+        self._tell()
+        self.show_state(changed=True, edited=True)
+        self.edited.emit()
+
+    def _tell(self) -> None:
         frame = self.value
         n = len(frame)
         self.text.setText(f"{n} nerve interval{'s' * (n != 1)}, {frame['duration_s'].sum():.1f} s")
-        self.edited.emit()

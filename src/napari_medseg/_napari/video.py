@@ -17,7 +17,7 @@ from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import compute
 from napari_medseg._napari.timeline import Timeline
 from napari_medseg._napari.video_parts import MovieChooser, PausableBar, movie_of
-from napari_medseg._napari.video_result import Found, add_masks, load_job, video_job
+from napari_medseg._napari.video_result import Found, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
 from napari_medseg.flags import as_flags
@@ -38,6 +38,8 @@ class VideoDock(Dock):
         self.form = SettingsForm(VideoSettings().updated(**preferred))
         self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress)
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
+        self.timeline.intervals.applied.connect(self.apply_edits)
+        self.timeline.intervals.reset.connect(self.undo_edits)
         opening, earlier = QPushButton("Open movie ..."), QPushButton("Show an earlier result ...")
         opening.clicked.connect(lambda: self.open_movie())
         earlier.clicked.connect(lambda: self.open_result())
@@ -110,31 +112,36 @@ class VideoDock(Dock):
 
     def load(self, folder: Path) -> None:
         """Read a result folder in the background."""
+        self._start(load_job(folder))
 
-        def end() -> None:
-            self.loader = None
+    def apply_edits(self) -> None:
+        """Recompute the result by the intervals of the timeline."""
+        found = self.timeline.intervals.value
+        self._start(edit_job(self.timeline.intervals.folder, list(zip(found["start_s"], found["stop_s"], strict=True))))
 
+    def undo_edits(self) -> None:
+        """Go back to what the run found."""
+        self._start(edit_job(self.timeline.intervals.folder, None))
+
+    def _start(self, job: Job[Found]) -> None:
         self.loader = JobWorker(
-            load_job(folder),
+            job,
             on_progress=lambda _: None,
             on_result=self.show_found,
             on_error=lambda error: self.run_bar.say(str(error)),
-            on_end=end,
+            on_end=lambda: setattr(self, "loader", None),
         )
 
     def show_found(self, found: Found) -> None:
         """Show timeline, intervals and masks of a result."""
-        kept = found.summary["run"]["settings"]
-        self.timeline.show_table(found.frames, f"p_{kept['nerve_class'].split()[0].lower()}")
-        intervals = found.summary.get("nerve_intervals", [])
+        self.timeline.show_table(found.frames, f"p_{found.nerve_class.split()[0].lower()}")
+        intervals = found.numbers.get("nerve_intervals", [])
         self.timeline.intervals.folder = found.folder
-        self.timeline.intervals.set([(row["start_s"], row["stop_s"]) for row in intervals])
+        self.timeline.intervals.set([(row["start_s"], row["stop_s"]) for row in intervals], "edited" in found.summary)
         if found.masks is not None:
             add_masks(self.viewer, self.shown, found)
         self.timeline.open(self.shown.name)
-        done = "" if found.summary.get("finished") else "Not finished: Run goes on from here. "
-        nerve, n = found.summary.get("nerve_frames", 0), len(found.frames)
-        self.run_bar.say(f"{done}Nerve in {nerve} of {n} frames, {len(intervals)} intervals; files in {found.folder}")
+        self.run_bar.say(found.message)
         self.run_bar.offer("Measure", lambda: self.viewer.window.add_plugin_dock_widget("napari-medseg", "Measure"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,49 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_medseg import __version__
 from napari_medseg._napari.layers import like
-from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.video import read_movie
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import load_model
 from napari_medseg.video import VideoResult, VideoSettings, segment_video
+from napari_medseg.video.edits import EDITED, discard_edits, read_run, save_edits
 from napari_medseg.video.settings import COLOURS
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a result folder holds; `masks` are read frame by frame when they are looked at."""
+    """What a result folder holds, by the corrected intervals where there are some.
+
+    `masks` are read frame by frame when they are looked at; frames outside the corrected intervals have none.
+    """
 
     folder: Path
     frames: pd.DataFrame
     summary: dict[str, Any]
     masks: Image | None
+
+    @property
+    def nerve_class(self) -> str:
+        """Name of the class whose frames are segmented."""
+        return str(self.summary["run"]["settings"]["nerve_class"])
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The movie's numbers: by the corrected intervals, else by the run."""
+        return {**self.summary, **self.summary.get("edited", {})}
+
+    @property
+    def message(self) -> str:
+        """What was found, in a line."""
+        done = "" if self.summary.get("finished") else "Not finished: Run goes on from here. "
+        numbers, n = self.numbers, len(self.frames)
+        text = f"Nerve in {numbers.get('nerve_frames', 0)} of {n} frames, "
+        text += f"{len(numbers.get('nerve_intervals', []))} intervals"
+        if "edited" in self.summary:
+            text += f", {numbers['frames_changed']} frames changed by hand"
+        if numbers.get("nerve_frames_without_mask"):
+            text += f" ({numbers['nerve_frames_without_mask']} of them without a mask)"
+        return f"{done}{text}; files in {self.folder}"
 
 
 def video_job(
@@ -43,18 +68,28 @@ def video_job(
 def load_job(folder: Path) -> Job[Found]:
     """Read the result folder of a finished or stopped run."""
     yield Progress(0, 1, f"reading {folder}")
-    table, summary = folder / "frames.csv", folder / "summary.json"
-    if not table.is_file() or not summary.is_file():
-        raise DataError(f"{folder} holds no result. Choose a folder with frames.csv and summary.json.")
-    try:
-        frames, facts = pd.read_csv(table), json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"The result in {folder} cannot be read: {error}. Run the movie again.") from error
+    frames, summary = read_run(folder)
+    edited = folder / EDITED
+    if edited.is_file() and "edited" in summary:
+        frames = pd.read_csv(edited)
     masks = None
     if len(frames) and any((folder / "masks").glob("*.png")):
         image = read_movie(folder / "masks")
-        masks = image.replace(data=(image.data[: len(frames)] > 127).astype("uint8"), kind="labels")
-    return Found(folder, frames, facts, masks)
+        shown = image.data[: len(frames)] > 127
+        if "edited" in frames:
+            off = frames["edited"] & (frames["mask_area_px"] == 0)
+            shown = shown & ~off.to_numpy(bool)[:, None, None]
+        masks = image.replace(data=shown.astype("uint8"), kind="labels")
+    return Found(folder, frames, summary, masks)
+
+
+def edit_job(folder: Path, intervals: list[tuple[float, float]] | None) -> Job[Found]:
+    """Apply corrected intervals to a result (``None``: forget the corrections) and read it again."""
+    if intervals is None:
+        discard_edits(folder)
+    else:
+        save_edits(folder, intervals)
+    return (yield from load_job(folder))
 
 
 def add_masks(viewer: Any, movie: Any, found: Found) -> None:

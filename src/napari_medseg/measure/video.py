@@ -158,17 +158,19 @@ def flicker(areas: Sequence[float] | np.ndarray) -> dict[str, float]:
     }
 
 
-def intervals(present: Sequence[bool] | np.ndarray, step: float = 0.0) -> pd.DataFrame:
-    """Return runs of frames with nerve: start and stop (first and last frame) and, with `step` seconds, their times.
+def intervals(present: Sequence[bool] | np.ndarray, step: float = 0.0, times: np.ndarray | None = None) -> pd.DataFrame:
+    """Return runs of frames with nerve: start and stop (first and last row) and, with `step` seconds, their times.
 
-    ``stop_s`` is the end of the last frame, so that ``stop_s - start_s`` is the duration.
+    ``stop_s`` is the end of the last frame, so that ``stop_s - start_s`` is the duration. `times` (N,) are the frames'
+    own times in seconds, where they are not evenly spaced or do not begin at 0; the last frame lasts a `step`.
     """
     flags = np.concatenate([[False], np.asarray(present, bool), [False]]).astype(np.int8)
     changes = np.diff(flags)
     starts, stops = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
     result = pd.DataFrame({"start": starts, "stop": stops - 1, "frames": stops - starts})
     if step:
-        result["start_s"], result["stop_s"] = starts * step, stops * step
+        ends = np.arange(len(flags) - 1) * step if times is None else np.append(times, times[-1:] + step)
+        result["start_s"], result["stop_s"] = ends[starts], ends[stops]
     return result
 
 

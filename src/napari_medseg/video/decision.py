@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.video.settings import VideoSettings
+
+
+def p_columns(classes: Sequence[str]) -> list[str]:
+    """Name the probability columns by the first word of each class: p_nerve, p_general, p_tendon."""
+    short = [name.split()[0].lower() for name in classes]
+    long = ["_".join(name.lower().split()) for name in classes]
+    return [f"p_{name}" for name in (short if len(set(short)) == len(short) else long)]
 
 
 class Decision:

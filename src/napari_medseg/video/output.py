@@ -16,10 +16,10 @@ import pandas as pd
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.io._movie_writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
+from napari_medseg.video.edits import SUMMARY, TABLE, refresh_edits, remove_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings
 from napari_medseg.video.source import Source
 
-TABLE, SUMMARY = "frames.csv", "summary.json"
 CODEC_OPTIONS = {
     "ffv1": {"g": "1", "slices": "12", "slicecrc": "1"},
     "libx264": {"preset": "veryfast", "crf": "18"},
@@ -144,7 +144,7 @@ class Output:
         finally:
             summary = self._summary(finished, facts)
             self._write(SUMMARY, json.dumps(summary, indent=2, allow_nan=False))
-        return summary
+        return refresh_edits(self.folder) or summary
 
     def _parts(self) -> list[tuple[str, bool]]:
         return [("masks", self._settings.masks), ("overlays", self._settings.pictures)]
@@ -153,6 +153,7 @@ class Output:
         """Return the rows of an earlier run of the same thing whose masks are there too."""
         table, summary = self.folder / TABLE, self.folder / SUMMARY
         if not self._settings.resume or not table.is_file() or not summary.is_file():
+            remove_edits(self.folder)
             self._mark()
             return []
         before = json.loads(summary.read_text(encoding="utf-8")).get("run")
@@ -210,7 +211,9 @@ class Output:
             "ring_px": {"gap": self._settings.ring_gap, "width": self._settings.ring_width},
             "classes": frame["label"].value_counts().to_dict(),
             **{name: _plain(value) for name, value in summarise(frame, step).items()},
-            "nerve_intervals": intervals(nerve.to_numpy(bool), step).to_dict("records"),
+            "nerve_intervals": intervals(nerve.to_numpy(bool), step, frame["time_s"].to_numpy(float)).to_dict(
+                "records"
+            ),
             **facts,
         }
 

@@ -16,7 +16,9 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
 from napari_medseg.video.compute import Computed, Networks
-from napari_medseg.video.output import TABLE, Output, paint
+from napari_medseg.video.decision import p_columns
+from napari_medseg.video.edits import TABLE
+from napari_medseg.video.output import Output, paint
 from napari_medseg.video.settings import VideoSettings
 from napari_medseg.video.source import Source
 from napari_medseg.video.stages import close, ordered_map, prefetch
@@ -122,7 +124,7 @@ def _finish(item: Computed, source: Source, networks: Networks, output: Output, 
     number = source.numbers[item.position]
     row: dict[str, Any] = {"frame": number, "name": source.name(number), "time_s": source.time(number)}
     if item.p is not None:
-        row |= dict(zip(_p_columns(networks.classes), item.p.tolist(), strict=True))
+        row |= dict(zip(p_columns(networks.classes), item.p.tolist(), strict=True))
     row |= {"label": item.label, **shape_of(mask)}
     if settings.contrast:
         row |= contrast(item.frame, mask, settings.ring_gap, settings.ring_width)
@@ -151,7 +153,7 @@ def _columns(classes: tuple[str, ...], settings: VideoSettings, named: bool) -> 
         "frame",
         *(["name"] if named else []),
         "time_s",
-        *_p_columns(classes),
+        *p_columns(classes),
         "label",
         *MEASURES,
         *measured,
@@ -160,15 +162,8 @@ def _columns(classes: tuple[str, ...], settings: VideoSettings, named: bool) -> 
     ]
 
 
-def _p_columns(classes: tuple[str, ...]) -> list[str]:
-    """Name the probability columns by the first word of each class: p_nerve, p_general, p_tendon."""
-    short = [name.split()[0].lower() for name in classes]
-    long = ["_".join(name.lower().split()) for name in classes]
-    return [f"p_{name}" for name in (short if len(set(short)) == len(short) else long)]
-
-
 def _logged(row: dict[str, Any], classes: tuple[str, ...]) -> np.ndarray | None:
-    return np.array([float(row[name]) for name in _p_columns(classes)], np.float32) if classes else None
+    return np.array([float(row[name]) for name in p_columns(classes)], np.float32) if classes else None
 
 
 def _identity(source: Source, classifier: Model | None, segmenter: Model, settings: VideoSettings) -> dict[str, Any]:

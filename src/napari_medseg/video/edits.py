@@ -1,0 +1,162 @@
+"""Intervals of nerve that a person corrected, and what they make of a run's table and summary.
+
+``frames.csv`` stays what the networks said. ``frames_edited.csv`` holds the same rows by the corrected intervals,
+``intervals.csv`` these intervals, and ``edited`` in ``summary.json`` the movie's numbers by them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medseg.errors import DataError
+from napari_medseg.io.write import write_json, write_table
+from napari_medseg.measure.video import intervals as runs_of
+from napari_medseg.measure.video import summarise
+from napari_medseg.video.decision import p_columns
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TABLE, EDITED, INTERVALS, SUMMARY = "frames.csv", "frames_edited.csv", "intervals.csv", "summary.json"
+MASKED = ("mask_area_px", "mask_area_frac", "n_components")
+UNKNOWN = "not nerve"
+
+
+def inside(times: np.ndarray, intervals: Sequence[tuple[float, float]], step: float) -> np.ndarray:
+    """Return which frames, shown from `times` on for `step` seconds, have their middle in an interval (N,)."""
+    middle = np.asarray(times, float)[:, None] + step / 2
+    bounds = np.asarray(list(intervals), float).reshape(-1, 2)
+    return np.asarray(((middle >= bounds[:, 0]) & (middle < bounds[:, 1])).any(1))
+
+
+def relabel(frames: DataFrame, nerve: np.ndarray, nerve_class: str, classes: Sequence[str] = ()) -> DataFrame:
+    """Return the rows of a run's table with nerve where `nerve` (N,) says so.
+
+    A frame that is no longer nerve loses its mask: areas are 0, place and contrast empty, and its class is the
+    likeliest other one. A frame that became nerve has no mask yet. ``edited`` marks both.
+    """
+    before = (frames["label"].str.lower() == nerve_class.lower()).to_numpy()
+    result = frames.copy()
+    off = before & ~nerve
+    result.loc[off, "label"] = _others(frames, nerve_class, classes)[off]
+    result.loc[nerve & ~before, "label"] = nerve_class
+    result.loc[off, [name for name in MASKED if name in frames]] = 0
+    gone = [name for name in ("centroid_y", "centroid_x", "nbr", "cnr") if name in frames]
+    result.loc[off, gone] = np.nan
+    return result.assign(edited=before != nerve)
+
+
+def save_edits(folder: Path, intervals: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Apply corrected intervals (start, stop in seconds) to the run in `folder`; return its summary.
+
+    Raises
+    ------
+    DataError
+        If `folder` holds no run.
+    WriteError
+        If it cannot be written.
+    """
+    frames, summary = read_run(folder)
+    return _write(folder, frames, summary, inside(frames["time_s"].to_numpy(), intervals, _step(summary)))
+
+
+def refresh_edits(folder: Path) -> dict[str, Any] | None:
+    """Apply the corrections of an earlier time to a run that went on: new frames keep what the networks said."""
+    import pandas as pd
+
+    if not (folder / EDITED).is_file():
+        return None
+    frames, summary = read_run(folder)
+    edited, name = pd.read_csv(folder / EDITED), _nerve_class(summary)
+    by_hand = dict(zip(edited["frame"], edited["label"].str.lower() == name.lower(), strict=True))
+    found = frames["label"].str.lower() == name.lower()
+    nerve = [by_hand.get(k, one) for k, one in zip(frames["frame"], found, strict=True)]
+    return _write(folder, frames, summary, np.array(nerve, bool))
+
+
+def remove_edits(folder: Path) -> None:
+    """Delete the tables of corrections."""
+    for name in (EDITED, INTERVALS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def discard_edits(folder: Path) -> dict[str, Any]:
+    """Forget the corrections; return the summary of the run.
+
+    Raises
+    ------
+    DataError
+        If `folder` holds no run.
+    """
+    _, summary = read_run(folder)
+    remove_edits(folder)
+    summary.pop("edited", None)
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def read_run(folder: Path) -> tuple[DataFrame, dict[str, Any]]:
+    """Return the table and the summary of a finished or stopped run.
+
+    Raises
+    ------
+    DataError
+        If they are missing or damaged.
+    """
+    import pandas as pd
+
+    if not (folder / TABLE).is_file() or not (folder / SUMMARY).is_file():
+        raise DataError(f"{folder} holds no result. Choose a folder with {TABLE} and {SUMMARY}.")
+    try:
+        return pd.read_csv(folder / TABLE), json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"The result in {folder} cannot be read: {error}. Run the movie again.") from error
+
+
+def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.ndarray) -> dict[str, Any]:
+    name, step = _nerve_class(summary), _step(summary)
+    table = relabel(frames, nerve, name, _classes(summary))
+    found = runs_of(nerve, step, frames["time_s"].to_numpy(float))
+    numbers = {**summarise(table, step), "nerve_frames": int(nerve.sum()), "nerve_share": float(nerve.mean())}
+    summary["edited"] = {
+        "frames_changed": int(table["edited"].sum()),
+        "nerve_frames_without_mask": int((table["edited"] & nerve).sum()),
+        "classes": table["label"].value_counts().to_dict(),
+        **numbers,
+        "intervals": len(found),
+        "nerve_s": float(nerve.sum() * step),
+        "nerve_intervals": found.to_dict("records"),
+    }
+    write_table(folder / EDITED, table)
+    write_table(folder / INTERVALS, found)
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def _others(frames: DataFrame, nerve_class: str, classes: Sequence[str]) -> np.ndarray:
+    """Return the likeliest class of each frame besides nerve."""
+    columns = p_columns(classes)
+    kept = [k for k, name in enumerate(classes) if name.lower() != nerve_class.lower() and columns[k] in frames]
+    if not kept:
+        return np.full(len(frames), UNKNOWN, object)
+    best = frames[[columns[k] for k in kept]].to_numpy(float).argmax(1)
+    return np.asarray(np.array([classes[k] for k in kept], object)[best])
+
+
+def _nerve_class(summary: dict[str, Any]) -> str:
+    return str(summary["run"]["settings"]["nerve_class"])
+
+
+def _classes(summary: dict[str, Any]) -> list[str]:
+    classifier = summary["run"].get("classifier") or {}
+    return [name for name in str(classifier.get("settings", {}).get("classes", "")).split(",") if name]
+
+
+def _step(summary: dict[str, Any]) -> float:
+    return float(1 / Fraction(summary["fps"]))
