@@ -8,8 +8,8 @@ A round of the simulated user is one stroke (a piece of the skeleton) in every e
 pixels in three slices per class, one per axis: those with the largest error area. Strokes stay for the later rounds.
 Rows without a network start from the same proposal: the strokes alone, and the geodesic engine.
 
-FOLDER holds ``images`` and ``labels``, or with ``--flair`` the case folders of BraTS 2013, which are brought to 2 mm, cut
-to the brain and z-scored first. Finished models and rows in ``--work`` are kept: run again to go on.
+FOLDER holds ``images`` and ``labels``, or with ``--flair`` the case folders of BraTS 2013, which are resampled to --step mm,
+cut to the brain and z-scored first. Finished models and rows in ``--work`` are kept: run again to go on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from napari_medseg.settings import TrainSettings
 from napari_medseg.training import fit
 
 METRICS = ("dice", "assd")
-STEP_MM = 2.0
 P_NET, P_CRF = "P-Net", "P-Net + CRF-Net(f)"
 R_EUCLIDEAN, R_GEODESIC, R_CRF = "R-Net, Euclidean", "R-Net, geodesic", "R-Net, geodesic + CRF-Net(fu)"
 STROKES, ENGINE = "strokes alone", "geodesic engine"
@@ -69,7 +68,9 @@ def cases(args: argparse.Namespace) -> list[Pair]:
         assert pair.label is not None
         target = folder / "images" / f"{pair.subject}.nii.gz", folder / "labels" / f"{pair.subject}.nii.gz"
         if not target[1].exists():
-            image, labels = (resample(i, STEP_MM) for i in (io.read_one(pair.image), io.read_one(pair.label, "labels")))
+            image, labels = (
+                resample(i, args.step) for i in (io.read_one(pair.image), io.read_one(pair.label, "labels"))
+            )
             brain = brain_mask(image)
             io.write(target[0], crop(image.replace(data=zscore(image, brain)), brain, 4))
             io.write(target[1], crop(labels, brain, 4))
@@ -91,7 +92,7 @@ def settings_of(name: str, folder: Path, args: argparse.Namespace) -> dict[str, 
     if name in (P_NET, P_CRF):
         return {**common, **NETWORKS[name]}
     user = {"rule": "mixed", "rounds": 3, "smallest_region": args.smallest, "no_mark_probability": 0.1}
-    start = {"start": str(weights(folder, P_NET)), "proposal": str(weights(folder, P_CRF))}
+    start = {"inherit": str(weights(folder, P_NET)), "proposal": str(weights(folder, P_CRF))}
     return {**common, **user, **start, **NETWORKS[name]}
 
 
@@ -226,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, metavar="FOLDER")
     parser.add_argument("--work", type=Path, required=True, help="folder of models, prepared cases and rows")
     parser.add_argument("--flair", action="store_true", help="FOLDER holds the case folders of BraTS 2013")
+    parser.add_argument("--step", type=float, default=2.0, help="voxel size of BraTS in mm")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, nargs="+", default=[0], help="folds to run, from 0")
     parser.add_argument("--validation", type=int, default=8, help="training cases that choose the best epoch")

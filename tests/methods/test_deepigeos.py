@@ -333,19 +333,20 @@ def test_marks_are_drawn_once_and_from_the_proposal_itself(
     np.testing.assert_array_equal(x[0, 1], calls[0])
 
 
-def test_training_starts_from_another_model(tmp_path: Path) -> None:
+def test_r_net_starts_from_its_p_net(tmp_path: Path) -> None:
     pairs, settings = cases(tmp_path), TrainSettings(epochs=1, batch_size=1, device="cpu")
     common = {"width": 4, "modern": True, "optimiser": "adamw"}
     run(fit(create("p-net", common), pairs, pairs[:1], settings, tmp_path / "p"))
     path = tmp_path / "p" / "best.pt"
     p_net = load_model(path).network.eval()
-    method = create("r-net", {**common, **EUCLIDEAN, "start": str(path), "crf": "freeform"})
+    method = create("r-net", {**common, **EUCLIDEAN, "inherit": str(path), "crf": "freeform"})
     network = method.build_network().eval()
-    assert "best.pt" in method.initialise(network)
+    note = method.initialise(network)
+    assert all(word in note for word in ("best.pt", "pairwise"))
     network.crf_active.fill_(0)
     x = torch.randn(1, method.in_channels, 16, 16)
     torch.testing.assert_close(network(x), p_net(x[:, :1]))  # the new channels are silent at first
-    other = create("p-net", {**common, "width": 8, "start": str(path)})
+    other = create("r-net", {**common, "width": 8, "inherit": str(path)})
     wider = other.build_network()
     with pytest.raises(CheckpointError, match="width"):
         other.initialise(wider)

@@ -54,9 +54,6 @@ class PNetSettings(Settings):
     )  # fmt: skip
     largest_component: bool = Field(False, title="Largest piece", description="Keep each class's largest piece only")
     min_size: int = Field(0, ge=0, le=100_000_000, title="Smallest piece", description="Drop pieces of fewer voxels")
-    start: str = Field(
-        "", title="Start from", description=".pt whose weights training starts from; R-Net may start from its P-Net"
-    )
     modality_files: str = Field(
         "", title="Modality files", description="Cases as folders: words in the image files' names, e.g. Flair,T1c"
     )
@@ -67,6 +64,9 @@ class RNetSettings(PNetSettings):
     """P-Net's settings, the guidance maps and the simulated user of R-Net's training."""
 
     proposal: str = Field("", title="Proposal model", description="P-Net .pt for training; empty: distorted truth")
+    inherit: str = Field(
+        "", title="Inherit from", description="P-Net .pt whose weights R-Net starts from; empty: random (paper)"
+    )
     soft_proposal: bool = Field(
         False, title="Soft proposal", description="Feed probabilities instead of the segmentation (paper)"
     )

@@ -90,17 +90,11 @@ class PNet(Method):
         return RefinedNet(net, crf, downsample=s.downsample, constrained=constrained)
 
     def initialise(self, network: nn.Module) -> str:
-        """Take over the weights of ``start``; pre-train a new freeform pairwise function on 100,000 synthetic pairs."""
+        """Pre-train the freeform pairwise function on 100,000 synthetic pairs."""
         assert isinstance(network, RefinedNet)
-        notes = []
-        if self.settings.start:
-            from napari_medseg.methods import load_model
-
-            network.inherit(load_model(self.settings.start).network.state_dict(), self.settings.start)
-            notes.append(f"the weights of {self.settings.start} are the start")
-        if self.settings.crf == "freeform" and network.crf is not None and network.crf.pretrain():
-            notes.append("the CRF-Net's pairwise function starts from the contrast-sensitive one")
-        return "; ".join(notes)
+        if self.settings.crf != "freeform" or network.crf is None or not network.crf.pretrain():
+            return ""
+        return "the CRF-Net's pairwise function starts from the contrast-sensitive one"
 
     # ---- intensities
     def check(self, image: Image) -> None:
@@ -227,6 +221,15 @@ class RNet(PNet, RefinementMethod):
         """Build the network with its CRF-Net(fu); the scribble map does not enter the convolutions."""
         return self._network(self.in_channels - 1, constrained=True)
 
+    def initialise(self, network: nn.Module) -> str:
+        """Take over the weights of the P-Net ``inherit``, then as P-Net."""
+        assert isinstance(network, RefinedNet)
+        path, notes = self.settings.inherit, []
+        if path:
+            network.inherit(_pnet(path).network.state_dict(), Path(path).name)
+            notes.append(f"R-Net starts from the weights of {path}")
+        return "; ".join([*notes, *filter(None, [super().initialise(network)])])
+
     # ---- network input
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -317,7 +320,7 @@ class RNet(PNet, RefinementMethod):
 
 
 @lru_cache(maxsize=1)
-def _proposal_model(path: str) -> Model:
+def _pnet(path: str) -> Model:
     from napari_medseg.methods import load_model
 
     return load_model(path, "p-net")
@@ -327,6 +330,6 @@ def propose(path: str, image: Image) -> np.ndarray:
     """Return the probabilities (L, *spatial) of the P-Net in `path`."""
     from napari_medseg.inference import infer
 
-    model = _proposal_model(path)
+    model = _pnet(path)
     probabilities: np.ndarray = run(infer(model, model.method.prepare(image), PredictSettings()))
     return probabilities
