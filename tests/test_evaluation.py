@@ -78,3 +78,11 @@ def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
         save_tables(tmp_path / "t.txt", tables)
     with pytest.raises(WriteError, match="could not be written"):
         save_tables(tmp_path / "none" / "t.xlsx", tables)
+
+
+def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:
+    from napari_medseg.evaluation import _label_files
+
+    for name in ("a_labels.tif", "a_probabilities.tif", "a_overlay.png", "my_overlays.png"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in _label_files(tmp_path)] == ["a_labels.tif", "my_overlays.png"]

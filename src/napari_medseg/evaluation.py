@@ -16,7 +16,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
 from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
-from napari_medseg.pairs import PairList, list_images, pair_by_stem
+from napari_medseg.pairs import PairList, file_stem, list_images, pair_by_stem
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -211,9 +211,9 @@ def _pairs(predictions: Path, references: Path) -> PairList:
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """List a result folder's label files; probability maps beside them are not results."""
+    """List a result folder's label files; probability maps and overlay pictures beside them are not results."""
     files = list_images(folder)
-    return [path for path in files if "_probabilities" not in path.name] or files
+    return [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
 
 
 def _mean(values: list[float]) -> float:

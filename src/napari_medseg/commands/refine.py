@@ -62,8 +62,8 @@ def _refine(arguments: argparse.Namespace) -> None:
 
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
-    from napari_medseg.commands.measure import with_geometry
     from napari_medseg.io import read_one
+    from napari_medseg.measure.files import with_geometry
     from napari_medseg.refinement import RefinementSession
 
     scribbles = read_one(arguments.scribbles, "labels")

@@ -23,9 +23,9 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.commands.measure import with_geometry
     from napari_medseg.io import read_one
     from napari_medseg.measure import measure, summarise
+    from napari_medseg.measure.files import with_geometry
     from napari_medseg.report import report
 
     image = read_one(arguments.image)
