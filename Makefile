@@ -1,5 +1,5 @@
 # make demo: set up, train a small net on generated scans, open napari with the result (screenshots without a display)
-# make test: set up, then lint, types, headless tests, manifest check and the tests in a real window
+# make test: set up, then lint, types, documentation, headless tests, manifest check and the tests in a real window
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ APT := xvfb xauth libegl1 libgl1 libopengl0 libxkbcommon-x11-0 libdbus-1-3 libfo
 	libxcb-util1 libxcb-xfixes0 libxcb-xinerama0 libxcb-xkb1 fonts-dejavu-core
 XVFB := xvfb-run -a -s "-screen 0 1400x1000x24"
 
-.PHONY: all setup system demo test lint types headless viewer manifest docs torture clean
+.PHONY: all setup system demo test lint types headless viewer manifest docs pictures torture clean
 all: test
 
 setup: $(STAMP)
@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt | system
 demo: setup
 	$(BIN)/medseg demo -o demo-output
 
-test: setup lint types headless manifest viewer
+test: setup lint types docs headless manifest viewer
 
 lint: setup
 	$(BIN)/ruff check .
@@ -58,9 +58,17 @@ viewer: setup
 	elif command -v xvfb-run >/dev/null; then $(XVFB) $(BIN)/python -m pytest tests/_napari; \
 	else echo "No display and no xvfb-run: install xvfb to run the window tests" && exit 1; fi
 
+# the documentation as a site in site/, without warnings and without network
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# every picture of it, from the real window
+pictures: setup
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/make_pictures.py
+
 # damaged files, wrong arguments, kill -9, long sessions: the full set (the short cut of it is in `make test`)
 torture: setup
 	MEDSEG_TORTURE=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture
 
 clean:
-	rm -rf $(VENV) demo-output build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output build dist site .pytest_cache .mypy_cache .ruff_cache
