@@ -60,7 +60,7 @@ viewer: setup
 
 # the documentation as a site in site/, without warnings and without network
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # every picture of it, from the real window
 pictures: setup
