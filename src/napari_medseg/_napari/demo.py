@@ -1,4 +1,4 @@
-"""Open napari on the demo's results: ``python -m napari_medseg._napari.demo FOLDER [--screenshots]``."""
+"""Open napari on a demo's results: ``python -m napari_medseg._napari.demo FOLDER [--kind K] [--screenshots]``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.readers import read_layers
 
 PLUGIN = "napari-medseg"
+WINDOW = (1380, 960)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
@@ -69,32 +70,52 @@ def picture(viewer: Any, path: Path) -> None:
     viewer.screenshot(str(path), canvas_only=False, flash=False)
 
 
+def cells(folder: Path, screenshots: bool) -> Any:
+    """Show segmenting, measuring and training on scans; return the window."""
+    viewer = napari.Viewer(title="napari-medseg demo")
+    viewer.window.resize(*WINDOW)
+    segment = show_afm(viewer, folder)
+    if screenshots:
+        picture(viewer, folder / "measure.png")
+        segment.parentWidget().raise_()
+        picture(viewer, folder / "segment.png")
+        show_train(viewer, folder)
+        picture(viewer, folder / "train.png")
+    return viewer
+
+
+def lesion(folder: Path) -> Any:
+    """Mend a lesion in all three planes; return the scene, whose window stays open."""
+    from napari_medseg._napari.demo_refine import PLANES, Scene
+
+    scene = Scene()
+    for name, order in PLANES.items():
+        before, after = scene.mend(order, folder / f"refine-{name}.png")
+        print(f"{name}: Dice {before:.2f} before, {after:.2f} after the strokes")
+    return scene
+
+
 def main() -> None:
     """Show the demo."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--kind", default="story")
     parser.add_argument("--screenshots", action="store_true")
     arguments = parser.parse_args()
-    from napari_medseg._napari.demo_refine import PLANES, Scene
+    from napari_medseg._napari import demo_video
 
-    scene = Scene()
-    scores = {name: scene.mend(order, arguments.folder / f"refine-{name}.png") for name, order in PLANES.items()}
-    for name, (before, after) in scores.items():
-        print(f"{name}: Dice {before:.2f} before, {after:.2f} after the strokes")
-    viewer = napari.Viewer(title="napari-medseg demo")
-    viewer.window.resize(1380, 960)
-    segment = show_afm(viewer, arguments.folder)
-    if not arguments.screenshots:
+    folder, screenshots, kind = arguments.folder, arguments.screenshots, arguments.kind
+    scene = lesion(folder) if kind in ("story", "mri") else None
+    viewers = [cells(folder, screenshots)] if kind in ("story", "afm") else []
+    viewers += [demo_video.show(folder, screenshots)] if kind == "video" else []
+    if not screenshots:
         napari.run()
         return
-    picture(viewer, arguments.folder / "measure.png")
-    segment.parentWidget().raise_()
-    picture(viewer, arguments.folder / "segment.png")
-    show_train(viewer, arguments.folder)
-    picture(viewer, arguments.folder / "train.png")
-    scene.live.finish()
-    scene.viewer.close()
-    viewer.close()
+    if scene is not None:
+        scene.live.finish()
+        viewers.insert(0, scene.viewer)
+    for viewer in viewers:
+        viewer.close()
 
 
 if __name__ == "__main__":
