@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from scipy import ndimage
 
 from benchmarks._crf import POSTPROCESSOR, best_crf, crf
+from benchmarks._tables import Row, draw_lab, mean_row, spread, write_table
 from napari_medseg.device import autocast
 from napari_medseg.image import Image
 from napari_medseg.inference import infer
@@ -39,7 +40,6 @@ CUTS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 SMALLEST = (0, 30, 60, 100)
 CALIBRATION = 16
 Case = tuple[np.ndarray, np.ndarray]
-Row = dict[str, object]
 
 
 def train(method: ScDcnn, cases: Sequence[Case], args: argparse.Namespace, seed: int) -> Model:
@@ -112,23 +112,21 @@ def cleaned(probability: np.ndarray, cut: float, smallest: int) -> np.ndarray:
 
 
 def lab(args: argparse.Namespace) -> None:
-    """Train on corrupted labels, test on exact ones."""
+    """Train on corrupted labels, test on exact ones; the table is written anew after every run."""
     images = [ccm_image(i, args.size) for i in range(args.images)]
     tests = [ccm_image(1000 + i, args.size) for i in range(args.test)]
-    rows: list[Row] = []
-    for corruption in args.corruptions:
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for seed, corruption, arm in product(range(args.seeds), args.corruptions, ARMS):
         kind, _, level = corruption.partition(":")
-        found: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, CRF_ARM)}
-        for seed in range(args.seeds):
-            labels = [_rough(truth.data, kind, float(level or 1), [seed, i]) for i, (_, truth) in enumerate(images)]
-            for arm in ARMS:
-                start = time.perf_counter()
-                for name, row in _lab_run(arm, images, labels, tests, args, seed).items():
-                    found[name].append(row)
-                print(corruption, arm, seed, f"{time.perf_counter() - start:.0f} s", found[arm][-1], flush=True)
-        rows += [{"corruption": corruption, "loss": arm, **spread(r)} for arm, r in found.items() if r]
+        labels = [_rough(truth.data, kind, float(level or 1), [seed, i]) for i, (_, truth) in enumerate(images)]
+        start = time.perf_counter()
+        for name, row in _lab_run(arm, images, labels, tests, args, seed).items():
+            found.setdefault((corruption, name), []).append(row)
+        print(corruption, arm, seed, f"{time.perf_counter() - start:.0f} s", found[corruption, arm][-1], flush=True)
+        order = [key for key in product(args.corruptions, (*ARMS, CRF_ARM)) if key in found]
+        rows = [{"corruption": c, "loss": loss, "seeds": len(r := found[c, loss]), **spread(r)} for c, loss in order]
         write_table(rows, args.out / "ccm_lab")
-        draw_lab(rows, args.out / "ccm_lab.png")
+    draw_lab(rows, args.out / "ccm_lab.png")
 
 
 def _lab_run(
@@ -166,7 +164,7 @@ def _rough(mask: np.ndarray, kind: str, level: float, seed: list[int]) -> np.nda
 def nottingham(args: argparse.Namespace) -> None:
     """Train on 16, test on 4 images, subjects kept together, for several seeds; the cut comes from the 16."""
     rows: list[Row] = []
-    pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs[: args.subset or None]
+    pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs
     for seed in range(args.first, args.first + args.seeds):
         for arm in ("balanced CE", "balanced CE + SC"):
             start = time.perf_counter()
@@ -238,56 +236,3 @@ def reference(pair: Pair) -> np.ndarray:
 
 def _second(pair: Pair) -> Path:
     return Path(str(pair.label).replace("_1stHO", "_2ndHO"))
-
-
-def mean_row(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def spread(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean over seeds, and SD where there is more than one seed."""
-    result = {}
-    for name, value in mean_row(rows).items():
-        result[name] = value
-        if len(rows) > 1:
-            result[f"{name} SD"] = float(np.std([row[name] for row in rows], ddof=1))
-    return result
-
-
-def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write `rows` as ``.csv`` and as a Markdown table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    for row in rows:
-        cells = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def draw_lab(rows: Sequence[Row], path: Path) -> None:
-    """Draw each metric over the corruptions, one colour for each loss."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("matplotlib is not installed: no figure")
-        return
-    names = ("dice", "cldice", "f1_3px", "small pieces")
-    corruptions = list(dict.fromkeys(str(row["corruption"]) for row in rows))
-    figure = Figure(figsize=(10, 5.5), layout="constrained")
-    arms = list(dict.fromkeys(str(row["loss"]) for row in rows))
-    for axes, name in zip(figure.subplots(2, 2, sharex=True).ravel(), names, strict=True):
-        for index, arm in enumerate(arms):
-            chosen = {row["corruption"]: row for row in rows if row["loss"] == arm}
-            places = [i + 0.16 * (index - 1.5) for i in range(len(corruptions))]
-            values = [float(str(chosen[c][name])) for c in corruptions]
-            error = [float(str(chosen[c].get(f"{name} SD", 0))) for c in corruptions]
-            axes.errorbar(places, values, error, fmt="osD^"[index], markersize=4, label=arm)
-        axes.set_title(name)
-        axes.set_xticks(range(len(corruptions)), corruptions, rotation=45, ha="right")
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(arms), fontsize=8)
-    figure.savefig(path, dpi=90)

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from benchmarks._nerves import chase, lab, nottingham, write_table
+from benchmarks._nerves import chase, lab, nottingham
+from benchmarks._tables import write_table
 from napari_medseg.io import read_one
 from napari_medseg.measure import curves
 from napari_medseg.measure.compare import get_metric
@@ -142,7 +143,6 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--test", {"type": int, "default": 6, "help": "generated test images"}
     yield "--hold", {"type": int, "default": 4, "help": "images held out"}
     yield "--inner", {"action": "store_true", "help": "split the training images once more, to try settings"}
-    yield "--subset", {"type": int, "default": 0, "help": "use only so many of the traced images; 0: all"}
     yield "--dilate", {"type": int, "default": 1, "help": "dilation of training traces in pixels"}
     yield "--data", {"type": Path, "default": Path("../shared/data/ccm/nottingham/train")}
     yield "--out", {"type": Path, "default": Path("docs/benchmarks")}
