@@ -69,7 +69,7 @@ def cases(args: argparse.Namespace) -> list[Pair]:
         target = folder / "images" / f"{pair.subject}.nii.gz", folder / "labels" / f"{pair.subject}.nii.gz"
         if not target[1].exists():
             image, labels = (
-                resample(i, args.step) for i in (io.read_one(pair.image), io.read_one(pair.label, "labels"))
+                resample(i, args.voxel) for i in (io.read_one(pair.image), io.read_one(pair.label, "labels"))
             )
             brain = brain_mask(image)
             io.write(target[0], crop(image.replace(data=zscore(image, brain)), brain, 4))
@@ -109,6 +109,7 @@ def train(name: str, training: Sequence[Pair], folder: Path, args: argparse.Name
     schedule = TrainSettings(
         epochs=epochs, steps_per_epoch=args.steps, batch_size=1, learning_rate=rate,
         halve_steps=max(1, epochs * args.steps // 5), device=args.device,
+        precision=args.precision, augment=args.augment,
     )  # fmt: skip
     method = create("p-net" if first else "r-net", settings_of(name, folder, args))
     target = weights(folder, name).parent
@@ -157,10 +158,10 @@ def refiners(models: dict[str, Model], device: str) -> Iterator[tuple[str, Refin
         yield name, lambda image, proposal, options=options: by_session(image, proposal, **options)  # type: ignore[misc]
 
 
-def rounds_of(pair: Pair, proposer: Model, refiner: Refiner, seed: int, args: argparse.Namespace) -> list[Row]:
+def rounds_of(pair: Pair, proposal: np.ndarray, refiner: Refiner, seed: int, args: argparse.Namespace) -> list[Row]:
     """Return the scores of one case: of the proposal and of each round."""
     image, truth = load(pair)
-    target, proposal = np.asarray(truth.data), proposed(proposer, image)
+    target = np.asarray(truth.data)
     rng = np.random.default_rng([30_000, seed])
     rows = [{"case": pair.stem, "round": 0, "marked": 0, "seconds": 0.0, **measured(proposal, truth)}]
     mark = lambda t, m: simulate(t, m, rng, rule="scribble", smallest=args.smallest)  # noqa: E731
@@ -185,9 +186,10 @@ def fold(number: int, training: Sequence[Pair], test: Sequence[Pair], args: argp
         if name not in table:
             table[name] = [scored(models[name], pair) for pair in test]
             path.write_text(json.dumps(table))
+    proposals = [proposed(models[P_CRF], load(pair)[0]) for pair in test]
     for name, refiner in refiners(models, args.device):
         if name not in table:
-            found = (rounds_of(pair, models[P_CRF], refiner, k, args) for k, pair in enumerate(test))
+            found = (rounds_of(*case, refiner, k, args) for k, case in enumerate(zip(test, proposals, strict=True)))
             table[name] = [row for rows in found for row in rows]
             path.write_text(json.dumps(table))
     return table
@@ -227,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, metavar="FOLDER")
     parser.add_argument("--work", type=Path, required=True, help="folder of models, prepared cases and rows")
     parser.add_argument("--flair", action="store_true", help="FOLDER holds the case folders of BraTS 2013")
-    parser.add_argument("--step", type=float, default=2.0, help="voxel size of BraTS in mm")
+    parser.add_argument("--voxel", type=float, default=2.0, help="voxel size of BraTS in mm")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, nargs="+", default=[0], help="folds to run, from 0")
     parser.add_argument("--validation", type=int, default=8, help="training cases that choose the best epoch")
@@ -239,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--refine-epochs", type=int, default=8, help="of the R-Nets")
     parser.add_argument("--steps", type=int, default=50, help="in an epoch, one volume each")
     parser.add_argument("--rate", type=float, default=4e-3, help="learning rate of the P-Nets; R-Nets take half")
+    parser.add_argument("--precision", default="float32", help="of training")
+    parser.add_argument("--augment", action="store_true", help="turn, zoom, bend ... the training samples")
     parser.add_argument("--smallest", type=int, default=5, help="pixels of the smallest marked error")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")

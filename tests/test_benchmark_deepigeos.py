@@ -24,19 +24,16 @@ def benchmark() -> ModuleType:
         sys.path.pop(0)
 
 
-def test_strokes_alone_mend_a_poor_proposal(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strokes_alone_mend_a_poor_proposal(benchmark: ModuleType, tmp_path: Path) -> None:
     truth = np.zeros((12, 16, 16), np.uint8)
     truth[3:9, 4:12, 4:12] = 2
     proposal = np.roll(truth > 0, 3, 2).astype(np.uint8)
     files = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
     io.write(files[0], Image(truth.astype(np.float32), "ZYX"))
     io.write(files[1], Image(truth, "ZYX", kind="labels"))
-    monkeypatch.setattr(benchmark, "proposed", lambda model, image: proposal)
     options = type("Options", (), {"smallest": 5, "rounds": 2})
     refiner = dict(benchmark.refiners(dict.fromkeys(benchmark.NETWORKS), "cpu"))[benchmark.STROKES]
-    rows = benchmark.rounds_of(Pair(*files, "a"), None, refiner, 0, options)
+    rows = benchmark.rounds_of(Pair(*files, "a"), proposal, refiner, 0, options)
     assert [row["round"] for row in rows] == [0, 1, 2]
     assert rows[0]["dice"] < rows[1]["dice"] < rows[2]["dice"]
     assert rows[0]["marked"] == 0 < rows[1]["marked"] < rows[2]["marked"]

@@ -193,7 +193,8 @@ class RefinedNet(nn.Module):
         for key, own in self.state_dict().items():
             given = weights.get(key)
             if given is not None and key == FIRST and given.shape[1] < own.shape[1]:
-                given = torch.cat([given, torch.zeros_like(own[:, given.shape[1] :], device=given.device)], 1)
+                new = given.new_zeros(given.shape[0], own.shape[1] - given.shape[1], *given.shape[2:])
+                given = torch.cat([given, new], 1)
             if given is not None and given.shape == own.shape:
                 taken[key] = given
             elif not key.startswith("crf"):
