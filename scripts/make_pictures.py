@@ -22,7 +22,7 @@ from PIL import Image as Picture
 OUT = Path(__file__).parents[1] / "docs" / "images"
 WINDOW = (1280, 800)
 COLOURS = 256
-FILM_WINDOW, FILM_WIDTH, FILM_DOCK = (960, 640), 640, 350
+FILM_WINDOW, FILM_WIDTH, FILM_DOCK = (1000, 640), 640, 390
 FILM_SEED, FILM_SIZE, FILM_STROKES, FILM_REACH = 37, (224, 224), 3, 18
 SCREEN = "-screen 0 1400x1000x24"
 
@@ -274,7 +274,9 @@ class Film:
 
     def save(self, name: str) -> None:
         """Save the frames as ``NAME.gif`` under one palette."""
-        palette = self.frames[-1].quantize(96, dither=Picture.Dither.NONE)
+        few = self.frames[:: max(1, len(self.frames) // 4)]
+        together = np.concatenate([np.asarray(frame) for frame in (*few, self.frames[-1])])
+        palette = Picture.fromarray(together).quantize(128, dither=Picture.Dither.NONE)
         first, *rest = [f.quantize(palette=palette, dither=Picture.Dither.NONE) for f in self.frames]
         path = OUT / f"{name}.gif"
         first.save(path, save_all=True, append_images=rest, duration=self.times, loop=0, optimize=True)
@@ -291,7 +293,8 @@ def scribbling(work: Path) -> None:
     with window(FILM_WINDOW) as viewer:
         image, truth = slice_2d(FILM_SEED, FILM_SIZE)
         data, kwargs, _ = layer_data(image)
-        viewer.add_image(data, **{**kwargs, "name": "slice"})
+        brightest = 1.3 * float(data.max())  # so that the mask shows on the bright lesion
+        viewer.add_image(data, **{**kwargs, "name": "slice", "contrast_limits": (0, brightest)})
         for part in (viewer.window._qt_viewer.dockLayerList, viewer.window._qt_viewer.dockLayerControls):
             part.hide()
         refine = dock(viewer, "Refine with scribbles")

@@ -23,7 +23,9 @@ MEANINGS = {
     "FOLDER": "folder to write",
     "--output": "file or folder to write",
 }
-EXTRA = {"prepare": ["prepare", "fullnet"]}  # words that bring a command's own settings
+# words that bring a command's own settings, and groups that have sections of their own
+EXTRA = {"prepare": ["prepare", "fullnet"], "train": ["train", "afm-unet"]}
+ELSEWHERE = {"AfmUnetSettings", "TrainSettings"}
 HEAD = """# Command line
 
 <!-- written by scripts/make_reference.py: change the parsers, not this page -->
@@ -52,7 +54,7 @@ def command(name: str) -> str:
     parser = subparser(EXTRA.get(name, [name]), name)
     lines = [f"## medseg {name}", "", sentence(parser.description or about(name)), "", "```text", usage(name, parser)]
     lines += ["```", ""]
-    rows = [row(action) for group in parser._action_groups for action in shown(group)]
+    rows = [row(action) for g in parser._action_groups if g.title not in ELSEWHERE for action in shown(g)]
     lines += table(("argument", "meaning", "default"), rows)
     if name in ("train", "describe"):
         links = ", ".join(f"[{m}](#{m})" for m in METHODS)
