@@ -66,7 +66,8 @@ class ScDcnnSettings(base.Settings):
     )
     cut: float = Field(
         0.5, ge=0, le=1, title="Cut", description="Probability above which a pixel is nerve; 0.5 is the paper's. "
-        "Balanced training makes thin traces thick: try 0.9", json_schema_extra={"step": 0.05},
+        "Balanced training thickens thin traces; 1 minus the share of nerve pixels (0.97) undoes it",
+        json_schema_extra={"step": 0.05},
     )  # fmt: skip
     min_size: int = Field(
         0, ge=0, le=1_000_000, title="Smallest piece", description="Drop predicted pieces of fewer pixels"
