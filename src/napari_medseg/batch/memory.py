@@ -22,7 +22,11 @@ def predict_images(path: Path, images: Sequence[Image], settings: PredictSetting
 
     An image with one axis more than the method (a stack or a film) is segmented plane by plane.
     """
-    model = load_model(path)
+    return (yield from predict_with(load_model(path), images, settings))
+
+
+def predict_with(model: Model, images: Sequence[Image], settings: PredictSettings) -> Job[list[Prediction]]:
+    """Do what `predict_images` does with a model that is loaded."""
     results = []
     for index, image in enumerate(images):
         prediction = yield from _stacked(model, image, settings)

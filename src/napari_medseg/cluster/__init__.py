@@ -4,7 +4,9 @@ A worker that is lost loses the file it was at, which another worker takes over.
 this computer read and write them themselves; to others the files travel, and the results travel back.
 """
 
-from napari_medseg.cluster.connection import connect
+from napari_medseg.cluster.connection import UnreachableError, connect
+from napari_medseg.cluster.refine import refine_at
+from napari_medseg.cluster.remote import predict_images_at
 from napari_medseg.cluster.run import predict_on_cluster
 
-__all__ = ["connect", "predict_on_cluster"]
+__all__ = ["UnreachableError", "connect", "predict_images_at", "predict_on_cluster", "refine_at"]

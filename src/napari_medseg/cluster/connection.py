@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from napari_medseg.errors import DeviceError, SettingsError, require
 
 PATIENCE = 30.0
+SOON = 5.0  # how long a window waits for a scheduler
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+_reached: dict[str, Any] = {}
+
+
+class UnreachableError(DeviceError):
+    """A scheduler or a worker does not answer."""
 
 
 @contextmanager
@@ -30,22 +38,46 @@ def connect(scheduler: str = "", workers: int = 0) -> Iterator[Any]:
     if bool(scheduler) == (workers > 0):
         raise SettingsError(f"Give either a scheduler's address or a number of workers, got {scheduler!r}, {workers}.")
     cluster = _processes(distributed, workers) if workers else nullcontext(scheduler)
-    with cluster as address:
-        try:
-            client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise DeviceError(
-                f"No Dask scheduler answers at {scheduler}. Start one with: dask scheduler; "
-                "its address is like tcp://HOST:8786."
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=PATIENCE)
-            except TimeoutError as error:
-                raise DeviceError(
-                    f"The scheduler at {scheduler} has no workers. Start some with: dask worker {scheduler}"
-                ) from error
-            yield client
+    with cluster as address, _client(distributed, address, PATIENCE) as client:
+        yield client
+
+
+def reach(address: str) -> Any:
+    """Return the client of a scheduler, connecting once per program; it answers within seconds or raises.
+
+    Raises
+    ------
+    UnreachableError
+        If no scheduler answers, or it has no workers.
+    MissingDependencyError
+        If dask.distributed is not installed.
+    """
+    known = _reached.get(address)
+    if known is None or known.status != "running":
+        distributed = require("distributed", "distributed", "Work on several processes or machines")
+        if known is not None:
+            with suppress(Exception):  # what is left of a lost connection
+                known.close(timeout=0.1)
+        _reached[address] = _client(distributed, address, SOON)
+    return _reached[address]
+
+
+def _client(distributed: Any, address: Any, patience: float) -> Any:
+    try:
+        client = distributed.Client(address, timeout=patience, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UnreachableError(
+            f"No Dask scheduler answers at {address}. Start one with: dask scheduler; "
+            "its address is like tcp://HOST:8786."
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=patience)
+    except TimeoutError as error:
+        client.close()
+        raise UnreachableError(
+            f"The scheduler at {address} has no workers. Start some with: dask worker {address}"
+        ) from error
+    return client
 
 
 @contextmanager

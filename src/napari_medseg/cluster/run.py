@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg import __version__
 from napari_medseg.batch import BatchRecord, BatchSettings, Case, open_record
-from napari_medseg.cluster.worker import GPU, Task, bring_model, look, pack, work
+from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import Job
@@ -120,27 +119,9 @@ def _collect(future: Any, case: Case, task: Task) -> dict[str, Any]:
 
 
 def _inspect(client: Any, out: Path, needed: list[Path]) -> tuple[bool, dict[str, int]]:
-    """Return whether all workers see the folder `out` and what is `needed`, and what a task asks of them.
-
-    Raises
-    ------
-    DeviceError
-        If a worker lacks this package or has another version of it.
-    """
+    """Return whether all workers see the folder `out` and what is `needed`, and what a task asks of them."""
     with tempfile.NamedTemporaryFile("w", dir=out, prefix=".medseg-") as token:
         content = os.urandom(16).hex()
         token.write(content)
         token.flush()
-        try:
-            found = client.run(look, os.path.abspath(token.name), content, list(map(str, needed))).values()
-        except (ImportError, AttributeError) as error:
-            raise DeviceError(
-                f'A worker lacks this program ({error}). Install it there with: pip install "napari-medseg"'
-            ) from error
-    others = {version for version, _, _ in found} - {__version__}
-    if others:
-        raise DeviceError(
-            f"A worker has napari-medseg {', '.join(others)}, this computer {__version__}. Install one version on both."
-        )
-    resources = {GPU: 1} if any(gpu for _, _, gpu in found) else {}
-    return all(sees for _, sees, _ in found), resources
+        return ask_workers(client, os.path.abspath(token.name), content, list(map(str, needed)))

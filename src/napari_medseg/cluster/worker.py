@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +14,7 @@ from typing import Any
 from napari_medseg import __version__
 from napari_medseg.batch import BatchSettings, Case, predict_case
 from napari_medseg.device import choose_device
-from napari_medseg.errors import CheckpointError
+from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
@@ -22,7 +23,7 @@ from napari_medseg.pairs import file_stem
 from napari_medseg.settings import PredictSettings
 
 GPU = "GPU"
-_one_at_a_time = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 Files = dict[str, bytes]
 
 
@@ -53,9 +54,9 @@ def work(task: Task, case: Case, files: Files) -> tuple[dict[str, Any], Files]:
     from distributed import get_worker
 
     if task.shared:
-        model = _model(str(task.model), task.card["sha256"])
+        model = cached_model(str(task.model), task.card["sha256"])
         return _predict(replace(model, card=task.card), case, task, task.out), {}
-    model = _model(str(_model_path(get_worker(), task.card["sha256"])), task.card["sha256"])
+    model = cached_model(str(model_path(get_worker(), task.card["sha256"])), task.card["sha256"])
     with tempfile.TemporaryDirectory(prefix="medseg-") as name:
         copy, out = Path(name) / "in" / case.path.name, Path(name) / "out"
         for relative, content in files.items():
@@ -68,12 +69,13 @@ def work(task: Task, case: Case, files: Files) -> tuple[dict[str, Any], Files]:
 
 def _predict(model: Model, case: Case, task: Task, out: Path) -> dict[str, Any]:
     on_gpu = choose_device(task.settings.device)[0].type != "cpu"
-    with _one_at_a_time if on_gpu else nullcontext():
+    with ONE_AT_A_TIME if on_gpu else nullcontext():
         return run(predict_case(model, case, out, task.settings, task.options))
 
 
-@lru_cache(maxsize=1)
-def _model(path: str, sha256: str) -> Model:
+@lru_cache(maxsize=2)
+def cached_model(path: str, sha256: str) -> Model:
+    """Load a model of a worker, once."""
     model = load_model(path)
     if model.card["sha256"] != sha256:
         raise CheckpointError(f"{path} on the worker is another file than on this computer. Copy it there again.")
@@ -105,6 +107,40 @@ def look(path: str, content: str, needed: list[str], dask_worker: Any = None) ->
     return __version__, sees, GPU in dask_worker.state.total_resources
 
 
+def ask_workers(
+    client: Any, path: str = "", content: str = "", needed: Sequence[str] = ()
+) -> tuple[bool, dict[str, int]]:
+    """Return whether all workers see what `look` looks for, and the resources that a task must ask for.
+
+    Raises
+    ------
+    DeviceError
+        If a worker lacks this package or has another version of it.
+    """
+    try:
+        found = client.run(look, path, content, list(needed)).values()
+    except (ImportError, AttributeError) as error:
+        raise DeviceError(
+            f'A worker lacks this program ({error}). Install it there with: pip install "napari-medseg"'
+        ) from error
+    others = {version for version, _, _ in found} - {__version__}
+    if others:
+        raise DeviceError(
+            f"A worker has napari-medseg {', '.join(others)}, this computer {__version__}. Install one version on both."
+        )
+    return all(sees for _, sees, _ in found), {GPU: 1} if any(gpu for _, _, gpu in found) else {}
+
+
+def share_model(client: Any, path: Path, sha256: str) -> None:
+    """Bring a model to the workers that do not have it yet, and to those that start later."""
+    if not all(client.run(_has_model, sha256).values()):
+        client.register_plugin(bring_model(path, sha256))
+
+
+def _has_model(sha256: str, dask_worker: Any = None) -> bool:
+    return model_path(dask_worker, sha256).is_file()
+
+
 def bring_model(path: Path, sha256: str) -> Any:
     """Return the plug-in that brings the model to every worker, also to those that start later."""
     from distributed import WorkerPlugin
@@ -116,11 +152,12 @@ def bring_model(path: Path, sha256: str) -> Any:
             self.content = path.read_bytes()
 
         def setup(self, worker: Any) -> None:
-            with replacing(_model_path(worker, sha256)) as part:
+            with replacing(model_path(worker, sha256)) as part:
                 part.write_bytes(self.content)
 
     return BringModel()
 
 
-def _model_path(worker: Any, sha256: str) -> Path:
+def model_path(worker: Any, sha256: str) -> Path:
+    """Return where a model lies on a worker that does not see this computer's files."""
     return Path(worker.local_directory) / f"{sha256}.pt"

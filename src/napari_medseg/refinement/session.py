@@ -107,7 +107,8 @@ class RefinementSession(Timeline):
         from napari_medseg.inference import predict
 
         start = time.perf_counter()
-        prediction = yield from predict(self.pnet, self.image, self.settings.predict_settings())
+        predict_there = getattr(self.engine, "predict", predict)  # an engine on another computer has its own
+        prediction = yield from predict_there(self.pnet, self.image, self.settings.predict_settings())
         labels = as_mask(prediction.labels, self.image, self.settings.classes, "P-Net mask")
         probabilities = prediction.probabilities
         fits = probabilities.shape[1:] == self.image.spatial_shape
@@ -164,7 +165,7 @@ class RefinementSession(Timeline):
         """Return how undecided each voxel is, float32 (*spatial) in [0, 1]."""
         found = self.engine.uncertainty()
         found = self._proposed if found is None else found
-        if isinstance(self.engine, DeepIGeoSEngine) and found is not None:
+        if self.settings.engine == "deepigeos" and found is not None:
             return found
         border = boundary_uncertainty(self.mask, self.engine.features)
         return border if found is None else np.maximum(found, border)
