@@ -81,7 +81,10 @@ def test_run_pause_stop_resume_and_seek(
     assert "--movie=none" in command
 
     dock.run_bar.run_button.click()
-    wait(lambda: len(dock.timeline.rows) >= 2)
+    wait(lambda: len(dock.timeline.rows) >= 2 and "running" in viewer.layers)
+    assert viewer.layers["running"].data.shape == (32, 40, 3)
+    shown = viewer.dims.current_step[0]
+    assert dock.timeline.cursors[0].value() == pytest.approx(shown / 20)
     dock.run_bar.pause_button.click()
     wait(lambda: dock.run_bar.pause_button.text() == "Resume")
     paused = len(dock.timeline.rows)
@@ -93,10 +96,14 @@ def test_run_pause_stop_resume_and_seek(
     stopped = len(pd.read_csv(tmp_path / "out" / "frames.csv"))
     assert paused < stopped < FRAMES
     assert "Not finished" in dock.run_bar.message.text()
+    assert "running" not in viewer.layers
     assert viewer.layers["film · nerve"].data.shape == (stopped, 32, 40)
 
+    dock.follow.setChecked(False)
+    viewer.dims.set_current_step(0, 1)
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None and dock.loader is None)
+    assert viewer.dims.current_step[0] == 1
     assert f"Nerve in {FRAMES} of {FRAMES} frames, 1 intervals" in dock.run_bar.message.text()
     labels = viewer.layers["film · nerve"]
     assert labels.data.shape == (FRAMES, 32, 40)
@@ -178,6 +185,9 @@ def test_edited_intervals_change_the_result_and_come_back(
     assert edits.value["start_s"].tolist() == [0]
     assert viewer.layers["film · nerve"].data[2].any()
     assert not (tmp_path / "out" / "frames_edited.csv").exists()
+    dock.timeline.clear()
+    edits.add()
+    assert not edits.buttons["Apply to result"].isEnabled()  # there is no result to apply it to
 
 
 def test_a_folder_without_result_is_one_sentence(open_dock: Open, wait: Wait, tmp_path: Path) -> None:

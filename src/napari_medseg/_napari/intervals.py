@@ -12,6 +12,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
 REGION = (86, 180, 233, 60)
+NOWHERE = Path()
 
 
 class Intervals(QWidget):
@@ -24,7 +25,7 @@ class Intervals(QWidget):
 
     def __init__(self, plot: pg.PlotWidget, cursor: pg.InfiniteLine) -> None:
         super().__init__()
-        self.plot, self.cursor, self.folder = plot, cursor, Path()
+        self.plot, self.cursor, self.folder = plot, cursor, NOWHERE
         self.regions: list[pg.LinearRegionItem] = []
         self.text = QLabel("")
         row = QHBoxLayout(self)
@@ -55,8 +56,9 @@ class Intervals(QWidget):
         frame = pd.DataFrame(found, columns=["start_s", "stop_s"], dtype=float)
         return frame.assign(duration_s=frame["stop_s"] - frame["start_s"])
 
-    def set(self, intervals: Sequence[tuple[float, float]], edited: bool = False) -> None:
-        """Replace all intervals by those of a result; `edited` says whether a person corrected them."""
+    def set(self, intervals: Sequence[tuple[float, float]], folder: Path = NOWHERE, edited: bool = False) -> None:
+        """Replace all intervals by those of the result in `folder`; `edited`: a person corrected them."""
+        self.folder = folder
         for region in self.regions:
             self.plot.removeItem(region)
         self.regions = []
@@ -67,7 +69,7 @@ class Intervals(QWidget):
 
     def show_state(self, changed: bool, edited: bool) -> None:
         """Enable what makes sense: apply what was `changed` since, undo what is `edited`."""
-        result = self.folder != Path()
+        result = self.folder != NOWHERE
         self.buttons["Apply to result"].setEnabled(changed and result)
         self.buttons["Undo all edits"].setEnabled((changed or edited) and result)
 

@@ -44,9 +44,8 @@ class Timeline(QWidget):
         self.plots: list[pg.PlotWidget] = []
         self.cursors: list[pg.InfiniteLine] = []
         self.lines: dict[str, pg.PlotDataItem] = {}
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self, spacing=0)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.setSpacing(0)
         for name, (title, colour) in CURVES.items():
             plot = self._plot(title, colour)
             self.lines[name] = plot.plot(pen=pg.mkPen(colour, width=2), connect="finite")
@@ -118,6 +117,7 @@ class Timeline(QWidget):
         times = [row["time_s"] for row in self.rows]
         for name, line in self.lines.items():
             line.setData(times, [row.get(name, math.nan) for row in self.rows])
+        self.follow()
 
     def seek(self, seconds: float) -> None:
         """Ask for the frame nearest to a time."""
@@ -138,7 +138,7 @@ class Timeline(QWidget):
 
     def set_frame(self, number: float) -> None:
         """Move the cursor to a frame."""
-        index = bisect_right([row["frame"] for row in self.rows], number) - 1
+        index = bisect_right(self.rows, number, key=lambda row: row["frame"]) - 1
         if index >= 0:
             for cursor in self.cursors:
                 cursor.setValue(self.rows[index]["time_s"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import napari
 from magicgui.widgets import FileEdit
-from qtpy.QtWidgets import QFileDialog, QPushButton
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 
 from napari_medseg._napari.dock import Dock, FoldedSettings
 from napari_medseg._napari.form import SettingsForm
@@ -16,7 +16,7 @@ from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import compute
 from napari_medseg._napari.timeline import Timeline
-from napari_medseg._napari.video_parts import MovieChooser, PausableBar, movie_of
+from napari_medseg._napari.video_parts import LivePicture, MovieChooser, PausableBar, movie_of
 from napari_medseg._napari.video_result import Found, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
@@ -38,16 +38,17 @@ class VideoDock(Dock):
         self.form = SettingsForm(VideoSettings().updated(**preferred))
         self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress)
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
-        self.timeline.intervals.applied.connect(self.apply_edits)
-        self.timeline.intervals.reset.connect(self.undo_edits)
-        opening, earlier = QPushButton("Open movie ..."), QPushButton("Show an earlier result ...")
+        self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
+        self.timeline.intervals.applied.connect(lambda: self.edit(True))
+        self.timeline.intervals.reset.connect(lambda: self.edit(False))
+        opening, earlier = (QPushButton(text) for text in ("Open movie ...", "Show an earlier result ..."))
         opening.clicked.connect(lambda: self.open_movie())
         earlier.clicked.connect(lambda: self.open_result())
         self.section("Movie", self.movie, opening)
         self.section("Classifier (which frames show nerve)", self.classifier)
         self.section("Segmenter (where the nerve is)", self.segmenter, FoldedSettings(self.form, self.command))
         self.section("Result folder", self.folder.native, earlier)
-        self.section("Run", self.run_bar)
+        self.section("Run", self.run_bar, self.follow)
         for changed in (self.movie.changed, self.classifier.changed, self.segmenter.changed, self.folder.changed):
             changed.connect(lambda *_: self.update_reason())
         self.movie.changed.connect(self.update_state)
@@ -63,9 +64,8 @@ class VideoDock(Dock):
     def update_reason(self) -> None:
         """Enable Run, or say what is missing."""
         reason = "Open a movie first." if self.movie.layer is None else ""
-        models = self.classifier.reason or self.segmenter.reason
         folder = "" if _path(self.folder) else "Choose a folder for the result."
-        self.run_bar.set_reason(reason or models or folder)
+        self.run_bar.set_reason(reason or self.classifier.reason or self.segmenter.reason or folder)
 
     def open_movie(self, path: str = "") -> None:
         """Open a movie file."""
@@ -91,15 +91,19 @@ class VideoDock(Dock):
         self.shown, self.probability = self.movie.layer, f"p_{settings.nerve_class.split()[0].lower()}"
         self.timeline.clear()
         self.timeline.open(self.shown.name)
+        self.live.open(self.shown)
         movie = movie_of(self.shown)
         return video_job(movie, classifier.path if classifier else None, segmenter.path, folder, settings)
 
     def show_progress(self, progress: Progress) -> None:
         """Draw the frame's numbers."""
         self.timeline.add(progress.metrics, self.probability)
+        if self.follow.isChecked():
+            self.live.show(progress)
 
     def finish(self) -> None:
         """Show what a finished or stopped run wrote."""
+        self.live.close()
         if not self.run_bar.failed:
             self.load(self.out)
 
@@ -114,14 +118,11 @@ class VideoDock(Dock):
         """Read a result folder in the background."""
         self._start(load_job(folder))
 
-    def apply_edits(self) -> None:
-        """Recompute the result by the intervals of the timeline."""
-        found = self.timeline.intervals.value
-        self._start(edit_job(self.timeline.intervals.folder, list(zip(found["start_s"], found["stop_s"], strict=True))))
-
-    def undo_edits(self) -> None:
-        """Go back to what the run found."""
-        self._start(edit_job(self.timeline.intervals.folder, None))
+    def edit(self, keep: bool) -> None:
+        """Recompute the result by the intervals of the timeline, or go back to what the run found."""
+        edited = self.timeline.intervals
+        bounds = edited.value[["start_s", "stop_s"]].to_numpy().tolist()
+        self._start(edit_job(edited.folder, bounds if keep else None))
 
     def _start(self, job: Job[Found]) -> None:
         self.loader = JobWorker(
@@ -135,9 +136,8 @@ class VideoDock(Dock):
     def show_found(self, found: Found) -> None:
         """Show timeline, intervals and masks of a result."""
         self.timeline.show_table(found.frames, f"p_{found.nerve_class.split()[0].lower()}")
-        intervals = found.numbers.get("nerve_intervals", [])
-        self.timeline.intervals.folder = found.folder
-        self.timeline.intervals.set([(row["start_s"], row["stop_s"]) for row in intervals], "edited" in found.summary)
+        bounds = [(row["start_s"], row["stop_s"]) for row in found.numbers.get("nerve_intervals", [])]
+        self.timeline.intervals.set(bounds, found.folder, "edited" in found.summary)
         if found.masks is not None:
             add_masks(self.viewer, self.shown, found)
         self.timeline.open(self.shown.name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QPushButton
 
 from napari_medseg._napari.dock import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.jobs import Progress
+
+LIVE_MS = 100
 
 
 class MovieChooser(LayerChooser):
@@ -65,6 +68,50 @@ class PausableBar(RunBar):
         self.pause_button.setText("Pause")
         self.pause_button.setEnabled(False)
         self.ended.emit()
+
+
+class LivePicture:
+    """The frame being computed, painted, over its movie; drawn at most ten times a second, removed at the end."""
+
+    def __init__(self, viewer: Any) -> None:
+        self.viewer, self.layer, self.movie = viewer, None, None
+        self.latest: tuple[int, Any] | None = None
+        self.timer = QTimer()
+        self.timer.setSingleShot(True)
+        self.timer.timeout.connect(self.draw)
+
+    def open(self, movie: Any) -> None:
+        """Begin with a movie layer."""
+        self.close()
+        self.movie = movie
+
+    def show(self, progress: Progress) -> None:
+        """Take a frame's overlay; the picture follows a little later."""
+        if progress.preview is not None and self.movie is not None:
+            self.latest = int(progress.metrics["frame"]), progress.preview.data
+            if not self.timer.isActive():
+                self.timer.start(LIVE_MS)
+
+    def draw(self) -> None:
+        """Show the latest overlay and go to its frame."""
+        if self.latest is None or self.movie not in self.viewer.layers:
+            return
+        number, picture = self.latest
+        if self.layer is None or self.layer not in self.viewer.layers:
+            place = {"scale": self.movie.scale[1:], "units": self.movie.units[1:], "rgb": True}
+            axes = self.movie.axis_labels[1:]
+            self.layer = self.viewer.add_image(picture, name="running", axis_labels=axes, **place)
+        else:
+            self.layer.data = picture
+        dims = self.viewer.dims
+        dims.set_point(dims.ndim - self.movie.ndim, self.movie.data_to_world((number, 0, 0))[0])
+
+    def close(self) -> None:
+        """Remove the picture."""
+        self.timer.stop()
+        if self.layer is not None and self.layer in self.viewer.layers:
+            self.viewer.layers.remove(self.layer)
+        self.layer = self.latest = None
 
 
 def movie_layers(viewer: Any) -> list[Any]:
