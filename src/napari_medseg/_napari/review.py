@@ -187,7 +187,9 @@ class ReviewPanel(QWidget):
         added = self.viewer.add_image(data, **kwargs)
         self.layers = [*added] if isinstance(added, list) else [added]
         data, kwargs, _ = layer_data(labels)
-        self.layers.append(self.viewer.add_labels(data.copy(), opacity=0.5, **kwargs))
+        self.layers.append(
+            self.viewer.add_labels(data.copy(), opacity=0.5, **{**kwargs, "name": f"{image.name} · labels"})
+        )
         self.image, self.loaded = case
         self.reason.setText(self.sheet.entries[self.index].reason)
         self.viewer.reset_view()

@@ -46,7 +46,7 @@ def ccm_image(seed: int = 0, size: int = 384) -> tuple[Image, Image]:
     picture = _render(mask, rng)
     step = FIELD_UM / FIELD_PX
     image = Image(picture, "YX", (step,) * 2, ("micrometer",) * 2, name=f"nerves_{seed}", metadata={"generated": True})
-    return image, image.labels_like(mask.astype(np.uint8))
+    return image, image.labels_like(mask.astype(np.uint8), f"nerves_{seed}_mask")
 
 
 def corrupt(mask: np.ndarray, kind: Corruption, level: float, rng: np.random.Generator) -> np.ndarray:
