@@ -11,6 +11,7 @@ from magicgui.widgets import FileEdit
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLineEdit, QListWidget, QPushButton
 
+from napari_medseg._napari import remote
 from napari_medseg._napari.dock import Dock, FoldedSettings
 from napari_medseg._napari.finetune import FineTunePanel
 from napari_medseg._napari.form import SettingsForm
@@ -18,20 +19,11 @@ from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.review import ReviewPanel
 from napari_medseg._napari.run_bar import RunBar
+from napari_medseg.batch import BatchSettings
 from napari_medseg.errors import MedSegError
 from napari_medseg.flags import as_flags
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import PredictSettings
-
-
-def batch_job(model: Path, folder: Path, pattern: str, out: Path, settings: PredictSettings) -> Job[dict[str, Any]]:
-    """Load a model and predict a folder."""
-    from napari_medseg.batch import BatchSettings, predict_files
-    from napari_medseg.methods import load_model
-
-    yield Progress(0, 1, "loading the model")
-    options = BatchSettings(pattern=pattern)
-    return (yield from predict_files(load_model(model), [folder], out, settings, options=options))
 
 
 class BatchDock(Dock):
@@ -93,7 +85,8 @@ class BatchDock(Dock):
         self.review.end()
         self.files.clear()
         self.rows = {}
-        return batch_job(entry.path, self.folder.value, self.pattern.text().strip(), self.out.value, self.form.value)
+        options = BatchSettings(pattern=self.pattern.text().strip())
+        return remote.segment_folder(entry.path, self.folder.value, self.out.value, self.form.value, options)
 
     def show_progress(self, progress: Progress) -> None:
         """Show what a file's progress says in its row."""

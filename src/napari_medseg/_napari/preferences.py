@@ -12,7 +12,7 @@ NAME = "napari-medseg"
 
 
 def compute() -> dict[str, Any]:
-    """Return device, precision, tile and model_folder; built-in values where napari keeps none."""
+    """Return device, precision, tile, model_folder and address; built-in values where napari keeps none."""
     try:
         from napari.settings import get_plugin_settings
 
@@ -26,6 +26,11 @@ def predict_settings(base: PredictSettings) -> PredictSettings:
     chosen = {k: v for k, v in compute().items() if k in ("device", "precision", "tile")}
     changed = {k: v for k, v in chosen.items() if v != getattr(PredictSettings(), k)}
     return base.updated(**changed)
+
+
+def compute_address() -> str:
+    """Return the address of the Dask scheduler that computes for the docks; empty: this computer does."""
+    return str(compute().get("address") or "").strip()
 
 
 def model_folder() -> Path:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from napari_medseg import __version__
-from napari_medseg._napari import refine_saves
+from napari_medseg._napari import refine_saves, remote
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress, run
@@ -49,11 +49,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, what it began with, and the folder it is saved in."""
+    """A session, what it began with, the folder it is saved in, and a sentence on where it is computed."""
 
     session: RefinementSession
     start: Start
     folder: Path
+    note: str = ""
 
     @property
     def saving(self) -> tuple[RefinementSession, Path, dict[str, Path | None]]:
@@ -79,12 +80,15 @@ def open_session(start: Start) -> Job[Opened]:
         )
     folder = start.saved or refine_saves.SESSIONS / session.image_hash[:12] / time.strftime("%Y%m%d-%H%M%S")
     yield Progress(2, 3, "warming up (longer the first time)")
-    warm_up(session, rnet)
+    here = session.engine
+    note = yield from remote.refine(session, start.rnet, start.pnet)
+    if session.engine is here:
+        warm_up(session, rnet)
     if start.saved is None:
         yield from session.propose()
     else:
         session.engine.prepare()
-    return Opened(session, start, folder)
+    return Opened(session, start, folder, note)
 
 
 def warm_up(session: RefinementSession, rnet: Any = None) -> None:

@@ -44,6 +44,8 @@ class Live:
         panel.attach(self)
         self._selected()
         panel.show_state(state, self.session.rounds)
+        if opened.note:
+            panel.say(opened.note)
 
     def actions(self) -> dict[str, Callable[..., None]]:
         """Return what the keys do, by name."""

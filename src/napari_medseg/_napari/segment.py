@@ -10,6 +10,7 @@ import napari
 from napari.layers import Layer
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
+from napari_medseg._napari import remote
 from napari_medseg._napari.dock import Dock, FoldedSettings, LayerChooser
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.layers import image_from_layer, image_layers, like
@@ -65,12 +66,11 @@ class SegmentDock(Dock):
 
     def make_job(self) -> Job[Any]:
         """Return the job for the chosen layers."""
-        from napari_medseg.batch import predict_images
-
         self.targets = self.chosen_layers()
         images, self.offsets = zip(*(self.cut(layer) for layer in self.targets), strict=True)
         assert self.models.entry is not None  # Run is disabled without a model
-        return predict_images(self.models.entry.path, images, self.form.value)
+        shown = self.probabilities.isChecked()
+        return remote.segment(self.models.entry.path, images, self.form.value, probabilities=shown)
 
     def chosen_layers(self) -> list[Layer]:
         """Return the layers to segment."""
