@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +17,18 @@ from skimage.measure import label as components
 from torch import Tensor, nn
 
 from napari_medseg.batch import BatchSettings, predict_files
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, WriteError
 from napari_medseg.inference import predict
 from napari_medseg.io import read_one
 from napari_medseg.io.slide import is_slide, read_slide
+from napari_medseg.io.write import disk_errors
 from napari_medseg.jobs import run
+from napari_medseg.measure import measure
 from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides import SlideSettings, boxes, centred, predict_slide, tissue_mask
+from napari_medseg.slides.pyramid import Pyramid
 
 pytest.importorskip("dask")
 SHAPE = (1200, 1500)
@@ -80,14 +86,101 @@ def test_stitched_equals_whole(slide: Path, model: Model, tmp_path: Path) -> Non
     assert row["summary"]["objects cut by their tile"] == 0
     assert labels.scale == pytest.approx((0.25, 0.25))
     assert labels.metadata["medseg"]["checkpoint_sha256"] == "oracle"
-    table = pd.read_csv(tmp_path / row["measurements"])
-    assert table["area [um^2]"].sum() == pytest.approx((whole > 0).sum() / 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "block_labels.json", "block_labels.tif", "block_measurements.csv",
+        "block_labels.json", "block_labels.ome.zarr", "block_labels.tif", "block_measurements.csv",
     ]  # fmt: skip
     with tifffile.TiffFile(tmp_path / "block_labels.tif") as tiff:
         assert tiff.is_bigtiff
         assert tiff.pages[0].is_tiled
+
+
+def test_table_of_a_slide_equals_that_of_the_whole_picture(slide: Path, model: Model, tmp_path: Path) -> None:
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
+    image = read_slide(slide)
+    image = image.replace(data=np.asarray(image.data))
+    labels = read_one(tmp_path / row["labels"], kind="labels")
+    expected = measure("nuclei", labels, image)
+    table = pd.read_csv(tmp_path / row["measurements"])
+    assert list(table.columns) == list(expected.columns)
+    assert len(table) == row["summary"]["objects"] > 100
+    found = table.set_index("label").sort_index()
+    pd.testing.assert_frame_equal(found, expected.set_index("label"), check_dtype=False, rtol=1e-9)
+    assert not [path.name for path in tmp_path.iterdir() if "part" in path.name]
+
+
+def test_labels_are_a_pyramid_and_probabilities_are_on_request(slide: Path, model: Model, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    options = OPTIONS.updated(slide_probabilities=True)
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, options))
+    labels = tifffile.imread(tmp_path / row["labels"])
+    group = zarr.open_group(str(tmp_path / row["pyramid"]), mode="r")
+    (scales,) = group.attrs["multiscales"]
+    levels = [np.asarray(group[entry["path"]]) for entry in scales["datasets"]]
+    assert [level.shape for level in levels] == [(1200, 1500), (600, 750), (300, 375), (150, 188)]
+    for k, level in enumerate(levels):
+        np.testing.assert_array_equal(level, labels[:: 2**k, :: 2**k])
+    steps = [entry["coordinateTransformations"][0]["scale"] for entry in scales["datasets"]]
+    np.testing.assert_allclose(steps, [[0.25 * 2**k] * 2 for k in range(4)], rtol=1e-3)
+    maps = zarr.open_group(str(tmp_path / row["probabilities"]), mode="r")
+    inside = np.asarray(maps["0"])[0]
+    image = read_slide(slide)
+    dark = np.asarray(image.data)[..., 1] < 100
+    np.testing.assert_array_equal(inside[:, :800], np.where(dark, 255, 0)[:, :800])
+    assert [axis["type"] for axis in maps.attrs["multiscales"][0]["axes"]] == ["channel", "space", "space"]
+
+
+def test_a_full_disk_is_one_sentence_and_the_slide_goes_on_later(
+    slide: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Pyramid.__setitem__
+    calls = []
+
+    def full(self: Pyramid, box: tuple[slice, ...], values: np.ndarray) -> None:
+        calls.append(box)
+        with disk_errors(self.path):
+            if len(calls) == 4:
+                self._levels[0][(slice(0, 9), slice(0, 9))] = 1  # a part of the tile is on the disk already
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, box, values)
+
+    monkeypatch.setattr(Pyramid, "__setitem__", full)
+    with pytest.raises(WriteError, match=r"No space left on device.*has room"):
+        run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
+    monkeypatch.setattr(Pyramid, "__setitem__", write)
+    row = run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
+    expected = run(predict_slide(model, slide, tmp_path / "whole", SETTINGS, OPTIONS))
+    assert row["summary"]["objects"] == expected["summary"]["objects"]
+
+
+@pytest.mark.parametrize("where", ["labels", "table"])
+def test_a_file_larger_than_the_disk_allows_is_refused_in_words(
+    where: str, slide: Path, model: Model, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    code = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from napari_medseg.errors import WriteError
+from napari_medseg.io.slide import read_slide
+from napari_medseg.slides.objects import ObjectTable
+from napari_medseg.slides.pyramid import Pyramid
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    if {where!r} == "labels":
+        store = Pyramid(Path({str(tmp_path / "a.zarr")!r}), (512, 512), np.uint32)
+        store[:512, :512] = np.random.default_rng(0).integers(0, 2**32, (512, 512), np.uint32)
+    else:
+        table = ObjectTable(Path({str(tmp_path / "a.csv")!r}), read_slide(Path({str(slide)!r})))
+        labels = np.arange(40 * 40).reshape(40, 40).repeat(3, 0).repeat(3, 1)
+        table.add(labels, 0, (slice(0, 120), slice(0, 120)), np.zeros((120, 120, 3), np.uint8))
+except WriteError as error:
+    print("refused:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert resource is not None
+    assert done.stdout.startswith("refused:")
+    assert "has room" in done.stdout
 
 
 def test_glass_is_left_out(slide: Path, model: Model, tmp_path: Path) -> None:
@@ -98,7 +191,7 @@ def test_glass_is_left_out(slide: Path, model: Model, tmp_path: Path) -> None:
 
 
 def test_a_stopped_slide_goes_on(slide: Path, model: Model, tmp_path: Path) -> None:
-    expected = run(predict_slide(model, slide, tmp_path / "whole", SETTINGS, OPTIONS))
+    run(predict_slide(model, slide, tmp_path / "whole", SETTINGS, OPTIONS))
     calls = model.network.calls
     job = predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS)
     while next(job).step < 5:
@@ -108,8 +201,8 @@ def test_a_stopped_slide_goes_on(slide: Path, model: Model, tmp_path: Path) -> N
     model.network.calls = 0
     row = run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
     assert 0 < model.network.calls < calls / 2 + 1
-    for name in (expected["labels"], expected["measurements"]):
-        assert (tmp_path / "out" / name).stat().st_size == (tmp_path / "whole" / name).stat().st_size
+    one, two = ((tmp_path / folder / row["measurements"]).read_text() for folder in ("out", "whole"))
+    assert one == two
     stitched, wanted = (tifffile.imread(tmp_path / folder / row["labels"]) for folder in ("out", "whole"))
     np.testing.assert_array_equal(stitched, wanted)
 
@@ -131,13 +224,17 @@ def test_glands_need_whole_pictures(slide: Path, tmp_path: Path) -> None:
 
 
 def test_a_batch_takes_slides(slide: Path, model: Model, tmp_path: Path) -> None:
-    record = run(predict_files(model, [slide], tmp_path, SETTINGS, options=BatchSettings(overlays=True)))
+    options = BatchSettings(overlays=True, core=1024)
+    record = run(predict_files(model, [slide], tmp_path, SETTINGS, options=options))
     (row,) = record["files"].values()
     assert row["status"] == "done"
     assert row["summary"]["tiles with tissue"] == 2
     assert (tmp_path / row["labels"]).is_file()
     assert (tmp_path / row["overlay"]).stat().st_size > 10_000
     assert len(pd.read_csv(tmp_path / "measurements.csv")) == row["summary"]["objects"]
+    again = options.updated(slide_probabilities=True)
+    (row,) = run(predict_files(model, [slide], tmp_path, SETTINGS, options=again))["files"].values()
+    assert (tmp_path / row["probabilities"]).is_dir()
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

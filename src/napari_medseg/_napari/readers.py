@@ -11,6 +11,7 @@ from napari_medseg.io import read, reader_for, write
 from napari_medseg.io.write import write_table
 from napari_medseg.pairs import LABEL_SUFFIX, file_stem
 
+OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -21,12 +22,17 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Read files as layers: tracings as Shapes; of a many-channel scan only the first channel is visible."""
+    """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible."""
     from napari_medseg._napari.layers import layer_data
+    from napari_medseg._napari.outlines import outlines_data
     from napari_medseg._napari.tracings import shapes_data
 
     layers: list[LayerData] = []
     for one in [path] if isinstance(path, str) else path:
+        outlined = outlines_data(Path(one)) if Path(one).suffix.lower() in OUTLINES else None
+        if outlined is not None:
+            layers.append(outlined)
+            continue
         images = read(one)
         for index, image in enumerate(images):
             image = image.replace(metadata={"source_file": str(one), **image.metadata})

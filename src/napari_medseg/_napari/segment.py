@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Any
 
 import napari
 from napari.layers import Layer
-from qtpy.QtWidgets import QCheckBox, QComboBox
+from qtpy.QtWidgets import QCheckBox
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.dock import Dock, FoldedSettings, LayerChooser
+from napari_medseg._napari.extent import ExtentChooser
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.layers import image_from_layer, image_layers, like
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.flags import as_flags
-from napari_medseg.image import Image
 from napari_medseg.jobs import Job
 from napari_medseg.settings import PredictSettings
-
-WHOLE, VIEW = "whole image", "current view"
 
 
 class SegmentDock(Dock):
@@ -31,8 +28,7 @@ class SegmentDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.input = LayerChooser(napari_viewer, image_layers, sample="afm")
-        self.extent = QComboBox()
-        self.extent.addItems([WHOLE, VIEW])
+        self.extent = ExtentChooser(napari_viewer)
         self.every = QCheckBox("every layer that fits the model")
         self.probabilities = QCheckBox("also show the probability")
         self.models = ModelChooser()
@@ -49,6 +45,7 @@ class SegmentDock(Dock):
         """Judge models against the chosen layer."""
         layer = self.input.layer
         self.models.set_image(image_from_layer(layer) if layer is not None else None)
+        self.extent.suit(layer)
         self.update_reason()
 
     def update_reason(self) -> None:
@@ -67,7 +64,7 @@ class SegmentDock(Dock):
     def make_job(self) -> Job[Any]:
         """Return the job for the chosen layers."""
         self.targets = self.chosen_layers()
-        images, self.offsets = zip(*(self.cut(layer) for layer in self.targets), strict=True)
+        images, self.offsets = zip(*map(self.extent.cut, self.targets), strict=True)
         assert self.models.entry is not None  # Run is disabled without a model
         shown = self.probabilities.isChecked()
         return remote.segment(self.models.entry.path, images, self.form.value, probabilities=shown)
@@ -78,18 +75,6 @@ class SegmentDock(Dock):
         if not self.every.isChecked() or entry is None:
             return [self.input.layer]
         return [layer for layer in image_layers(self.viewer) if not entry.unfit(image_from_layer(layer))]
-
-    def cut(self, layer: Layer) -> tuple[Image, tuple[int, ...]]:
-        """Return the layer's image, or the part of its last two axes that is in view, and its offset."""
-        image = image_from_layer(layer)
-        shape = image.spatial_shape
-        if self.extent.currentText() == WHOLE or self.viewer.dims.ndisplay == 3:
-            return image, (0,) * len(shape)
-        low, high = layer.corner_pixels[:, -2:].astype(int)
-        box = [slice(max(a, 0), min(b + 1, n)) for a, b, n in zip(low, high, shape[-2:], strict=True)]
-        index = (..., *box, slice(None)) if image.axes.endswith("C") else (..., *box)
-        offset = (0,) * (len(shape) - 2) + tuple(s.start for s in box)
-        return replace(image, data=image.data[index]), offset
 
     def show_results(self, results: list[Any]) -> None:
         """Add one Labels layer per segmented layer, exactly on its source."""

@@ -2,7 +2,7 @@
 
 from napari_medseg.batch.case import predict_case, probability_image, provenance
 from napari_medseg.batch.folder import predict_files
-from napari_medseg.batch.inputs import BatchSettings, Case, list_inputs, name_cases
+from napari_medseg.batch.inputs import BatchSettings, Case, SlideSettings, list_inputs, name_cases
 from napari_medseg.batch.memory import planes_of, predict_images
 from napari_medseg.batch.record import BatchRecord, open_record
 from napari_medseg.batch.review import ReviewSheet
@@ -13,6 +13,7 @@ __all__ = [
     "BatchSettings",
     "Case",
     "ReviewSheet",
+    "SlideSettings",
     "list_inputs",
     "mean_entropy",
     "name_cases",

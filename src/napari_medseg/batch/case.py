@@ -11,7 +11,7 @@ import pandas as pd
 from napari_medseg import __version__
 from napari_medseg.batch.inputs import BatchSettings, Case
 from napari_medseg.batch.uncertainty import mean_entropy
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.inference import Prediction, predict
 from napari_medseg.io import read_one, write, write_table
@@ -47,8 +47,8 @@ def _predict_case(
     if is_slide(case.copy or case.path) and model.method.tiled:
         from napari_medseg.slides import predict_slide
 
-        job = predict_slide(model, case.copy or case.path, out, settings, name=case.name, overlay=options.overlays)
-        return (yield from job)
+        path, overlays = case.copy or case.path, options.overlays
+        return (yield from predict_slide(model, path, out, settings, options, name=case.name, overlay=overlays))
     image = read_one(case.copy or case.path)
     if case.copy is not None:
         image = image.replace(metadata={**image.metadata, "source_file": str(case.path)})
@@ -74,9 +74,19 @@ def measure_case(
         write_overlay(out / row["overlay"], image, labels)
     if kind:
         row["measurements"] = f"{name}_measurements.csv"
-        write_table(out / row["measurements"], measure(kind, labels, image))
-        row["summary"] = _first_row(summarise(kind, labels, image))
+        table, whole, note = _measured(kind, labels, image)
+        write_table(out / row["measurements"], table)
+        row |= {"summary": _first_row(whole)} | ({"note": note} if note else {})
     return row
+
+
+def _measured(kind: str, labels: Image, image: Image) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Measure with the image, or the outlines alone where its values mean nothing (a photograph has no heights)."""
+    try:
+        return measure(kind, labels, image), summarise(kind, labels, image), ""
+    except DataError as error:
+        note = f"only outlines were measured: {error}"
+        return measure(kind, labels), summarise(kind, labels), note
 
 
 def write_overlay(path: Path, image: Image, labels: Image) -> None:

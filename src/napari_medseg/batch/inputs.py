@@ -18,7 +18,22 @@ from napari_medseg.pairs import case_stem, file_stem
 from napari_medseg.settings import Settings
 
 
-class BatchSettings(Settings):
+class SlideSettings(Settings):
+    """How a whole slide is cut, and what is written of it."""
+
+    core: int = Field(
+        1024, ge=64, le=16384, title="Core", description="Whole slides: edge of the part of a tile that it decides on"
+    )
+    reach: int = Field(
+        64, ge=0, le=2048, title="Reach", description="Whole slides: radius of the largest object, in pixels"
+    )
+    tissue_only: bool = Field(True, title="Tissue only", description="Whole slides: leave out tiles without tissue")
+    slide_probabilities: bool = Field(
+        False, title="Slide probabilities", description="Whole slides: write probabilities too (of pictures: always)"
+    )
+
+
+class BatchSettings(SlideSettings):
     """Which files of a folder are predicted, and what is written besides labels and probabilities."""
 
     pattern: str = Field("", title="Pattern", description="Only files of folders like this, e.g. *_org.tif; empty: all")

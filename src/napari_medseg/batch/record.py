@@ -129,8 +129,10 @@ def open_record(
 def _is_done(
     key: str, rows: dict[str, dict[str, Any]], out: Path, options: BatchSettings, review: Mapping[str, Any]
 ) -> bool:
-    wanted = ("labels", "overlay") if options.overlays and key not in review else ("labels",)
-    return key in rows and all(name in rows[key] and (out / rows[key][name]).is_file() for name in wanted)
+    wanted = ["labels"]
+    if key not in review:  # reviewed labels are never predicted over, whatever is missing beside them
+        wanted += ["overlay"] * options.overlays + ["probabilities"] * options.slide_probabilities
+    return key in rows and all(name in rows[key] and (out / rows[key][name]).exists() for name in wanted)
 
 
 def _previous(out: Path, card: dict[str, Any], settings: PredictSettings) -> tuple[dict[str, dict[str, Any]], bool]:

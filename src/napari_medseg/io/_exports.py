@@ -91,7 +91,7 @@ def write_zarr(path: Path, image: Image) -> str:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
         part = Path(folder) / path.name
         levels = _pyramid(np.asarray(image.data))
-        group = zarr.create_group(str(part), zarr_format=2, attributes=_attributes(image, len(levels)))
+        group = zarr.create_group(str(part), zarr_format=2, attributes=ome_attributes(image, len(levels)))
         for index, data in enumerate(levels):
             edge = CHUNK[min(3, len([a for a in image.axes if a in SPACE]))]
             chunks = tuple(min(n, edge if a in SPACE else 1) for n, a in zip(data.shape, image.axes, strict=True))
@@ -110,17 +110,21 @@ def _pyramid(labels: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def _attributes(image: Image, levels: int) -> dict[str, Any]:
+def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
+    """Return the OME-Zarr 0.4 attributes of a pyramid of `levels` by every second pixel of Y and X."""
+    kinds = {"T": "time", "C": "channel"}
+    steps = dict(zip(image.spatial_axes, zip(image.scale, image.units, strict=True), strict=True))
     axes = [
-        {"name": axis.lower(), "type": "space" if axis in SPACE else "time"} | ({} if unit == PIXEL else {"unit": unit})
-        for axis, unit in zip(image.axes, image.units, strict=True)
+        {"name": a.lower(), "type": kinds.get(a, "space")}
+        | ({"unit": steps[a][1]} if a in steps and steps[a][1] != PIXEL else {})
+        for a in image.axes
     ]
     datasets = []
     for level in range(levels):
-        scale = [s * 2**level if axis in "YX" else s for axis, s in zip(image.axes, image.scale, strict=True)]
+        scale = [steps[a][0] * 2**level if a in "YX" else steps.get(a, (1.0,))[0] for a in image.axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     scales = {"version": "0.4", "name": image.name, "axes": axes, "datasets": datasets}
-    return {"multiscales": [scales], "image-label": {"version": "0.4"}}
+    return {"multiscales": [scales]} | ({"image-label": {"version": "0.4"}} if image.kind == "labels" else {})
 
 
 def _check_labels(path: Path, image: Image) -> None:

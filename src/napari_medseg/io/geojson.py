@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from napari_medseg.io.polygons import Region, outlines, signed_area
 
 CENTRE = 0.5
 TYPES = ("FeatureCollection", "Feature")
+Feature = tuple[int, Sequence[np.ndarray], dict[str, Any], str, Mapping[str, float]]
 
 
 def read_regions(path: Path) -> list[Region]:
@@ -92,25 +93,52 @@ def write_labels(
         If the file cannot be written.
     """
     data = np.asarray(labels.data if isinstance(labels, Image) else labels)
-    features = []
-    for index, region in outlines(data):
-        properties: dict[str, Any] = {"objectType": object_type, "name": str(index)}
+    known = measurements or {}
+    features = (
+        (index, region.rings, {"objectType": object_type, "name": str(index)}, group, known.get(index, {}))
+        for index, region in outlines(data)
+    )
+    _write(path, features)
+
+
+def write_regions(path: Path, regions: Iterable[Region]) -> None:
+    """Write outlines, however their rings wind, as QuPath annotations; a ring inside another is a hole, and so on.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
+    """
+    features: Iterator[Feature] = (
+        (index, _wound(region.rings), {"objectType": "annotation", "name": region.name}, region.group, {})
+        for index, region in enumerate(regions, 1)
+    )
+    _write(path, features)
+
+
+def _write(path: Path, features: Iterable[Feature]) -> None:
+    content = []
+    for index, rings, properties, group, measurements in features:
         if group:
             properties["classification"] = {"name": group}
-        if measurements and index in measurements:
-            properties["measurements"] = {k: float(v) for k, v in measurements[index].items()}
-        features.append(
-            {
-                "type": "Feature",
-                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{index}")),
-                "geometry": _geometry(region.rings),
-                "properties": properties,
-            }
-        )
+        if measurements:
+            properties["measurements"] = {k: float(v) for k, v in measurements.items()}
+        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{index}"))
+        content.append({"type": "Feature", "id": identity, "geometry": _geometry(rings), "properties": properties})
     try:
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": content}), encoding="utf-8")
     except OSError as error:
         raise WriteError(f"{path} could not be written: {error}. Choose another folder.") from error
+
+
+def _wound(rings: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Turn rings so that outer ones wind one way and holes the other."""
+    wound = []
+    for k, ring in enumerate(rings):
+        depth = sum(_contains(other, ring[0]) for j, other in enumerate(rings) if j != k)
+        wanted = OUTER_SIGN if depth % 2 == 0 else -OUTER_SIGN
+        wound.append(ring if signed_area(ring) * wanted > 0 else ring[::-1])
+    return wound
 
 
 def _geometry(rings: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io import geojson, imagescope, slide
+from napari_medseg.io import geojson, imagescope, plain, slide
 from napari_medseg.io.polygons import Overlap, Region, rasterise
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
@@ -77,6 +77,20 @@ def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: O
         name=path.stem,
         metadata={"source_file": str(path), "regions": len(regions)},
     )
+
+
+def grid_beside(path: Path, microns: float | None = None) -> Image:
+    """Return empty labels with the size and pixel size of the picture beside `path`; `microns` per pixel come first."""
+    picture = picture_beside(path)
+    if picture is None:
+        known = Image(np.broadcast_to(np.uint8(0), _extent(read_regions(path)[0])), "YX")
+    else:
+        known = slide.read_slide(picture) if slide.is_slide(picture) else plain.read(picture)[0]
+    shape, scale, units = known.spatial_shape[-2:], known.scale[-2:], known.units[-2:]
+    if microns:
+        scale, units = (microns, microns), ("micrometer", "micrometer")
+    nothing = np.broadcast_to(np.uint8(0), shape)
+    return Image(nothing, "YX", scale, units, kind="labels", name=path.stem, metadata={"source_file": str(path)})
 
 
 def picture_beside(path: Path) -> Path | None:

@@ -108,3 +108,10 @@ def outlines(labels: np.ndarray) -> Iterator[tuple[int, Region]]:
 def signed_area(ring: np.ndarray) -> float:
     """Return the area of a ring (n, 2), negative for the other orientation."""
     return float(0.5 * sum(a[1] * b[0] - b[1] * a[0] for a, b in pairwise([*ring, ring[0]])))
+
+
+def ellipse(corners: np.ndarray, n: int = 64) -> np.ndarray:
+    """Return the ellipse inside a box of four corners (4, 2), in order, as a ring (n, 2)."""
+    centre, u, v = corners.mean(0), (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)[:, None]
+    return np.asarray(centre + np.cos(angle) * u + np.sin(angle) * v)

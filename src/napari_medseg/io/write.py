@@ -45,7 +45,7 @@ def write(path: str | Path, image: Image) -> Path:
     writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
     if writer is None:
         raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     file_axes = writer(path, image)
     sidecar = sidecar_path(path)
@@ -84,7 +84,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
             os.replace(part, path)
@@ -94,7 +94,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a `WriteError` that names `path`."""
     try:
         yield
     except OSError as error:

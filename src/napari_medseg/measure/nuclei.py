@@ -44,13 +44,17 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     DataError
         If `labels` is not 2D, or the image is of another size or not in colour.
     """
+    return table_of(instances(labels), labels, image)
+
+
+def table_of(data: np.ndarray, labels: Image, image: Image | None = None) -> DataFrame:
+    """Return the rows of `table` of the ids of `data` (Y, X) as they are, on the grid of `labels`."""
     import pandas as pd
 
-    data = instances(labels)
     names = _headers(labels, image)
     rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in _boxes(data)]
     frame = pd.DataFrame(rows, columns=names[:9], dtype=float).astype({"label": int})
-    frame[names[9]] = _neighbours(frame[names[7:9]].to_numpy())
+    frame[names[9]] = nearest_neighbours(frame[names[7:9]].to_numpy())
     if image is not None:
         od = _stain(data, frame["label"].to_numpy(), image)
         for name, column in zip(STAINS, od.T, strict=True):
@@ -161,7 +165,8 @@ def _eccentricity(points: np.ndarray, step: np.ndarray) -> float:
     return float(np.sqrt(max(1 - small / large, 0.0)))
 
 
-def _neighbours(centres: np.ndarray) -> np.ndarray:
+def nearest_neighbours(centres: np.ndarray) -> np.ndarray:
+    """Return the distance of each point (N, 2) to the nearest other one, NaN for a single point."""
     if len(centres) < 2:
         return np.full(len(centres), np.nan)
     return np.asarray(cKDTree(centres).query(centres, 2)[0][:, 1])

@@ -1,7 +1,7 @@
-"""Predict whole slides: tiles over tissue only, labels streamed to disk, objects merged across tile borders.
+"""Predict whole slides: tiles over tissue only, results streamed to disk, objects merged across tile borders.
 
 A tile is a core and a margin around it. An object belongs to the core that its centre lies in, so it is kept exactly
-once and whole, whatever border it crosses. Memory is bounded by one tile and by a thumbnail of the slide.
+once and whole, whatever border it crosses. Memory is bounded by one tile, a thumbnail and the objects' centres.
 """
 
 from __future__ import annotations
@@ -12,31 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from napari_medseg.batch.case import provenance
+from napari_medseg.batch.inputs import SlideSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.inference import predict
-from napari_medseg.io import write_table
+from napari_medseg.inference import Prediction, predict
 from napari_medseg.io._sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
-from napari_medseg.settings import PredictSettings, Settings
-from napari_medseg.slides.results import objects_table, write_labels, write_overlay
+from napari_medseg.settings import PredictSettings
+from napari_medseg.slides.objects import ObjectTable
+from napari_medseg.slides.pyramid import Pyramid
+from napari_medseg.slides.results import write_labels, write_overlay
 from napari_medseg.slides.tiles import Box, boxes, centred, thumbnail_of, tissue_mask, widen, within
 
 ELSEWHERE = {"device", "tile", "batch"}
-
-
-class SlideSettings(Settings):
-    """How a slide is cut."""
-
-    core: int = Field(1024, ge=64, le=16384, title="Core", description="Edge of the part of a tile that it decides on")
-    reach: int = Field(64, ge=0, le=2048, title="Reach", description="Radius of the largest object, in pixels")
-    tissue_only: bool = Field(True, title="Tissue only", description="Leave out tiles without tissue")
 
 
 def predict_slide(
@@ -52,14 +45,17 @@ def predict_slide(
 ) -> Job[dict[str, Any]]:
     """Segment a whole slide and return its row of a record.
 
-    Written are ``<name>_labels.tif`` (tiled, compressed BigTIFF), ``<name>_measurements.csv`` (label, centre and area
-    of every object), with `overlay` ``<name>_overlay.png`` and, while it is under way, ``<name>_tiles.json`` and
-    ``<name>_labels.part.npy``, from which a stopped prediction goes on.
+    Written are ``<name>_labels.tif`` (tiled, compressed BigTIFF), the same as a pyramid ``<name>_labels.ome.zarr``, for
+    methods of instances ``<name>_measurements.csv`` (see `napari_medseg.measure.nuclei.table`), if asked for
+    ``<name>_probabilities.ome.zarr`` (0 .. 255, every class but the background) and ``<name>_overlay.png``. While it is
+    under way there are also ``<name>_tiles.json`` and ``*.part``, from which a stopped prediction goes on.
 
     Raises
     ------
     DataError
         If the method takes no colour images or works on whole pictures only.
+    WriteError
+        If the disk is full or refuses.
     """
     start = time.perf_counter()
     image, options = read_slide(Path(slide)), options or SlideSettings()
@@ -79,13 +75,13 @@ def predict_slide(
             yield at
             yield from relabel(work.predict(box), lambda p, at=at: at)  # type: ignore[misc]
         position += 1
-    yield Progress(position, len(todo), "writing labels")
+    yield Progress(position, len(todo), "writing labels and table")
     row = work.finish(name or image.name, len(todo), overlay)
     return {**row, "seconds": round(time.perf_counter() - start, 3)}
 
 
 class _Work:
-    """The labels of one slide on disk and which tiles they hold."""
+    """The results of one slide on disk and which tiles they hold."""
 
     def __init__(
         self, model: Model, image: Image, stem: Path, settings: PredictSettings, options: SlideSettings, resume: bool
@@ -93,17 +89,22 @@ class _Work:
         self.model, self.image, self.stem, self.settings, self.options = model, image, stem, settings, options
         self.mask = tissue_mask(image.metadata["levels"][0])
         self.device, self.cut = "", 0
-        self.part, self.notes = _named(stem, "_labels.part.npy"), _named(stem, "_tiles.json")
+        self.notes, self.rows = _named(stem, "_tiles.json"), _named(stem, "_measurements.csv.part")
         self.head = {
             "model": model.card.get("sha256", ""),
             "settings": settings.model_dump(mode="json", exclude=ELSEWHERE),
-            "slide": options.model_dump(mode="json"),
+            "slide": options.model_dump(mode="json", include=set(SlideSettings.model_fields)),
             "shape": list(image.spatial_shape),
         }
-        self.done: dict[str, int] = self._previous() if resume else {}
-        if not self.done:
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            np.lib.format.open_memmap(self.part, "w+", np.uint32, image.spatial_shape)
+        self.done, size = self._previous() if resume else ({}, 0)
+        fresh, classes = not self.done, max(model.method.out_channels - 1, 1)
+        self.labels = Pyramid(_named(stem, "_labels.ome.zarr"), image.spatial_shape, np.uint32, fresh=fresh)
+        self.maps = self.table = None
+        if options.slide_probabilities:
+            path = _named(stem, "_probabilities.ome.zarr")
+            self.maps = Pyramid(path, (classes, *image.spatial_shape), np.uint8, fresh=fresh)
+        if model.method.label_kind == "instances":
+            self.table = ObjectTable(self.rows, image, 0 if fresh else size)
 
     @property
     def objects(self) -> int:
@@ -118,55 +119,75 @@ class _Work:
 
     def predict(self, core: Box) -> Job[None]:
         """Predict one tile and put what belongs to its core onto the disk."""
-        method = self.model.method
-        block = widen(core, margin(method, self.settings, self.options), self.image.spatial_shape)
+        block = widen(core, margin(self.model.method, self.settings, self.options), self.image.spatial_shape)
         data = np.asarray(self.image.data[block])
         prediction = yield from predict(self.model, self.image.replace(data=data), self.settings)
         self.device = prediction.device
         inner = within(core, block)
-        labels = np.asarray(prediction.labels.data)
-        if method.label_kind == "instances":
+        if self.maps is not None:
+            self._add_maps(prediction, core, inner)
+        labels, n = np.asarray(prediction.labels.data), 0
+        if self.table is not None:
             kept, n, cut = centred(labels, inner, self._open_sides(block))
             self.cut += cut
-            kept[kept > 0] += self.objects
+            before = self.labels[block]
+            before[before > self.objects] = 0  # of this tile, from a run that was killed
+            kept[before > 0] = 0
+            self.table.add(kept, self.objects, block, data)
+            self.labels[block] = np.where(kept > 0, kept + np.uint32(self.objects), before)
         else:
-            kept, n = np.zeros(labels.shape, np.uint32), 0
-            kept[inner] = labels[inner]
-        store = np.load(self.part, mmap_mode="r+")
-        store[block] = np.where(store[block] == 0, kept, store[block])
-        store.flush()
+            self.labels[core] = labels[inner]
         self.done[_key(core)] = n
-        write_json(self.notes, {**self.head, "tiles": self.done})
+        size = self.table.size if self.table is not None else 0
+        write_json(self.notes, {**self.head, "tiles": self.done, "bytes": size})
 
     def finish(self, name: str, tiles: int, overlay: bool) -> dict[str, Any]:
-        """Write labels and table, remove the working files and return the row."""
-        store = np.load(self.part, mmap_mode="r")
-        path, table = _named(self.stem, "_labels.tif"), _named(self.stem, "_measurements.csv")
-        write_labels(path, store, self.image)
+        """Write what is still missing, name the working files and return the row."""
+        path = _named(self.stem, "_labels.tif")
+        write_labels(path, self.labels, self.image)
         kept = {**self.image.metadata, "medseg": provenance(self.model, self.settings, self.device, self.image)}
         kept = {key: value for key, value in kept.items() if key not in ("levels", "downsamples")}
-        labels = Image(store, "YX", self.image.scale, self.image.units, kind="labels", name=path.stem, metadata=kept)
-        write_json(sidecar_path(path), describe(path, labels, "YX"))
-        frame = objects_table(store, self.image, int(self.objects))
-        write_table(table, frame)
+        nothing = np.broadcast_to(np.uint32(0), self.image.spatial_shape)
+        grid = self.image.labels_like(nothing, path.stem).replace(metadata=kept)
+        write_json(sidecar_path(path), describe(path, grid, "YX"))
         row: dict[str, Any] = {"status": "done", "name": name, "labels": f"{name}_labels.tif"}
-        row["measurements"] = f"{name}_measurements.csv"
+        row |= {"pyramid": f"{name}_labels.ome.zarr"}
+        summary = {"tiles with tissue": tiles}
+        if self.table is not None:
+            row["measurements"] = f"{name}_measurements.csv"
+            found = self.table.finish(_named(self.stem, "_measurements.csv"))
+            summary = {"objects": found, **summary, "objects cut by their tile": self.cut}
+        small = self.labels.coarsen()
         if overlay:
             row["overlay"] = f"{name}_overlay.png"
-            write_overlay(_named(self.stem, "_overlay.png"), store, self.image.metadata["levels"][0])
-        del store, labels
-        self.part.unlink()
+            write_overlay(_named(self.stem, "_overlay.png"), small, self.image.metadata["levels"][0])
+        self.labels.finish(grid)
+        if self.maps is not None:
+            row["probabilities"] = f"{name}_probabilities.ome.zarr"
+            self.maps.coarsen()
+            self.maps.finish(self.image.replace(data=np.zeros((1, 1, 1)), axes="CYX"))
+        if self.table is not None:
+            self.table.path.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
-        summary = {"objects": self.objects, "tiles with tissue": tiles, "objects cut by their tile": self.cut}
         return {**row, "summary": summary}
 
-    def _previous(self) -> dict[str, int]:
+    def _add_maps(self, prediction: Prediction, core: Box, inner: Box) -> None:
+        assert self.maps is not None
+        maps = prediction.probabilities[(slice(None), *inner)]
+        maps = maps[1:] if len(maps) > 1 else maps
+        self.maps[core] = np.rint(maps * 255).astype(np.uint8)
+
+    def _previous(self) -> tuple[dict[str, int], int]:
+        """Return the tiles that a stopped run has finished, and the bytes of its table."""
         try:
             notes = json.loads(self.notes.read_text(encoding="utf-8"))
-            same = all(notes[key] == value for key, value in self.head.items()) and self.part.is_file()
-            return {str(key): int(n) for key, n in notes["tiles"].items()} if same else {}
+            same = all(notes[key] == value for key, value in self.head.items())
+            parts = [self.rows] * (notes["bytes"] > 0) + [_named(self.stem, "_labels.ome.zarr.part")]
+            if not same or not all(part.exists() for part in parts):
+                return {}, 0
+            return {str(key): int(n) for key, n in notes["tiles"].items()}, int(notes["bytes"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+            return {}, 0
 
     def _open_sides(self, block: Box) -> list[tuple[bool, bool]]:
         return [(s.start > 0, s.stop < n) for s, n in zip(block, self.image.spatial_shape, strict=True)]

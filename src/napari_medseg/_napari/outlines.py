@@ -1,0 +1,101 @@
+"""Outlines of QuPath and ImageScope as Shapes layers, in and out, and as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import napari.layers
+import numpy as np
+import pandas as pd
+from napari.types import LayerDataTuple
+
+from napari_medseg._napari.layers import geometry, image_from_layer, metadata
+from napari_medseg.errors import WriteError
+from napari_medseg.image import Image
+from napari_medseg.io import histology
+from napari_medseg.io.geojson import write_regions
+from napari_medseg.io.polygons import Overlap, Region, ellipse, rasterise
+
+COLOUR = "#E69F00"
+EDGE_PX = 2.0
+MANY = 20_000  # napari draws no more polygons at a bearable pace
+OPEN = {"path", "line"}
+
+
+def outlines_data(path: Path) -> tuple[Any, dict[str, Any], str] | None:
+    """Return the Shapes layer of an annotation file; ``None`` if it holds too many or no outlines.
+
+    Every ring is a polygon; the features say which object it belongs to, so that holes are kept.
+    """
+    regions, microns = histology.read_regions(path)
+    rings = [(k, region, ring) for k, region in enumerate(regions, 1) for ring in region.rings]
+    if not 0 < len(rings) <= MANY:
+        return None
+    grid = histology.grid_beside(path, microns)
+    table = [(k, region.name, region.group) for k, region, _ in rings]
+    features = pd.DataFrame(table, columns=["object", "name", "class"])
+    kwargs = {
+        **geometry(grid),
+        "name": path.stem,
+        "shape_type": "polygon",
+        "edge_width": EDGE_PX,
+        "edge_color": COLOUR,
+        "face_color": "transparent",
+        "features": features,
+        "feature_defaults": {"object": 0, "name": "", "class": ""},
+        "metadata": {**metadata(grid), "medseg_shape": grid.spatial_shape},
+    }
+    return [np.asarray(ring, float) for _, _, ring in rings], kwargs, "shapes"
+
+
+def regions_of(data: Sequence[np.ndarray], kinds: Sequence[str], features: pd.DataFrame, name: str) -> list[Region]:
+    """Return the objects of closed shapes; polygons of one ``object`` (other than 0) are one, with its holes.
+
+    Raises
+    ------
+    WriteError
+        If there are lines or paths.
+    """
+    if set(kinds) & OPEN:
+        raise WriteError(f"{name} holds paths or lines; outlines are polygons, rectangles and ellipses. Remove these.")
+    rings = [ellipse(points) if kind == "ellipse" else points for points, kind in zip(data, kinds, strict=True)]
+    n = len(rings)
+    column = {key: list(features[key]) if key in features else [""] * n for key in ("object", "name", "class")}
+    groups: dict[Any, list[int]] = {}
+    for k, key in enumerate(column["object"]):
+        groups.setdefault(("drawn", k) if key in ("", 0) or pd.isna(key) else key, []).append(k)
+    return [
+        Region(
+            tuple(np.asarray(rings[k])[:, -2:] for k in group), *(str(column[c][group[0]]) for c in ("name", "class"))
+        )
+        for group in groups.values()
+    ]
+
+
+def write_outlines(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a Shapes layer of closed shapes as QuPath annotations, in pixels.
+
+    Raises
+    ------
+    WriteError
+        If the layer holds paths, or the place is not writable.
+    """
+    kinds = attributes.get("shape_type", "polygon")
+    kinds = [kinds] * len(data) if isinstance(kinds, str) else list(kinds)
+    features = pd.DataFrame(attributes.get("features", {}))
+    write_regions(Path(path), regions_of(data, kinds, features, str(attributes.get("name"))))
+    return [str(Path(path))]
+
+
+def outlines_to_labels(
+    outlines: napari.layers.Shapes, image: napari.layers.Image, overlap: Overlap = "first"
+) -> LayerDataTuple:
+    """Draw outlines as labels of an image's size; `overlap` says whether the first or last outline keeps a pixel."""
+    source: Image = image_from_layer(image)
+    regions = regions_of(outlines.data, list(outlines.shape_type), outlines.features, outlines.name)
+    shape = source.spatial_shape[-2:]
+    labels = rasterise(regions, (shape[0], shape[1]), overlap)
+    place = {key: getattr(image, key) for key in ("scale", "translate", "units", "axis_labels")}
+    return labels, {**place, "name": f"{outlines.name} · labels"}, "labels"

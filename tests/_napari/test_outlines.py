@@ -1,0 +1,115 @@
+"""Outlines of other programs in the viewer: Shapes in and out, labels on demand; slides as multiscale layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_medseg._napari.extent import MOST, VIEW, WHOLE, ExtentChooser
+from napari_medseg._napari.outlines import outlines_to_labels
+from napari_medseg._napari.readers import read_layers
+from napari_medseg.errors import DataError, WriteError
+from napari_medseg.io import geojson
+from napari_medseg.io.histology import read_annotation
+
+pytestmark = pytest.mark.viewer
+XML = (
+    '<Annotations MicronsPerPixel="0.25"><Annotation Name="nuclei"><Regions><Region Id="7"><Vertices>'
+    '<Vertex X="3" Y="2"/><Vertex X="9" Y="2"/><Vertex X="9" Y="8"/><Vertex X="3" Y="8"/>'
+    "</Vertices></Region></Regions></Annotation></Annotations>"
+)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    found = np.zeros((40, 50), np.uint16)
+    found[2:20, 2:20], found[8:14, 8:14], found[25:33, 30:44] = 1, 0, 2  # the first has a hole
+    return found
+
+
+def test_imagescope_opens_as_shapes_with_its_pixel_size(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(XML)
+    viewer = make_napari_viewer_proxy()
+    (layer,) = viewer.open(str(tmp_path / "a.xml"), plugin="napari-medseg")
+    assert type(layer).__name__ == "Shapes"
+    np.testing.assert_array_equal(layer.scale, (0.25, 0.25))
+    np.testing.assert_array_equal(layer.data[0], [(2, 3), (2, 9), (8, 9), (8, 3)])
+    assert layer.features[["object", "name", "class"]].values.tolist() == [[1, "7", "nuclei"]]
+
+
+def test_geojson_opens_saves_and_becomes_labels_with_holes(
+    make_napari_viewer_proxy: Any, tmp_path: Path, labels: np.ndarray
+) -> None:
+    geojson.write_labels(tmp_path / "a.geojson", labels, group="Gland")
+    Pillow.fromarray(np.zeros((*labels.shape, 3), np.uint8)).save(tmp_path / "a.png")
+    viewer = make_napari_viewer_proxy()
+    (outlines,) = viewer.open(str(tmp_path / "a.geojson"), plugin="napari-medseg")
+    (image,) = viewer.open(str(tmp_path / "a.png"), plugin="napari-medseg")
+    assert len(outlines.data) == 3
+    data, kwargs, kind = outlines_to_labels(outlines, image)
+    assert kind == "labels"
+    np.testing.assert_array_equal(data, labels)
+    assert viewer.add_labels(data, **kwargs).data.shape == labels.shape
+    outlines.save(str(tmp_path / "b.geojson"), plugin="napari-medseg")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "b.geojson", labels.shape).data, labels)
+    classes = [f["properties"]["classification"] for f in json.loads((tmp_path / "b.geojson").read_text())["features"]]
+    assert classes == [{"name": "Gland"}] * 2
+
+
+def test_drawn_shapes_are_saved_and_lines_are_refused(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer_proxy()
+    layer = viewer.add_shapes(ndim=2, name="drawn")
+    layer.add_rectangles(np.array([(2, 3), (2, 9), (8, 9), (8, 3)]))
+    layer.add_ellipses(np.array([(10, 10), (10, 30), (22, 30), (22, 10)]))
+    layer.save(str(tmp_path / "a.geojson"), plugin="napari-medseg")
+    found = read_annotation(tmp_path / "a.geojson", (40, 40)).data
+    assert (found == 1).sum() == 36
+    assert (found == 2).sum() == pytest.approx(np.pi * 6 * 10, rel=0.05)
+    layer.add_paths(np.array([(0, 0), (5, 5)]))
+    with pytest.raises(WriteError, match="paths or lines"):
+        layer.save(str(tmp_path / "a.geojson"), plugin="napari-medseg")
+
+
+def test_an_annotation_without_outlines_opens_as_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert read_layers(str(tmp_path / "a.geojson"))[0][2] == "labels"
+
+
+def test_a_slide_is_multiscale_and_its_view_comes_first(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (1024, 1280, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
+        for step in (1, 4):
+            tiff.write(rgb[::step, ::step], tile=(256, 256), photometric="rgb", subfiletype=int(step > 1))
+    viewer = make_napari_viewer_proxy(show=True)
+    (layer,) = viewer.open(str(tmp_path / "s.tif"), plugin="napari-medseg")
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [(1024, 1280, 3), (256, 320, 3)]
+    chooser = ExtentChooser(viewer)
+    chooser.suit(layer)
+    assert chooser.currentText() == VIEW
+    layer.data_level, layer.corner_pixels = 1, np.array([[10, 20], [59, 79]])
+    image, offset = chooser.cut(layer)
+    assert offset == (40, 80)
+    assert image.spatial_shape == (197, 237)
+    np.testing.assert_array_equal(np.asarray(image.data), rgb[40:237, 80:317])
+    chooser.setCurrentText(WHOLE)
+    assert chooser.cut(layer)[0].spatial_shape == (1024, 1280)
+
+
+def test_a_slide_too_large_for_the_window_is_refused(
+    make_napari_viewer_proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    levels = [np.zeros((64 >> k, 64 >> k, 3), np.uint8) for k in range(2)]
+    layer = viewer.add_image(levels, multiscale=True, rgb=True)
+    monkeypatch.setattr("napari_medseg._napari.extent.MOST", 1000)
+    chooser = ExtentChooser(viewer)
+    with pytest.raises(DataError, match="Batch dock"):
+        chooser.cut(layer)
+    assert MOST > 1000
