@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from napari_medseg.dataset import Batches, Cases
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.histology import TISSUES, ternary
 from napari_medseg.image import Image
@@ -18,6 +19,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods.fullnet import FullNet, FullNetSettings
 from napari_medseg.pairs import Pair
 from napari_medseg.samples.histology import nuclei_tile
+from napari_medseg.settings import TrainSettings
 
 TINY = FullNetSettings(n_layers=1, growth=2, crop=32)
 
@@ -150,6 +152,15 @@ def test_samples_have_the_crop_size_whatever_the_image(size: int) -> None:
     sample = method.sample(x, y, rng)
     assert sample[0].shape == (3, 39, 39)
     assert method.augment(*sample, rng)[1].shape == (2, 32, 32)
+    assert [part.shape for part in method.complete(*sample, rng)] == [(3, 32, 32), (2, 32, 32)]
+
+
+def test_batches_have_the_crop_size_with_and_without_augmentation(tmp_path: Path, tile: tuple[Image, Image]) -> None:
+    method = FullNet(TINY)
+    cases = Cases(method, method.find_pairs(folder_of(tmp_path, tile)).pairs)
+    for augment in (True, False):
+        x, y = next(Batches(cases, TrainSettings(batch_size=2, augment=augment)).epoch(0))
+        assert (x.shape, y.shape) == ((2, 3, 32, 32), (2, 2, 32, 32))
 
 
 def test_batch_without_instances_has_a_finite_loss() -> None:

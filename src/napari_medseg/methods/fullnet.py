@@ -281,6 +281,10 @@ class FullNet(Method):
         scales = SCALES if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
         return warp(x, y, rng, Warp(self.settings.crop, scales, fill, paper))
 
+    def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut the crop out of a window that was not augmented."""
+        return random_window(x, y, self.settings.crop, rng)
+
     def validation_sample(
         self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
