@@ -67,16 +67,18 @@ class _VarCE(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, instances: Tensor, options: Options
     ) -> tuple[Tensor, Tensor, Tensor]:
-        batch, channels, *spatial = logits.shape
-        pixels = target.numel()
-        p = torch.softmax(logits.float().transpose(0, 1).reshape(channels, -1), 0)
-        share = weight.reshape(-1) / max(pixels, 1)
-        true = torch.add(torch.arange(pixels, device=p.device), target.reshape(-1), alpha=pixels)
-        ce = -torch.dot(p.view(-1).index_select(0, true).clamp_min_(TINY).log_(), share)
-        grad = p * share
-        grad.view(-1).index_add_(0, true, share, alpha=-1)
-        var = _add_variance(p, instances, options, grad) if options.alpha else ce.new_zeros(())
-        ctx.save_for_backward(grad.view(channels, batch, *spatial).transpose(0, 1).to(logits.dtype))
+        p = torch.softmax(logits.float(), 1).contiguous()
+        flat, pixels = p.view(-1), p[0, 0].numel()
+        true = torch.add(_places(len(p), p.shape[1], pixels, p.device), target.reshape(len(p), -1), alpha=pixels)
+        true, share = true.view(-1), weight.reshape(-1) / max(target.numel(), 1)
+        p_true = flat.index_select(0, true).clamp_min_(TINY)
+        ce = -torch.dot(p_true.log(), share)
+        var, where, slope = _variance(p, instances, options) if options.alpha else (ce.new_zeros(()), None, None)
+        grad = p.view(len(p), p.shape[1], -1).mul_(share.view(len(p), 1, -1)).view(-1)  # in place: memory is what costs
+        grad.scatter_(0, true, p_true.sub_(1).mul_(share))
+        if where is not None and slope is not None:
+            grad.index_add_(0, where, slope, alpha=2 * options.alpha)
+        ctx.save_for_backward(grad.view(logits.shape).to(logits.dtype))
         ctx.mark_non_differentiable(ce, var)
         return ce + options.alpha * var, ce, var
 
@@ -85,26 +87,31 @@ class _VarCE(torch.autograd.Function):
         return ctx.saved_tensors[0] * grads[0], None, None, None, None
 
 
-def _add_variance(p: Tensor, instances: Tensor, options: Options, grad: Tensor) -> Tensor:
-    """Return the variance term of probabilities (K, B * H * W) and add alpha times its gradient to `grad`."""
-    batch, ids = len(instances), int(instances.max()) + 1
-    if ids == 1:
-        return p.new_zeros(())
-    where = torch.nonzero(instances.reshape(-1)).squeeze(1)
-    offsets = ids * torch.arange(batch, device=p.device).view(-1, 1, 1)
-    index = (instances + offsets).reshape(-1).index_select(0, where)
-    values = p.index_select(1, where)
+def _places(batch: int, channels: int, pixels: int, device: torch.device) -> Tensor:
+    """Return where each pixel's first channel lies in flat (B, K, H, W), as (B, H * W)."""
+    return torch.arange(batch, device=device)[:, None] * (channels * pixels) + torch.arange(pixels, device=device)
+
+
+def _variance(p: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the variance term of probabilities (B, K, H, W), places in flat `p` and half its gradient there."""
+    batch, channels, pixels = len(p), p.shape[1], p[0, 0].numel()
+    inside = torch.nonzero(instances.reshape(-1)).squeeze(1)
+    if not len(inside):
+        return p.new_zeros(()), None, None
+    index = instances.reshape(-1).index_select(0, inside)
+    ids, image = int(index.max()) + 1, torch.div(inside, pixels, rounding_mode="floor")
+    index.add_(image, alpha=ids)
+    first = inside.add_(image, alpha=(channels - 1) * pixels)
+    where = (first + pixels * torch.arange(channels, device=p.device)[:, None]).view(-1)
+    values = p.view(-1).index_select(0, where).view(channels, -1)
 
     n = torch.bincount(index, minlength=batch * ids).to(values.dtype)
     count = (n.view(batch, ids) > 0).sum(1, keepdim=True)
     divisor = (n - int(options.unbiased)).clamp(min=1).view(batch, ids) * (count + 1e-8) * batch
-    mean = values.new_zeros(len(p), len(n)).index_add_(1, index, values) / n.clamp(min=1)
+    mean = values.new_zeros(channels, len(n)).index_add_(1, index, values) / n.clamp(min=1)
     deviation = mean.index_select(1, index).neg_().add_(values)
     if options.channels == "true_class":
-        deviation *= (torch.arange(len(p), device=p.device) == INSIDE)[:, None]
+        deviation *= (torch.arange(channels, device=p.device) == INSIDE)[:, None]
     scaled = deviation * divisor.reshape(-1).reciprocal().index_select(0, index)
     term = torch.dot(scaled.view(-1), deviation.view(-1))
-    slope = scaled.sub_((values * scaled).sum(0)).mul_(values)  # half the derivative by the logits
-    for plane, part in zip(grad, slope, strict=True):
-        plane.index_add_(0, where, part, alpha=2 * options.alpha)
-    return term
+    return term, where, scaled.sub_((values * scaled).sum(0)).mul_(values).view(-1)
