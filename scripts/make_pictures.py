@@ -138,46 +138,69 @@ def grab(widget: Any) -> Picture.Image:
     return Picture.fromarray(np.ascontiguousarray(pixels))
 
 
-def afm(work: Path) -> None:
-    """Segment, measure, compare and train AFM scans, then a folder: segment, measure, evaluate, train, batch .png."""
-    from napari_medseg._napari.demo import PLUGIN, show_afm, show_train
-    from napari_medseg._napari.layers import layer_data
+def trained(work: Path) -> Path:
+    """Return the folder of the demo, which trains a small net on generated scans; made once."""
     from napari_medseg.demo import demo
     from napari_medseg.jobs import run
-    from napari_medseg.samples.afm import afm_scan
 
-    run(demo(work / "demo"))
+    if not (work / "demo" / "measurements.csv").exists():
+        run(demo(work / "demo"))
+    return work / "demo"
+
+
+def afm(work: Path) -> None:
+    """Segment and measure a scan: segment.png, measure.png."""
+    from napari_medseg._napari.demo import show_afm
+
     with window() as viewer:
-        segment = show_afm(viewer, work / "demo")
+        segment = show_afm(viewer, trained(work))
         scroll(find(viewer, "MeasureDock"))
         shoot(viewer, "measure")
         segment.parentWidget().raise_()
         shoot(viewer, "segment")
+
+
+def train(work: Path) -> None:
+    """Train on generated scans: train.png."""
+    from napari_medseg._napari.demo import PLUGIN, show_train
+
     with window() as viewer:
         viewer.open_sample(PLUGIN, "afm")
-        show_train(viewer, work / "demo")
+        show_train(viewer, trained(work))
+        viewer.reset_view()
         scroll(find(viewer, "TrainDock"))
         shoot(viewer, "train")
+
+
+def evaluate(work: Path) -> None:
+    """Compare a result with its reference: evaluate.png."""
+    from napari_medseg._napari.demo import show_afm
+    from napari_medseg._napari.layers import layer_data
+    from napari_medseg.samples.afm import afm_scan
+
     with window() as viewer:
-        segment = show_afm(viewer, work / "demo")
-        truth = afm_scan(seed=1000, size=256)[1]
-        data, kwargs, _ = layer_data(truth)
+        show_afm(viewer, trained(work))
+        data, kwargs, _ = layer_data(afm_scan(seed=1000, size=256)[1])
         viewer.add_labels(data, **{**kwargs, "name": "reference"})
-        evaluate = dock(viewer, "Evaluate", tabify=True)
-        evaluate.result.choose(next(x for x in viewer.layers if "afm-unet" in x.name))
-        evaluate.reference.choose(viewer.layers["reference"])
-        finish(evaluate.run_bar)
+        compared = dock(viewer, "Evaluate", tabify=True)
+        compared.result.choose(next(x for x in viewer.layers if "afm-unet" in x.name))
+        compared.reference.choose(viewer.layers["reference"])
+        finish(compared.run_bar)
         viewer.reset_view()
-        scroll(evaluate)
+        scroll(compared)
         shoot(viewer, "evaluate")
+
+
+def batch(work: Path) -> None:
+    """Segment a folder and review it: batch.png."""
     with window() as viewer:
-        batch = dock(viewer, "Batch")
-        batch.folder.value, batch.out.value = work / "demo" / "afm" / "images", work / "results"
-        batch.models.add(work / "demo" / "run" / "best.pt")
-        finish(batch.run_bar)
-        batch.start_review()
-        wait(lambda: batch.review.worker is None)
-        scroll(batch)
+        folder = dock(viewer, "Batch")
+        folder.folder.value, folder.out.value = trained(work) / "afm" / "images", work / "results"
+        folder.models.add(work / "demo" / "run" / "best.pt")
+        finish(folder.run_bar)
+        folder.start_review()
+        wait(lambda: folder.review.worker is None)
+        scroll(folder)
         shoot(viewer, "batch")
 
 
@@ -197,7 +220,7 @@ def nerves(work: Path) -> None:
 
 
 def histology(work: Path) -> None:
-    """Find nuclei with the bundled model and measure them: histology.png, prepare.png."""
+    """Find nuclei with the bundled model; prepare a training folder: histology.png, prepare.png."""
     from napari_medseg._napari.demo import PLUGIN
     from napari_medseg.catalog import bundled
 
@@ -223,6 +246,7 @@ def histology(work: Path) -> None:
         prepare.destination.value = work / "prepared"
         finish(prepare.check_bar)
         finish(prepare.run_bar)
+        viewer.reset_view()
         shoot(viewer, "prepare")
 
 
@@ -336,7 +360,8 @@ def scribble(film: Film, live: Any, truth: np.ndarray) -> None:
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
-    function.__name__: function for function in (menu, afm, nerves, histology, video, refine, scribbling)
+    function.__name__: function
+    for function in (menu, afm, train, evaluate, batch, nerves, histology, video, refine, scribbling)
 }
 
 
