@@ -80,6 +80,41 @@ def test_swapped_or_missing_models_exit_2(
     assert not out.exists()
 
 
+def test_bad_movies_are_one_sentence(
+    movie: Path, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import av
+
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "noise.avi").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "head.mkv").write_bytes(movie.read_bytes()[:400])
+    with av.open(str(tmp_path / "zero.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "bgr0"
+        container.start_encoding()
+    for name in ("empty.mp4", "noise.avi", "head.mkv", "zero.mkv"):
+        words = ("video", tmp_path / name, "-o", tmp_path / "out", "--segmenter", models["double-unet"])
+        code, text, err = call(capsys, *words)
+        assert (code, text) == (2, "")
+        assert name in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_movie_is_done_as_far_as_it_goes(
+    movie: Path, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = movie.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 3 // 4])
+    words = ("video", tmp_path / "cut.mkv", "-o", tmp_path / "out", "--segmenter", models["double-unet"], *QUICK)
+    code, text, _ = call(capsys, *words, "--json")
+    summary = json.loads(text)
+    assert code == 0
+    assert summary["missing_frames_in_source"] >= 1
+    assert 1 <= summary["frames_total"] == len(pd.read_csv(tmp_path / "out" / "frames.csv")) < 6
+
+
 def test_report_lists_the_intervals() -> None:
     summary = {"frames_total": 40, "size": [32, 48], "nerve_frames": 10, "nerve_share": 0.25, "frames_computed": 40}
     summary |= {"nerve_intervals": [{"start_s": 1.0, "stop_s": 1.5}], "seconds": 2.0, "device": "CPU"}

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +285,31 @@ def test_damage_in_the_middle_keeps_the_frames_before(
     rows = pd.read_csv(tmp_path / "frames.csv")
     assert 0 < len(rows) <= 11
     assert len(Movie(tmp_path / "overlay.mkv")) == len(rows)
+
+
+def test_a_change_of_the_frame_size_keeps_the_frames_before(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "sizes.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height = stream.width = 32
+        stream.pix_fmt = "yuvj420p"
+        for k in range(8):
+            size = 32 if k < 5 else 48
+            codec = av.CodecContext.create("mjpeg", "w")
+            codec.height = codec.width = size
+            codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, 25)
+            picture = av.VideoFrame.from_ndarray(np.full((size, size, 3), 90, np.uint8), format="rgb24")
+            picture.pts = 0
+            for packet in (*codec.encode(picture), *codec.encode(None)):
+                packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), k, k
+                container.mux(packet)
+    with pytest.raises(ReadError, match=r"frame 5 is 48x48 pixels, the first 32x32.*re-encode"):
+        run(segment_video(tmp_path / "sizes.mkv", None, segmenter(), tmp_path / "out", VideoSettings(batch=1)))
+    rows = pd.read_csv(tmp_path / "out/frames.csv")
+    assert 0 < len(rows) <= 5
+    assert len(Movie(tmp_path / "out/overlay.mkv")) == len(rows)
+    assert not json.loads((tmp_path / "out/summary.json").read_text())["finished"]
 
 
 def decide(p: list[float], **settings: object) -> list[bool]:

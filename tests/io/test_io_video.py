@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def linear_checksums(path: Path) -> list[str]:
 
 
 def write_packets(path: Path, sizes: list[tuple[int, int]], times: list[int], rate: int = 25) -> Path:
-    """Write a motion-JPEG file whose packets have the given sizes and times."""
+    """Write a motion-JPEG file whose packets have the given sizes and times; packet k is 10 k bright."""
     packets = []
     for k, size in enumerate(sizes):
         codec = av.CodecContext.create("mjpeg", "w")
@@ -60,13 +61,14 @@ def write_packets(path: Path, sizes: list[tuple[int, int]], times: list[int], ra
         frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 10 * k, np.uint8), format="rgb24")
         frame.pts = 0
         packets += [*codec.encode(frame), *codec.encode(None)]
+    ascending, decoded = times == sorted(set(times)), count(-100)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=rate)
         stream.height, stream.width = sizes[0]
         stream.pix_fmt = "yuvj420p"
         for packet, time in zip(packets, times, strict=True):
             packet.stream, packet.time_base = stream, Fraction(1, rate)
-            packet.pts = packet.dts = time
+            packet.pts, packet.dts = time, time if ascending else next(decoded)
             container.mux(packet)
     return path
 
@@ -218,6 +220,31 @@ def test_non_monotonic_times_are_replaced_by_counting(
     assert movie.index.counted
     for k in (0, 41, 12, 59, 3):
         np.testing.assert_array_equal(movie.frame(k), movie_frames[k])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0, 1, 2, 3, 4, 4, 6, 3, 8, 9],
+        [0, 1, 2, 3, 3, 3, 3, 3, 3, 3],
+        [0, 1, 2, 4, 3, 5, 6, 7, 8, 9],
+        [0, 1, 2, 4, 3, 5, 6, 9, 8, 7],
+    ],
+)
+def test_times_that_repeat_or_run_backwards_lose_no_frame(tmp_path: Path, times: list[int]) -> None:
+    movie = Movie(write_packets(tmp_path / "times.mkv", [(32, 32)] * 10, times), cache_bytes=1)
+    assert movie.index.counted
+    assert len(movie) == 10
+    for k in (*range(10), 3, 9, 0, 5):
+        assert round(float(movie.frame(k).mean()) / 10) == k
+
+
+def test_unknown_codec_says_how_to_get_it_decoded(movies: dict[str, Path], tmp_path: Path) -> None:
+    content = movies["ffv1.mkv"].read_bytes()
+    assert content.count(b"V_FFV1") == 1
+    (tmp_path / "odd.mkv").write_bytes(content.replace(b"V_FFV1", b"V_ODD1"))
+    with pytest.raises(ReadError, match=r"odd\.mkv uses a codec .*conda install -c conda-forge av.*ffmpeg -i"):
+        read(tmp_path / "odd.mkv")
 
 
 def test_missing_codec_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ class Movie:
             ) from error
         if self._stream.codec_context is None:
             raise ReadError(
-                f"{self.path.name} uses a codec that this FFmpeg cannot decode. Convert it with a full ffmpeg: "
-                "ffmpeg -i movie -c:v libx264 -crf 0 movie.mp4"
+                f"{self.path.name} uses a codec that this PyAV cannot decode. Install one that can (conda install -c "
+                "conda-forge av), or convert the movie: ffmpeg -i movie -c:v libx264 -crf 0 movie.mp4"
             )
         self._stream.thread_type = "AUTO"
         self._pictures = self._decode()
@@ -134,9 +134,10 @@ class Movie:
         seconds = float(self._stream.time_base or Fraction(1, 1000))
         times, keys, trusted = packet_times(self._container, self._stream)
         self._open()
-        if trusted and len(times):
+        reordered, backwards = self._stream.codec_context.has_b_frames, bool(np.any(np.diff(times) < 0))
+        if trusted and len(times) and (reordered or not backwards):
             index = self._check_tail(FrameIndex(np.sort(times), keys, keys, seconds))
-            doubtful = self._stream.codec_context.has_b_frames and not np.any(np.diff(times) < 0)
+            doubtful = reordered and not backwards
             if index is not None and not (doubtful and not self._ascends()):
                 self._size = self._first_size()
                 return index
