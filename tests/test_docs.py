@@ -65,6 +65,12 @@ def test_pictures_are_there_and_described(page: Path) -> None:
         assert (page.parent / target).is_file(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"]\(([^)#\s]+)[^)]*\)", page.read_text("utf8")):
+        assert target.startswith(("http", "mailto:")) or (page.parent / target).exists(), target
+
+
 def test_every_picture_is_used_and_made_by_the_script() -> None:
     script = (ROOT / "scripts" / "make_pictures.py").read_text("utf8")
     text = "".join(page.read_text("utf8") for page in PAGES)
