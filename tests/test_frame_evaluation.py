@@ -79,7 +79,7 @@ def test_frames_with_names_of_their_own_are_paired_by_them(tmp_path: Path) -> No
 
 def test_a_model_classifies_the_frames_of_class_folders(tmp_path: Path) -> None:
     folder = video_folders(tmp_path, videos=1, frames=10, size=(64, 64), seed=900) / "classification"
-    scores = run(evaluate_frames(bundled("demo_frame_classifier"), folder))
+    scores = run(evaluate_frames(Path("demo_frame_classifier"), folder))
     assert scores.frames == 10
     assert scores.accuracy >= 0.9
     assert set(scores.scores["class"]) == {"nerve", "general_field", "tendon"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medseg.catalog import bundled
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one
 from napari_medseg.io.video import frame_number
@@ -62,8 +63,8 @@ def evaluate_frames(predictions: Path, references: Path, only: str = "") -> Job[
     Parameters
     ----------
     predictions
-        ``frames.csv`` of a run, its folder, a folder of run folders, or a frame-classifier model, which then classifies
-        the frames of `references`.
+        ``frames.csv`` of a run, its folder, a folder of run folders, or a frame-classifier model (file, or the name of
+        a bundled one), which then classifies the frames of `references`.
     references
         Class folders whose files are named ``<movie>_<frame number>``, or a table with ``label`` and ``frame`` or
         ``name``.
@@ -75,11 +76,11 @@ def evaluate_frames(predictions: Path, references: Path, only: str = "") -> Job[
     DataError
         If files or columns are missing, no frame is in both, or the classes differ.
     """
-    truth = _truth(Path(references))
-    if Path(predictions).suffix == ".pt":
-        found = yield from _classified(Path(predictions), truth)
+    predictions, truth = Path(predictions), _truth(Path(references))
+    if predictions.suffix == ".pt" or (not predictions.exists() and bundled(predictions.name).is_file()):
+        found = yield from _classified(predictions, truth)
     else:
-        found = _tables(Path(predictions))
+        found = _tables(predictions)
     yield Progress(1, 1, "comparing the classes")
     both = _join(found, truth)
     unpaired = len(found) + len(truth) - 2 * len(both)
