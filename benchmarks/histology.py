@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import platform
+import resource
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -77,18 +79,22 @@ def loss_rows() -> Iterator[Row]:
     instances = torch.from_numpy(maps)
     target, weight = (instances > 0).long(), torch.ones(instances.shape)
     logits = torch.randn(8, 3, 208, 208, generator=torch.Generator().manual_seed(0))
-    grads = []
 
-    def step(loss: Callable[[Tensor], Tensor]) -> None:
+    def step(loss: Callable[[Tensor], Tensor]) -> Tensor:
         leaf = logits.clone().requires_grad_()
         loss(leaf).backward()
         assert leaf.grad is not None
-        grads.append(leaf.grad)
+        return leaf.grad
 
-    fast = best(lambda: step(lambda z: varce(z, target, weight, instances, OPTIONS)["loss"]), 20)
-    slow = best(lambda: step(lambda z: loop_loss(z, target, weight, instances)), 8)
-    difference = float((grads[0] - grads[-1]).abs().max())
-    plain = best(lambda: step(lambda z: varce(z, target, weight, instances, Options(alpha=0))["loss"]), 20)
+    def whole(z: Tensor) -> Tensor:
+        return varce(z, target, weight, instances, OPTIONS)["loss"]
+
+    def loop(z: Tensor) -> Tensor:
+        return loop_loss(z, target, weight, instances)
+
+    difference = float((step(whole) - step(loop)).abs().max())  # also compiles
+    fast, slow = best(lambda: step(whole), 30), best(lambda: step(loop), 8)
+    plain = best(lambda: step(lambda z: varce(z, target, weight, instances, Options(alpha=0))["loss"]), 30)
     yield "varCE, 400 instances, forward + backward", f"{fast * 1e3:.1f} ms", f"loop {slow * 1e3:.0f} ms"
     yield "varCE against the loop", f"{slow / fast:.0f} x", f"largest gradient difference {difference:.1e}"
     alone = (slow - plain) / (fast - plain)
@@ -127,6 +133,42 @@ def overhead_rows() -> Iterator[Row]:
     yield "predict / network, light preset, 464 x 464", f"{ratio:.2f}", f"network {min(network):.1f} s; aim 1.15"
 
 
+def memory_rows(size: int) -> Iterator[Row]:
+    """Segment one large picture and watch the memory that is resident beyond what the program had before."""
+    method = FullNet(FullNetSettings(preset="light"))
+    model = Model(method, method.build_network().eval(), {})
+    part, _ = nuclei_tile(0, 512)
+    times = -(-size // 512)
+    image = part.replace(data=np.tile(part.data, (times, times, 1))[:size, :size])
+    settings = method.prediction.updated(device="cpu", tile=512, precision="bfloat16")
+    before, peaks = resident(), [0.0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peaks.append(resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.process_time()
+    run(predict(model, image, settings), lambda progress: peaks.append(resident()))
+    seconds = time.process_time() - start
+    done.set()
+    watcher.join()
+    yield f"predict {size}x{size}, light preset, tiles of 512", f"{seconds:.0f} s", "bfloat16"
+    yield (
+        "its peak memory beyond the loaded program",
+        f"{max(peaks) - before:.0f} MB",
+        f"{image.data.nbytes / 2**20:.0f} MB of image",
+    )
+
+
+def resident() -> float:
+    """Return the resident memory of this process in MB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
 def oracle_rows(folder: Path) -> Iterator[Row]:
     """Send true instances through ternary label, encoding and post-processing."""
     for path in sorted(folder.glob("*.png")):
@@ -140,10 +182,12 @@ def oracle_rows(folder: Path) -> Iterator[Row]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", type=Path, help="folder of instance maps for the oracle ceiling")
+    parser.add_argument("--memory", type=int, metavar="EDGE", help="only: memory of predicting EDGE x EDGE pixels")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    rows = [*loss_rows(), *tile_rows(), *overhead_rows(), *(oracle_rows(args.tiles) if args.tiles else ())]
+    rows = list(memory_rows(args.memory)) if args.memory else [*loss_rows(), *tile_rows(), *overhead_rows()]
+    rows += oracle_rows(args.tiles) if args.tiles else ()
     print(
         f"{platform.processor() or platform.machine()}, {args.threads} thread(s), processor time, torch {torch.__version__}\n"
     )

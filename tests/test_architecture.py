@@ -16,12 +16,13 @@ LAYERS = {
     0: ("errors", "image", "settings", "jobs", "__init__"),
     1: ("io", "geodesic", "pairs", "tiling", "augment", "measure", "samples", "levelling", "histology", "mri",
         "deepigeos", "overlay", "similarity"),
-    2: ("networks", "losses", "varce", "spatial_constraint", "device", "parallel", "method", "checkpoint",
+    2: ("networks", "losses", "varce", "varce_cpu", "spatial_constraint", "device", "parallel", "method", "checkpoint",
         "inference"),
     3: ("methods", "catalog"),
     4: ("dataset", "training_run", "training", "refinement", "video", "batch", "evaluation", "frame_evaluation",
         "prepare", "console",
-        "flags", "doctor", "demo", "export", "cluster", "report", "slides", "finetune"),
+        "flags", "doctor", "demo", "export", "cluster", "report", "slides", "finetune", "figures",
+        "refinement_evaluation"),
     5: ("cli", "commands", "_napari", "__main__"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import napari_medseg.varce as module
 from napari_medseg.varce import Options, varce
 
 
@@ -43,7 +44,12 @@ def loop(logits: Tensor, target: Tensor, weight: Tensor, instances: Tensor, opti
     Options(), Options(alpha=3.0), Options(alpha=0.0), Options(channels="true_class"), Options(unbiased=False),
 ])  # fmt: skip
 @pytest.mark.parametrize("seed", range(3))
-def test_loss_and_gradient_equal_the_loop(options: Options, seed: int) -> None:
+@pytest.mark.parametrize("form", ["compiled", "vectorised"])
+def test_loss_and_gradient_equal_the_loop(
+    options: Options, seed: int, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "vectorised":  # what a GPU runs
+        monkeypatch.setattr(module, "_on_cpu", module._vectorised)
     logits, target, weight, instances = case(seed)
     reference = logits.clone().requires_grad_()
     expected = loop(reference, target, weight, instances, options)
@@ -93,6 +99,17 @@ def test_weight_zero_means_no_loss_and_extreme_logits_stay_finite() -> None:
     assert torch.isfinite(loss)
     assert logits.grad is not None
     assert float(logits.grad[0, 0].sum()) == pytest.approx(-1)
+
+
+def test_layout_of_the_logits_does_not_matter() -> None:
+    logits, target, weight, instances = case()
+    grads = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        leaf = logits.float().contiguous(memory_format=form).requires_grad_()
+        varce(leaf, target, weight, instances)["loss"].backward()
+        assert leaf.grad is not None
+        grads.append(leaf.grad)
+    torch.testing.assert_close(*grads)
 
 
 def test_half_precision_logits_are_computed_in_float32() -> None:

@@ -40,7 +40,7 @@ def varce(
     ce is the plain mean over pixels of w(x) * -log p_t(x), where p is the softmax; pixels of weight 0 count nothing but
     stay in the mean. var = (1/B) sum_k 1/(C_k + 1e-8) sum_i sum_c Var_{x in S_i} p_c(x) over the C_k instances of image
     k. An instance of one pixel adds 0 but counts in C_k; an image without instances adds 0. Sums over instances are
-    scatter-adds, so the cost does not depend on their number.
+    scatter-adds (on a CPU compiled passes), so the cost does not depend on their number.
 
     Parameters
     ----------
@@ -68,17 +68,11 @@ class _VarCE(torch.autograd.Function):
         ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, instances: Tensor, options: Options
     ) -> tuple[Tensor, Tensor, Tensor]:
         p = torch.softmax(logits.float(), 1).contiguous()
-        flat, pixels = p.view(-1), p[0, 0].numel()
-        true = torch.add(_places(len(p), p.shape[1], pixels, p.device), target.reshape(len(p), -1), alpha=pixels)
-        true, share = true.view(-1), weight.reshape(-1) / max(target.numel(), 1)
-        p_true = flat.index_select(0, true).clamp_min_(TINY)
-        ce = -torch.dot(p_true.log(), share)
-        var, where, slope = _variance(p, instances, options) if options.alpha else (ce.new_zeros(()), None, None)
-        grad = p.view(len(p), p.shape[1], -1).mul_(share.view(len(p), 1, -1)).view(-1)  # in place: memory is what costs
-        grad.scatter_(0, true, p_true.sub_(1).mul_(share))
-        if where is not None and slope is not None:
-            grad.index_add_(0, where, slope, alpha=2 * options.alpha)
-        ctx.save_for_backward(grad.view(logits.shape).to(logits.dtype))
+        share = weight.reshape(len(p), -1) / max(target.numel(), 1)
+        work = _on_cpu if p.device.type == "cpu" else _vectorised
+        flat = p.view(len(p), p.shape[1], -1), target.reshape(len(p), -1), share, instances.reshape(len(p), -1)
+        ce, var = work(*flat, options)
+        ctx.save_for_backward(p.to(logits.dtype))
         ctx.mark_non_differentiable(ce, var)
         return ce + options.alpha * var, ce, var
 
@@ -87,31 +81,47 @@ class _VarCE(torch.autograd.Function):
         return ctx.saved_tensors[0] * grads[0], None, None, None, None
 
 
-def _places(batch: int, channels: int, pixels: int, device: torch.device) -> Tensor:
-    """Return where each pixel's first channel lies in flat (B, K, H, W), as (B, H * W)."""
-    return torch.arange(batch, device=device)[:, None] * (channels * pixels) + torch.arange(pixels, device=device)
+# Both forms take p (B, K, N), target, share and instances (B, N), and leave the gradient in p: memory is what costs.
+def _on_cpu(p: Tensor, target: Tensor, share: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    from napari_medseg.varce_cpu import differentiate, gather
+
+    inside = instances if options.alpha else torch.zeros_like(instances)
+    arrays = [part.detach().numpy() for part in (p, target, share.contiguous(), inside)]
+    true, n, mean = gather(arrays[0], arrays[1], arrays[3])
+    ce = -torch.dot(torch.from_numpy(true).clamp_min_(TINY).log_().view(-1), share.reshape(-1))
+    factor = _factors(torch.from_numpy(n), options).numpy()
+    only = INSIDE if options.channels == "true_class" else -1
+    return ce, ce.new_tensor(differentiate(*arrays, mean, factor, only, options.alpha))
 
 
-def _variance(p: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the variance term of probabilities (B, K, H, W), places in flat `p` and half its gradient there."""
-    batch, channels, pixels = len(p), p.shape[1], p[0, 0].numel()
-    inside = torch.nonzero(instances.reshape(-1)).squeeze(1)
-    if not len(inside):
-        return p.new_zeros(()), None, None
-    index = instances.reshape(-1).index_select(0, inside)
-    ids, image = int(index.max()) + 1, torch.div(inside, pixels, rounding_mode="floor")
-    index.add_(image, alpha=ids)
-    first = inside.add_(image, alpha=(channels - 1) * pixels)
-    where = (first + pixels * torch.arange(channels, device=p.device)[:, None]).view(-1)
-    values = p.view(-1).index_select(0, where).view(channels, -1)
+def _vectorised(p: Tensor, target: Tensor, share: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    true = p.gather(1, target[:, None])[:, 0]
+    ce = -(true.clamp_min(TINY).log_() * share).sum()
+    var, change = ce.new_zeros(()), None
+    if options.alpha and instances.any():
+        var, change = _variance(p, instances, options)
+    p.mul_(share[:, None] if change is None else change.mul_(2 * options.alpha).add_(share[:, None]))
+    p.scatter_add_(1, target[:, None], -share[:, None])
+    return ce, var
 
-    n = torch.bincount(index, minlength=batch * ids).to(values.dtype)
-    count = (n.view(batch, ids) > 0).sum(1, keepdim=True)
-    divisor = (n - int(options.unbiased)).clamp(min=1).view(batch, ids) * (count + 1e-8) * batch
-    mean = values.new_zeros(channels, len(n)).index_add_(1, index, values) / n.clamp(min=1)
-    deviation = mean.index_select(1, index).neg_().add_(values)
+
+def _factors(n: Tensor, options: Options) -> Tensor:
+    """Return what the squared deviations of instances of n (B, I) pixels are multiplied by."""
+    count = (n[:, 1:] > 0).sum(1, keepdim=True)
+    return 1 / ((n - int(options.unbiased)).clamp(min=1) * (count + 1e-8) * len(n))
+
+
+def _variance(p: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """Return the variance term and half its derivative by log p (B, K, N)."""
+    batch, channels, pixels = p.shape
+    ids = int(instances.max()) + 1
+    index = instances[:, None].expand(-1, channels, -1)
+    n = p.new_zeros(batch, ids).scatter_add_(1, instances, p.new_ones(()).expand(batch, pixels))
+    mean = p.new_zeros(batch, channels, ids).scatter_add_(2, index, p) / n.clamp(min=1)[:, None]
+    factor = _factors(n, options)
+    factor[:, 0] = 0
+    deviation = p - mean.gather(2, index)
     if options.channels == "true_class":
         deviation *= (torch.arange(channels, device=p.device) == INSIDE)[:, None]
-    scaled = deviation * divisor.reshape(-1).reciprocal().index_select(0, index)
-    term = torch.dot(scaled.view(-1), deviation.view(-1))
-    return term, where, scaled.sub_((values * scaled).sum(0)).mul_(values).view(-1)
+    scaled = deviation * factor.gather(1, instances)[:, None]
+    return (scaled * deviation).sum(), scaled.sub_((p * scaled).sum(1, keepdim=True))

@@ -10,21 +10,26 @@ from scipy import ndimage
 from napari_medseg.histology.ternary import EIGHT, INSIDE, PLUS, disk
 
 Growth = Literal["disk", "free"]
+STRIP = 1024  # rows that are counted at once, to bound memory
 
 
 def inside_mask(probabilities: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """Return where "inside" is the likeliest class of (3, H, W), or at least `threshold` if that is above 0."""
     if threshold > 0:
         return np.asarray(probabilities[INSIDE] >= threshold)
-    return np.asarray(np.argmax(probabilities, 0) == INSIDE)
+    background, inside, contour = probabilities  # compared in pairs: argmax would need eight bytes per pixel
+    return np.asarray((inside > background) & (inside >= contour))
 
 
 def drop_small(mask: np.ndarray, min_area: int) -> np.ndarray:
     """Remove 4-connected pieces of fewer than `min_area` pixels."""
     if min_area <= 1:
         return mask
-    pieces, _ = ndimage.label(mask, PLUS)
-    keep = np.bincount(pieces.ravel()) >= min_area
+    pieces, n = ndimage.label(mask, PLUS)
+    area = np.zeros(n + 1, np.int64)
+    for top in range(0, len(pieces), STRIP):
+        area += np.bincount(pieces[top : top + STRIP].ravel(), minlength=n + 1)
+    keep = area >= min_area
     keep[0] = False
     return np.asarray(keep[pieces])
 
