@@ -58,6 +58,16 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_side_cars_are_part_of_their_image(tmp_path: Path) -> None:
+    from napari_medseg.samples.afm import afm_folder
+
+    images = afm_folder(tmp_path, 1, 32) / "images"
+    (images / "notes.json").write_text("{}")
+    files, skipped = list_inputs([images])
+    assert [path.name for path in files] == ["scan_000.tif"]
+    assert [Path(path).name for path in skipped] == ["notes.json"]
+
+
 def test_subfolders_patterns_and_what_is_skipped(tree: Path) -> None:
     files, skipped = list_inputs([tree])
     assert [p.relative_to(tree).as_posix() for p in files] == ["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png"]

@@ -121,7 +121,7 @@ def _list_with_roots(
     inputs: Sequence[Path], pattern: str, exclude: Path | None
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
     files: dict[Path, Path] = {}
-    skipped: list[str] = []
+    others: list[Path] = []
     left_out = exclude and _absolute(exclude)
     for path in map(_absolute, inputs):
         if not path.exists():
@@ -130,12 +130,14 @@ def _list_with_roots(
         root = path.parent if whole else path
         for candidate in [path] if whole else _search(path, root, pattern, left_out):
             if reader_for(candidate) is None:
-                skipped.append(str(candidate))
+                others.append(candidate)
             else:
                 files.setdefault(candidate, root)
     if not files:
         like = f" like {pattern!r}" if pattern else ""
         raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
+    stems = {path.with_name(file_stem(path)) for path in files}  # their side-cars are part of them
+    skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
 
 
