@@ -47,8 +47,8 @@ class VideoDock(Dock):
         self.section("Movie", self.movie, opening)
         self.section("Classifier (which frames show nerve)", self.classifier)
         self.section("Segmenter (where the nerve is)", self.segmenter, FoldedSettings(self.form, self.command))
-        self.section("Result folder", self.folder.native, earlier)
-        self.section("Run", self.run_bar, self.follow)
+        self.section("Result folder", self.folder.native, earlier, self.follow)
+        self.layout().addWidget(self.run_bar)  # below the scrolling part: Pause and Stop stay in reach
         for changed in (self.movie.changed, self.classifier.changed, self.segmenter.changed, self.folder.changed):
             changed.connect(lambda *_: self.update_reason())
         self.movie.changed.connect(self.update_state)

@@ -43,6 +43,7 @@ class PausableBar(RunBar):
         self.pause_button.setEnabled(False)
         self.pause_button.clicked.connect(self.toggle)
         self.layout().itemAt(0).layout().insertWidget(1, self.pause_button)
+        self.layout().setContentsMargins(9, 4, 9, 6)
 
     def start(self) -> None:
         """Start a job unless one runs."""
