@@ -202,7 +202,7 @@ def test_unwritable_output(cases: Path, tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "file").write_text("in the way")
     code, _, err = call(capsys, "train", "afm-unet", cases, "-o", tmp_path / "file" / "run", *TINY)
     assert code == 2
-    assert "could not be written" in err
+    assert "cannot be written" in err
 
 
 def test_measuring_without_pixel_size_says_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,12 @@ from napari_medseg.checkpoint import ABOUT, CardSettings, card, load_weights, re
 from napari_medseg.dataset import inspect, split
 from napari_medseg.device import is_out_of_memory
 from napari_medseg.errors import DataError, DeviceError
+from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
 from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import TrainSettings
-from napari_medseg.training_run import Run, write_json
+from napari_medseg.training_run import Run
 
 
 def train(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,9 +21,10 @@ from napari_medseg import parallel
 from napari_medseg.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.dataset import Batches, Cases
 from napari_medseg.device import autocast, choose_device
-from napari_medseg.errors import CheckpointError, DataError, WriteError
+from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
 from napari_medseg.inference import infer
+from napari_medseg.io.write import write_json, write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.pairs import Pair
@@ -235,7 +235,7 @@ class Run:
             write_checkpoint(self.folder / "best.pt", content)
         extra = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(state)}
         write_checkpoint(self.folder / "last.pt", {**content, **extra})
-        _write_history(self.folder / "history.csv", state.history)
+        write_table(self.folder / "history.csv", pd.DataFrame(state.history))
         _tensorboard(self.folder, state.history[-1])
 
 
@@ -270,26 +270,6 @@ def _preview(x: np.ndarray, probabilities: np.ndarray, name: str) -> Image:
     while picture.ndim > 2:
         picture, answer = picture[len(picture) // 2], answer[len(answer) // 2]
     return Image(np.stack([picture, answer]), "CYX", name=name, channels=("image", "probability"))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a small JSON file, or say why not."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error}. Choose a folder you may write to.") from error
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    names = list(dict.fromkeys(name for row in history for name in row))
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(history)
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error}. Free disk space.") from error
 
 
 def _tensorboard(folder: Path, row: dict[str, float]) -> None:
