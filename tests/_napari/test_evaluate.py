@@ -10,8 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_medseg._napari import refine_saves
+from napari_medseg._napari.layers import layer_data
 from napari_medseg.image import Image
 from napari_medseg.io import write
+from napari_medseg.jobs import run
+from napari_medseg.refinement import RefinementSession
 
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
@@ -57,6 +61,12 @@ def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait,
     assert pd.read_csv(tmp_path / "e_objects.csv")["reference"].tolist() == [10, 30, 0]
     dock.save(str(tmp_path / "e.txt"))
     assert ".xlsx" in dock.run_bar.message.text()
+    for name in ("e.png", "e.svg"):
+        dock.save_figure(str(tmp_path / name))
+        assert (tmp_path / name).stat().st_size > 1000
+        assert dock.run_bar.message.text() == f"Saved {name}"
+    dock.save_figure(str(tmp_path / "e.gif"))
+    assert ".svg" in dock.run_bar.message.text()
 
 
 def test_layers_of_different_size_are_one_sentence(open_dock: Open, wait: Wait) -> None:
@@ -88,5 +98,41 @@ def test_two_folders(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     frame = dock.tables["images"].set_index("image")
     assert frame["dice"].to_dict() == pytest.approx({"a": 1.0, "b": 0.0, "MEAN": 0.5})
     assert "alone.png" in dock.run_bar.message.text()
+    dock.save_figure(str(tmp_path / "images.svg"))
+    assert "<svg" in (tmp_path / "images.svg").read_text("utf-8")
     dock.save(str(tmp_path / "e.xlsx"))
     assert pd.read_excel(tmp_path / "e.xlsx")["image"].tolist() == ["a", "b", "MEAN"]
+
+
+def test_rounds_of_a_recorded_refinement(
+    open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = np.zeros((48, 48), np.uint8)
+    truth[10:30, 10:30] = 1
+    data = (np.random.default_rng(0).normal(60, 6, truth.shape) + 100 * truth).astype(np.float32)
+    image = Image(data, "YX", (0.5, 0.5), ("micrometer",) * 2, name="scan")
+    session = RefinementSession(image)
+    for rows in (slice(12, 14), slice(24, 26)):
+        marks = session.scribbles.copy()
+        marks[rows, 12:28], marks[2:4, 2:40] = 2, 1
+        run(session.refine(marks))
+    session.save(tmp_path / "sessions" / "x" / "y")
+    monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
+    viewer, dock = open_dock("Evaluate")
+    dock.mode.setCurrentText("a recorded refinement")
+    assert dock.run_bar.reason.startswith("Open the image")
+    shown, kwargs, _ = layer_data(image)
+    viewer.add_labels(truth, name="truth", scale=kwargs["scale"], units=kwargs["units"])
+    viewer.add_image(shown, **kwargs)
+    assert dock.rounds.folder == tmp_path / "sessions" / "x" / "y", "the newest session of the image is proposed"
+    assert "--image" in dock.command()
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    frame = dock.tables["rounds"]
+    held = session.mask > 0
+    assert frame["dice"].iloc[-1] == pytest.approx(2 * (held & (truth > 0)).sum() / (held.sum() + truth.sum()))
+    assert frame["event"].tolist() == ["start", "refine", "refine"]
+    assert dock.curve.line.getData()[1].tolist() == frame["dice"].tolist()
+    assert not dock.curve.isHidden()
+    dock.save_figure(str(tmp_path / "rounds.png"))
+    assert (tmp_path / "rounds.png").stat().st_size > 1000

@@ -14,12 +14,8 @@ from napari_medseg._napari.dock import LayerChooser
 from napari_medseg._napari.layers import label_layers, like
 from napari_medseg._napari.table import FrameModel
 from napari_medseg.evaluation import Comparison
+from napari_medseg.figures import COLOURS
 
-COLOURS = {
-    "true positive": "#009e73",  # of Okabe and Ito: told apart by colour-blind eyes
-    "false positive": "#e69f00",
-    "false negative": "#56b4e9",
-}
 MARK = "medseg_errors"
 
 

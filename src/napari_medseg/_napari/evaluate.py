@@ -1,8 +1,10 @@
-"""The Evaluate dock: a result against its reference, as two layers or two folders."""
+"""The Evaluate dock: a result against its reference, as two layers or two folders, or round by round."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from magicgui.widgets import FileEdit
 from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg import figures
 from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.error_view import ErrorView, FixedChooser, plain_table, show_frame
+from napari_medseg._napari.evaluate_rounds import RoundsCurve, RoundsInput
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.errors import MedSegError
@@ -22,7 +26,7 @@ from napari_medseg.image import SHORT_UNITS
 from napari_medseg.jobs import Job
 from napari_medseg.methods import METHODS, get_method
 
-LAYERS, FOLDERS = "two layers", "two folders"
+LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
 
 
 class EvaluateDock(Dock):
@@ -31,7 +35,7 @@ class EvaluateDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
-        self.mode.addItems([LAYERS, FOLDERS])
+        self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
         for name in METHODS:
             self.method.addItem(name, name)
         self.metrics.setWordWrap(True)
@@ -39,17 +43,20 @@ class EvaluateDock(Dock):
         self.results = FileEdit(mode="d", label="Results", nullable=True)
         self.references = FileEdit(mode="d", label="References", nullable=True)
         self.pair, self.folders = _group(self.result, self.reference), _group(self.results, self.references)
+        self.rounds, self.curve = RoundsInput(napari_viewer, self.update_reason), RoundsCurve()
         self.run_bar = RunBar(self.make_job, self.show_result, text="Compare")
         self.table, self.errors = plain_table(150), ErrorView(napari_viewer)
         self.tables: dict[str, pd.DataFrame] = {}
         self.save_button, copy = QPushButton("Save tables ..."), QPushButton("Copy as command")
-        self.save_button.setEnabled(False)
-        self.save_button.clicked.connect(lambda: self.save())
+        self.figure_button = QPushButton("Save figure ...")
+        for button, action in ((self.save_button, self.save), (self.figure_button, self.save_figure)):
+            button.setEnabled(False)
+            button.clicked.connect(lambda _=False, action=action: action())
         copy.clicked.connect(lambda: QApplication.clipboard().setText(self.command()))
-        self.section("Compare", self.mode, self.pair, self.folders)
+        self.section("Compare", self.mode, self.pair, self.folders, self.rounds)
         self.section("With the metrics of", self.method, self.metrics, copy)
         self.section("Run", self.run_bar)
-        self.section("Result", self.table, self.errors, self.save_button)
+        self.section("Result", self.table, self.curve, self.errors, self.save_button, self.figure_button)
         self.result.changed.connect(self.update_state)
         for changed in (self.mode.currentIndexChanged, self.method.currentIndexChanged, self.reference.changed):
             changed.connect(lambda *_: self.update_reason())
@@ -76,19 +83,21 @@ class EvaluateDock(Dock):
 
     def update_reason(self) -> None:
         """Show the fields of the mode, and enable Run, or say what is missing."""
-        layers = self.mode.currentText() == LAYERS
-        self.pair.setVisible(layers)
-        self.folders.setVisible(not layers)
-        self.metrics.setText(", ".join(get_method(self.method.currentData()).metrics))
-        if layers:
-            a, b = self.result.box.currentData(), self.reference.box.currentData()
-            ready, wanted = a and b and a != b, "Open a result and its reference as Labels layers."
-        else:
-            ready, wanted = _path(self.results) and _path(self.references), "Choose both folders."
-        self.run_bar.set_reason("" if ready else wanted)
+        mode = self.mode.currentText()
+        for shown, fields in ((LAYERS, self.pair), (FOLDERS, self.folders), (ROUNDS, self.rounds)):
+            fields.setVisible(mode == shown)
+        metrics = ("dice after each step",) if mode == ROUNDS else get_method(self.method.currentData()).metrics
+        self.metrics.setText(", ".join(metrics))
+        a, b = self.result.box.currentData(), self.reference.box.currentData()
+        reason = "" if a and b and a != b else "Open a result and its reference as Labels layers."
+        if mode == FOLDERS:
+            reason = "" if _path(self.results) and _path(self.references) else "Choose both folders."
+        self.run_bar.set_reason(self.rounds.reason if mode == ROUNDS else reason)
 
     def command(self) -> str:
         """Return the ``medseg evaluate`` line that does the same."""
+        if self.mode.currentText() == ROUNDS:
+            return self.rounds.command(self.method.currentData())
         files = [_path(self.results), _path(self.references)]
         if self.mode.currentText() == LAYERS:
             chosen = self.result.layer, self.reference.layer
@@ -101,35 +110,51 @@ class EvaluateDock(Dock):
         method = self.method.currentData()
         if self.mode.currentText() == FOLDERS:
             return evaluate(method, Path(self.results.value), Path(self.references.value))
+        if self.mode.currentText() == ROUNDS:
+            return self.rounds.job()
         self.compared = self.result.layer, self.reference.layer
-        return compare_pair(method, *(image_from_layer(layer) for layer in self.compared))
+        self.images = [image_from_layer(layer) for layer in self.compared]
+        return compare_pair(method, *self.images)
 
     def show_result(self, result: Any) -> None:
-        """Fill the tables; for layers also show the errors."""
+        """Fill the tables; for layers also show the errors, for a refinement the curve."""
         done = self.run_bar.message.text()
+        self.errors.setVisible(isinstance(result, Comparison))
+        self.curve.show_rounds(result if isinstance(result, pd.DataFrame) else None)
         if isinstance(result, Comparison):
-            unit = image_from_layer(self.compared[1]).units[-1]
+            unit = self.images[1].units[-1]
             self.tables = {"metrics": metric_table(result.metrics, SHORT_UNITS.get(unit, unit))}
             self.tables |= {} if result.objects is None else {"objects": result.objects}
+            self.draw = partial(figures.error_figure, result, *self.images)
             self.errors.show_errors(result, *self.compared)
             self.run_bar.say(f"{done}. The two layers are hidden below their errors.")
+        elif isinstance(result, pd.DataFrame):
+            self.tables, self.draw = {"rounds": result}, partial(figures.rounds_figure, result)
+            self.run_bar.say(f"{done}. Dice {result['dice'].iloc[-1]:.3f} after {len(result) - 1} steps.")
         else:
             self.tables = {"images": image_table(result)}
-            self.errors.hide()
+            self.draw = partial(figures.metric_figure, self.tables["images"])
             unpaired = f"Without partner: {', '.join(result['unpaired'])}" if result["unpaired"] else ""
             self.run_bar.say(f"{done}. {len(result['images'])} images compared. {unpaired}")
         show_frame(self.table, next(iter(self.tables.values())))
         self.save_button.setEnabled(True)
+        self.figure_button.setEnabled(True)
 
     def save(self, path: str = "") -> None:
         """Save the tables as CSV or Excel."""
-        kinds = "CSV (*.csv);;Excel (*.xlsx)"
-        path = path or QFileDialog.getSaveFileName(self, "Save tables", "evaluation.csv", kinds)[0]
+        self._save(path, "evaluation.csv", "CSV (*.csv);;Excel (*.xlsx)", lambda p: save_tables(p, self.tables))
+
+    def save_figure(self, path: str = "") -> None:
+        """Save the figure as PNG, SVG or PDF."""
+        kinds = "PNG (*.png);;SVG (*.svg);;PDF (*.pdf)"
+        self._save(path, "evaluation.png", kinds, lambda p: [figures.save_figure(p, self.draw())])
+
+    def _save(self, path: str, name: str, kinds: str, write: Callable[[Path], list[Path]]) -> None:
+        path = path or QFileDialog.getSaveFileName(self, "Save", name, kinds)[0]
         if not path:
             return
         try:
-            written = save_tables(Path(path), self.tables)
-            self.run_bar.say(f"Saved {', '.join(one.name for one in written)}")
+            self.run_bar.say(f"Saved {', '.join(one.name for one in write(Path(path)))}")
         except MedSegError as error:
             self.run_bar.say(str(error))
 

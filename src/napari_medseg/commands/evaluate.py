@@ -19,17 +19,27 @@ def add(commands: Any, words: Sequence[str]) -> None:
     parser = commands.add_parser("evaluate", help="compare results with references")
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument(
-        "predictions", type=Path, metavar="PRED", help=f"label file or folder; {CLASSIFIER}: run folder, .csv or model"
+        "predictions",
+        type=Path,
+        metavar="PRED",
+        help=f"label file or folder, or recorded refinement (folder, .jsonl); {CLASSIFIER}: run folder, .csv or model",
     )
     parser.add_argument(
         "references", type=Path, metavar="REF", help=f"label file or folder; {CLASSIFIER}: class folders or .csv"
     )
     parser.add_argument("--class", dest="only", default="", metavar="NAME", help=f"{CLASSIFIER}: this class only")
+    parser.add_argument("-o", "--output", type=Path, metavar="TABLE", help="also write the tables: .csv or .xlsx")
+    parser.add_argument("--figure", type=Path, metavar="FIGURE", help="also draw: .png, .svg or .pdf")
+    parser.add_argument("--image", type=Path, metavar="IMAGE", help="what was refined, if not the session's own file")
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
+        from napari_medseg.refinement_evaluation import is_session
+
         if arguments.method == CLASSIFIER:
             frames(arguments)
+        elif is_session(arguments.predictions):
+            rounds(arguments)
         else:
             masks(arguments)
 
@@ -50,7 +60,49 @@ def masks(arguments: argparse.Namespace) -> None:
     value = {name: result[name] for name in ("mean", "images", "movie") if name in result}
     rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
     over = [{"over": name, **row} for name, row in value.get("movie", {}).items()]
+    _keep_masks(arguments, result)
     show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, over) if part))
+
+
+def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write tables and figure, of two files with their errors and objects."""
+    from napari_medseg.evaluation import compare_pair, image_table, save_tables
+
+    if not (arguments.output or arguments.figure):
+        return
+    images, found = image_table(result), None
+    pair = arguments.predictions, arguments.references
+    if all(path.is_file() for path in pair):
+        from napari_medseg.io import read_one
+
+        labels = [read_one(path, "labels") for path in pair]
+        found = drain(compare_pair(arguments.method, *labels), arguments.json)
+    if arguments.output:
+        objects = {} if found is None or found.objects is None else {"objects": found.objects}
+        save_tables(arguments.output, {"images": images, **objects})
+    if arguments.figure:
+        from napari_medseg.figures import error_figure, metric_figure, save_figure
+
+        save_figure(arguments.figure, error_figure(found, *labels) if found else metric_figure(images))
+
+
+def rounds(arguments: argparse.Namespace) -> None:
+    """Repeat a recorded refinement and print the Dice after each of its steps."""
+    from napari_medseg.evaluation import save_tables
+    from napari_medseg.io import read_one
+    from napari_medseg.refinement_evaluation import replay_scores
+
+    image = read_one(arguments.image) if arguments.image else None
+    truth = read_one(arguments.references, "labels")
+    frame = drain(replay_scores(arguments.predictions, truth, image), arguments.json)
+    if arguments.output:
+        save_tables(arguments.output, {"rounds": frame})
+    if arguments.figure:
+        from napari_medseg.figures import rounds_figure, save_figure
+
+        save_figure(arguments.figure, rounds_figure(frame))
+    rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    show({"rounds": rows}, arguments.json, lambda: table(rows))
 
 
 def frames(arguments: argparse.Namespace) -> None:

@@ -47,6 +47,20 @@ def replay(
     DataError
         If the log belongs to another image, or is damaged.
     """
+    *_, (_, session) = replayed(image, log, model=model, pnet=pnet)
+    return session.mask_image()
+
+
+def replayed(
+    image: Image, log: str | Path | Iterable[Event], *, model: Model | None = None, pnet: Model | None = None
+) -> Iterator[tuple[Event, RefinementSession]]:
+    """Repeat a logged session and yield each event with the session as it is after it, the start first.
+
+    Raises
+    ------
+    DataError
+        If the log belongs to another image, or is damaged.
+    """
     from napari_medseg.refinement import RefinementSession
 
     events = list(read_log(log) if isinstance(log, str | Path) else log)
@@ -65,11 +79,19 @@ def replay(
         session = RefinementSession(
             image, proposal=arrays["mask"], model=model, pnet=pnet, settings=settings, locked=arrays["result"]
         )
-        for event in events[1:]:
-            _repeat(session, event)
     except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"The interaction log is damaged ({type(error).__name__}: {error}).") from error
-    return session.mask_image()
+        raise _damaged(error) from error
+    yield start, session
+    for event in events[1:]:
+        try:
+            _repeat(session, event)
+        except (KeyError, ValueError, TypeError) as error:
+            raise _damaged(error) from error
+        yield event, session
+
+
+def _damaged(error: Exception) -> DataError:
+    return DataError(f"The interaction log is damaged ({type(error).__name__}: {error}).")
 
 
 def _repeat(session: RefinementSession, event: Event) -> None:
