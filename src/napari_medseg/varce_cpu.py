@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+from numba import njit
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def gather(p: np.ndarray, target: np.ndarray, instances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return p of the true class (B, N), pixels (B, I) and mean p (B, I, K) of the instances.
 
@@ -30,7 +30,7 @@ def gather(p: np.ndarray, target: np.ndarray, instances: np.ndarray) -> tuple[np
     return true, n, mean
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def differentiate(
     p: np.ndarray,
     target: np.ndarray,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
 CHUNK = 1024
 LARGE = 10_000 * 10_000
+DAMAGED = (  # what tifffile and the codecs raise on damaged files; a slip of ours in a name is not among it
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 def is_slide(path: Path) -> bool:
@@ -34,7 +40,7 @@ def is_slide(path: Path) -> bool:
             rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
             pyramid = series.is_pyramidal or any(other.is_reduced for other in tiff.pages[1:2])
             return bool(rgb and page.is_tiled and (pyramid or page.imagewidth * page.imagelength > LARGE))
-    except Exception:  # tifffile raises anything on a damaged file; it is no slide then
+    except DAMAGED:  # it is no slide then
         return False
 
 
@@ -60,7 +66,7 @@ def open_slide(path: Path) -> Any:
             slide = getattr(library, cls)(str(path))
             if slide.level_dimensions:  # tiffslide notices only here that a file holds no picture
                 return slide
-        except Exception as error:  # each library has its own errors for damaged files
+        except _errors_of(library) as error:
             problems.append(f"{module}: {one_line(error)}")
     if not installed:
         raise MissingDependencyError(
@@ -73,6 +79,11 @@ def open_slide(path: Path) -> Any:
     )
 
 
+def _errors_of(library: Any) -> tuple[type[Exception], ...]:
+    own = vars(library).get("OpenSlideError")
+    return DAMAGED if own is None else (*DAMAGED, own)
+
+
 def _check_tiles(path: Path) -> None:
     """Refuse a TIFF whose tiles do not cover the size it declares: it would crash the slide library."""
     import tifffile
@@ -80,7 +91,7 @@ def _check_tiles(path: Path) -> None:
     try:
         with tifffile.TiffFile(path) as tiff:
             damaged = [page.index for page in tiff.pages if page.is_tiled and _n_tiles(page) != len(page.dataoffsets)]
-    except Exception:  # no TIFF, or one that tifffile cannot follow: the slide library decides
+    except DAMAGED:  # no TIFF, or one that tifffile cannot follow: the slide library decides
         return
     if damaged:
         raise ReadError(f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). Copy it again.")
@@ -124,13 +135,14 @@ def _level(slide: Any, path: Path, index: int) -> Any:
 
     width, height = slide.level_dimensions[index]
     downsample = slide.level_downsamples[index]
+    errors = _errors_of(importlib.import_module(type(slide).__module__.partition(".")[0]))
 
     def block(block_info: Any = None) -> np.ndarray:
         (top, bottom), (left, right), _ = block_info[None]["array-location"]
         corner = (round(left * downsample), round(top * downsample))
         try:
             return _on_white(np.asarray(slide.read_region(corner, index, (right - left, bottom - top))))
-        except Exception as error:  # a damaged block shows only when it is read
+        except errors as error:  # a damaged block shows only when it is read
             raise ReadError(
                 f"{path.name} is damaged at row {top}, column {left}, level {index}: {one_line(error)}. Copy it again."
             ) from error
