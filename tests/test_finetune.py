@@ -15,6 +15,7 @@ from toy import ToyMethod, write_cases
 
 from napari_medseg.batch import ReviewSheet, mean_entropy, predict_files
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED
+from napari_medseg.catalog import entry
 from napari_medseg.checkpoint import CardSettings, load_weights, pack, read_checkpoint, write_checkpoint
 from napari_medseg.cli import main
 from napari_medseg.errors import CheckpointError, DataError
@@ -116,6 +117,9 @@ def test_learning_from_corrections_raises_dice_and_keeps_the_card(first: Path, r
     assert tuned.card["authors"] == "A. Author"
     assert tuned.card["license"] == "CC-BY-4.0"
     assert tuned.card["started_from"] == load_model(first).card["sha256"]
+    told = entry(tmp_path / "tuned" / "best.pt").describe()
+    for line in ("authors: A. Author", "licence: CC-BY-4.0", "trained on: generated scans", "trained further from: "):
+        assert line in told
     split = json.loads((tmp_path / "tuned" / "split.json").read_text())
     assert len(split["train"]) == 3
     assert not split["held_out"]

@@ -42,7 +42,7 @@ class Entry:
         return ""
 
     def describe(self) -> str:
-        """Return the model's card as lines: method, paper, data, score, licence."""
+        """Return the model's card as lines: method, paper, data, score, authors, licence, origin."""
         if self.problem:
             return self.problem
         card = self.card
@@ -51,7 +51,9 @@ class Entry:
         lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
         lines += [", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
+        lines += [f"authors: {card['authors']}"] if card.get("authors") else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
+        lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []
         ours = self.path.parent == bundled(self.path.stem).parent
         return "\n".join([*lines, "bundled with napari-medseg" if ours else str(self.path)])
 

@@ -53,9 +53,11 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
     from napari_medseg.io import read_one, write
 
     if arguments.format:
         raise SettingsError(f"--format is for models (.pt); {arguments.source.name} is converted by FILE's suffix.")
     labels = read_one(arguments.source, "labels")
-    return {"file": str(write(arguments.output, labels)), "labels": int(labels.data.max(initial=0))}
+    return {"file": str(write(arguments.output, labels)), "labels": int(np.count_nonzero(np.unique(labels.data)))}

@@ -42,6 +42,10 @@ def _call(arguments: argparse.Namespace) -> None:
     lines = [f"{done} files predicted into {arguments.output}"]
     lines += [f"not predicted: {name}: {reason}" for name, reason in failed.items()]
     lines += [f"{len(record['skipped'])} files are no images and were skipped"] if record["skipped"] else []
+    unsure = {row["name"]: row["uncertainty"] for row in record["files"].values() if "uncertainty" in row}
+    if len(unsure) > 1:
+        worst = max(unsure, key=lambda name: unsure[name])
+        lines += [f"least certain: {worst} (mean entropy {unsure[worst]:.3f} of 1)"]
     show(record, arguments.json, lambda: "\n".join(lines))
 
 
