@@ -20,6 +20,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
+from napari_medseg.methods import create
 from napari_medseg.overlay import overlay
 from napari_medseg.settings import PredictSettings
 
@@ -226,3 +227,17 @@ def test_overlay_shows_the_outline_of_the_labels(case: int) -> None:
 def test_overlay_is_small() -> None:
     image = Image(np.zeros((2000, 1500), np.uint8), "YX")
     assert overlay(image, image.labels_like(image.data), size=256).shape == (250, 188, 3)
+
+
+def test_a_photograph_for_a_height_network_is_outlined_without_heights(tmp_path: Path) -> None:
+    Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path / "photo.png")
+    method = create("afm-unet", {"architecture": "unet2"})
+    model = Model(method, method.build_network().eval(), {"sha256": "a", "file": "m.pt"})
+    record = run(predict_files(model, [tmp_path / "photo.png"], tmp_path / "out", CPU))
+    (row,) = record["files"].values()
+    assert row["status"] == "done"
+    assert "only outlines were measured" in row["note"]
+    with (tmp_path / "out" / row["measurements"]).open(encoding="utf-8") as file:
+        header = file.readline()
+    assert "area" in header
+    assert "height" not in header

@@ -208,6 +208,17 @@ def test_truncated_or_unknown_slide_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.98])
+def test_a_slide_that_is_cut_short_is_refused_when_opened_or_read(
+    pyramid: tuple[Path, np.ndarray], tmp_path: Path, part: float
+) -> None:
+    content = pyramid[0].read_bytes()
+    (tmp_path / "short.svs").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ReadError, match=r"short\.svs"):
+        for level in read_one(tmp_path / "short.svs").metadata["levels"]:
+            np.asarray(level)
+
+
 def test_missing_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slide, "LIBRARIES", (("no_such_slide_library", "Slide"),))
     path = tmp_path / "a.svs"
