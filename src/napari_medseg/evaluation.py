@@ -53,9 +53,9 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
-    rows = score_counts(counts).set_index("over").to_dict("index")
-    rows["all frames, empty 0"] = score_counts(counts, "zero").set_index("over").to_dict("index")["all frames"]
-    return {str(name): row for name, row in rows.items()}
+    rows = [*score_counts(counts).to_dict("records"), *score_counts(counts, "zero").to_dict("records")[:1]]
+    names = [*(str(row.pop("over")) for row in rows[:-1]), f"{rows[-1].pop('over')}, empty 0"]
+    return {name: {str(k): float(v) for k, v in row.items()} for name, row in zip(names, rows, strict=True)}
 
 
 @dataclass(frozen=True)

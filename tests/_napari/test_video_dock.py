@@ -116,11 +116,16 @@ def test_run_pause_stop_resume_and_seek(
     found = dock.timeline.intervals.value
     assert found[["start_s", "stop_s"]].to_numpy().tolist() == [pytest.approx([0, FRAMES / 20])]
 
-    dock.timeline.seek(0.36)
+    check_seeking(viewer, dock.timeline)
+
+
+def check_seeking(viewer: Any, timeline: Any) -> None:
+    """A time leads to its frame, and a frame to its time."""
+    timeline.seek(0.36)
     assert viewer.dims.current_step[0] == 7
-    assert dock.timeline.cursors[0].value() == pytest.approx(0.35)
+    assert timeline.cursors[0].value() == pytest.approx(0.35)
     viewer.dims.set_current_step(0, 2)
-    assert dock.timeline.cursors[2].value() == pytest.approx(0.1)
+    assert timeline.cursors[2].value() == pytest.approx(0.1)
 
 
 def test_a_click_on_the_curve_seeks_and_intervals_are_edited(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
