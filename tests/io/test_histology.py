@@ -215,8 +215,7 @@ def test_a_slide_that_is_cut_short_is_refused_when_opened_or_read(
     content = pyramid[0].read_bytes()
     (tmp_path / "short.svs").write_bytes(content[: int(part * len(content))])
     with pytest.raises(ReadError, match=r"short\.svs"):
-        for level in read_one(tmp_path / "short.svs").metadata["levels"]:
-            np.asarray(level)
+        [np.asarray(level) for level in read_one(tmp_path / "short.svs").metadata["levels"]]
 
 
 def test_missing_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
