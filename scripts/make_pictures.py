@@ -369,16 +369,17 @@ def main() -> int:
     """Make the pictures asked for, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*PICTURES, []], metavar="NAME", help=", ".join(PICTURES))
-    names = parser.parse_args().names or list(PICTURES)
+    parser.add_argument("--work", type=Path, help="folder to work in and to keep, seen in some pictures; default: none")
+    arguments = parser.parse_args()
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.execvp("xvfb-run", ["xvfb-run", "-a", "-s", SCREEN, sys.executable, __file__, *names])
-    work = Path(tempfile.gettempdir()) / "study"  # its name is seen in the pictures
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+        os.execvp("xvfb-run", ["xvfb-run", "-a", "-s", SCREEN, sys.executable, *sys.argv])
+    work = arguments.work or Path(tempfile.mkdtemp(prefix="study-"))
+    work.mkdir(parents=True, exist_ok=True)
     os.environ["HOME"] = str(work)  # no models, sessions or settings of the person who runs this
-    for name in names:
+    for name in arguments.names or PICTURES:
         PICTURES[name](work)
-    shutil.rmtree(work)
+    if arguments.work is None:
+        shutil.rmtree(work)
     return 0
 
 
