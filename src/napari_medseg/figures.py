@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError, require
-from napari_medseg.image import Image
+from napari_medseg.evaluation import metric_table
+from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.write import replacing
 from napari_medseg.overlay import PALETTE
 
@@ -70,10 +71,15 @@ def error_figure(found: Comparison, predicted: Image, truth: Image) -> Any:
     for axis in left[1]:
         axis.set_axis_off()
     total = max(sum(found.counts), 1)
-    for row, ((name, colour), n) in enumerate(zip(COLOURS.items(), found.counts, strict=True)):
-        text = f"{name}: {n:,} px ({n / total:.1%})"
-        left[1][2].text(0.02, 0.8 - 0.33 * row, text, color=colour, fontsize=9, transform=left[1][2].transAxes)
-    metrics = [f"{name} {value:.3f}" for name, value in found.metrics.items()]
+    patch = require("matplotlib.patches", "figure", "A figure").Patch
+    handles = [
+        patch(color=colour, label=f"{name}: {n:,} px ({n / total:.1%})")
+        for (name, colour), n in zip(COLOURS.items(), found.counts, strict=True)
+    ]
+    left[1][2].legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
+    unit = SHORT_UNITS.get(truth.units[-1], truth.units[-1])
+    rows = metric_table(found.metrics, unit).itertuples(index=False, name=None)
+    metrics = [f"{name} {value:.3f} {unit}".rstrip() for name, value, unit in rows]
     left[1][0].text(0, 0.8, "\n".join(_wrapped(metrics)), fontsize=9, va="top", transform=left[1][0].transAxes)
     return figure
 
