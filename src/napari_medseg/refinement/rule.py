@@ -1,8 +1,11 @@
 """The rule by which strokes change a mask.
 
-For each voxel, L is its present class (background where there is no mask), k the class of the nearest stroke of another
-class, d the geodesic distances to all strokes. The voxel becomes k if ``d_k < min(d_L, reach_k)`` and it is joined to a
-new stroke, and stays L otherwise: the nearer stroke wins, and beyond the reach of the new strokes the mask stays.
+For each voxel, L is its present class (background where there is no mask), k another class with new strokes outside
+itself, d the geodesic distances to all strokes, and o the log-odds that the voxel looks like k rather than L (clipped).
+The voxel may become k if the strokes of k are nearer than those of L, ``d_k < d_L``, and within reach,
+``d_k exp(-c o) < reach_k``: what looks like k is changed from farther away, what looks like L only close by. c is 1/3
+where background becomes foreground, since that could leak anywhere, and 1 elsewhere, since a correction within the mask
+cannot. Only changes joined to a new stroke are made; all else stays.
 """
 
 from __future__ import annotations
@@ -12,46 +15,49 @@ from scipy import ndimage
 
 from napari_medseg.refinement.history import changed_box
 
-BITS = 18
-NOISE = 0.05
-SIGMAS = 2.0
-CLEAR = 0.5
-NEIGHBOURS = 8
-SHELL = 2.0
-LEVELS = 96
-FEWEST = 40
-CAREFUL = 3
-FLAT = 0.05
+GROW, CORRECT = 1 / 3, 1.0
+MOST_ODDS = 3.0
+FARTHEST, NEAREST = 50.0, 1e-6
 
 
 def decide(
-    distances: list[np.ndarray], mask: np.ndarray, reaches: list[float]
+    distances: list[np.ndarray], mask: np.ndarray, reaches: list[float], looks: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Apply the rule, but for the joining.
 
     Parameters
     ----------
     distances
-        One map (*spatial) per class; the present `mask` uint8 (*spatial); one reach per class.
+        One map (*spatial) per class; the present `mask` uint8 (*spatial); one reach per class, -inf where it has no
+        new stroke outside itself.
+    looks
+        Log-density of each class (K, *spatial) at each voxel; ``None``: all look alike.
 
     Returns
     -------
     tuple
-        Labels uint8, margin float32 (positive: changed; the distance by which), and the rival class uint8.
+        Labels uint8, margin float32 (positive: changed), and the rival class uint8. The margin is the logarithm of
+        the smaller of ``reach_k / (d_k exp(-c o))`` and ``d_L / d_k``.
     """
-    nearest = np.full(mask.shape, np.inf, np.float32)
-    limit = np.full(mask.shape, np.inf, np.float32)
-    rival = mask.copy()
+    own = np.full(mask.shape, np.inf, np.float32)
     for k, d in enumerate(distances):
-        own = mask == k
-        nearer = ~own & (d < nearest)
-        np.copyto(nearest, d, where=nearer)
-        np.copyto(rival, np.uint8(k), where=nearer)
-        np.copyto(limit, d, where=own)
-    np.minimum(limit, np.asarray(reaches, np.float32)[rival], out=limit)
-    with np.errstate(invalid="ignore"):
-        margin = limit - nearest
-    np.nan_to_num(margin, copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        np.copyto(own, d, where=mask == k)
+    margin = np.full(mask.shape, -FARTHEST, np.float32)
+    rival = mask.copy()
+    strength = np.where(mask == 0, np.float32(GROW), np.float32(CORRECT))
+    present = None if looks is None else np.take_along_axis(looks, mask[None].astype(np.intp), 0)[0]
+    for k, (d, reach) in enumerate(zip(distances, reaches, strict=True)):
+        if reach <= 0:
+            continue
+        way = np.log(np.maximum(d, np.float32(NEAREST), dtype=np.float32))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ahead = np.minimum(np.log(np.float32(reach)) - way, FARTHEST)
+            if looks is not None:
+                ahead += strength * np.clip(looks[k] - present, -MOST_ODDS, MOST_ODDS)
+            ahead = np.minimum(ahead, np.log(own) - way)
+        better = (mask != k) & (ahead > margin)
+        np.copyto(margin, ahead, where=better)
+        np.copyto(rival, np.uint8(k), where=better)
     return np.where(margin > 0, rival, mask), margin, rival
 
 
@@ -65,70 +71,3 @@ def joined(labels: np.ndarray, mask: np.ndarray, new: np.ndarray) -> None:
     keep[pieces[new[box] > 0]] = True
     keep[0] = False
     np.copyto(labels[box], mask[box], where=~keep[pieces])
-
-
-def clearest_border(d: np.ndarray, features: np.ndarray, most: float = np.inf) -> float | None:
-    """Return the distance at which the region grown from the strokes has its first clear border.
-
-    For growing n, the n nearest voxels are compared with the shell of the next n: the contrast is the difference of
-    their means, less what chance makes, over the root of their variances. The first local maximum that is clear enough
-    counts. Without one the largest counts, but if `most` voxels bound the region (there is a mask already), a region of
-    three times the strokes: too little costs a stroke more, a leak costs the user's trust. ``None``: no contrast
-    at all, or too few voxels to tell.
-
-    Parameters
-    ----------
-    d
-        Distances (N,) of the voxels that may change, 0 at strokes.
-    features
-        Intensities (C, N) in [0, 1].
-    """
-    if d.size < FEWEST:
-        return None
-    bins = np.ascontiguousarray(d, np.float32).view(np.int32) >> BITS  # logarithmic: 32 per octave, monotonic
-    lowest = bins.min()
-    bins = bins - lowest
-    count = np.cumsum(np.bincount(bins).astype(np.float64))
-    strokes = float(np.count_nonzero(d == 0))
-    smallest = max(12.0, 1.3 * strokes)
-    if smallest * 1.1 > count[-1]:
-        return None
-    levels = np.searchsorted(count, np.geomspace(smallest, count[-1] / 1.05, LEVELS))
-    levels = np.unique(np.minimum(levels, len(count) - 2))
-    contrast = _contrast(bins, count, features, levels)
-    if levels[0] < 0 or contrast.max() < FLAT:
-        return None
-    allowed = int(np.count_nonzero(count[levels] <= max(most, smallest)))
-    best = _first_peak(contrast, max(1, allowed))
-    if best is None and np.isfinite(most):
-        level = int(np.searchsorted(count, max(smallest, CAREFUL * strokes)))
-    else:
-        best = int(contrast.argmax()) if best is None else best
-        fine = np.arange(levels[max(0, best - 1)], levels[min(len(levels) - 1, best + 1)] + 1)
-        values = _contrast(bins, count, features, fine)
-        level = int(fine[np.flatnonzero(values >= 0.999 * values.max())[-1]])
-    return float(np.int32((level + 1 + int(lowest)) << BITS).view(np.float32))  # the level's upper end
-
-
-def _contrast(bins: np.ndarray, count: np.ndarray, features: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Return the contrast (RMS over channels) between the bins up to `inner` and the shell around them."""
-    outer = np.searchsorted(count, np.minimum(count[inner] * SHELL + 8, count[-1]))
-    outer = np.maximum(np.minimum(outer, len(count) - 1), inner + 1)
-    n_in, n_out = count[inner], np.maximum(count[outer] - count[inner], 1)
-    total = np.zeros(len(inner))
-    for feature in features:
-        first = np.cumsum(np.bincount(bins, feature))
-        second = np.cumsum(np.bincount(bins, feature * feature))
-        mean_in, mean_out = first[inner] / n_in, (first[outer] - first[inner]) / n_out
-        spread_in = np.maximum(second[inner] / n_in - mean_in**2, 0)
-        spread_out = np.maximum((second[outer] - second[inner]) / n_out - mean_out**2, 0)
-        chance = SIGMAS**2 * (spread_in / n_in + spread_out / n_out)
-        total += np.maximum((mean_in - mean_out) ** 2 - chance, 0) / (spread_in + spread_out + NOISE**2)
-    return np.asarray(np.sqrt(total / len(features)))
-
-
-def _first_peak(contrast: np.ndarray, allowed: int) -> int | None:
-    for i, value in enumerate(contrast[:allowed]):
-        if value >= CLEAR and value == contrast[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1].max():
-            return i
-    return None

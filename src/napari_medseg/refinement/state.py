@@ -40,12 +40,12 @@ class RefinementSettings(Settings):
     )
     tau: float = Field(
         0.2, gt=0, le=1000, title="Softness",
-        description="Difference of geodesic distance over which one class gives way to another",
+        description="How soft the border between classes is: logits are the log-ratio of distances over this",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
     reach: float = Field(
         0.0, ge=0, le=1e9, title="Reach",
-        description="Geodesic distance up to which a stroke corrects the initial mask; 0: to the clearest border",
+        description="Geodesic distance up to which a stroke changes the mask; 0: found from image, mask and stroke",
         json_schema_extra={"step": 0.1},
     )  # fmt: skip
     crf: bool = Field(True, title="Smooth (CRF)", description="Smooth what changed along image edges")

@@ -1,0 +1,183 @@
+"""How far new strokes reach.
+
+Where the class is not in the mask yet, up to the clearest border in the image. Where it is, a stroke in the middle of
+an error is about as far from the mask's border as the error is wide: the stroke changes as many voxels as lie within
+1.2 times that way (at least three times its own), but those that are nearest along the image. Erasing in an image whose
+classes look different reaches up to three times as far, since appearance decides besides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_medseg.refinement.history import Box, box_of
+
+DEPTH, LENGTH, LEAST = 1.2, 1 / 3, 3.0
+ERASE = 3.0
+TOLD_APART = (0.4, 0.7)
+COARSE = 120_000
+START = 8.0
+
+BITS = 18
+NOISE = 0.05
+SIGMAS = 2.0
+CLEAR = 0.5
+NEIGHBOURS = 8
+SHELL = 2.0
+LEVELS = 96
+FEWEST = 40
+FLAT = 0.05
+
+
+def reach_into_mask(
+    d: np.ndarray, seeds: np.ndarray, own: np.ndarray, open_: np.ndarray, spacing: tuple[float, ...], most: float
+) -> float:
+    """Return the geodesic distance up to which strokes change an error of a mask that holds their class elsewhere.
+
+    Parameters
+    ----------
+    d
+        Geodesic distance (*spatial) to the strokes of the class.
+    seeds, own, open_
+        New strokes outside their class, voxels that have it, and voxels that may change; bool (*spatial).
+    most
+        Largest number of voxels to change, but for the least.
+    """
+    count = int(np.count_nonzero(seeds))
+    around = voxels_within(seeds, open_, DEPTH * depth(seeds, own, spacing), spacing)
+    return _nth(d[open_], max(LEAST * count, min(around, most)))
+
+
+def reach_alone(d: np.ndarray, seeds: np.ndarray, open_: np.ndarray, spacing: tuple[float, ...]) -> float:
+    """Return the same where nothing shows the size: a third of the strokes' extent to all sides."""
+    found = box_of(seeds)
+    assert found is not None  # there are seeds
+    extent = max((s.stop - s.start) * step for s, step in zip(found, spacing, strict=True))
+    around = voxels_within(seeds, open_, LENGTH * extent, spacing)
+    return _nth(d[open_], max(LEAST * np.count_nonzero(seeds), around))
+
+
+def erasing(separability: float) -> float:
+    """Return how much farther strokes reach that give voxels back to the background."""
+    low, high = TOLD_APART
+    return 1 + (ERASE - 1) * float(np.clip((separability - low) / (high - low), 0, 1))
+
+
+def _nth(values: np.ndarray, n: float) -> float:
+    if n >= values.size:
+        return float("inf")
+    return float(np.partition(values, int(n))[int(n)])
+
+
+# ---- sizes, on a grid thinned out where it is large
+def depth(seeds: np.ndarray, own: np.ndarray, spacing: tuple[float, ...]) -> float:
+    """Return the largest physical distance of a seed from `own` (which holds a voxel), bool (*spatial) both."""
+    radius = START * min(spacing)
+    while True:
+        box = _around(seeds, radius, spacing)
+        whole = all(s.start == 0 and s.stop == n for s, n in zip(box, seeds.shape, strict=True))
+        step = _thinning(box)
+        thin = tuple(slice(s.start, s.stop, step) for s in box)
+        inside = own[thin]
+        if inside.any():
+            way = ndimage.distance_transform_edt(~inside, [step * s for s in spacing])
+            places = tuple((np.argwhere(seeds[box]) // step).T)
+            farthest = float(way[places].max())
+            if farthest <= radius or whole:
+                return farthest
+            radius = 1.01 * farthest
+        elif whole:
+            return radius
+        else:
+            radius *= 2
+
+
+def voxels_within(seeds: np.ndarray, open_: np.ndarray, radius: float, spacing: tuple[float, ...]) -> int:
+    """Return about how many voxels of `open_` lie within `radius` (physical) of `seeds`, bool (*spatial) both."""
+    box = _around(seeds, radius, spacing)
+    step = _thinning(box)
+    cells = np.argwhere(seeds[box]) // step
+    inside = open_[tuple(slice(s.start, s.stop, step) for s in box)]
+    far = np.ones(inside.shape, bool)
+    far[tuple(cells.T)] = False
+    near = ndimage.distance_transform_edt(far, [step * s for s in spacing]) <= radius
+    return int(np.count_nonzero(near & inside)) * int(step**seeds.ndim)
+
+
+def _around(seeds: np.ndarray, radius: float, spacing: tuple[float, ...]) -> Box:
+    found = box_of(seeds)
+    assert found is not None  # callers have seeds
+    margins = [int(radius / step) + 1 for step in spacing]
+    return tuple(
+        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(found, margins, seeds.shape, strict=True)
+    )
+
+
+def _thinning(box: Box) -> int:
+    sizes = [s.stop - s.start for s in box]
+    if min(sizes) < 3:
+        return 1
+    return int(np.ceil((np.prod(sizes) / COARSE) ** (1 / len(sizes)))) if np.prod(sizes) > COARSE else 1
+
+
+# ---- the clearest border
+def clearest_border(d: np.ndarray, features: np.ndarray) -> float | None:
+    """Return the distance at which the region grown from the strokes has its first clear border.
+
+    For growing n, the n nearest voxels are compared with the shell of the next n: the contrast is the difference of
+    their means, less what chance makes, over the root of their variances. The first local maximum that is clear enough
+    counts, without one the largest. ``None``: no contrast at all, or too few voxels to tell.
+
+    Parameters
+    ----------
+    d
+        Distances (N,) of the voxels that may change, 0 at strokes.
+    features
+        Intensities (C, N) in [0, 1].
+    """
+    if d.size < FEWEST:
+        return None
+    bins = np.ascontiguousarray(d, np.float32).view(np.int32) >> BITS  # logarithmic: 32 per octave, monotonic
+    lowest = bins.min()
+    bins = bins - lowest
+    count = np.cumsum(np.bincount(bins).astype(np.float64))
+    strokes = float(np.count_nonzero(d == 0))
+    smallest = max(12.0, 1.3 * strokes)
+    if smallest * 1.1 > count[-1]:
+        return None
+    levels = np.searchsorted(count, np.geomspace(smallest, count[-1] / 1.05, LEVELS))
+    levels = np.unique(np.minimum(levels, len(count) - 2))
+    contrast = _contrast(bins, count, features, levels)
+    if levels[0] < 0 or contrast.max() < FLAT:
+        return None
+    best = _first_peak(contrast)
+    best = int(contrast.argmax()) if best is None else best
+    fine = np.arange(levels[max(0, best - 1)], levels[min(len(levels) - 1, best + 1)] + 1)
+    values = _contrast(bins, count, features, fine)
+    level = int(fine[np.flatnonzero(values >= 0.999 * values.max())[-1]])
+    return float(np.int32((level + 1 + int(lowest)) << BITS).view(np.float32))  # the level's upper end
+
+
+def _contrast(bins: np.ndarray, count: np.ndarray, features: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Return the contrast (RMS over channels) between the bins up to `inner` and the shell around them."""
+    outer = np.searchsorted(count, np.minimum(count[inner] * SHELL + 8, count[-1]))
+    outer = np.maximum(np.minimum(outer, len(count) - 1), inner + 1)
+    n_in, n_out = count[inner], np.maximum(count[outer] - count[inner], 1)
+    total = np.zeros(len(inner))
+    for feature in features:
+        first = np.cumsum(np.bincount(bins, feature))
+        second = np.cumsum(np.bincount(bins, feature * feature))
+        mean_in, mean_out = first[inner] / n_in, (first[outer] - first[inner]) / n_out
+        spread_in = np.maximum(second[inner] / n_in - mean_in**2, 0)
+        spread_out = np.maximum((second[outer] - second[inner]) / n_out - mean_out**2, 0)
+        chance = SIGMAS**2 * (spread_in / n_in + spread_out / n_out)
+        total += np.maximum((mean_in - mean_out) ** 2 - chance, 0) / (spread_in + spread_out + NOISE**2)
+    return np.asarray(np.sqrt(total / len(features)))
+
+
+def _first_peak(contrast: np.ndarray) -> int | None:
+    for i, value in enumerate(contrast):
+        if value >= CLEAR and value == contrast[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1].max():
+            return i
+    return None
