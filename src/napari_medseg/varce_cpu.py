@@ -57,21 +57,23 @@ def differentiate(
         Weight of the variance term.
     """
     batch, channels, pixels = p.shape
-    deviation = np.zeros(channels)
+    slope = np.zeros(channels)
     term = 0.0
     for b in range(batch):
+        planes, ids, weights, classes = p[b], instances[b], share[b], target[b]
         for i in range(pixels):
-            k, inner = instances[b, i], 0.0
+            k, inner = ids[i], 0.0
             if k > 0:
                 for c in range(channels):
-                    d = p[b, c, i] - mean[b, k, c] if only < 0 or c == only else 0.0
-                    term += d * d * factor[b, k]
-                    deviation[c] = 2 * alpha * d * factor[b, k]
-                    inner += p[b, c, i] * deviation[c]
+                    deviation = planes[c, i] - mean[b, k, c] if only < 0 or c == only else 0.0
+                    term += deviation * deviation * factor[b, k]
+                    slope[c] = 2 * alpha * deviation * factor[b, k]
+                    inner += planes[c, i] * slope[c]
                 for c in range(channels):
-                    p[b, c, i] *= share[b, i] + deviation[c] - inner
-            else:
-                for c in range(channels):
-                    p[b, c, i] *= share[b, i]
-            p[b, target[b, i], i] -= share[b, i]
+                    planes[c, i] *= weights[i] + slope[c] - inner
+        for c in range(channels):  # without branches, so that the compiler makes it wide
+            plane = planes[c]
+            for i in range(pixels):
+                plane[i] *= weights[i] if ids[i] == 0 else np.float32(1)
+                plane[i] -= weights[i] if classes[i] == c else np.float32(0)
     return term
