@@ -109,7 +109,8 @@ class FullNet(Method):
     prediction: ClassVar[PredictSettings] = PredictSettings(tile=208, overlap=80)
     measure = "nuclei"
     metrics = (
-        "accuracy", "f1", "aji", "aji_greedy", "pq", "sq", "rq", "object_dice", "object_iou", "object_hausdorff",
+        "accuracy", "f1", "aji", "aji_greedy", "pq", "sq", "rq", "matched_dice",
+        "f1_glas", "object_dice", "object_iou", "object_hausdorff",
     )  # fmt: skip
     label_kind = "instances"
     out_channels = 3
