@@ -241,3 +241,12 @@ def test_a_photograph_for_a_height_network_is_outlined_without_heights(tmp_path:
         header = file.readline()
     assert "area" in header
     assert "height" not in header
+
+
+def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model: Model) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".123.b_labels.tif", ".123.other.tif", ".hidden"):
+        (out / name).write_bytes(b"half")
+    run(predict_files(model, [tree], out, CPU))
+    assert sorted(p.name for p in out.glob(".*")) == [".123.other.tif", ".hidden"]

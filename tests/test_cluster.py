@@ -29,7 +29,7 @@ from napari_medseg.settings import PredictSettings
 pytest.importorskip("distributed", reason="the extra distributed is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # dask warns of bokeh and of forks
 CPU = PredictSettings(device="cpu")
-FILES = 12
+FILES = 64
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(FILES):
         path = folder / "in" / f"s{index % 2}" / f"{'a' if index < 2 else index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Pillow.fromarray(rng.integers(0, 255, (96, 80), np.uint8)).save(path)
+        Pillow.fromarray(rng.integers(0, 255, (32, 40), np.uint8)).save(path)
     (folder / "in" / "bad.png").write_bytes(b"no picture")
     run(predict_files(load_model(folder / "m.pt"), [folder / "in"], folder / "serial", CPU))
     return folder
@@ -78,13 +78,13 @@ def test_killed_worker_loses_no_result(client: Any, folder: Path, tmp_path: Path
     victims = list(client.run(os.getpid).values())[:1]
     finished = 0
 
-    def kill_after_two(progress: Progress) -> None:
+    def kill_in_the_middle(progress: Progress) -> None:
         nonlocal finished
         finished += progress.message.endswith("done")
-        if finished == 2 and victims:
+        if finished == FILES // 2 and victims:
             os.kill(victims.pop(), signal.SIGKILL)
 
-    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU), kill_after_two)
+    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU), kill_in_the_middle)
     assert not victims
     assert sum(row["status"] == "done" for row in record["files"].values()) == FILES
     same_results(tmp_path, folder / "serial")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from napari_medseg.settings import PredictSettings
 
 ELSEWHERE = {"device", "tile", "batch"}
 SHARE = 20
+PART = re.compile(r"\.\d+\.(.+)")  # what a file is called before it is complete
 
 
 class BatchRecord:
@@ -76,7 +78,7 @@ class BatchRecord:
         self._cost = self._saved - start
 
     def conclude(self) -> dict[str, Any]:
-        """Write the tables and return the record.
+        """Write the tables, remove what killed processes left of files, and return the record.
 
         Raises
         ------
@@ -85,6 +87,10 @@ class BatchRecord:
         """
         content = self.content()
         self.rows = content["files"]
+        for part in self.out.rglob(".*"):
+            whole = PART.fullmatch(part.name)
+            if whole is not None and part.with_name(whole[1]).is_file():  # somebody else finished it
+                part.unlink(missing_ok=True)
         write_measurements(self.out, self.rows)
         write_summary(self.out, self.rows)
         rows = [self.rows[str(case.path)] for case in self.cases]
