@@ -134,6 +134,7 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--steps", {"type": int, "default": 1000, "help": "training steps"}
     yield "--rate", {"type": float, "default": 2e-3, "help": "highest learning rate"}
     yield "--augment", {"action": argparse.BooleanOptionalAction, "default": True}
+    yield "--tta", {"action": "store_true", "help": "average over flips and turns"}
     yield "--seeds", {"type": int, "default": 5}
     yield "--first", {"type": int, "default": 0, "help": "first seed"}
     yield "--repeats", {"type": int, "default": 5}

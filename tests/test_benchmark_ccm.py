@@ -61,6 +61,8 @@ def test_split_keeps_subjects_together(benchmark: ModuleType, seed: int) -> None
     training, held_out = sys.modules["benchmarks._nerves"].split(pairs, 4, seed)
     assert (len(training), len(held_out)) == (16, 4)
     assert not {p.subject for p in training} & {p.subject for p in held_out}
+    fives = [sys.modules["benchmarks._nerves"].split(pairs, 4, 5 * (seed // 5) + fold)[1] for fold in range(5)]
+    assert sorted(p.stem for held in fives for p in held) == sorted(p.stem for p in pairs)
 
 
 def test_corrected_lengths_are_within_one_percent(
