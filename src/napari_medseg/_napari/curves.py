@@ -15,6 +15,7 @@ from napari_medseg.jobs import Progress
 
 LOSS, SCORE = ("loss", "val_loss"), ("val_score",)
 COLOURS = {"loss": "#56b4e9", "val_loss": "#e69f00", "val_score": "#009e73"}
+BELOW = 6
 NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
 
 
@@ -30,7 +31,8 @@ class Curves(QWidget):
             plot = pg.PlotWidget(background=None)
             plot.setFixedHeight(150)
             plot.setLabel("bottom", "epoch")
-            plot.addLegend(offset=(-5, 5))
+            plot.getPlotItem().layout.setContentsMargins(0, 4, 0, BELOW)  # the label hangs out of its axis
+            plot.addLegend(offset=(-5, 5 if names is LOSS else -5))  # where the curve is not: losses fall, scores rise
             for name in names:
                 self.lines[name] = plot.plot(pen=pg.mkPen(COLOURS[name], width=2), name=NAMES[name], symbolSize=4)
             layout.addWidget(plot)
