@@ -11,10 +11,12 @@ from scipy import ndimage
 
 from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.errors import DataError
+from napari_medseg.geodesic import GeodesicMap
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
 from napari_medseg.refinement.history import Change, History, box_of, changed_box
+from napari_medseg.refinement.maps import ScribbleMaps
 from napari_medseg.refinement.reach import clearest_border
 from napari_medseg.refinement.rule import decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
@@ -486,6 +488,37 @@ def test_uncertain_place_is_where_the_border_has_no_edge() -> None:
     run(session.refine(stroke((40, 60), 2, slice(26, 35), slice(30, 33))))
     after = session.uncertain_place()
     assert after is None or session.scribbles[after.position] == 0
+
+
+def test_visited_places_are_skipped() -> None:
+    data = np.zeros((40, 90), np.float32)
+    data[:, 30:60] = 1
+    data[5:11, 27:33] = data[25:31, 57:63] = 0.5  # two places without an edge
+    mask = np.zeros((40, 90), np.uint8)
+    mask[:, 30:60] = 1
+    session = RefinementSession(Image(data, "YX"), proposal=mask, settings=FAST)
+    first = session.uncertain_place()
+    assert first is not None
+    assert session.uncertain_place() == first
+    second = session.uncertain_place([first.position])
+    assert second is not None
+    near = sorted((p.position[1] > 45, p.position[0] > 20) for p in (first, second))
+    assert near == [(False, False), (True, True)]
+    assert session.uncertain_place([first.position, second.position]) not in (first, second)
+
+
+def test_a_failed_map_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).random((1, 20, 30), np.float32)
+    maps = ScribbleMaps(features, (1.0, 1.0), 0.9, "linear", 2)
+    first = stroke((20, 30), 2, 4, 5)
+    maps.update(first)
+    monkeypatch.setattr(GeodesicMap, "add", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        maps.update(first | stroke((20, 30), 2, 9, 20))
+    monkeypatch.undo()
+    fresh = ScribbleMaps(features, (1.0, 1.0), 0.9, "linear", 2)
+    for kept, new in zip(maps.update(first), fresh.update(first), strict=True):
+        np.testing.assert_allclose(kept, new, rtol=1e-5)
 
 
 # ---- it helps

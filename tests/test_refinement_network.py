@@ -127,3 +127,25 @@ def test_models_that_do_not_fit_are_refused() -> None:
         RefinementSession(image, model=rnet, settings=DEEP.updated(classes=2))
     with pytest.raises(DataError, match="2D images"):
         RefinementSession(Image(np.zeros((3, 8, 8)), "ZYX"), model=rnet, settings=DEEP)
+
+
+def test_network_sees_the_surroundings_of_strokes_and_mask() -> None:
+    image, truth = slice_2d(3, (320, 320))
+    marks = np.zeros(truth.data.shape, np.uint8)
+    marks[tuple(np.argwhere(truth.data)[10])] = 2
+    sizes: list[tuple[int, ...]] = []
+
+    class Watched(Follow):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(tuple(x.shape[2:]))
+            return super().forward(x)
+
+    masks = []
+    for margin in (40.0, 0.0):
+        rnet = Model(models()[1].method, Watched(), {})
+        settings = DEEP.updated(roi_margin=margin, precision="float32")
+        deep = RefinementSession(image, proposal=truth.data, model=rnet, settings=settings)
+        masks.append(run(deep.refine(marks)).mask.copy())
+    assert sizes[0][0] < 200
+    assert sizes[1] == (320, 320)
+    np.testing.assert_array_equal(*masks)

@@ -11,9 +11,6 @@ from napari_medseg._napari.refine_jobs import call
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_steps import LOOK, Steps
 from napari_medseg.refinement import Place, RefinementSession
-from napari_medseg.refinement.places import uncertain_place
-
-SEEN = 3
 
 
 class Looks:
@@ -46,10 +43,7 @@ class Looks:
     def _undecided(self) -> Place | None:
         if self.seen_in != self.session.state.index:
             self.seen, self.seen_in = [], self.session.state.index
-        known = self.session.scribbles.copy()
-        for position in self.seen:
-            known[tuple(slice(max(0, i - SEEN), i + SEEN + 1) for i in position)] = 1
-        place = uncertain_place(self.session.uncertainty(), known)
+        place = self.session.uncertain_place(self.seen)
         self.seen += [place.position] if place is not None else []
         return place
 

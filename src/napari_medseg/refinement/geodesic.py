@@ -16,7 +16,7 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.appearance import Appearance, log_density, separability
 from napari_medseg.refinement.history import Box, box_of, changed_box, union
-from napari_medseg.refinement.maps import ScribbleMaps, unit_features
+from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
 from napari_medseg.refinement.reach import clearest_border, erasing, reach_alone, reach_into_mask
 from napari_medseg.refinement.rule import CORRECT, MOST_ODDS, decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
@@ -73,7 +73,7 @@ class GeodesicEngine:
         """Return the labels for all scribbles, given the `mask` that the scribbles `before` led to (all uint8)."""
         start = time.perf_counter()
         yield Progress(0, 2, "geodesic distances")
-        box = self._region(scribbles, mask)
+        box = surroundings(scribbles, mask, self._image, self._settings.roi_margin, GRID)
         distances = self._distances(scribbles, box)
         new = np.where(scribbles != before, scribbles, np.uint8(0))[box]
         densities = self.appearance.densities(scribbles[box], mask[box], self._settings.classes + 1, box)
@@ -103,20 +103,6 @@ class GeodesicEngine:
         out = np.zeros(self._image.spatial_shape, np.float32)
         out[self._margin_box] = 1 - np.abs(np.tanh(self._margin / 2))
         return out
-
-    # ---- region and maps
-    def _region(self, scribbles: np.ndarray, mask: np.ndarray) -> Box:
-        """Return the box in which maps are kept: around strokes and mask, growing with them in steps."""
-        whole = tuple(slice(0, n) for n in mask.shape)
-        if not self._settings.roi_margin:
-            return whole
-        wanted = union(box_of(scribbles > 0), box_of(mask > 0)) or whole
-        margins = [self._settings.roi_margin / s for s in self._image.scale]
-        grown = tuple(
-            slice(max(0, int(s.start - m) // GRID * GRID), min(n, -(-int(s.stop + m) // GRID) * GRID))
-            for s, m, n in zip(wanted, margins, mask.shape, strict=True)
-        )
-        return grown
 
     def _distances(self, scribbles: np.ndarray, box: Box) -> list[np.ndarray]:
         """Return one map per class in `box`; the maps themselves are kept in a box that only grows."""

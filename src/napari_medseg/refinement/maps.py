@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_medseg.geodesic import GeodesicMap
 from napari_medseg.image import Image
+from napari_medseg.refinement.history import Box, box_of, union
 
 LOW, HIGH = 0.5, 99.5
 SAMPLE = 1_000_000
@@ -33,6 +34,22 @@ def _unit(channel: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.clip(data, 0, 1, out=data), copy=False, nan=0.0)
 
 
+def surroundings(scribbles: np.ndarray, mask: np.ndarray, image: Image, margin: float, grid: int = 16) -> Box:
+    """Return the box that an engine sees: `margin` (physical) around strokes and mask, in steps of `grid` voxels.
+
+    The whole image where there is neither, or where the margin is 0.
+    """
+    whole = tuple(slice(0, n) for n in mask.shape)
+    found = union(box_of(scribbles > 0), box_of(mask > 0))
+    if found is None or not margin:
+        return whole
+    margins = [margin / s for s in image.scale]
+    return tuple(
+        slice(max(0, int(s.start - m) // grid * grid), min(n, -(-int(s.stop + m) // grid) * grid))
+        for s, m, n in zip(found, margins, mask.shape, strict=True)
+    )
+
+
 class ScribbleMaps:
     """Geodesic distances (float32, infinite without strokes) to the strokes of each class.
 
@@ -50,27 +67,24 @@ class ScribbleMaps:
         self, features: np.ndarray, spacing: tuple[float, ...], weight: float, metric: str, n_classes: int
     ) -> None:
         self._empty = GeodesicMap(features, spacing=spacing, weight=weight, metric=metric, channels=True)
-        self._maps = [self._empty.like() for _ in range(n_classes)]
+        self._maps: list[GeodesicMap | None] = [None] * n_classes
         self._pool = ThreadPoolExecutor(2)
 
     def update(self, scribbles: np.ndarray) -> list[np.ndarray]:
         """Bring the maps to `scribbles` (*spatial) and return one distance map per class.
 
-        The maps know their own seeds, so an update that was interrupted is made good by the next one.
+        A map whose update fails or is interrupted is forgotten, and made anew by the next update.
         """
         return list(self._pool.map(lambda k: self._follow(k, scribbles == k + 1), range(len(self._maps))))
 
     def _follow(self, k: int, seeds: np.ndarray) -> np.ndarray:
-        known = self._maps[k].seeds
-        gone, new = known & ~seeds, seeds & ~known
-        try:
-            if gone.any() and not seeds.any():
-                self._maps[k] = self._empty.like()
-            elif gone.any():
-                self._maps[k].remove(gone)
-            if new.any():
-                self._maps[k].add(new)
-        except BaseException:
-            self._maps[k] = self._empty.like()
-            raise
-        return self._maps[k].distance
+        kept, self._maps[k] = self._maps[k] or self._empty.like(), None
+        gone, new = kept.seeds & ~seeds, seeds & ~kept.seeds
+        if gone.any() and not seeds.any():
+            kept = self._empty.like()
+        elif gone.any():
+            kept.remove(gone)
+        if new.any():
+            kept.add(new)
+        self._maps[k] = kept
+        return kept.distance

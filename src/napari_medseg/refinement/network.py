@@ -12,8 +12,9 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.mri import unit_range
 from napari_medseg.refinement.geodesic import Answer
-from napari_medseg.refinement.maps import ScribbleMaps, unit_features
+from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
 from napari_medseg.refinement.state import RefinementSettings
+from napari_medseg.settings import PredictSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 class DeepIGeoSEngine:
     """R-Net of one image; the geodesic maps are kept between rounds.
+
+    R-Net sees, and changes, what lies within ``roi_margin`` of strokes and mask: beyond there is neither, and the mask
+    stays background. On processors that compute in bfloat16 it runs in it, with channels last.
 
     Raises
     ------
@@ -37,6 +41,7 @@ class DeepIGeoSEngine:
             raise DataError(f"The R-Net model has {classes} foreground classes. Set classes to {classes}.")
         model.method.check(image)
         self._image, self._model, self._settings = image, model, settings
+        self._model.network.to(memory_format=_channels_last(model.method.ndim))  # type: ignore[call-overload]
         self._maps: ScribbleMaps | None = None
         self._probabilities: np.ndarray | None = None
 
@@ -60,7 +65,11 @@ class DeepIGeoSEngine:
         array = method.prepare_refinement(self._image, mask, scribbles, distances)
         timings = {"geodesic": time.perf_counter() - start}
         start = time.perf_counter()
-        probabilities = yield from infer(self._model, array, self._settings.predict_settings())
+        box = surroundings(scribbles, mask, self._image, self._settings.roi_margin)
+        probabilities = np.zeros((method.out_channels, *mask.shape), np.float32)
+        probabilities[0] = 1
+        inside = (slice(None), *box)
+        probabilities[inside] = yield from infer(self._model, array[inside], self._how())
         labels = np.asarray(method.postprocess(probabilities, self._image).data, np.uint8)
         self._probabilities = probabilities
         timings["network"] = time.perf_counter() - start
@@ -69,6 +78,16 @@ class DeepIGeoSEngine:
     def uncertainty(self) -> np.ndarray | None:
         """Return 1 - (best - second probability) of the last round, float32 (*spatial) in [0, 1]."""
         return None if self._probabilities is None else undecided(self._probabilities)
+
+    def _how(self) -> PredictSettings:
+        """Return how the network is run."""
+        from napari_medseg.device import choose_device
+
+        settings = self._settings.predict_settings()
+        on_processor = choose_device(settings.device)[0].type == "cpu"
+        if settings.precision == "auto" and on_processor and _computes_in_bfloat16():
+            return settings.updated(precision="bfloat16")
+        return settings
 
     def _distances(self, scribbles: np.ndarray) -> np.ndarray | None:
         """Return up-to-date maps (L, *spatial), or ``None`` where the method must compute them itself."""
@@ -80,6 +99,19 @@ class DeepIGeoSEngine:
             features = unit_range(x)
             self._maps = ScribbleMaps(features, method.spacing, method.settings.weight, "linear", method.out_channels)
         return np.stack(self._maps.update(scribbles))
+
+
+def _channels_last(ndim: int) -> Any:
+    import torch
+
+    return torch.channels_last if ndim == 2 else torch.channels_last_3d
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; elsewhere it would be slower than float32."""
+    import torch
+
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def undecided(probabilities: np.ndarray) -> np.ndarray:

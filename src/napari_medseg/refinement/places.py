@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -21,18 +23,28 @@ def boundary_uncertainty(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.asarray(4 * p * (1 - p) * np.exp(-edge / EDGE), np.float32)
 
 
-def uncertain_place(uncertainty: np.ndarray, scribbles: np.ndarray) -> Place | None:
-    """Return the voxel whose neighbourhood is least decided and not scribbled yet, ``None`` if all is decided."""
+def uncertain_place(
+    uncertainty: np.ndarray, scribbles: np.ndarray, visited: Sequence[tuple[int, ...]] = ()
+) -> Place | None:
+    """Return the least decided voxel that is neither scribbled nor in a place of `visited`, ``None`` if there is none.
+
+    A place is the connected piece around its voxel that is at least half as undecided.
+    """
     mean = ndimage.uniform_filter(uncertainty, WINDOW, mode="constant")
     if scribbles.any():
         mean[ndimage.binary_dilation(scribbles > 0, iterations=AVOID)] = 0
-    index = np.unravel_index(int(mean.argmax()), mean.shape)
+    for position in visited:
+        if mean[position] > 0:
+            mean[_piece(mean, position)] = 0
+    index = tuple(map(int, np.unravel_index(int(mean.argmax()), mean.shape)))
     if mean[index] < LEAST:
         return None
-    around = mean >= mean[index] / 2
-    labels, _ = ndimage.label(around)
-    voxels = int((labels == labels[index]).sum())
-    return Place(tuple(map(int, index)), voxels, f"undecided ({mean[index]:.0%})")
+    return Place(index, int(np.count_nonzero(_piece(mean, index))), f"undecided ({mean[index]:.0%})")
+
+
+def _piece(mean: np.ndarray, position: tuple[int, ...]) -> np.ndarray:
+    labels, _ = ndimage.label(mean >= mean[position] / 2)
+    return np.asarray(labels == labels[position])
 
 
 def disagreement(mask: np.ndarray, reference: np.ndarray) -> Place | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,9 +171,9 @@ class RefinementSession(Timeline):
         border = boundary_uncertainty(self.mask, self.engine.features)
         return border if found is None else np.maximum(found, border)
 
-    def uncertain_place(self) -> Place | None:
-        """Return the least decided place that is not scribbled yet, or ``None``."""
-        return uncertain_place(self.uncertainty(), self.scribbles)
+    def uncertain_place(self, visited: Sequence[tuple[int, ...]] = ()) -> Place | None:
+        """Return the least decided place that is neither scribbled nor around a position of `visited`, or ``None``."""
+        return uncertain_place(self.uncertainty(), self.scribbles, visited)
 
     def biggest_disagreement(self, reference: Image | np.ndarray) -> Place | None:
         """Return the middle of the largest region in which the mask differs from `reference`, or ``None``."""

@@ -18,7 +18,7 @@ from scipy import ndimage
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.refinement.history import Box, History, box_of
-from napari_medseg.settings import Device, PredictSettings, Settings
+from napari_medseg.settings import Device, Precision, PredictSettings, Settings
 
 ML_PER_MM3 = 1e-3
 
@@ -51,18 +51,21 @@ class RefinementSettings(Settings):
     crf: bool = Field(True, title="Smooth (CRF)", description="Smooth what changed along image edges")
     roi_margin: float = Field(
         40.0, ge=0, le=10_000, title="Region margin",
-        description="Geodesic maps reach this far (mm) around strokes and mask; 0: the whole image",
+        description="Geodesic maps and R-Net see this far (mm) around strokes and mask; 0: the whole image",
         json_schema_extra={"step": 5.0},
     )  # fmt: skip
     max_history_mb: int = Field(
         256, ge=1, le=65_536, title="History (MB)", description="Memory for undo; the oldest rounds are dropped first"
     )
     device: Device = Field("auto", title="Device", description="Where the network runs")
+    precision: Precision = Field(
+        "auto", title="Precision", description="auto: bfloat16 on GPU and on processors that compute in it"
+    )
     tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of the network in voxels; 0: automatic")
 
     def predict_settings(self) -> PredictSettings:
         """Return how the network is run."""
-        return PredictSettings(device=self.device, tile=self.tile)
+        return PredictSettings(device=self.device, precision=self.precision, tile=self.tile)
 
 
 class Place(NamedTuple):
