@@ -122,7 +122,7 @@ def test_preferences_are_declared_and_reach_the_form(monkeypatch: pytest.MonkeyP
     (configuration,) = manifest().contributions.configurations or [None]
     declared = next(iter(manifest().contributions.configurations.values())) if configuration else None
     assert declared is not None
-    assert {"device", "precision", "tile", "model_folder"} == set(declared.properties)
+    assert {"device", "precision", "tile", "model_folder", "address"} == set(declared.properties)
     monkeypatch.setattr(preferences, "compute", lambda: {"device": "cpu", "tile": 256, "model_folder": "/x"})
     assert preferences.predict_settings(PredictSettings()) == PredictSettings(device="cpu", tile=256)
     assert preferences.model_folder() == Path("/x")
