@@ -106,7 +106,7 @@ def test_learning_from_corrections_raises_dice_and_keeps_the_card(first: Path, r
         correct(sheet, index)
     sheet.decide(3, EXCLUDED, "torn")
     assert [pair.stem for pair in sheet.pairs()] == [sheet.entries[i].image.stem for i in range(3)]
-    settings = fine_tune_settings(first, 3).updated(learning_rate=0.01, epochs=5, device="cpu")
+    settings = fine_tune_settings(load_model(first).card, 3).updated(learning_rate=0.01, epochs=5, device="cpu")
     assert settings.validation_fraction == 0
     said: list[Progress] = []
     tuned = run(fine_tune(first, results, tmp_path / "tuned", settings), said.append)

@@ -9,6 +9,7 @@ command line::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,14 @@ from napari_medseg.training import train
 EPOCHS, STEPS, HELD_OUT = 10, 10, 5
 
 
-def fine_tune_settings(checkpoint: str | Path, n_cases: int) -> TrainSettings:
-    """Return a short schedule for `n_cases`: the checkpoint's own, with 10 epochs of at least 10 iterations.
+def fine_tune_settings(card: Mapping[str, Any], n_cases: int) -> TrainSettings:
+    """Return a short schedule for `n_cases`: that of the model's card, with 10 epochs of at least 10 iterations.
 
     Below 5 cases all are for training, and the lowest training loss selects the best epoch.
     """
-    content = read_checkpoint(find_model(checkpoint))
-    paper = get_method(str(content["method"])).training
+    paper = get_method(str(card["method"])).training
     try:
-        base = TrainSettings.parse(content.get("train_settings") or paper.model_dump())
+        base = TrainSettings.parse(card.get("train_settings") or paper.model_dump())
     except SettingsError:  # a schedule of another version
         base = paper
     batch = max(1, min(base.batch_size, n_cases))
@@ -62,7 +62,7 @@ def fine_tune(checkpoint: str | Path, results: Path, run: Path, settings: TrainS
     if (run / "last.pt").exists():
         raise DataError(f"{run} already holds a run. Choose another folder for this one.")
     content = read_checkpoint(path)
-    settings = settings or fine_tune_settings(path, len(ReviewSheet(results).pairs()))
+    settings = settings or fine_tune_settings(content, len(ReviewSheet(results).pairs()))
     method = create(str(content["method"]), content["settings"])
     return (yield from train(method, results, run, settings, start=path))
 

@@ -153,7 +153,10 @@ def test_correct_then_fine_tune_then_the_most_uncertain(
     assert "1 corrected" in learn.line.text()
     assert not learn.run_bar.reason
     assert f"--from={afm_model}" in learn.command()
+    assert learn.form.value.epochs == 10
     learn.form.value = learn.form.value.updated(epochs=2, steps_per_epoch=2, device="cpu")
+    learn.update_state()
+    assert learn.form.value.epochs == 2, "what was entered stays"
     learn.run_bar.run_button.click()
     wait(lambda: learn.run_bar.current is None)
     assert "open cases are segmented with finetune-1" in learn.run_bar.message.text()

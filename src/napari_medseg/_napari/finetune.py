@@ -32,7 +32,7 @@ class FineTunePanel(QWidget):
 
     def __init__(self, dock: Any) -> None:
         super().__init__()
-        self.dock, self.known = dock, (None, 0)
+        self.dock = dock
         self.line = QLabel("")
         self.line.setWordWrap(True)
         self.form = SettingsForm(TrainSettings())
@@ -59,12 +59,19 @@ class FineTunePanel(QWidget):
         corrected, waiting = sum(e.corrected for e in lessons), sum(e.open for e in entries)
         accepted = len(lessons) - corrected
         self.line.setText(f"{corrected} corrected, {accepted} accepted unchanged, {waiting} open" if entries else "")
-        if entry is not None and not entry.problem and lessons and self.known != (entry.path, len(lessons)):
-            self.known = (entry.path, len(lessons))
-            self.form.value = self.form.defaults = fine_tune_settings(entry.path, len(lessons))
+        if entry is not None and not entry.problem and lessons and not self.edited:
+            self.form.value = self.form.defaults = fine_tune_settings(entry.card, len(lessons))
         reason = "" if lessons else "Correct or accept some cases first."
         reason = reason if entry is not None else self.dock.models.reason
         self.run_bar.set_reason(reason if results is not None else "Segment a folder and review it first.")
+
+    @property
+    def edited(self) -> bool:
+        """Whether the proposed schedule was changed."""
+        try:
+            return bool(self.form.value != self.form.defaults)
+        except MedSegError:  # something that cannot be is being typed
+            return True
 
     def command(self) -> str:
         """Return the ``medseg train`` line that does the same."""
