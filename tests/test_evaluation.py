@@ -86,3 +86,15 @@ def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:
     for name in ("a_labels.tif", "a_probabilities.tif", "a_overlay.png", "my_overlays.png"):
         (tmp_path / name).write_text("")
     assert [path.name for path in _label_files(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
+
+
+def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path) -> None:
+    from napari_medseg.evaluation import _pairs
+
+    for name in ("mask.tif", "case_000.tif"):
+        (tmp_path / name).write_text("")
+    (pair,) = _pairs(tmp_path / "mask.tif", tmp_path / "case_000.tif").pairs
+    assert (pair.image.name, pair.label.name) == ("mask.tif", "case_000.tif")
+    (tmp_path / "mask.tif").rename(tmp_path.with_name("alone.tif"))
+    with pytest.raises(DataError, match="has a partner"):
+        _pairs(tmp_path.with_name("alone.tif"), tmp_path)

@@ -16,7 +16,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
 from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
-from napari_medseg.pairs import PairList, file_stem, list_images, pair_by_stem
+from napari_medseg.pairs import Pair, PairList, file_stem, list_images, pair_by_stem
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -197,11 +197,11 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     for path in (predictions, references):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give a label file or a folder of them.")
+    if predictions.is_file() and references.is_file():
+        return PairList((Pair(predictions, references),))  # whatever they are called
     left = [predictions] if predictions.is_file() else _label_files(predictions)
     right = [references] if references.is_file() else list_images(references)
     found = pair_by_stem(left, right)
-    if not found.pairs and len(left) == len(right) == 1:
-        found = pair_by_stem([left[0]], [right[0]])
     if not found.pairs:
         raise DataError(
             f"No file of {predictions} has a partner in {references}: {len(left)} results, {len(right)} references. "
