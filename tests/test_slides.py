@@ -121,6 +121,12 @@ def test_labels_are_a_pyramid_and_probabilities_are_on_request(slide: Path, mode
         np.testing.assert_array_equal(level, labels[:: 2**k, :: 2**k])
     steps = [entry["coordinateTransformations"][0]["scale"] for entry in scales["datasets"]]
     np.testing.assert_allclose(steps, [[0.25 * 2**k] * 2 for k in range(4)], rtol=1e-3)
+    back = read_one(tmp_path / row["pyramid"])
+    assert back.kind == "labels"
+    assert back.scale == pytest.approx((0.25, 0.25))
+    assert [level.shape for level in back.metadata["levels"]] == [level.shape for level in levels]
+    np.testing.assert_array_equal(back.data, labels)
+    assert read_one(tmp_path / row["probabilities"]).axes == "CYX"
     maps = zarr.open_group(str(tmp_path / row["probabilities"]), mode="r")
     inside = np.asarray(maps["0"])[0]
     image = read_slide(slide)

@@ -15,7 +15,8 @@ from napari_medseg._napari.extent import MOST, VIEW, WHOLE, ExtentChooser
 from napari_medseg._napari.outlines import outlines_to_labels
 from napari_medseg._napari.readers import read_layers
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.io import geojson
+from napari_medseg.image import Image
+from napari_medseg.io import geojson, write
 from napari_medseg.io.histology import read_annotation
 
 pytestmark = pytest.mark.viewer
@@ -100,6 +101,17 @@ def test_a_slide_is_multiscale_and_its_view_comes_first(make_napari_viewer_proxy
     np.testing.assert_array_equal(np.asarray(image.data), rgb[40:237, 80:317])
     chooser.setCurrentText(WHOLE)
     assert chooser.cut(layer)[0].spatial_shape == (1024, 1280)
+
+
+def test_labels_of_a_slide_open_as_multiscale_labels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(600, dtype=np.uint32)[:, None], 500, 1)
+    write(tmp_path / "s_labels.ome.zarr", Image(labels, "YX", (0.5, 0.5), ("micrometer",) * 2, kind="labels", name="s"))
+    viewer = make_napari_viewer_proxy()
+    (layer,) = viewer.open(str(tmp_path / "s_labels.ome.zarr"), plugin="napari-medseg")
+    assert type(layer).__name__ == "Labels"
+    assert layer.multiscale
+    np.testing.assert_array_equal(layer.scale, (0.5, 0.5))
+    np.testing.assert_array_equal(np.asarray(layer.data[1]), labels[::2, ::2])
 
 
 def test_a_slide_too_large_for_the_window_is_refused(

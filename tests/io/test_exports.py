@@ -11,7 +11,7 @@ import pytest
 
 from napari_medseg import io
 from napari_medseg.cli import main
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.polygons import fill
 from napari_medseg.io.write import write
@@ -139,3 +139,14 @@ def test_command_converts_labels(labels: Image, tmp_path: Path, capsys: pytest.C
     assert len(json.loads((tmp_path / "out.geojson").read_text())["features"]) == 4
     assert main([*words, "--format", "onnx"]) == 2
     assert "suffix" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"multiscales": []}', '{"multiscales": [{"datasets": [{"path": "0"}]}]}']
+)
+def test_a_damaged_ome_zarr_is_refused(tmp_path: Path, content: str) -> None:
+    pytest.importorskip("zarr", reason="the extra slide is not installed")
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.zarr" / ".zattrs").write_text(content)
+    with pytest.raises(ReadError):
+        io.read(tmp_path / "x.zarr")

@@ -43,12 +43,16 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
     rgb = image.axes.endswith("C") and image.n_channels in (3, 4)
     data = image.data if rgb or "C" not in image.axes else image.channels_first()
     kwargs = {**geometry(image), "name": name or image.name or "image", "metadata": metadata(image)}
+    levels = list(image.metadata.get("levels", ()))
     if image.kind == "labels":
-        return np.asarray(data), kwargs, "labels"
+        return (
+            (levels, {**kwargs, "multiscale": True}, "labels")
+            if len(levels) > 1
+            else (np.asarray(data), kwargs, "labels")
+        )
     if rgb:
         kwargs["rgb"] = True
-        levels = image.metadata.get("levels", ())
-        return (list(levels), {**kwargs, "multiscale": True}, "image") if len(levels) > 1 else (data, kwargs, "image")
+        return (levels, {**kwargs, "multiscale": True}, "image") if len(levels) > 1 else (data, kwargs, "image")
     if "C" in image.axes:
         kwargs["channel_axis"] = 0
         kwargs["name"] = [f"{image.name} {c}" for c in image.channels] or kwargs["name"]

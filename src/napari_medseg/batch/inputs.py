@@ -153,10 +153,10 @@ def _search(folder: Path, root: Path, pattern: str, exclude: Path | None) -> Ite
 
 
 def _is_series(path: Path) -> bool:
-    """Whether a folder is one image: a DICOM series (frames of a film are predicted one by one)."""
-    from napari_medseg.io import mri
+    """Whether a folder is one image: a DICOM series or a Zarr store (frames of a film are predicted one by one)."""
+    from napari_medseg.io import mri, pyramid
 
-    return path.is_dir() and mri.matches(path)
+    return path.is_dir() and (pyramid.matches(path) or mri.matches(path))
 
 
 def _absolute(path: Path) -> Path:

@@ -22,7 +22,7 @@ from napari_medseg.io.write import write, write_table
 
 __all__ = ["READERS", "as_labels", "known_patterns", "read", "read_one", "reader_for", "write", "write_table"]
 
-READERS = ("mri", "video", "afm", "histology", "ccm", "plain")
+READERS = ("pyramid", "mri", "video", "afm", "histology", "ccm", "plain")
 
 
 def reader_for(path: Path) -> ModuleType | None:
