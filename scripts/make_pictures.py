@@ -23,7 +23,7 @@ OUT = Path(__file__).parents[1] / "docs" / "images"
 WINDOW = (1280, 800)
 COLOURS = 256
 FILM_WINDOW, FILM_WIDTH, FILM_DOCK = (1000, 640), 640, 390
-FILM_SEED, FILM_SIZE, FILM_STROKES, FILM_REACH = 37, (224, 224), 3, 18
+FILM_SEED, FILM_SIZE, FILM_STROKES, FILM_REACH = 32, (224, 224), 3, 18
 SCREEN = "-screen 0 1400x1000x24"
 
 
@@ -300,7 +300,7 @@ class Film:
         """Save the frames as ``NAME.gif`` under one palette."""
         few = self.frames[:: max(1, len(self.frames) // 4)]
         together = np.concatenate([np.asarray(frame) for frame in (*few, self.frames[-1])])
-        palette = Picture.fromarray(together).quantize(128, dither=Picture.Dither.NONE)
+        palette = Picture.fromarray(together).quantize(256, kmeans=2, dither=Picture.Dither.NONE)
         first, *rest = [f.quantize(palette=palette, dither=Picture.Dither.NONE) for f in self.frames]
         path = OUT / f"{name}.gif"
         first.save(path, save_all=True, append_images=rest, duration=self.times, loop=0, optimize=True)
