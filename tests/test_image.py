@@ -70,6 +70,10 @@ def test_same_grid() -> None:
     placed = image.replace(affine=np.diag([0.5, 0.5, 1.0]))
     moved = image.replace(affine=np.array([[0.5, 0, 9], [0, 0.5, 0], [0, 0, 1.0]]))
     assert image.same_grid(placed)
+    assert placed.same_grid(image)
+    coarse = image.replace(affine=np.diag([2.0, 2.0, 1.0]))  # the affine says another step than the scale
+    assert not coarse.same_grid(image)
+    assert not image.same_grid(coarse)
     assert not placed.same_grid(moved)
 
 

@@ -122,11 +122,14 @@ class Image:
         )
 
     def same_grid(self, other: Image) -> bool:
-        """Whether `other` has the same spatial shape, scale and affine."""
+        """Whether `other` has the same spatial shape, scale and affine; without an affine, the steps of the other's."""
         if self.spatial_shape != other.spatial_shape or not np.allclose(self.scale, other.scale, rtol=1e-3):
             return False
         mine, theirs = self.affine, other.affine
-        return mine is None or theirs is None or bool(np.allclose(mine, theirs, atol=1e-3))
+        if mine is not None and theirs is not None:
+            return bool(np.allclose(mine, theirs, atol=1e-3))
+        placed = theirs if mine is None else mine
+        return placed is None or bool(np.allclose(np.linalg.norm(placed[:-1, :-1], axis=0), self.scale, rtol=1e-3))
 
     def describe(self) -> str:
         """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""

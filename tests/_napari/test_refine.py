@@ -250,6 +250,43 @@ def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) ->
     assert used == [1]
 
 
+def test_all_layers_can_go_while_the_brush_is_out(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    scribbles = scene.scribbles
+    scene.viewer.layers.select_all()
+    scene.viewer.layers.remove_selected()
+    wait(lambda: scene.live is None)
+    assert not scene.viewer.layers
+    assert scribbles.mode == "pan_zoom"
+
+
+def test_layers_on_one_grid_are_channels_of_one_image(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    first = image_from_layer(scene.scan)
+    kwargs = {"scale": scene.scan.scale, "units": scene.scan.units, "affine": scene.scan.affine}
+    other = scene.viewer.add_image(np.asarray(scene.scan.data)[::-1].copy(), name="T1c", **kwargs)
+    scene.viewer.add_image(np.zeros((20, 20)), name="small")
+    scene.viewer.add_image(np.zeros(scene.scan.data.shape), name="elsewhere", scale=(3, 3))
+    setup = scene.dock.setup
+    setup.input.choose(scene.scan)
+    assert [setup.channels.list.item(n).text() for n in range(setup.channels.list.count())] == ["T1c"]
+    assert setup.image.n_channels == 1
+    setup.channels.tick(other)
+    scene.start()
+    image = scene.live.session.image
+    assert (image.axes, image.name) == ("CYX", first.name)
+    np.testing.assert_array_equal(image.data, [scene.scan.data, other.data])
+    np.testing.assert_array_equal(image.affine, first.affine)
+    scene.paint(scene.centre, LESION)
+    assert scene.mask[scene.centre] == 1
+    scene.dock.close_session()
+    wait(lambda: setup.saved is not None or not setup.update_input())
+    assert setup.saved.rounds == 1
+    setup.channels.tick(other, False)
+    assert setup.saved is None
+
+
 def test_every_plane_of_a_volume_can_be_painted(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait, ndim=3).start()
     z, y, x = scene.centre

@@ -37,7 +37,7 @@ class Live:
         strokes = self.layers.scribbles.events
         self.heard = [
             (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
-            (viewer.layers.events.removed, self._removed),
+            (viewer.layers.events.removing, self._removing), (viewer.layers.events.removed, self._removed),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -77,6 +77,11 @@ class Live:
 
     def _selected(self, event: Any = None) -> None:
         self.panel.swatches.select(int(self.layers.scribbles.selected_label))
+
+    def _removing(self, event: Any) -> None:
+        """Put the brush away before a layer goes: napari may crash when the painted one goes under the brush."""
+        if self.viewer.layers[event.index] in self.layers.own:
+            self.layers.scribbles.mode = "pan_zoom"
 
     def _removed(self, event: Any) -> None:
         if event.value in self.layers.own:

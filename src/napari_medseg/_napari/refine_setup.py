@@ -12,11 +12,13 @@ from napari_medseg._napari.dock import FoldedSettings, LayerChooser
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
 from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.refine_channels import ChannelChooser, combined
 from napari_medseg._napari.refine_jobs import Start
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_saves import Saved, newest_saved, saved_models
 from napari_medseg.errors import MedSegError
 from napari_medseg.flags import as_flags
+from napari_medseg.image import Image
 from napari_medseg.refinement import RefinementSettings
 
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
@@ -32,6 +34,7 @@ class Setup(QWidget):
         super().__init__()
         self.viewer = viewer
         self.input = LayerChooser(viewer, image_layers, sample="mri")
+        self.channels = ChannelChooser(viewer)
         self.saved: Saved | None = None
         self.resume_button = QPushButton()
         self.resume_button.clicked.connect(lambda: self.resume.emit())
@@ -46,11 +49,12 @@ class Setup(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (
-            QLabel("<b>Input</b>"), self.input, self.resume_button, QLabel("<b>Start from</b>"), self.origin,
-            self.labels, self.pnet, QLabel("<b>With</b>"), self.engine, self.rnet, self.folded,
+            QLabel("<b>Input</b>"), self.input, self.channels, self.resume_button, QLabel("<b>Start from</b>"),
+            self.origin, self.labels, self.pnet, QLabel("<b>With</b>"), self.engine, self.rnet, self.folded,
         ):  # fmt: skip
             column.addWidget(widget)
         self.input.changed.connect(self.update_input)
+        self.channels.changed.connect(self.update_image)
         for signal in (self.labels.changed, self.pnet.changed, self.rnet.changed, self.origin.currentTextChanged,
                        self.engine.currentTextChanged):  # fmt: skip
             signal.connect(lambda *_: self.update_choice())
@@ -67,11 +71,21 @@ class Setup(QWidget):
         wanted += [self.rnet] if self.engine.currentText() == DEEPIGEOS else []
         return next((models.reason for models in wanted if models.reason), "")
 
-    def update_input(self) -> None:
-        """Judge the models against the image, and look for a session to continue."""
+    @property
+    def image(self) -> Image | None:
+        """The chosen image, with its further channels; ``None`` without a layer."""
         layer = self.input.layer
+        return combined([layer, *self.channels.chosen]) if layer is not None else None
+
+    def update_input(self) -> None:
+        """List the further channels that fit the image, and judge it."""
+        self.channels.show_for(self.input.layer)
+        self.update_image()
+
+    def update_image(self) -> None:
+        """Judge the models against the image, and look for a session to continue."""
         try:
-            image = image_from_layer(layer) if layer is not None else None
+            image = self.image
         except MedSegError:  # the line under the chooser says why
             image = None
         self.pnet.set_image(image)
@@ -96,12 +110,13 @@ class Setup(QWidget):
         MedSegError
             If a setting or a layer does not fit.
         """
-        layer, origin = self.input.layer, self.origin.currentText()
+        image, layer, origin = self.image, self.input.layer, self.origin.currentText()
+        assert image is not None  # Start is disabled without one
         deep = self.engine.currentText() == DEEPIGEOS
         settings = self.form.value.updated(engine="deepigeos" if deep else "geodesic")
         objects = RefineLayers.find(self.viewer, layer)
         return Start(
-            image_from_layer(layer), settings,
+            image, settings,
             initial=image_from_layer(self.labels.layer) if origin == LABELS else None,
             locked=image_from_layer(objects) if objects is not None else None,
             rnet=self.rnet.entry.path if deep and self.rnet.entry else None,
@@ -116,7 +131,9 @@ class Setup(QWidget):
             path = models[name]
             if path is not None and not path.exists() and chooser.entry is not None:
                 models[name] = chooser.entry.path
-        return Start(image_from_layer(self.input.layer), saved=self.saved.folder, **models)
+        image = self.image
+        assert image is not None  # the button is hidden without one
+        return Start(image, saved=self.saved.folder, **models)
 
     def command(self) -> str:
         """Return the ``medseg refine`` line that does the same."""

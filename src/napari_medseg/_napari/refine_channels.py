@@ -1,0 +1,90 @@
+"""Further image layers as channels: T1c, T2 and FLAIR of one case are often layers of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_medseg._napari.layers import image_from_layer, image_layers
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+
+ROW, MOST_ROWS = 22, 4
+
+
+def combined(layers: list[Layer]) -> Image:
+    """Return layers on one grid as the channels of one image, which is named after the first.
+
+    Raises
+    ------
+    MedSegError
+        If a layer is no image.
+    """
+    images = [image_from_layer(layer) for layer in layers]
+    if len(images) == 1:
+        return images[0]
+    first = images[0]
+    names = tuple(name for image in images for name in (image.channels or (image.name,) * image.n_channels))
+    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
+    metadata = {**first.metadata, "source_file": ""}
+    return first.replace(data=data, axes="C" + first.spatial_axes, channels=names, metadata=metadata)
+
+
+class ChannelChooser(QWidget):
+    """Tick the image layers on the grid of `base` that are further channels; hidden where there are none."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.base = viewer, ""
+        self.list = QListWidget()
+        self.list.setToolTip("Layers of the same size and place; they follow the image as channels, in this order")
+        self.list.itemChanged.connect(lambda _: self.changed.emit())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(QLabel("with further channels"))
+        column.addWidget(self.list)
+        self.hide()
+
+    def show_for(self, base: Layer | None) -> None:
+        """List the layers that fit `base`, keeping the ticks where `base` is the same."""
+        name = "" if base is None else base.name
+        ticked = {layer.name for layer in self.chosen} if name == self.base else set()
+        self.base = name
+        fitting = [layer for layer in reversed(image_layers(self.viewer)) if _fits(layer, base)]
+        self.list.blockSignals(True)
+        self.list.clear()
+        for layer in fitting:
+            item = QListWidgetItem(layer.name, self.list)
+            item.setCheckState(Qt.CheckState.Checked if layer.name in ticked else Qt.CheckState.Unchecked)
+        self.list.blockSignals(False)
+        self.list.setFixedHeight(ROW * min(len(fitting), MOST_ROWS) + 4)
+        self.setVisible(bool(fitting))
+
+    @property
+    def chosen(self) -> list[Layer]:
+        """The ticked layers, in the order of the list."""
+        items = [self.list.item(row) for row in range(self.list.count())]
+        names = [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
+        return [self.viewer.layers[name] for name in names if name in self.viewer.layers]
+
+    def tick(self, layer: Layer, ticked: bool = True) -> None:
+        """Tick a layer of the list."""
+        for item in self.list.findItems(layer.name, Qt.MatchFlag.MatchExactly):
+            item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+
+
+def _fits(layer: Layer, base: Layer | None) -> bool:
+    """Whether a layer lies on the grid of `base` and is neither it nor an overlay of a refinement."""
+    if base is None or layer.name == base.name or layer.name.endswith(" · uncertainty"):
+        return False
+    try:
+        same = image_from_layer(base).same_grid(image_from_layer(layer))
+    except MedSegError:
+        return False
+    return same and np.allclose(layer.affine.affine_matrix, base.affine.affine_matrix, atol=1e-3)
