@@ -55,6 +55,8 @@ def test_predict_then_review(open_dock: Open, wait: Wait, afm_model: Path, folde
     assert not dock.review_button.isEnabled()
     dock.pattern.setText("scan_*.tif")
     assert "--pattern=scan_*.tif" in dock.command().replace("'", "")
+    dock.overlays.setChecked(True)
+    assert dock.command().endswith("--overlays")
     dock.form.value = dock.form.value.updated(device="cpu")
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
@@ -63,6 +65,7 @@ def test_predict_then_review(open_dock: Open, wait: Wait, afm_model: Path, folde
     assert len(lines) == 4
     assert sum("done" in line for line in lines) == 3
     assert any(line.startswith("scan_9.tif: ") and "done" not in line for line in lines)
+    assert len(list((tmp_path / "out").glob("*_overlay.png"))) == 3
 
     dock.run_bar.next_button.click()
     wait(lambda: dock.review.worker is None and len(viewer.layers) == 2)

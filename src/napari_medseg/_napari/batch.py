@@ -9,7 +9,7 @@ from typing import Any
 import napari
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QLineEdit, QListWidget, QPushButton
+from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QPushButton
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.dock import Dock, FoldedSettings
@@ -35,17 +35,18 @@ class BatchDock(Dock):
         self.out = FileEdit(mode="d", label="Results", nullable=True)
         self.pattern = QLineEdit()
         self.pattern.setPlaceholderText("pattern, for example *_org.tif; empty: all images")
+        self.overlays = QCheckBox("also write a small picture per case, for quality control")
         self.models = ModelChooser()
         self.form = SettingsForm(predict_settings(PredictSettings()))
         self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress)
         self.files, self.rows = QListWidget(), {}
-        self.files.setMinimumHeight(120)
+        self.files.setFixedHeight(110)
         self.review = ReviewPanel(napari_viewer)
         self.review_button = QPushButton("Review results")
         self.review_button.clicked.connect(self.start_review)
         self.section("Images", self.folder.native, self.pattern)
         self.section("With", self.models, FoldedSettings(self.form, self.command))
-        self.section("Results", self.out.native)
+        self.section("Results", self.out.native, self.overlays)
         self.section("Run", self.run_bar, self.files)
         self.learn = FineTunePanel(self)
         self.section("Review", self.review_button, self.review)
@@ -75,7 +76,8 @@ class BatchDock(Dock):
         model = str(entry.path) if entry else "MODEL"
         source, out = (str(e.value) if _given(e) else name for e, name in ((self.folder, "INPUT"), (self.out, "OUT")))
         words = ["medseg", "predict", model, source, "-o", out, *as_flags(self.form.value)]
-        return shlex.join(words + ([f"--pattern={pattern}"] if pattern else []))
+        words += [f"--pattern={pattern}"] * bool(pattern) + ["--overlays"] * self.overlays.isChecked()
+        return shlex.join(words)
 
     def make_job(self) -> Job[Any]:
         """Return the job for the folder."""
@@ -85,7 +87,7 @@ class BatchDock(Dock):
         self.review.end()
         self.files.clear()
         self.rows = {}
-        options = BatchSettings(pattern=self.pattern.text().strip())
+        options = BatchSettings(pattern=self.pattern.text().strip(), overlays=self.overlays.isChecked())
         return remote.segment_folder(entry.path, self.folder.value, self.out.value, self.form.value, options)
 
     def show_progress(self, progress: Progress) -> None:
