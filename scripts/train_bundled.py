@@ -40,7 +40,7 @@ from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training import fit
 
-TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 10_000, 20_000, 30_000
+TRAIN_SEED, VALIDATION_SEED, TEST_SEED, REFINE_SEED = 10_000, 20_000, 30_000, 40_000
 SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
     3: ((32, 48, 40), (40, 56, 48)),
     2: ((128, 128), (192, 192), (256, 256)),
@@ -95,23 +95,20 @@ def brains(work: Path, method: Method, per_shape: int, seed: int) -> list[Pair]:
 
 
 def train_brains(
-    task: Task, name: str, settings: Mapping[str, Any], cases: int, schedule: TrainSettings, start: Model | None = None
+    task: Task, name: str, settings: Mapping[str, Any], cases: int, schedule: TrainSettings, seed: int = TRAIN_SEED
 ) -> Model:
-    """Train P-Net or R-Net on `cases` generated images of each shape, select on two of each; `start` gives weights."""
+    """Train P-Net or R-Net on `cases` generated images of each shape, select on two of each."""
     method = create(name, {**settings, "modern": True, "loss": "dice_ce", "optimiser": "adamw"})
-    pairs, held_out = brains(task.work, method, cases, TRAIN_SEED), brains(task.work, method, 2, VALIDATION_SEED)
-    if start is not None:
-        weights = start.network.state_dict()
-        method.initialise = lambda network: str(network.load_state_dict(weights))  # type: ignore[method-assign]
-    return run(fit(method, pairs, held_out, schedule, task.work / f"run{start is not None}"), say)
+    pairs, held_out = brains(task.work, method, cases, seed), brains(task.work, method, 2, VALIDATION_SEED)
+    return run(fit(method, pairs, held_out, schedule, task.work / "run"), say)
 
 
-def about_brains(ndim: int, cases: int) -> str:
+def about_brains(ndim: int, cases: int, seed: int = TRAIN_SEED) -> str:
     """Describe the training data of `train_brains`."""
     shapes = ", ".join("x".join(map(str, shape)) for shape in SHAPES[ndim])
     kind = "volumes" if ndim == 3 else "slices"
     n = cases * len(SHAPES[ndim])
-    return f"{n} generated FLAIR-like {kind} of {shapes} (napari_medseg.samples.mri, seeds from {TRAIN_SEED})"
+    return f"{n} generated FLAIR-like {kind} of {shapes} (napari_medseg.samples.mri, seeds from {seed})"
 
 
 def unseen(ndim: int) -> list[tuple[Any, np.ndarray]]:
@@ -139,20 +136,19 @@ def pnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings)
     return Bundle(model, about_brains(ndim, cases), OWN_LICENSE, {"dice": summary(values)})
 
 
-def rnet(task: Task, ndim: int, width: int, cases: int, first: TrainSettings, then: TrainSettings) -> Bundle:
-    """Train an R-Net on distorted masks, `then` on its P-Net's proposals; measure it with the robot user."""
+def rnet(task: Task, ndim: int, width: int, cases: int, schedule: TrainSettings) -> Bundle:
+    """Train an R-Net from its P-Net's weights on proposals for images new to P-Net; measure it with the robot user."""
+    path = task.finished(f"demo_pnet_{ndim}d")
     settings = {
         "ndim": ndim, "width": width, "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1,
-        "through_plane": SPACING[0],
+        "smallest_region": 10, "through_plane": SPACING[0], "proposal": str(path), "inherit": str(path),
     }  # fmt: skip
-    path = task.finished(f"demo_pnet_{ndim}d")
-    model = train_brains(task, "r-net", settings, cases, first)
-    model = train_brains(task, "r-net", {**settings, "proposal": str(path)}, cases, then, model)
+    model = train_brains(task, "r-net", settings, cases, schedule, REFINE_SEED)
     proposer = load_model(path, "p-net")
     rounds = [robot_rounds(proposer, model, image, truth) for image, truth in unseen(ndim)]
     scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
     timed = {"processor_seconds_512x512": time_2d(model)} if ndim == 2 else {}
-    return Bundle(model, about_brains(ndim, cases), OWN_LICENSE, {**scores, **timed})
+    return Bundle(model, about_brains(ndim, cases, REFINE_SEED), OWN_LICENSE, {**scores, **timed})
 
 
 def robot_rounds(proposer: Model, model: Model, image: Any, truth: np.ndarray) -> list[float]:
@@ -192,8 +188,8 @@ def demo_pnet_3d(task: Task) -> Bundle:
 
 def demo_rnet_3d(task: Task) -> Bundle:
     """R-Net for generated volumes."""
-    first = TrainSettings(epochs=7, batch_size=1, learning_rate=4e-3, halve_steps=100)
-    return rnet(task, 3, 8, 20, first, first.updated(epochs=3, learning_rate=1e-3, halve_steps=60))
+    schedule = TrainSettings(epochs=8, batch_size=1, learning_rate=3e-3, halve_steps=100, precision="bfloat16")
+    return rnet(task, 3, 8, 30, schedule)
 
 
 def demo_pnet_2d(task: Task) -> Bundle:
@@ -203,8 +199,8 @@ def demo_pnet_2d(task: Task) -> Bundle:
 
 def demo_rnet_2d(task: Task) -> Bundle:
     """R-Net for generated slices."""
-    first = TrainSettings(epochs=4, batch_size=1, learning_rate=4e-3, halve_steps=100)
-    return rnet(task, 2, 16, 20, first, first.updated(epochs=3, learning_rate=1e-3, halve_steps=80))
+    schedule = TrainSettings(epochs=5, batch_size=1, learning_rate=3e-3, halve_steps=100, precision="bfloat16")
+    return rnet(task, 2, 16, 20, schedule)
 
 
 # ---- nuclei
@@ -312,8 +308,9 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     path = output / f"{name}.pt"
     content = read_checkpoint(Path(bundle.model.card["file"]))
     content |= {"trained_on": bundle.trained_on, "license": bundle.license}
-    if content["settings"].get("proposal"):
-        content["settings"]["proposal"] = Path(content["settings"]["proposal"]).name
+    for key in ("proposal", "inherit"):
+        if content["settings"].get(key):
+            content["settings"][key] = Path(content["settings"][key]).name
     write_checkpoint(path, content)
     known = {key: value for key, value in card(content, path).items() if key != "file"}
     described = {

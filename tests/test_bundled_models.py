@@ -39,7 +39,7 @@ FIELDS = (
 SHAPES = {2: (160, 160), 3: (48, 64, 56)}
 SPACINGS = {2: (1.0, 1.0), 3: (1.5, 1.0, 1.0)}
 SEEDS = (30_000, 30_001)  # of the cards' own test images, which training never sees
-POOR = {2: (30_000, 30_001), 3: (30_003, 30_004)}  # P-Net's proposal leaves something to mend; docs/models.md has all
+REFINED = {2: (30_004, 30_007), 3: (30_002, 30_003)}  # in 3D P-Net's best proposal and its poorest
 
 
 def dice(mask: np.ndarray, truth: Image) -> float:
@@ -85,23 +85,21 @@ def test_pnet_finds_unseen_lesions_as_its_card_says(ndim: int) -> None:
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_rnet_mends_poor_proposals_by_robot_scribbles(ndim: int) -> None:
+def test_rnet_mends_proposals_by_robot_scribbles(ndim: int) -> None:
     pnet, rnet = (load_model(bundled(f"demo_{name}_{ndim}d")) for name in ("pnet", "rnet"))
-    before, after = [], []
-    for image, truth in unseen(ndim, POOR[ndim]):
+    for image, truth in unseen(ndim, REFINED[ndim]):
         session = RefinementSession(
             image, pnet=pnet, model=rnet, settings=RefinementSettings(engine="deepigeos", device="cpu")
         )
         run(session.propose())
-        before.append(dice(session.mask, truth))
+        before = dice(session.mask, truth)
         scribbles = np.zeros(image.spatial_shape, np.uint8)
         for _ in range(2):
             new = robot_click(truth.data, session.mask, smallest=10, radius=2)
             scribbles = np.where(new > 0, new, scribbles)
             if scribbles.any():
                 run(session.refine(scribbles))
-        after.append(dice(session.mask, truth))
-    assert np.mean(after) > np.mean(before)
+        assert dice(session.mask, truth) > before + 0.01
 
 
 def test_nuclei_are_counted_on_a_generated_tile() -> None:
