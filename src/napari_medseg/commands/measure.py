@@ -57,7 +57,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     image = with_geometry(image, labels, None) if image is not None else None
     write_table(arguments.output, measure(arguments.kind, labels, image))
     summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
-    show(summary, arguments.json, lambda: "\n".join(f"{k}: {v}" for k, v in (summary or [{}])[0].items()))
+    show(summary, arguments.json, lambda: "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
 
 
 def _measure_many(arguments: argparse.Namespace) -> None:
@@ -80,3 +80,7 @@ def _measure_many(arguments: argparse.Namespace) -> None:
         value["eyes"] = found.eyes.to_dict("records")
         rows = [{k: v for k, v in eye.items() if k.startswith(EYE_COLUMNS)} for eye in value["eyes"]]
     show(value, arguments.json, lambda: table(rows))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
