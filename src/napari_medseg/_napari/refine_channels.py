@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 
-ROW, MOST_ROWS = 22, 4
+ROW, MOST_ROWS = 26, 4
 
 
 def combined(layers: list[Layer]) -> Image:
@@ -49,6 +49,7 @@ class ChannelChooser(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(QLabel("with further channels"))
         column.addWidget(self.list)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.hide()
 
     def show_for(self, base: Layer | None) -> None:
