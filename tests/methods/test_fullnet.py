@@ -143,14 +143,16 @@ def test_label_of_another_size_is_refused(tmp_path: Path, tile: tuple[Image, Ima
         FullNet().load_pair(Pair(folder / "images" / "t0.png", folder / "labels" / "t0_label.png"))
 
 
-@pytest.mark.parametrize("size", [16, 128])
-def test_samples_have_the_crop_size_whatever_the_image(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "augmentation", "window"), [(16, "fixed", 39), (128, "fixed", 56), (128, "paper", 39)]
+)
+def test_samples_have_the_crop_size_whatever_the_image(size: int, augmentation: str, window: int) -> None:
     image, labels = nuclei_tile(1, size)
-    method = FullNet(TINY)
+    method = FullNet(TINY.updated(augmentation=augmentation))
     x, y = method.prepare(image), method.target(labels)
     rng = np.random.default_rng(0)
     sample = method.sample(x, y, rng)
-    assert sample[0].shape == (3, 39, 39)
+    assert sample[0].shape == (3, window, window)
     assert method.augment(*sample, rng)[1].shape == (2, 32, 32)
     assert [part.shape for part in method.complete(*sample, rng)] == [(3, 32, 32), (2, 32, 32)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ from napari_medseg.varce import Options, varce
 
 PRESETS = {"paper": (6, 24), "light": (4, 12)}
 PATCH_PER_CROP = 250 / 208
+ROOM = 1.75
 GLAND_ZOOM = 238 / 208
 STATISTICS_PIXELS = 4_000_000
 Triple = tuple[float, float, float]
@@ -71,7 +73,7 @@ class FullNetSettings(base.Settings):
         "paper", title="Target", description="paper: inside eroded once more, ring around it; fixed: the ternary label"
     )
     augmentation: Literal["fixed", "paper"] = Field(
-        "fixed", title="Augmentation", description="paper: black filling and the authors' elastic parameter quirk"
+        "fixed", title="Augmentation", description="paper: tight window, black filling, elastic quirk"
     )
     crop: int = Field(208, ge=32, le=2048, title="Crop", description="Edge of training samples in pixels")
     validation_size: int = Field(
@@ -268,10 +270,15 @@ class FullNet(Method):
         return np.stack([classes.astype(np.float32), ternary.weight_map(objects, self.tissue.sigma)])
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a window from which `augment` draws its crop (250 pixels for 208); smaller images are padded."""
+        """Cut a window from which `augment` draws its crop; smaller images are padded.
+
+        As the authors' patches: 250 pixels for a crop of 208, for glands the crop itself. Where the image allows and
+        the augmentation is ``"fixed"``, 1.75 times the crop, so that a turned crop is not filled up.
+        """
         crop = self.settings.crop
-        size = int(np.ceil(crop * PATCH_PER_CROP)) if self.settings.tissue == "nuclei" else crop
-        return random_window(x, y, size, rng)
+        least = math.ceil(crop * PATCH_PER_CROP) if self.settings.tissue == "nuclei" else crop
+        room = 0 if self.settings.augmentation == "paper" else min(math.ceil(crop * ROOM), *x.shape[1:])
+        return random_window(x, y, max(least, room), rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scale, flip, affine, rotate, deform and crop."""
