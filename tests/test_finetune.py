@@ -263,3 +263,31 @@ def test_command_trains_from_a_reviewed_batch(
     assert main([*words, "--architecture", "unet3"]) == 2
     assert "another network" in capsys.readouterr().err
     assert next_run(results) == results / "finetune-1"
+
+
+def test_the_start_is_scored_on_the_held_out_cases(tmp_path: Path) -> None:
+    """The oracle is a validation of the same weights in a run of its own."""
+    folder, method = write_cases(tmp_path / "cases"), ToyMethod()
+    torch.manual_seed(3)
+    network = method.build_network()
+    write_checkpoint(tmp_path / "start.pt", pack(method, network.state_dict()))
+    settings = TrainSettings(epochs=2, batch_size=2, learning_rate=0.05, device="cpu")
+    pairs = method.find_pairs(folder).pairs
+    said: list[Progress] = []
+    job = fit(method, pairs[:4], pairs[4:], settings, tmp_path / "run", start=tmp_path / "start.pt")
+    model = run(job, said.append)
+    losses = []
+    for pair in pairs[4:]:
+        x, y = method.load_pair(pair)
+        with torch.no_grad():
+            output = network.eval()(torch.from_numpy(x)[None])
+            losses.append(float(method.loss(output, torch.from_numpy(y)[None], torch.from_numpy(x)[None])["loss"]))
+    assert model.card["before"]["val_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["epoch"].tolist() == [0, 1, 2]
+    assert history["val_loss"][0] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert any(p.message.startswith("before training: val_loss") for p in said)
+    again = run(fit(method, pairs[:4], pairs[4:], settings, tmp_path / "run", resume=True, start=tmp_path / "start.pt"))
+    assert "before" not in again.card
+    plain = run(fit(method, pairs[:4], pairs[4:], settings, tmp_path / "plain"))
+    assert "before" not in plain.card

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_medseg import parallel
@@ -92,7 +93,8 @@ def fit(
     """Train `method` on `pairs`, select on `held_out`, write ``best.pt last.pt history.csv settings.json`` to `folder`.
 
     Closing the generator stops training; the files then hold the last whole epoch. A new run begins with the weights of
-    the checkpoint `start`, if given; `about` goes onto the model's card.
+    the checkpoint `start`, if given: its scores on `held_out` are row 0 of the history, and ``card["before"]`` of the
+    model that is returned. `about` goes onto the model's card.
 
     Raises
     ------
@@ -111,6 +113,7 @@ def fit(
     note = "" if begun else f"starting from {start}" if start else method.initialise(run.network)
     if note:
         yield Progress(0, 1, note)
+    before = (yield from run.score_start()) if start and not begun and held_out else {}
     try:
         while not run.finished:
             yield from run.train_epoch()
@@ -121,4 +124,5 @@ def fit(
                 "Memory ran out in training. Choose a smaller batch or crop; the last whole epoch is saved."
             ) from error
         raise DeviceError(f"Training failed: {error}") from error
-    return run.best_model()
+    model = run.best_model()
+    return replace(model, card={**model.card, "before": before}) if before else model

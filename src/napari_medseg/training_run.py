@@ -94,9 +94,13 @@ class Run:
             )
         self.means = {name: value / self.batches.steps for name, value in sums.items()}
 
-    def validate(self) -> Job[dict[str, Any]]:
-        """Return mean validation loss and scores over the held-out cases, and a preview of the first."""
-        calibrate(self.network, (x.to(self.device) for x, _ in self._calibration_batches()))
+    def validate(self, calibrated: bool = True) -> Job[dict[str, Any]]:
+        """Return mean validation loss and scores over the held-out cases, and a preview of the first.
+
+        Batch-norm statistics are taken anew before, unless `calibrated` is off.
+        """
+        batches = self._calibration_batches() if calibrated else ()
+        calibrate(self.network, (x.to(self.device) for x, _ in batches))
         self.network.eval()
         sums: dict[str, float] = {}
         preview = None
@@ -117,6 +121,15 @@ class Run:
         self.network.to(self.device)
         means = {f"val_{name}": value / len(self.held_out) for name, value in sums.items()}
         return {"scores": parallel.broadcast(means), "preview": preview}
+
+    def score_start(self) -> Job[dict[str, float]]:
+        """Score the network as it is before its first epoch on the held-out cases; it is row 0 of the history."""
+        scores: dict[str, float] = (yield from self.validate(calibrated=False))["scores"]
+        row = {"epoch": 0.0, **scores}
+        self.state.history.append(row)
+        told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        yield Progress(0, self.settings.epochs * self.batches.steps, f"before training: {told}", row)
+        return scores
 
     def end_epoch(self, validation: dict[str, Any]) -> Progress:
         """Update schedule and best model, write the checkpoints and the history, return the epoch's `Progress`."""

@@ -24,7 +24,7 @@ def learn_job(model: Path, results: Path, folder: Path, settings: TrainSettings)
     tuned = yield from fine_tune(model, results, folder, settings)
     yield Progress(0, 1, "segmenting the open cases again")
     record = yield from predict_rest(folder / "best.pt", results)
-    return {**record, "best": tuned.card.get("best", {})}
+    return {**record, "best": tuned.card.get("best", {}), "before": tuned.card.get("before", {})}
 
 
 class FineTunePanel(QWidget):
@@ -104,9 +104,11 @@ class FineTunePanel(QWidget):
         said = self.run_bar.message.text()
         self.dock.models.add(self.folder / "best.pt")
         self.dock.show_record(record)
-        best = record["best"]
-        scores = ", ".join(f"{name} {best[name]:.3f}" for name in ("loss", "val_dice") if name in best)
-        self.run_bar.say(f"{said}: {scores or 'trained'}. The open cases are segmented with {self.folder.name}.")
+        best, before = record["best"], record["before"]
+        name = "val_score" if "val_score" in before else "loss"
+        scores = f"{before[name]:.3f} before, " if name in before else "training loss "
+        scores += f"{best.get(name, float('nan')):.3f}" + (" after on the held-out cases" if name in before else "")
+        self.run_bar.say(f"{said}: {scores}. The open cases are segmented with {self.folder.name}.")
         self.run_bar.offer("Next most uncertain", self.go_on)
         self.go_on()
 

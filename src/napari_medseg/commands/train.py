@@ -92,4 +92,6 @@ def _read_config(path: Path | None, method: str) -> dict[str, Any]:
 
 
 def _best(card: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in card.get("best", {}).items() if isinstance(v, float))
+    before = ", ".join(f"{k} {v:.4g}" for k, v in card.get("before", {}).items())
+    best = ", ".join(f"{k} {v:.4g}" for k, v in card.get("best", {}).items() if isinstance(v, float))
+    return f"{best}\nbefore: {before}" if before else best
