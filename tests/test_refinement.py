@@ -17,7 +17,7 @@ from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
 from napari_medseg.refinement.history import Change, History, box_of, changed_box
 from napari_medseg.refinement.maps import ScribbleMaps
-from napari_medseg.refinement.reach import clearest_border
+from napari_medseg.refinement.reach import clearest_border, depth, voxels_within
 from napari_medseg.refinement.rule import decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
 from napari_medseg.samples.mri import brain_volume, slice_2d
@@ -105,6 +105,19 @@ def test_smoothing_equals_the_crf_net() -> None:
             tensors = [torch.from_numpy(a)[None] for a in (unary, features, strokes.astype(int))]
             expected = crf(*tensors)[0].numpy().argmax(0)
         np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("shape", [(700, 600), (1, 700, 600), (80, 90, 100)])
+def test_sizes_on_a_thinned_grid_are_about_right(shape: tuple[int, ...]) -> None:
+    spacing = (2.0, 1.0, 1.0)[-len(shape) :]
+    middle = tuple(n // 2 for n in shape)
+    seeds = stroke(shape, 1, *middle) > 0
+    grid = np.indices(shape).T * np.asarray(spacing)
+    way = np.linalg.norm(grid - np.asarray(middle) * spacing, axis=-1).T
+    radius = 0.4 * shape[-1]
+    found = voxels_within(seeds, np.ones(shape, bool), radius, spacing)
+    assert found == pytest.approx(np.count_nonzero(way <= radius), rel=0.1)
+    assert depth(seeds, way >= radius, spacing) == pytest.approx(radius, rel=0.1)
 
 
 # ---- the geodesic engine

@@ -41,7 +41,6 @@ class DeepIGeoSEngine:
             raise DataError(f"The R-Net model has {classes} foreground classes. Set classes to {classes}.")
         model.method.check(image)
         self._image, self._model, self._settings = image, model, settings
-        self._model.network.to(memory_format=_channels_last(model.method.ndim))  # type: ignore[call-overload]
         self._maps: ScribbleMaps | None = None
         self._probabilities: np.ndarray | None = None
 
@@ -84,8 +83,10 @@ class DeepIGeoSEngine:
         from napari_medseg.device import choose_device
 
         settings = self._settings.predict_settings()
-        on_processor = choose_device(settings.device)[0].type == "cpu"
-        if settings.precision == "auto" and on_processor and _computes_in_bfloat16():
+        if choose_device(settings.device)[0].type != "cpu":
+            return settings
+        self._model.network.to(memory_format=_channels_last(self._model.method.ndim))  # type: ignore[call-overload]
+        if settings.precision == "auto" and _computes_in_bfloat16():
             return settings.updated(precision="bfloat16")
         return settings
 

@@ -16,7 +16,7 @@ from napari_medseg.refinement.history import Box, box_of
 DEPTH, LENGTH, LEAST = 1.2, 1 / 3, 3.0
 ERASE = 3.0
 TOLD_APART = (0.4, 0.7)
-COARSE = 120_000
+COARSE, SHORT = 120_000, 16
 START = 8.0
 
 BITS = 18
@@ -78,10 +78,10 @@ def depth(seeds: np.ndarray, own: np.ndarray, spacing: tuple[float, ...]) -> flo
         box = _around(seeds, radius, spacing)
         whole = all(s.start == 0 and s.stop == n for s, n in zip(box, seeds.shape, strict=True))
         step = _thinning(box)
-        thin = tuple(slice(s.start, s.stop, step) for s in box)
+        thin = tuple(slice(s.start, s.stop, n) for s, n in zip(box, step, strict=True))
         inside = own[thin]
         if inside.any():
-            way = ndimage.distance_transform_edt(~inside, [step * s for s in spacing])
+            way = ndimage.distance_transform_edt(~inside, step * spacing)
             places = tuple((np.argwhere(seeds[box]) // step).T)
             farthest = float(way[places].max())
             if farthest <= radius or whole:
@@ -98,11 +98,11 @@ def voxels_within(seeds: np.ndarray, open_: np.ndarray, radius: float, spacing: 
     box = _around(seeds, radius, spacing)
     step = _thinning(box)
     cells = np.argwhere(seeds[box]) // step
-    inside = open_[tuple(slice(s.start, s.stop, step) for s in box)]
+    inside = open_[tuple(slice(s.start, s.stop, n) for s, n in zip(box, step, strict=True))]
     far = np.ones(inside.shape, bool)
     far[tuple(cells.T)] = False
-    near = ndimage.distance_transform_edt(far, [step * s for s in spacing]) <= radius
-    return int(np.count_nonzero(near & inside)) * int(step**seeds.ndim)
+    near = ndimage.distance_transform_edt(far, step * spacing) <= radius
+    return int(np.count_nonzero(near & inside) * np.prod(step))
 
 
 def _around(seeds: np.ndarray, radius: float, spacing: tuple[float, ...]) -> Box:
@@ -114,11 +114,12 @@ def _around(seeds: np.ndarray, radius: float, spacing: tuple[float, ...]) -> Box
     )
 
 
-def _thinning(box: Box) -> int:
-    sizes = [s.stop - s.start for s in box]
-    if min(sizes) < 3:
-        return 1
-    return int(np.ceil((np.prod(sizes) / COARSE) ** (1 / len(sizes)))) if np.prod(sizes) > COARSE else 1
+def _thinning(box: Box) -> np.ndarray:
+    """Return the step of each axis on which about `COARSE` voxels of a box are left; short axes keep all of theirs."""
+    sizes = np.array([int(s.stop) - int(s.start) for s in box])
+    long = sizes >= SHORT
+    step = int(np.ceil((np.prod(sizes) / COARSE) ** (1 / max(1, int(np.count_nonzero(long))))))
+    return np.where(long, max(1, step), 1)
 
 
 # ---- the clearest border
