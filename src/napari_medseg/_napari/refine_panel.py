@@ -117,8 +117,11 @@ class Panel(QWidget):
             made[name] = QWidget()
             grid = QGridLayout(made[name])
             grid.setContentsMargins(0, 0, 0, 0)
-            for place, widget in enumerate(widgets):
-                grid.addWidget(widget, 0, place)
+            *first, left, right = widgets  # at most two side by side: the dock may be narrow
+            for widget in first:
+                grid.addWidget(widget, 0, 0, 1, 2)
+            grid.addWidget(left, 1, 0)
+            grid.addWidget(right, 1, 1)
         order = (
             _title("Paint"), self.swatches, made["switches"], _title("Rounds"), made["rounds"], self.strip,
             self.status, self.message, self.activity, _title("Look"), made["places"], self.reference,
