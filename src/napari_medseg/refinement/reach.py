@@ -2,8 +2,9 @@
 
 Where the class is not in the mask yet, up to the clearest border in the image. Where it is, a stroke in the middle of
 an error is about as far from the mask's border as the error is wide: the stroke changes as many voxels as lie within
-1.2 times that way (at least three times its own), but those that are nearest along the image. Erasing in an image whose
-classes look different reaches up to three times as far, since appearance decides besides.
+1.2 times that way (at least three times its own), but those that are nearest along the image. The way is taken three
+quarters of a voxel short: the border lies between voxels, and a rim one voxel thin must not take in what is behind it.
+Erasing in an image whose classes look different reaches up to three times as far, since appearance decides besides.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from scipy import ndimage
 from napari_medseg.refinement.history import Box, box_of
 
 DEPTH, LENGTH, LEAST = 1.2, 1 / 3, 3.0
+BESIDE = 0.75
 ERASE = 3.0
 TOLD_APART = (0.4, 0.7)
 COARSE, SHORT = 120_000, 16
@@ -45,7 +47,8 @@ def reach_into_mask(
         Largest number of voxels to change, but for the least.
     """
     count = int(np.count_nonzero(seeds))
-    around = voxels_within(seeds, open_, DEPTH * depth(seeds, own, spacing), spacing)
+    way = depth(seeds, own, spacing) - BESIDE * min(spacing)
+    around = voxels_within(seeds, open_, DEPTH * way, spacing)
     return _nth(d[open_], max(LEAST * count, min(around, most)))
 
 
