@@ -48,7 +48,7 @@ SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
 TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
-NUCLEI_EPOCHS = 8
+NUCLEI_EPOCHS, NUCLEI_STEPS = 8, 75
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 OWN_LICENSE = "BSD-3-Clause"
 
@@ -208,15 +208,16 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     """FullNet (light) for nuclei in stained tissue: the stained images of the 2018 Data Science Bowl (CC0)."""
     if task.data is None:
         raise SystemExit("nuclei_dsb2018 needs --data: the folder of images and labels.")
-    method = create("fullnet", {"preset": "light", "crop": 128, "validation_size": 192})
+    method = create("fullnet", {"preset": "light", "crop": 96, "validation_size": 192, "colour_jitter": 0.6})
     pairs = sorted(method.find_pairs(task.data).require(task.data).pairs, key=lambda pair: pair.stem)
     order = np.random.default_rng(0).permutation(len(pairs))
     fifth, tenth = len(pairs) // 5, len(pairs) // 10
     test, held_out, train = np.split(order, [fifth, fifth + tenth])
     mean, std = colour([pairs[k] for k in train])
     method = create("fullnet", {**method.settings.model_dump(), "mean": mean, "std": std})
-    schedule = TrainSettings(epochs=NUCLEI_EPOCHS, steps_per_epoch=50, batch_size=2, learning_rate=2e-3,
-                             weight_decay=1e-4, halve_steps=NUCLEI_EPOCHS * 15, precision="bfloat16")  # fmt: skip
+    schedule = TrainSettings(epochs=NUCLEI_EPOCHS, steps_per_epoch=NUCLEI_STEPS, batch_size=6, learning_rate=2e-3,
+                             weight_decay=1e-4, halve_steps=NUCLEI_EPOCHS * NUCLEI_STEPS // 4,
+                             precision="bfloat16")  # fmt: skip
     split = ([pairs[k] for k in train], [pairs[k] for k in held_out])
     model = run(fit(method, *split, schedule, task.work / "run"), say)
     rows = [nuclei_scores(model, pairs[k]) for k in test]

@@ -100,3 +100,15 @@ def test_input_constants_are_those_of_the_published_tiles(shared_data: Path) -> 
     std = np.sqrt(counts @ values**2 / counts.sum(1) - mean**2)
     np.testing.assert_allclose(mean, TISSUES["nuclei"].mean, atol=1e-7)
     np.testing.assert_allclose(std, TISSUES["nuclei"].std, atol=1e-7)
+
+
+def test_jitter_scales_the_optical_density() -> None:
+    rng = np.random.default_rng(0)
+    rgb = rng.uniform(0.2, 0.9, (3, 5, 6)).astype(np.float32)
+    mean, std = np.array([0.6, 0.5, 0.7]), np.array([0.2, 0.3, 0.1])
+    x = ((rgb - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)).astype(np.float32)
+    changed = stains.jitter_stain(x, mean, std, 0.6, np.random.default_rng(1))
+    factor = np.log(changed * std.reshape(3, 1, 1) + mean.reshape(3, 1, 1)) / np.log(rgb)
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), rtol=1e-3)
+    assert 0 < np.abs(np.log(factor)).max() <= 0.9
+    np.testing.assert_allclose(stains.jitter_stain(x, mean, std, 0.0, rng), x, atol=1e-5)

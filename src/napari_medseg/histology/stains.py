@@ -143,3 +143,18 @@ def _quiet_lab2rgb(lab2rgb: Any, lab: np.ndarray) -> np.ndarray:
 def reinhard(rgb: np.ndarray, target: LabStatistics = LAB_TARGET) -> np.ndarray:
     """Normalise a whole image uint8 (H, W, 3) to `target`."""
     return apply_reinhard(rgb, fit_reinhard(rgb), target)
+
+
+def jitter_stain(x: np.ndarray, mean: np.ndarray, std: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Change how strongly a sample is stained: a factor on its optical density, and half as much on each channel.
+
+    Parameters
+    ----------
+    x
+        (3, Y, X) float32, (RGB / 255 - `mean`) / `std`.
+    most
+        Largest logarithm of the common factor.
+    """
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in (mean, std))
+    factor = np.exp(rng.uniform(-most, most) + rng.uniform(-most / 2, most / 2, (3, 1, 1)))
+    return np.asarray((np.clip(x * std + mean, 1 / 255, 1) ** factor - mean) / std, np.float32)

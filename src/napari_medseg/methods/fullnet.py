@@ -23,6 +23,7 @@ from napari_medseg.histology.stains import (
     apply_reinhard,
     fit_macenko,
     fit_reinhard,
+    jitter_stain,
     rgb8,
     white_level,
 )
@@ -75,6 +76,10 @@ class FullNetSettings(base.Settings):
     augmentation: Literal["fixed", "paper"] = Field(
         "fixed", title="Augmentation", description="paper: tight window, black filling, elastic quirk"
     )
+    colour_jitter: float = Field(
+        0.0, ge=0, le=2, title="Colour jitter", json_schema_extra={"step": 0.1},
+        description="Largest change of a sample's stain strength (logarithm of its optical density's factor); paper: 0",
+    )  # fmt: skip
     crop: int = Field(208, ge=32, le=2048, title="Crop", description="Edge of training samples in pixels")
     validation_size: int = Field(
         0, ge=0, le=8192, title="Validation size", description="Centre of held-out images that is scored; 0: all"
@@ -281,9 +286,11 @@ class FullNet(Method):
         return random_window(x, y, max(least, room), rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scale, flip, affine, rotate, deform and crop."""
+        """Change the stain's strength, scale, flip, affine, rotate, deform and crop."""
         paper = self.settings.augmentation == "paper"
         mean, std = self.colour_statistics()
+        if self.settings.colour_jitter:
+            x = jitter_stain(x, mean, std, self.settings.colour_jitter, rng)
         black = -mean / std
         fill = (float(black[0]), float(black[1]), float(black[2])) if paper else (0.0, 0.0, 0.0)
         scales = SCALES if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
