@@ -13,6 +13,7 @@ from scipy import ndimage
 LEVELS = {1: 64, 2: 32, 3: 16}
 BANDWIDTH = {1: 1.5, 2: 1.0, 3: 0.7}
 FLOOR = 0.02
+SLAB = 2**22
 
 
 class Appearance:
@@ -28,9 +29,12 @@ class Appearance:
         self.channels = min(3, len(features))
         self.levels = LEVELS[self.channels]
         self.codes = np.zeros(features.shape[1:], np.int16)
-        for feature in features[: self.channels]:
-            self.codes *= np.int16(self.levels)
-            self.codes += np.minimum(feature * self.levels, self.levels - 1).astype(np.int16)
+        thick = max(1, SLAB // max(1, self.codes[0].size))
+        for start in range(0, len(self.codes), thick):  # by slabs: a large volume leaves no room for copies
+            codes = self.codes[start : start + thick]
+            for feature in features[: self.channels, start : start + thick]:
+                codes *= np.int16(self.levels)
+                codes += np.minimum(feature * self.levels, self.levels - 1).astype(np.int16)
 
     def densities(
         self, strokes: np.ndarray, mask: np.ndarray, n_classes: int, box: tuple[slice, ...] | None = None
