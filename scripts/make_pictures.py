@@ -174,20 +174,11 @@ def train(work: Path) -> None:
 
 def evaluate(work: Path) -> None:
     """Compare a result with its reference: evaluate.png."""
-    from napari_medseg._napari.demo import show_afm
-    from napari_medseg._napari.layers import layer_data
-    from napari_medseg.samples.afm import afm_scan
+    from napari_medseg._napari.demo import show_afm, show_evaluate
 
     with window() as viewer:
         show_afm(viewer, trained(work))
-        data, kwargs, _ = layer_data(afm_scan(seed=1000, size=256)[1])
-        viewer.add_labels(data, **{**kwargs, "name": "reference"})
-        compared = dock(viewer, "Evaluate", tabify=True)
-        compared.result.choose(next(x for x in viewer.layers if "afm-unet" in x.name))
-        compared.reference.choose(viewer.layers["reference"])
-        finish(compared.run_bar)
-        viewer.reset_view()
-        scroll(compared)
+        scroll(show_evaluate(viewer))
         shoot(viewer, "evaluate")
 
 

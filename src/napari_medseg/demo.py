@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCANS, SIZE, EPOCHS = 10, 128, 12
+SCAN_SEED, SCAN_SIZE = 1000, 256
 VOLUME_SEED, ROUNDS, CLICK = 2026, 3, 2
 MOVIE_SEED, FRAMES, FRAME_SIZE = 2026, 80, (240, 320)
 
@@ -76,7 +77,7 @@ def train_cells(folder: Path) -> Job[tuple[str, ...]]:
     method = create("afm-unet", {"architecture": "unet3", "dropout": 0.1, "level": True, "min_area": 30})
     settings = TrainSettings(epochs=EPOCHS, batch_size=4, steps_per_epoch=6, learning_rate=4e-3)
     model = yield from train(method, folder / "afm", folder / "run", settings)
-    image, truth = afm_scan(seed=1000, size=256)
+    image, truth = afm_scan(seed=SCAN_SEED, size=SCAN_SIZE)
     prediction = yield from predict(model, image)
     scores = compare(prediction.labels, truth, ("dice", "mcc"))
     cells = measure("afm", prediction.labels, image)

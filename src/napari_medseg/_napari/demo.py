@@ -11,8 +11,11 @@ from typing import Any
 import napari
 from qtpy.QtWidgets import QApplication
 
+from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.readers import read_layers
+from napari_medseg.demo import SCAN_SEED, SCAN_SIZE
+from napari_medseg.samples.afm import afm_scan
 
 PLUGIN = "napari-medseg"
 WINDOW = (1380, 960)
@@ -47,6 +50,19 @@ def show_afm(viewer: Any, folder: Path) -> Any:
     return segment
 
 
+def show_evaluate(viewer: Any) -> Any:
+    """Compare the mask with the cells that the scan was generated from; return the dock."""
+    data, kwargs, _ = layer_data(afm_scan(seed=SCAN_SEED, size=SCAN_SIZE)[1])
+    viewer.add_labels(data, **{**kwargs, "name": "reference"})
+    _, compared = viewer.window.add_plugin_dock_widget(PLUGIN, "Evaluate", tabify=True)
+    compared.result.choose(next(layer for layer in viewer.layers if "afm-unet" in layer.name))
+    compared.reference.choose(viewer.layers["reference"])
+    compared.run_bar.start()
+    wait_for(lambda: compared.run_bar.current is None)
+    viewer.reset_view()
+    return compared
+
+
 def show_train(viewer: Any, folder: Path) -> None:
     """Train a two-level net for a few epochs in the window, for its picture."""
     _, train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train", tabify=True)
@@ -79,6 +95,9 @@ def cells(folder: Path, screenshots: bool) -> Any:
         picture(viewer, folder / "measure.png")
         segment.parentWidget().raise_()
         picture(viewer, folder / "segment.png")
+    show_evaluate(viewer).parentWidget().raise_()
+    if screenshots:
+        picture(viewer, folder / "evaluate.png")
         show_train(viewer, folder)
         picture(viewer, folder / "train.png")
     return viewer
