@@ -14,6 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from napari_medseg.cli import main
+from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.write import write
 from napari_medseg.measure import measure, summarise
@@ -111,3 +112,9 @@ def test_command_takes_the_kind_from_the_labels(
     assert main(words) == 2
     assert "--kind" in capsys.readouterr().err
     assert main([*words, "--kind", "volume"]) == 0
+
+
+def test_other_names_than_html_are_refused(case: tuple[Image, Image], tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="ending in .html"):
+        report(tmp_path / "r.pdf", *case, pd.DataFrame(), {})
+    assert not (tmp_path / "r.pdf").exists()

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg import __version__
+from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.write import write_text
 from napari_medseg.overlay import overlay
@@ -64,7 +65,16 @@ def report(
     -------
     Path
         The file written.
+
+    Raises
+    ------
+    WriteError
+        If the name does not end in ``.html``, or the place is not writable.
     """
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise WriteError(
+            f"{path}: a report is one HTML page. Give a name ending in .html; for a PDF print that page from a browser."
+        )
     name = image.name or labels.name or "case"
     overall = {} if summary is None or not len(summary) else dict(summary.iloc[0])
     settings = metadata.get("settings", {})
