@@ -115,6 +115,6 @@ def test_command_takes_the_kind_from_the_labels(
 
 
 def test_other_names_than_html_are_refused(case: tuple[Image, Image], tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match="ending in .html"):
+    with pytest.raises(WriteError, match="ending in"):
         report(tmp_path / "r.pdf", *case, pd.DataFrame(), {})
     assert not (tmp_path / "r.pdf").exists()
