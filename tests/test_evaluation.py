@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.evaluation import compare_pair, match_objects, save_tables
+from napari_medseg.evaluation import compare_pair, evaluate, match_objects, save_tables
 from napari_medseg.image import Image
+from napari_medseg.io import write
 from napari_medseg.jobs import run
 from napari_medseg.measure.compare import compare, error_map
 
@@ -98,3 +99,15 @@ def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path) -> None
     (tmp_path / "mask.tif").rename(tmp_path.with_name("alone.tif"))
     with pytest.raises(DataError, match="has a partner"):
         _pairs(tmp_path.with_name("alone.tif"), tmp_path)
+
+
+def test_glands_are_pooled_over_the_images(tmp_path: Path) -> None:
+    """One image found wholly (16 pixels), one with half of its gland (8 of 16): Dice 1 and 2/3, weighted by area."""
+    whole, half = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    whole[2:6, 2:6], half[2:6, 2:4] = 1, 1
+    for name, found in (("a", whole), ("b", half)):
+        write(tmp_path / "found" / f"{name}.tif", Image(found, "YX", kind="labels"))
+        write(tmp_path / "truth" / f"{name}.tif", Image(whole, "YX", kind="labels"))
+    result = run(evaluate("fullnet", tmp_path / "found", tmp_path / "truth"))
+    over_references, over_found = (16 * 1 + 16 * 2 / 3) / 32, (16 * 1 + 8 * 2 / 3) / 24
+    assert result["pooled"]["object_dice"] == pytest.approx((over_references + over_found) / 2)  # type: ignore[call-overload]

@@ -14,6 +14,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one, write_table
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
+from napari_medseg.measure.glands import Terms, object_terms, pooled_scores
 from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
 from napari_medseg.pairs import Pair, PairList, file_stem, list_images, pair_by_stem
@@ -29,7 +30,8 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
 
     Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. Masks of movie frames also give
     ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs count 1), and
-    ``all frames, empty 0``.
+    ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance over the
+    objects of all images as one set, as the GlaS contest defines them.
 
     Raises
     ------
@@ -40,16 +42,20 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     found = _pairs(Path(predictions), Path(references))
     images: dict[str, dict[str, float]] = {}
     counts: list[tuple[int, int, int]] = []
+    objects: list[dict[str, Terms]] = []
     for index, pair in enumerate(found.pairs, 1):
         if pair.label is not None:
             predicted, truth = read_one(pair.image, "labels"), read_one(pair.label, "labels")
             images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
             counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
+            if cls.label_kind == "instances":
+                objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), truth.scale))
         yield Progress(index, len(found.pairs), pair.stem)
     names = list(dict.fromkeys(name for row in images.values() for name in row))
     mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
-    movie = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
-    return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired], **movie}
+    more: Result = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
+    more |= {"pooled": pooled_scores(objects)} if objects else {}
+    return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired], **more}
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:

@@ -57,11 +57,12 @@ def masks(arguments: argparse.Namespace) -> None:
         names = cast("list[str]", result["unpaired"])
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
         print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
-    value = {name: result[name] for name in ("mean", "images", "movie") if name in result}
+    value = {name: result[name] for name in ("mean", "images", "pooled", "movie") if name in result}
     rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
+    pooled = [{"over": "all objects as one set", **value["pooled"]}] if "pooled" in value else []
     over = [{"over": name, **row} for name, row in value.get("movie", {}).items()]
     _keep_masks(arguments, result)
-    show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, over) if part))
+    show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, pooled, over) if part))
 
 
 def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:

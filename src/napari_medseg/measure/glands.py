@@ -48,6 +48,21 @@ def pooled(terms: Iterable[Terms]) -> Terms:
     return Terms(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
 
+def object_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> dict[str, Terms]:
+    """Return what one image contributes to each object metric of the contest."""
+    return {
+        "object_dice": dice_terms(pred, ref),
+        "object_iou": iou_terms(pred, ref),
+        "object_hausdorff": hausdorff_terms(pred, ref, spacing),
+    }
+
+
+def pooled_scores(images: Sequence[dict[str, Terms]]) -> dict[str, float]:
+    """Return the object metrics over the objects of all `images` as one set, as the contest defines them."""
+    empty = {"object_dice": 1.0, "object_iou": 1.0, "object_hausdorff": 0.0}
+    return {name: pooled(image[name] for image in images).weighted(value) for name, value in empty.items()}
+
+
 def _partner_terms(o: Overlaps, value: np.ndarray) -> Terms:
     sides = []
     for group, area in ((o.ref, o.ref_area), (o.pred, o.pred_area)):
