@@ -69,6 +69,15 @@ def test_longer_schedule_goes_on_from_a_finished_run(cases: Path, tmp_path: Path
     assert read_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 3
 
 
+def test_resuming_completes_a_table_that_a_kill_left_short(cases: Path, tmp_path: Path) -> None:
+    settings, table = SETTINGS.updated(epochs=2), tmp_path / "run" / "history.csv"
+    fitted(cases, tmp_path / "run", settings)
+    whole = table.read_text()
+    table.write_text("\n".join(whole.splitlines()[:-1]) + "\n")  # killed after last.pt, before the table
+    fitted(cases, tmp_path / "run", settings, resume=True)
+    assert table.read_text() == whole
+
+
 def test_resume_of_another_method_is_refused(cases: Path, tmp_path: Path) -> None:
     fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=1))
 

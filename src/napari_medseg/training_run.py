@@ -169,6 +169,8 @@ class Run:
         self._enter_phase(self.method.phase(max(self.state.epoch - 1, 0), self.settings))
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
+        if parallel.rank() == 0 and self.state.history:  # a kill between the two files leaves the table one row short
+            write_table(self.folder / "history.csv", pd.DataFrame(self.state.history))
         return True
 
     def best_model(self) -> Model:
