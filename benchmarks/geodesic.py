@@ -28,6 +28,7 @@ CASES = [
 ]
 _CELL = 12
 _SCRIBBLE = 40
+PLACES = 8
 
 
 def scene(shape: tuple[int, ...], scribbles: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,32 +120,40 @@ def two_maps(repeat: int) -> None:
 
 
 def edits(repeat: int, clock: Clock) -> None:
-    """Print the cost of a new scribble, and of its removal, on a map with ten scribbles."""
+    """Print the cost of a new scribble at `PLACES` random places, and of its removal, by the scribbles there are."""
     print(
-        "\n| 240x240x155, weight | new scribble | full map (ms) | closer voxels | add (ms) | full / add (target 20) | remove (ms) |"
+        f"\n| 240x240x155, weight | scribbles so far | full map (ms) | closer voxels | add (ms), median of {PLACES} places "
+        "| full / add, median (least, most; target 20) | remove (ms) |\n|---|---|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|---|---|")
-    image, seeds = scene(BRATS, scribbles=10)
-    z, y, x = (int(i[0]) for i in np.nonzero(seeds))
-    for weight in (0.5, 0.9, 1.0):
-        for place, start in (("4 voxels from another", (z, y + 4, x)), ("anywhere", (120, 60, 100))):
-            more = np.zeros_like(seeds)
-            scribble(more, start)
+    for count in (10, 40):
+        image, seeds = scene(BRATS, scribbles=count)
+        for weight in (0.5, 0.9, 1.0):
+            full = race({"full": partial(geodesic_distance, image, seeds, weight=weight)}, repeat, clock)["full"]
             edited = GeodesicMap(image, weight=weight)
             edited.add(seeds)
-            before = edited.distance.copy()
-            runs = {
-                "full": lambda: geodesic_distance(image, seeds | more, weight=weight),  # noqa: B023
-                "add": lambda: edited.add(more),  # noqa: B023
-                "remove": lambda: edited.remove(more),  # noqa: B023
-            }
-            times = race(runs, repeat, clock)
-            edited.add(more)
-            closer = (edited.distance < before).mean()
-            full, add, remove = (times[name] for name in ("full", "add", "remove"))
-            cells = [f"{weight:g}", place, _milliseconds(full), f"{closer:.2%}", _milliseconds(add)]
-            cells += [f"{full / add:.3g}", _milliseconds(remove)]
+            closer, add, remove = np.transpose([_edit(edited, start, repeat, clock) for start in places()])
+            ratios = f"{full / np.median(add):.3g} ({full / add.max():.3g}, {full / add.min():.3g})"
+            cells = [f"{weight:g}", str(count), _milliseconds(full), f"{np.median(closer):.1%}"]
+            cells += [_milliseconds(np.median(add)), ratios, _milliseconds(np.median(remove))]
             print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def places() -> list[list[int]]:
+    """Return where new scribbles start: random places that leave room for them."""
+    rng = np.random.default_rng(7)
+    return [[int(rng.integers(n // 8, n - n // 4)) for n in BRATS] for _ in range(PLACES)]
+
+
+def _edit(edited: GeodesicMap, start: Sequence[int], repeat: int, clock: Clock) -> tuple[float, float, float]:
+    """Return the share of voxels that a scribble brings closer, and the seconds of adding and of removing it."""
+    more = np.zeros(edited.shape, bool)
+    scribble(more, start)
+    before = edited.distance.copy()
+    edited.add(more)
+    closer = float((edited.distance < before).mean())
+    edited.remove(more)
+    times = race({"add": lambda: edited.add(more), "remove": lambda: edited.remove(more)}, repeat, clock)
+    return closer, times["add"], times["remove"]
 
 
 def start_up(repeat: int) -> None:

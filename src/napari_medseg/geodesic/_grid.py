@@ -67,9 +67,9 @@ class Grid:
         """Return a state without seeds."""
         return empty_state(self.field, self._chunks)
 
-    def cells(self, seeds: np.ndarray) -> np.ndarray:
-        """Return the cells (m,) int64 of the true voxels of `seeds` (*spatial)."""
-        index = np.unravel_index(np.flatnonzero(seeds), self.shape)
+    def cells(self, voxels: np.ndarray) -> np.ndarray:
+        """Return the cells (m,) int64 of `voxels` (m,), given as places in the raveled image."""
+        index = np.unravel_index(voxels, self.shape)
         z, y, x = (*([np.zeros_like(index[0])] * (3 - len(index))), *(index[axis] for axis in self._order))
         return LANES + (z * self._size[1] + y) * self._stride + x
 

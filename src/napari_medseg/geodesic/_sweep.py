@@ -39,6 +39,7 @@ class State(NamedTuple):
     lanes: np.ndarray  # (rows, chunks) uint16, one bit per voxel with a pending drop
     keys: np.ndarray  # (rows,) float32, lower bound of the pending values, else `BIG`
     touched: np.ndarray  # (rows, chunks) uint8, 1 where values changed
+    touched_rows: np.ndarray  # (rows,) uint8, 1 where a chunk of the row may be touched
 
 
 _BIG = np.float32(BIG)
@@ -127,6 +128,7 @@ def _visit(field: Field, state: State, z: int, y: int, key: np.ndarray, bound: n
         if key[c] < bound:
             state.lanes[row, c] = 0
             state.touched[row, c] = 1
+            state.touched_rows[row] = 1
         else:
             waiting = min(waiting, key[c])
     state.keys[row] = waiting
@@ -193,6 +195,9 @@ def take_touched(field: Field, state: State) -> tuple[int, int, int, int, int, i
     touched = state.touched
     z0, z1, y0, y1, c0, c1 = field.depth, -1, field.height, -1, touched.shape[1], -1
     for row in range(touched.shape[0]):
+        if not state.touched_rows[row]:
+            continue
+        state.touched_rows[row] = 0
         for c in range(touched.shape[1]):
             if touched[row, c]:
                 touched[row, c] = 0
@@ -209,4 +214,5 @@ def empty_state(field: Field, chunks: int) -> State:
         np.zeros((rows, chunks), np.uint16),
         np.full(rows, _BIG, np.float32),
         np.zeros((rows, chunks), np.uint8),
+        np.zeros(rows, np.uint8),
     )

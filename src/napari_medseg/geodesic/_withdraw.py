@@ -18,6 +18,7 @@ def _withdraw_around(field: Field, state: State, cells: np.ndarray, old: np.ndar
     row = (cell - LANES) // stride
     z, y = row // field.height, row % field.height
     state.touched[row, (cell - LANES - row * stride) // LANES] = 1
+    state.touched_rows[row] = 1
     for dz in range(-1, 2):
         for dy in range(-1, 2):
             if not (0 <= z + dz < field.depth and 0 <= y + dy < field.height):
@@ -51,7 +52,7 @@ def withdraw(field: Field, state: State, cells: np.ndarray, count: int) -> bool:
         i += 1
     if count < 0:
         return False
-    for row in range(state.keys.size):
+    for row in np.flatnonzero(state.touched_rows):
         for chunk in range(state.touched.shape[1]):
             if state.touched[row, chunk]:
                 _pass_on_around(field, state, row, chunk)

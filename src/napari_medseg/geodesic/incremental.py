@@ -96,9 +96,9 @@ class GeodesicMap:
         """
         from napari_medseg.geodesic._sweep import plant
 
-        seeds = check_seeds(seeds, self.shape)
-        plant(self._state, self._grid.cells(seeds))
-        self._seeds |= seeds
+        new = np.flatnonzero(check_seeds(seeds, self.shape))
+        plant(self._state, self._grid.cells(new))
+        self._seeds.reshape(-1)[new] = True
         return self._converge()
 
     def remove(self, seeds: Any) -> Box | None:
@@ -112,14 +112,15 @@ class GeodesicMap:
         from napari_medseg.geodesic._sweep import plant
         from napari_medseg.geodesic._withdraw import withdraw
 
-        gone = self._grid.cells(check_seeds(seeds, self.shape) & self._seeds)
-        self._seeds &= ~np.asarray(seeds, bool)
+        removed = np.flatnonzero(check_seeds(seeds, self.shape) & self._seeds)
+        gone = self._grid.cells(removed)
+        self._seeds.reshape(-1)[removed] = False
         cells = np.empty(max(2 * gone.size, self._seeds.size // _MAX_WITHDRAWN), np.int64)
         cells[: gone.size] = gone
         if not withdraw(self._grid.field, self._state, cells, gone.size):
             self._state = self._grid.empty()
-            self._state.touched[:] = 1
-        plant(self._state, self._grid.cells(self._seeds))
+            self._state.touched[:] = self._state.touched_rows[:] = 1
+        plant(self._state, self._grid.cells(np.flatnonzero(self._seeds)))
         return self._converge()
 
     def _converge(self) -> Box | None:
