@@ -52,7 +52,9 @@ def withdraw(field: Field, state: State, cells: np.ndarray, count: int) -> bool:
         i += 1
     if count < 0:
         return False
-    for row in np.flatnonzero(state.touched_rows):
+    for row in range(state.keys.size):
+        if not state.touched_rows[row]:
+            continue
         for chunk in range(state.touched.shape[1]):
             if state.touched[row, chunk]:
                 _pass_on_around(field, state, row, chunk)
