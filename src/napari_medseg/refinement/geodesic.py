@@ -17,7 +17,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.appearance import Appearance, log_density, separability
 from napari_medseg.refinement.history import Box, box_of, changed_box, union
 from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
-from napari_medseg.refinement.reach import clearest_border, erasing, reach_alone, reach_into_mask
+from napari_medseg.refinement.reach import clearest_border, erasing, likely_size, reach_alone, reach_into_mask
 from napari_medseg.refinement.rule import CORRECT, MOST_ODDS, decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
 from napari_medseg.refinement.state import RefinementSettings
@@ -139,9 +139,10 @@ class GeodesicEngine:
         lit = features.max(0) > 0
         # a constant dark surround is the clearest border of all: it counts only where nothing else does
         inside = open_ & lit if lit[seeds].all() else open_
-        found = clearest_border(d[inside], features[:, inside])
+        likely = likely_size(seeds, open_, spacing)
+        found = clearest_border(d[inside], features[:, inside], likely, d.ndim)
         if found is None and inside is not open_:
-            found = clearest_border(d[open_], features[:, open_])
+            found = clearest_border(d[open_], features[:, open_], likely, d.ndim)
         if found is not None:
             return found
         bounded = any(np.isfinite(theirs).any() for other, theirs in enumerate(distances) if other != k)

@@ -1,6 +1,7 @@
 """How far new strokes reach.
 
-Where the class is not in the mask yet, up to the clearest border in the image. Where it is, a stroke in the middle of
+Where the class is not in the mask yet, up to the clearest border in the image; where no border is clear, one that makes
+an object of about twice the stroke's extent is preferred. Where it is, a stroke in the middle of
 an error is about as far from the mask's border as the error is wide: strokes change as many voxels as lie, each stroke
 by itself, within 1.2 times that way (at least twice their own), but those that are nearest along the image. The border
 lies between voxels, so the way is half a voxel short: a rim one voxel thin takes in nothing behind it. Erasing in an
@@ -27,7 +28,9 @@ START = 8.0
 BITS = 18
 NOISE = 0.05
 SIGMAS = 2.0
-CLEAR = 0.5
+CLEAR, CLEAR_BY_ITSELF = 0.5, 0.9
+LIKELY, SPREAD = 1 / 2, 0.5
+LINE = 2.5
 NEIGHBOURS = 8
 SHELL = 2.0
 LEVELS = 96
@@ -78,6 +81,23 @@ def reach_alone(d: np.ndarray, seeds: np.ndarray, open_: np.ndarray, spacing: tu
     extent = max((s.stop - s.start) * step for s, step in zip(found, spacing, strict=True))
     around = voxels_within(seeds, open_, LENGTH * extent, spacing)
     return _nth(d[open_], max(LEAST * np.count_nonzero(seeds), around))
+
+
+def likely_size(seeds: np.ndarray, open_: np.ndarray, spacing: tuple[float, ...]) -> float | None:
+    """Return how many voxels an object around strokes is likely to have; ``None``: dots do not tell.
+
+    People draw along an object, over half of its length or more: it holds about the voxels within half the strokes'
+    extent. `seeds`, `open_` are bool (*spatial), strokes and voxels that may change.
+    """
+    found = box_of(seeds)
+    assert found is not None  # there are seeds
+    sides = [int(s.stop) - int(s.start) for s in found]
+    count, long = int(np.count_nonzero(seeds)), max(sides)
+    thickness = (count / long) ** (1 / max(1, sum(side > 1 for side in sides) - 1))
+    if long < LINE * thickness:
+        return None
+    extent = max(side * step for side, step in zip(sides, spacing, strict=True))
+    return max(LEAST * count, voxels_within(seeds, open_, LIKELY * extent, spacing))
 
 
 def erasing(separability: float) -> float:
@@ -145,12 +165,13 @@ def _thinning(box: Box) -> np.ndarray:
 
 
 # ---- the clearest border
-def clearest_border(d: np.ndarray, features: np.ndarray) -> float | None:
+def clearest_border(d: np.ndarray, features: np.ndarray, likely: float | None = None, ndim: int = 2) -> float | None:
     """Return the distance at which the region grown from the strokes has its first clear border.
 
     For growing n, the n nearest voxels are compared with the shell of the next n: the contrast is the difference of
     their means, less what chance makes, over the root of their variances. The first local maximum that is clear enough
-    counts, without one the largest. ``None``: no contrast at all, or too few voxels to tell.
+    counts. Without one the largest counts, weighed by how near n is to the likely size: a log-normal of standard
+    deviation `SPREAD` in the radius. ``None``: no contrast at all, or too few voxels to tell.
 
     Parameters
     ----------
@@ -158,6 +179,10 @@ def clearest_border(d: np.ndarray, features: np.ndarray) -> float | None:
         Distances (N,) of the voxels that may change, 0 at strokes.
     features
         Intensities (C, N) in [0, 1].
+    likely
+        Likely size in voxels, if it is known: then only a border that is clear by itself counts for being the first.
+    ndim
+        Number of spatial axes.
     """
     if d.size < FEWEST:
         return None
@@ -174,8 +199,10 @@ def clearest_border(d: np.ndarray, features: np.ndarray) -> float | None:
     contrast = _contrast(bins, count, features, levels)
     if levels[0] < 0 or contrast.max() < FLAT:
         return None
-    best = _first_peak(contrast)
-    best = int(contrast.argmax()) if best is None else best
+    best = _first_peak(contrast, CLEAR if likely is None else CLEAR_BY_ITSELF)
+    if best is None:
+        off = 0 if likely is None else np.log(count[levels] / likely) / ndim / SPREAD
+        best = int((contrast * np.exp(-0.5 * np.square(off))).argmax())
     fine = np.arange(levels[max(0, best - 1)], levels[min(len(levels) - 1, best + 1)] + 1)
     values = _contrast(bins, count, features, fine)
     level = int(fine[np.flatnonzero(values >= 0.999 * values.max())[-1]])
@@ -199,8 +226,8 @@ def _contrast(bins: np.ndarray, count: np.ndarray, features: np.ndarray, inner: 
     return np.asarray(np.sqrt(total / len(features)))
 
 
-def _first_peak(contrast: np.ndarray) -> int | None:
+def _first_peak(contrast: np.ndarray, clear: float) -> int | None:
     for i, value in enumerate(contrast):
-        if value >= CLEAR and value == contrast[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1].max():
+        if value >= clear and value == contrast[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1].max():
             return i
     return None
