@@ -29,7 +29,7 @@ from napari_medseg.refinement.history import Box, Change, box_of
 from napari_medseg.refinement.network import undecided
 from napari_medseg.settings import PredictSettings
 
-NAMES = ("scribbles", "before", "mask")
+NAMES = ("scribbles", "before", "mask", "given")
 TOY = 24
 Changes = Mapping[str, Change | None]
 Part = tuple[Box, bytes] | None
@@ -92,9 +92,9 @@ class RemoteEngine:
         if self.lost:
             self.local.prepare()
 
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Job[Answer]:
+    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
         """Return the labels for all scribbles, as the engines here do."""
-        now = dict(zip(NAMES, (scribbles, before, mask), strict=True))
+        now = dict(zip(NAMES, (scribbles, before, mask, given), strict=True))
         message = ""
         if not self.lost:
             changes = {name: Change.between(self._sent[name], array) for name, array in now.items()}
@@ -108,7 +108,7 @@ class RemoteEngine:
             except UnreachableError as error:
                 self.lost = True
                 message = f"{error} Refining on this computer."
-        answer = yield from self.local.refine(scribbles, before, mask)
+        answer = yield from self.local.refine(scribbles, before, mask, given)
         answer.message = f"{message} {answer.message}".strip()
         return answer
 

@@ -105,6 +105,7 @@ def read_session(
     image = _source(document, image)
     check_hash(document, image)
     session = kind(image, model=model, pnet=pnet, settings=RefinementSettings.parse(document["settings"]))
+    arrays.setdefault("given", arrays.get("mask", np.zeros(0)).copy())  # saved before there was such an array
     if arrays.keys() != session.history.arrays.keys() or arrays["mask"].shape != image.spatial_shape:
         raise DataError(f"The session in {folder} does not fit the image {image.name!r}.")
     session.history.arrays = arrays

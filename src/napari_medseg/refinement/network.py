@@ -53,8 +53,8 @@ class DeepIGeoSEngine:
         """Make the maps of the image, so that the first stroke answers sooner."""
         self._distances(np.zeros(self._image.spatial_shape, np.uint8))
 
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Job[Answer]:
-        """Return R-Net's labels for all scribbles (uint8), with `mask` as its proposal."""
+    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
+        """Return R-Net's labels for all scribbles, with `mask` as its proposal (all uint8)."""
         from napari_medseg.inference import infer
 
         method: Any = self._model.method

@@ -29,7 +29,7 @@ BITS = 18
 NOISE = 0.05
 SIGMAS = 2.0
 CLEAR, CLEAR_BY_ITSELF = 0.5, 0.9
-LIKELY, SPREAD = 1 / 2, 0.5
+LIKELY, SPREAD = {2: 0.5, 3: 0.4}, 0.5
 LINE = 2.5
 NEIGHBOURS = 8
 SHELL = 2.0
@@ -83,21 +83,30 @@ def reach_alone(d: np.ndarray, seeds: np.ndarray, open_: np.ndarray, spacing: tu
     return _nth(d[open_], max(LEAST * np.count_nonzero(seeds), around))
 
 
+def drawn_length(strokes: np.ndarray, spacing: tuple[float, ...]) -> float | None:
+    """Return the longest side of the box around strokes, bool (*spatial); ``None``: dots, which tell no size."""
+    found = box_of(strokes)
+    if found is None:
+        return None
+    sides = [int(s.stop) - int(s.start) for s in found]
+    long = max(sides)
+    thickness = (np.count_nonzero(strokes) / long) ** (1 / max(1, sum(side > 1 for side in sides) - 1))
+    if long < LINE * thickness:
+        return None
+    return max(side * step for side, step in zip(sides, spacing, strict=True))
+
+
 def likely_size(seeds: np.ndarray, open_: np.ndarray, spacing: tuple[float, ...]) -> float | None:
     """Return how many voxels an object around strokes is likely to have; ``None``: dots do not tell.
 
-    People draw along an object, over half of its length or more: it holds about the voxels within half the strokes'
-    extent. `seeds`, `open_` are bool (*spatial), strokes and voxels that may change.
+    People draw along an object, over half of its length or more: it holds the voxels within about half the strokes'
+    length. `seeds`, `open_` are bool (*spatial), strokes and voxels that may change.
     """
-    found = box_of(seeds)
-    assert found is not None  # there are seeds
-    sides = [int(s.stop) - int(s.start) for s in found]
-    count, long = int(np.count_nonzero(seeds)), max(sides)
-    thickness = (count / long) ** (1 / max(1, sum(side > 1 for side in sides) - 1))
-    if long < LINE * thickness:
+    length = drawn_length(seeds, spacing)
+    if length is None:
         return None
-    extent = max(side * step for side, step in zip(sides, spacing, strict=True))
-    return max(LEAST * count, voxels_within(seeds, open_, LIKELY * extent, spacing))
+    around = voxels_within(seeds, open_, LIKELY[seeds.ndim] * length, spacing)
+    return max(LEAST * np.count_nonzero(seeds), around)
 
 
 def erasing(separability: float) -> float:

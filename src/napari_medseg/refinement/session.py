@@ -78,7 +78,7 @@ class RefinementSession(Timeline):
             result[:] = on_grid(locked, image, "locked label map")
         mask = as_mask(proposal, image, self.settings.classes, "proposal")
         mask[result > 0] = 0
-        arrays = {"mask": mask, "scribbles": np.zeros_like(mask), "result": result}
+        arrays = {"mask": mask, "given": mask.copy(), "scribbles": np.zeros_like(mask), "result": result}
         super().__init__(image, arrays, self.settings.max_history_mb * MEGABYTE)
         self.engine = (
             DeepIGeoSEngine(image, model, self.settings)
@@ -115,7 +115,7 @@ class RefinementSession(Timeline):
         fits = probabilities.shape[1:] == self.image.spatial_shape
         self._proposed = undecided(probabilities) if fits else None
         self.log.append({"event": "propose"})
-        new = {"mask": self._imposed(labels, self.scribbles)}
+        new = {"mask": self._imposed(labels, self.scribbles), "given": labels}
         return self._commit("propose", new, {"network": time.perf_counter() - start})
 
     def refine(self, scribbles: Image | np.ndarray) -> Job[RefinementState]:
@@ -131,7 +131,7 @@ class RefinementSession(Timeline):
         if not marks.any() and not self.scribbles.any():
             raise DataError("There is no stroke on free voxels yet. Paint at least one stroke, then refine.")
         mask, before = taken_back(self.history, marks)
-        answer = yield from self.engine.refine(marks, before, mask)
+        answer = yield from self.engine.refine(marks, before, mask, self.history.arrays["given"])
         n_strokes = count_strokes(self.scribbles, marks)
         self.log.append({"event": "refine", **encode(self.history.arrays, scribbles=marks)})
         new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks)}
@@ -159,7 +159,8 @@ class RefinementSession(Timeline):
         merged = np.where((mask > 0) & (result == 0), mask.astype(np.int32) + np.int32(label - 1), result)
         self.log.append({"event": "accept", "label": label})
         empty = np.zeros_like(mask)
-        return self._commit("accept", {"result": merged, "mask": empty, "scribbles": empty}, {})
+        new = {"result": merged, "mask": empty, "given": empty, "scribbles": empty}
+        return self._commit("accept", new, {})
 
     # ---- where to look
     def uncertainty(self) -> np.ndarray:

@@ -22,7 +22,8 @@ class Timeline:
     image
         The image, for its grid and units.
     arrays
-        ``mask`` and ``scribbles`` (uint8) and ``result`` (int32), each (*spatial).
+        ``mask``, ``given`` (the mask before any stroke) and ``scribbles`` (uint8) and ``result`` (int32), each
+        (*spatial).
     max_bytes
         Bound of the history's memory.
     """

@@ -1,0 +1,89 @@
+"""Background strokes as long as the object's take back all that lies as far from the object's strokes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.overreach import set_back
+from napari_medseg.refinement.reach import drawn_length
+
+SPACING = (1.0, 1.0)
+
+
+def strip() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """A mask 21 voxels wide around a column of foreground strokes at x = 10; distance is |x - 10|."""
+    away = np.abs(np.arange(21.0) - 10).astype(np.float32)
+    distance = np.broadcast_to(away, (9, 21))
+    scribbles = np.zeros((9, 21), np.uint8)
+    scribbles[2:7, 10] = 2
+    return [np.full((9, 21), np.inf, np.float32), distance], np.ones((9, 21), np.uint8), scribbles
+
+
+@pytest.mark.parametrize(("rows", "left"), [(slice(2, 7), 16), (slice(2, 6), 16), (slice(2, 5), 21)])
+def test_a_stroke_as_long_as_the_objects_sets_its_side_back(rows: slice, left: int) -> None:
+    distances, mask, scribbles = strip()
+    scribbles[rows, 16] = 1
+    out = set_back(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out[0].tolist() == [1] * left + [0] * (21 - left)  # the other side is not joined to the stroke
+    assert (out == out[0]).all()
+
+
+def test_what_was_given_stays() -> None:
+    distances, mask, scribbles = strip()
+    scribbles[2:7, 16] = 1
+    given = np.zeros_like(mask)
+    given[:, 18:] = 1
+    out = set_back(distances, mask, given, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out[0].tolist() == [1] * 16 + [0, 0] + [1] * 3
+    assert set_back(distances, mask, mask, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING) is mask
+
+
+def test_without_strokes_of_the_object_nothing_is_set_back() -> None:
+    distances, mask, _ = strip()
+    new = np.zeros_like(mask)
+    new[2:7, 16] = 1
+    assert set_back(distances, mask, np.zeros_like(mask), new, new, SPACING) is mask
+
+
+def test_each_class_goes_by_its_own_strokes() -> None:
+    distances, mask, scribbles = strip()
+    scribbles[2:7, 16] = 1
+    mask[:, 14:] = 2
+    distances.append(np.full_like(distances[1], 5))
+    out = set_back(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out is mask  # class 2 has no strokes, class 1 no false voxel
+
+
+def test_dots_tell_no_size() -> None:
+    distances, mask, scribbles = strip()
+    scribbles[2:7, 14:19] = 1
+    new = np.where(scribbles == 1, scribbles, 0)
+    assert set_back(distances, mask, np.zeros_like(mask), scribbles, new, SPACING) is mask
+
+
+@pytest.mark.parametrize(("shape", "length"), [((1, 8), 8), ((2, 8), 8), ((4, 8), None), ((8, 2), 24), ((1, 1), None)])
+def test_the_drawn_length_is_physical(shape: tuple[int, int], length: float | None) -> None:
+    strokes = np.zeros((12, 12), bool)
+    strokes[: shape[0], 2 : 2 + shape[1]] = True
+    assert drawn_length(strokes, (3.0, 1.0)) == length
+    assert drawn_length(np.zeros((2, 2), bool), SPACING) is None
+
+
+def test_the_session_knows_what_was_given() -> None:
+    rng = np.random.default_rng(0)
+    image = Image(rng.normal(0.5, 0.1, (60, 60)).astype(np.float32), "YX")
+    proposal = np.zeros((60, 60), np.uint8)
+    proposal[10:50, 10:50] = 1
+    marks = np.zeros((60, 60), np.uint8)
+    marks[30, 20:30], marks[30, 38:48] = 2, 1
+    kept = RefinementSession(image, proposal=proposal)
+    run(kept.refine(marks))
+    assert (kept.mask[10:20, 10:20] == 1).all()  # far from the stroke the proposal stays
+    kept.accept_object()
+    assert not kept.history.arrays["given"].any()
+    kept.undo()
+    np.testing.assert_array_equal(kept.history.arrays["given"], proposal)
