@@ -41,29 +41,29 @@ class Case:
     truth: np.ndarray
 
 
-def cases(count: int) -> Iterator[Case]:
-    """Yield up to `count` cases of each group."""
-    for seed in range(count):
+def cases(count: int, skip: int = 0) -> Iterator[Case]:
+    """Yield up to `count` cases of each group, but for the first `skip`."""
+    for seed in range(skip, skip + count):
         image, truth = slice_2d(seed)
         yield Case("generated slices 160x160", image, np.asarray(truth.data) > 0)
-    for seed in range(count):
+    for seed in range(skip, skip + count):
         image, truth = brain_volume(seed)
         yield Case("generated volumes 48x64x56", image, np.asarray(truth.data) > 0)
     folder = SHARED / "mri/hippocampus"
-    for path in sorted((folder / "images").glob("*.nii.gz"))[:count]:
+    for path in sorted((folder / "images").glob("*.nii.gz"))[skip : skip + count]:
         labels = read_one(folder / "labels" / path.name, kind="labels")
         yield Case("hippocampus, T1 volumes", read_one(path), np.asarray(labels.data) > 0)
-    for folder in sorted((SHARED / "mri/brats2013").glob("brats*"))[:count]:
+    for folder in sorted((SHARED / "mri/brats2013").glob("brats*"))[skip : skip + count]:
         tumour = largest(np.asarray(read_one(folder / "OTMultiClass.nii.gz", kind="labels").data) > 0)
         flair = read_one(folder / "Flair_subtrMeanDivStd.nii.gz")
         yield crop(Case("brats2013, FLAIR, whole tumour", flair, tumour), 24)
-    yield from pictures("nuclei, stained (dsb2018)", SHARED / "histology/dsb2018_stained", "labels", count)
-    yield from pictures("nerves, ultrasound", SHARED / "nerve/ultrasound", "masks", count)
+    yield from pictures("nuclei, stained (dsb2018)", SHARED / "histology/dsb2018_stained", "labels", count, skip)
+    yield from pictures("nerves, ultrasound", SHARED / "nerve/ultrasound", "masks", count, skip)
 
 
-def pictures(group: str, folder: Path, labels: str, count: int) -> Iterator[Case]:
+def pictures(group: str, folder: Path, labels: str, count: int, skip: int) -> Iterator[Case]:
     """Yield the largest object of every third picture of a folder, with its surroundings."""
-    for path in sorted(p for p in (folder / "images").glob("*") if p.is_file())[::3][:count]:
+    for path in sorted(p for p in (folder / "images").glob("*") if p.is_file())[::3][skip : skip + count]:
         found = next((folder / labels).glob(f"{path.stem}*"), None)
         values = np.zeros(0) if found is None else np.asarray(read_one(found, kind="labels").data)
         if labels == "masks":
@@ -190,13 +190,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and print a markdown table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scribbles", description=__doc__)
     parser.add_argument("--cases", type=int, default=8, help="cases of each group")
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first cases of each group")
     parser.add_argument("--group", nargs="+", default=[""], help="only groups whose name begins so")
     parser.add_argument("--start", nargs="+", default=list(STARTS), choices=list(STARTS))
     parser.add_argument("--no-crf", action="store_true", help="without smoothing")
     options = parser.parse_args(argv)
     settings = RefinementSettings(crf=not options.no_crf)
-    chosen = [c for c in cases(options.cases) if c.group.startswith(tuple(options.group))]
-    print(header(f"scribbles --cases {options.cases}", ("numpy", "scipy", "numba")) + "\n")
+    chosen = [c for c in cases(options.cases, options.skip) if c.group.startswith(tuple(options.group))]
+    print(header(f"scribbles --cases {options.cases} --skip {options.skip}", ("numpy", "scipy", "numba")) + "\n")
     print(f"| data | start | cases | {' | '.join(f'{n} strokes' for n in SHOWN)} | worse | ms a round, median |")
     print("|---" * (len(SHOWN) + 5) + "|")
     for group in dict.fromkeys(case.group for case in chosen):
