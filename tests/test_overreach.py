@@ -8,7 +8,7 @@ import pytest
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession
-from napari_medseg.refinement.overreach import set_back
+from napari_medseg.refinement.overreach import too_far
 from napari_medseg.refinement.reach import drawn_length
 
 SPACING = (1.0, 1.0)
@@ -27,9 +27,10 @@ def strip() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
 def test_a_stroke_as_long_as_the_objects_sets_its_side_back(rows: slice, left: int) -> None:
     distances, mask, scribbles = strip()
     scribbles[rows, 16] = 1
-    out = set_back(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
-    assert out[0].tolist() == [1] * left + [0] * (21 - left)  # the other side is not joined to the stroke
-    assert (out == out[0]).all()
+    out = too_far(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    expected = [False] * left + [True] * (21 - left)  # the other side is not joined to the stroke
+    assert (out is None) == (left == 21)
+    assert out is None or (out == expected).all()
 
 
 def test_what_was_given_stays() -> None:
@@ -37,16 +38,17 @@ def test_what_was_given_stays() -> None:
     scribbles[2:7, 16] = 1
     given = np.zeros_like(mask)
     given[:, 18:] = 1
-    out = set_back(distances, mask, given, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
-    assert out[0].tolist() == [1] * 16 + [0, 0] + [1] * 3
-    assert set_back(distances, mask, mask, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING) is mask
+    out = too_far(distances, mask, given, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out is not None
+    assert np.flatnonzero(out[0]).tolist() == [16, 17]
+    assert too_far(distances, mask, mask, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING) is None
 
 
-def test_without_strokes_of_the_object_nothing_is_set_back() -> None:
+def test_without_strokes_of_the_object_nothing_is_too_far() -> None:
     distances, mask, _ = strip()
     new = np.zeros_like(mask)
     new[2:7, 16] = 1
-    assert set_back(distances, mask, np.zeros_like(mask), new, new, SPACING) is mask
+    assert too_far(distances, mask, np.zeros_like(mask), new, new, SPACING) is None
 
 
 def test_each_class_goes_by_its_own_strokes() -> None:
@@ -54,15 +56,15 @@ def test_each_class_goes_by_its_own_strokes() -> None:
     scribbles[2:7, 16] = 1
     mask[:, 14:] = 2
     distances.append(np.full_like(distances[1], 5))
-    out = set_back(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
-    assert out is mask  # class 2 has no strokes, class 1 no false voxel
+    out = too_far(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out is None  # class 2 has no strokes, class 1 no false voxel
 
 
 def test_dots_tell_no_size() -> None:
     distances, mask, scribbles = strip()
     scribbles[2:7, 14:19] = 1
     new = np.where(scribbles == 1, scribbles, 0)
-    assert set_back(distances, mask, np.zeros_like(mask), scribbles, new, SPACING) is mask
+    assert too_far(distances, mask, np.zeros_like(mask), scribbles, new, SPACING) is None
 
 
 @pytest.mark.parametrize(("shape", "length"), [((1, 8), 8), ((2, 8), 8), ((4, 8), None), ((8, 2), 24), ((1, 1), None)])

@@ -17,7 +17,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.appearance import Appearance, log_density, separability
 from napari_medseg.refinement.history import Box, box_of, changed_box, union
 from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
-from napari_medseg.refinement.overreach import set_back
+from napari_medseg.refinement.overreach import too_far
 from napari_medseg.refinement.reach import clearest_border, erasing, likely_size, reach_alone, reach_into_mask
 from napari_medseg.refinement.rule import CORRECT, MOST_ODDS, decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
@@ -77,9 +77,10 @@ class GeodesicEngine:
         box = surroundings(scribbles, mask, self._image, self._settings.roi_margin, GRID)
         distances = self._distances(scribbles, box)
         new = np.where(scribbles != before, scribbles, np.uint8(0))[box]
-        if not self._settings.reach:
+        far = too_far(distances, mask[box], given[box], scribbles[box], new, self._image.scale)
+        if far is not None and not self._settings.reach:
             mask = mask.copy()
-            mask[box] = set_back(distances, mask[box], given[box], scribbles[box], new, self._image.scale)
+            mask[box][far] = 0
         densities = self.appearance.densities(scribbles[box], mask[box], self._settings.classes + 1, box)
         reaches = [self._reach(k, distances, mask[box], new, box, densities) for k in range(len(distances))]
         part = self._candidates(distances, mask[box], reaches)

@@ -16,15 +16,15 @@ from napari_medseg.refinement.reach import drawn_length
 AS_LONG = 0.8
 
 
-def set_back(
+def too_far(
     distances: list[np.ndarray],
     mask: np.ndarray,
     given: np.ndarray,
     scribbles: np.ndarray,
     new: np.ndarray,
     spacing: tuple[float, ...],
-) -> np.ndarray:
-    """Return a copy of `mask` without what reaches too far; `mask` itself where nothing does.
+) -> np.ndarray | None:
+    """Return which voxels of `mask` reach too far, bool (*spatial); ``None`` where none do.
 
     Parameters
     ----------
@@ -37,16 +37,20 @@ def set_back(
     spacing
         Step of each axis.
     """
-    out = mask
+    painted = np.nonzero(new == 1)
+    out = None
     for k in range(1, len(distances)):
-        made = (mask == k) & (given != k)
-        stroke = (new == 1) & made
+        false = (mask[painted] == k) & (given[painted] != k)
+        if not false.any():
+            continue
+        stroke = np.zeros(mask.shape, bool)
+        stroke[painted] = false
         length, own = drawn_length(stroke, spacing), drawn_length(scribbles == k + 1, spacing)
         if length is None or own is None or length < AS_LONG * own:
             continue
-        far = made & (distances[k] >= distances[k][stroke].min())
+        far = (mask == k) & (given != k) & (distances[k] >= distances[k][stroke].min())
         pieces, count = ndimage.label(far, np.ones((3,) * mask.ndim))
         hit = np.zeros(count + 1, bool)
         hit[pieces[stroke]] = True
-        out = np.where(hit[pieces], np.uint8(0), out)
+        out = hit[pieces] if out is None else out | hit[pieces]
     return out
