@@ -41,6 +41,24 @@ class Entry:
             return str(error)
         return ""
 
+    def unfit_alone(self, image: Image | None) -> str:
+        """Say why the model cannot make a mask of `image` by itself; an empty string when it can."""
+        from napari_medseg.methods import METHODS, get_method
+
+        method = self.card.get("method", "")
+        return (get_method(method).needs if not self.problem and method in METHODS else "") or self.unfit(image)
+
+    def distance(self, image: Image) -> tuple[bool, bool, bool]:
+        """Say how far `image` is from what the model was made for (smaller is nearer): axes, movie or not, channels."""
+        from napari_medseg.methods import create
+
+        try:
+            method = create(self.card["method"], self.card["settings"])
+        except (MedSegError, KeyError):
+            return True, True, True
+        other = (method.measure == "video") != ("T" in image.axes)
+        return len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
+
     def describe(self) -> str:
         """Return the model's card as lines: method, paper, data, score, authors, licence, origin."""
         if self.problem:
@@ -50,7 +68,9 @@ class Entry:
         lines = [f"{card['method']}, epoch {card.get('epoch', '?')}, version {card.get('version', '?')}"]
         lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
-        lines += [", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
+        if best.keys() - {"val_loss", "val_score"}:  # the score that chose the epoch is one of the others
+            best.pop("val_score", None)
+        lines += ["held-out cases: " + ", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
         lines += [f"authors: {card['authors']}"] if card.get("authors") else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
         lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []

@@ -46,6 +46,8 @@ class Method(ABC):
         Names of the evaluation metrics the paper's field reports.
     label_kind
         What the labels mean: one mask (binary), classes or instances.
+    needs
+        Why an image is not enough for a mask, and what to use instead, in a sentence; empty where it is enough.
     """
 
     name: ClassVar[str]
@@ -59,6 +61,7 @@ class Method(ABC):
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
     label_kind: ClassVar[LabelKind] = "binary"
+    needs: ClassVar[str] = ""
     out_channels: int = 1
 
     def __init__(self, settings: base.Settings | None = None) -> None:
@@ -193,6 +196,8 @@ class Method(ABC):
 
 class RefinementMethod(Method):
     """A method that improves a proposal by scribbles."""
+
+    needs = "It improves a mask by scribbles: use it in the dock Refine with scribbles."
 
     @abstractmethod
     def distances(self, x: np.ndarray, scribbles: np.ndarray) -> np.ndarray:

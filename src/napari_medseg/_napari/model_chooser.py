@@ -22,6 +22,7 @@ class ModelChooser(QWidget):
     def __init__(self, method: str = "", none: str = "", planes: bool = True) -> None:
         super().__init__()
         self.method, self.none, self.planes, self.image = method, none, planes, None
+        self.picked: Path | None = None
         self.entries: list[Entry] = []
         self.box, self.card = QComboBox(), QLabel("")
         self.card.setWordWrap(True)
@@ -37,7 +38,7 @@ class ModelChooser(QWidget):
         layout.addWidget(self.box)
         layout.addLayout(row)
         layout.addWidget(self.card)
-        self.box.currentIndexChanged.connect(self._chosen)
+        self.box.currentIndexChanged.connect(self._pick)
         self.refresh()
 
     @property
@@ -54,16 +55,16 @@ class ModelChooser(QWidget):
         return self._unfit(self.entry)
 
     def set_image(self, image: Image | None) -> None:
-        """Judge the models against `image`."""
+        """Judge the models against `image`; unless the user has picked one, the model nearest to it is chosen."""
         self.image = image
-        self._fill(self.entry.path if self.entry else None)
+        self._fill()
 
     def refresh(self, choose: Path | None = None) -> None:
         """Look for models again and choose the file `choose`, if given."""
-        chosen = choose or (self.entry.path if self.entry else None)
+        self.picked = choose or self.picked
         found = list_models(model_folder(), self.session)
         self.entries = [e for e in found if not self.method or e.problem or e.card.get("method") == self.method]
-        self._fill(chosen)
+        self._fill()
 
     def browse(self, path: str = "") -> None:
         """Add a checkpoint file to this session's list and choose it."""
@@ -79,28 +80,40 @@ class ModelChooser(QWidget):
             self.entries.insert(0, entry(path))
         self.refresh(path)
 
-    def _fill(self, chosen: Path | None) -> None:
+    def _fill(self) -> None:
         self.box.blockSignals(True)
         self.box.clear()
         if self.none:
             self.box.addItem(self.none, -1)
-        fits = [(self._unfit(e), i) for i, e in enumerate(self.entries)]
-        for problem, index in sorted(fits, key=lambda pair: bool(pair[0])):
+        for problem, _, index in sorted(self._judged(), key=lambda judged: (bool(judged[0]), *judged[1])):
             self.box.addItem(self.entries[index].title, index)
             if problem:
                 item = self.box.model().item(self.box.count() - 1)
                 item.setEnabled(False)
                 item.setToolTip(problem)
-            if self.entries[index].path == chosen:
+            if self.entries[index].path == self.picked:
                 self.box.setCurrentIndex(self.box.count() - 1)
         self.box.blockSignals(False)
         self._chosen()
 
+    def _judged(self) -> list[tuple[str, tuple[bool, ...], int]]:
+        """Return why each model cannot run, empty when it can, how far it is from the image, and its index."""
+        image = self.image
+        return [
+            (self._unfit(e), () if image is None or e.problem else e.distance(image), i)
+            for i, e in enumerate(self.entries)
+        ]
+
     def _unfit(self, entry: Entry) -> str:
         """Say why a model cannot take the image, or, unless `planes` is off, its planes."""
-        return entry.unfit(_plane(self.image, entry) if self.planes else self.image)
+        image = _plane(self.image, entry) if self.planes else self.image
+        return entry.unfit(image) if self.method else entry.unfit_alone(image)
 
-    def _chosen(self, index: int = 0) -> None:
+    def _pick(self, index: int = 0) -> None:
+        self.picked = self.entry.path if self.entry else None
+        self._chosen()
+
+    def _chosen(self) -> None:
         self.card.setText(self.entry.describe() if self.entry else "")
         self.changed.emit()
 

@@ -87,6 +87,7 @@ class FrameClassifier(Method):
     training: ClassVar[TrainSettings] = TrainSettings(epochs=31, batch_size=12, learning_rate=1e-3, seed=1337)
     tiled = False
     measure = "video"
+    needs = "It names what a frame shows and gives no mask: use it in the dock Nerve video."
     metrics = ("accuracy", "precision", "recall", "specificity", "mcc")
 
     def __init__(self, settings: base.Settings | None = None) -> None:
