@@ -8,7 +8,6 @@ from typing import Any
 
 import napari
 from magicgui.widgets import FileEdit
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QPushButton
 
 from napari_medseg._napari import remote
@@ -35,7 +34,8 @@ class BatchDock(Dock):
         self.out = FileEdit(mode="d", label="Results", nullable=True)
         self.pattern = QLineEdit()
         self.pattern.setPlaceholderText("pattern, for example *_org.tif; empty: all images")
-        self.overlays = QCheckBox("also write a small picture per case, for quality control")
+        self.overlays = QCheckBox("also write a small picture per case")
+        self.overlays.setToolTip("For quality control: the image with its labels outlined and tinted")
         self.models = ModelChooser()
         self.form = SettingsForm(predict_settings(PredictSettings()))
         self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress)
@@ -116,14 +116,10 @@ class BatchDock(Dock):
         except MedSegError as error:
             self.run_bar.say(str(error))
 
-    def event(self, event: QEvent) -> bool:
-        """Stop, save and give the keys back when the dock is closed (napari takes the widget out of its window)."""
-        handled = bool(super().event(event))
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.run_bar.stop()
-            self.learn.run_bar.stop()
-            self.review.end()
-        return handled
+    def leave(self) -> None:
+        """Stop, save and give the keys back when the dock is closed."""
+        super().leave()
+        self.review.end()
 
     def _say(self, name: str, text: str) -> None:
         if name not in self.rows:

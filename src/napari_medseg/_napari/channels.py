@@ -81,8 +81,8 @@ class ChannelChooser(QWidget):
 
 
 def _fits(layer: Layer, base: Layer | None) -> bool:
-    """Whether a layer lies on the grid of `base` and is neither it nor an overlay of a refinement."""
-    if base is None or layer.name == base.name or layer.name.endswith(" · uncertainty"):
+    """Whether a layer lies on the grid of `base` and is another one."""
+    if base is None or layer.name == base.name:
         return False
     try:
         same = image_from_layer(base).same_grid(image_from_layer(layer))

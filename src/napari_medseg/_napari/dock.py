@@ -1,16 +1,15 @@
-"""Parts that every dock is made of: a scrolling column, layer choosers, folded settings."""
+"""Parts that every dock is made of: a scrolling column, folded settings, where it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from napari.layers import Layer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -23,9 +22,19 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_medseg._napari.form import SettingsForm
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.remote import where
+from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
+
+
+class _Column(QScrollArea):
+    """Scrolls from top to bottom only: never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return the width of the widest widget beside the scroll bar."""
+        hint, inner = super().minimumSizeHint(), self.widget()
+        wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() if inner else 0
+        return QSize(max(hint.width(), wanted), hint.height())
 
 
 class Dock(QWidget):
@@ -37,7 +46,7 @@ class Dock(QWidget):
         inner = QWidget()
         self.column = QVBoxLayout(inner)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
-        area = QScrollArea()
+        area = _Column()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -53,82 +62,42 @@ class Dock(QWidget):
         for widget in widgets:
             self.column.addWidget(widget)
 
+    def event(self, event: QEvent) -> bool:
+        """Notice that the dock is closed: napari takes the widget out of its window."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.leave()
+        return handled
 
-class LayerChooser(QWidget):
-    """Choose one layer; the list follows the viewer, a line below says what was understood."""
+    def leave(self) -> None:
+        """Stop what runs: without the dock nobody could."""
+        for bar in self.findChildren(RunBar):
+            bar.stop()
 
-    changed = Signal()
-
-    def __init__(self, viewer: Any, layers: Callable[[Any], list[Any]], none: str = "", sample: str = "") -> None:
-        super().__init__()
-        self.viewer, self.layers, self.none = viewer, layers, none
-        self.box, self.line = QComboBox(), QLabel("")
-        self.line.setWordWrap(True)
-        self.button = QPushButton(f"Open sample ({sample})" if sample else "Open sample")
-        self.button.clicked.connect(lambda: viewer.open_sample("napari-medseg", sample))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.box, self.line, self.button):
-            layout.addWidget(widget)
-        self.sample = sample
-        self.box.currentIndexChanged.connect(self._chosen)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered):
-            event.connect(self.refresh)
-        viewer.layers.selection.events.active.connect(self._follow)
-        self.destroyed.connect(lambda: None)
-        self.refresh()
-
-    @property
-    def layer(self) -> Layer | None:
-        """The chosen layer."""
-        name = self.box.currentData()
-        return self.viewer.layers[name] if name and name in self.viewer.layers else None
-
-    def choose(self, layer: Layer) -> None:
-        """Choose `layer`."""
-        self.box.setCurrentIndex(self.box.findData(layer.name))
-
-    def refresh(self, event: Any = None) -> None:
-        """List the viewer's layers again, keeping the choice where it still exists."""
-        chosen = self.box.currentData()
-        found = [layer.name for layer in self.layers(self.viewer)]
-        self.box.blockSignals(True)
-        self.box.clear()
-        for name in found:
-            self.box.addItem(name, name)
-        if self.none:
-            self.box.addItem(self.none, "")
-        self.box.setCurrentIndex(max(self.box.findData(chosen), 0))
-        self.box.blockSignals(False)
-        self.box.setVisible(bool(found or self.none))
-        self.button.setVisible(bool(self.sample) and not found)
-        self._chosen()
-
-    def _follow(self, event: Any = None) -> None:
-        active = self.viewer.layers.selection.active
-        if active is not None and active in self.layers(self.viewer) and active is not self.layer:
-            self.choose(active)
-
-    def _chosen(self, index: int = 0) -> None:
-        layer = self.layer
-        try:
-            self.line.setText("" if layer is None else _said(image_from_layer(layer)))
-        except MedSegError as error:
-            self.line.setText(str(error))
-        self.changed.emit()
+    def open_next(self, name: str) -> Any:
+        """Open the dock of the next step as a tab beside this one."""
+        return self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)[1]
 
 
-def _said(image: Image) -> str:
-    """Return the description of an image, and what its reader noted (an assumed pixel size)."""
-    return "\n".join([image.describe(), *image.metadata.get("notes", [])])
+def show_device(bar: RunBar, form: SettingsForm, *, here: bool = False) -> None:
+    """Keep saying under `bar` where the settings of `form` compute and why; `here`: never on a scheduler."""
+
+    def say(*_: Any) -> None:
+        bar.device.setText(where(str(form["device"].value), here=here))
+        bar.device.show()
+
+    form["device"].changed.connect(say)
+    say()
 
 
 class FoldedSettings(QCollapsible):
     """A folded form with Reset, Save, Load and Copy as command."""
 
     def __init__(self, form: SettingsForm, command: Callable[[], str], title: str = "Settings") -> None:
-        super().__init__(title)
-        self.form, self.command = form, command
+        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self.form, self.command, self.title = form, command, title
+        self.toggled.connect(self._mark)
+        self._mark(False)
         row = QWidget()
         layout = QHBoxLayout(row)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -143,6 +112,10 @@ class FoldedSettings(QCollapsible):
             layout.addWidget(button)
         self.addWidget(form.native)
         self.addWidget(row)
+
+    def _mark(self, opened: bool) -> None:
+        """Draw the arrow as text, in the colour that the theme gives to text."""
+        self.setText(f"{'▾' if opened else '▸'}  {self.title}")
 
     def copy(self) -> None:
         """Put the equivalent command line onto the clipboard."""

@@ -11,8 +11,8 @@ import pyqtgraph as pg
 from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_medseg._napari.dock import LayerChooser
 from napari_medseg._napari.error_view import FixedChooser
+from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg._napari.refine_saves import SESSIONS, newest_saved
 from napari_medseg.errors import DataError

@@ -8,7 +8,7 @@ from typing import Any
 from napari.layers import Layer
 from qtpy.QtWidgets import QComboBox
 
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.channels import combined
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 
@@ -31,15 +31,15 @@ class ExtentChooser(QComboBox):
             self._seen = layer
             self.setCurrentText(VIEW if getattr(layer, "multiscale", False) else WHOLE)
 
-    def cut(self, layer: Layer) -> tuple[Image, tuple[int, ...]]:
-        """Return the layer's image, or the part of its last two axes that is in view, and its offset.
+    def cut(self, layer: Layer, *channels: Layer) -> tuple[Image, tuple[int, ...]]:
+        """Return the layer's image with further channels, or the part of it that is in view, and its offset.
 
         Raises
         ------
         DataError
             If that is more of a slide than a window can segment at once.
         """
-        image = image_from_layer(layer)
+        image = combined([layer, *channels])
         shape = image.spatial_shape
         offset = (0,) * len(shape)
         if self.currentText() == VIEW and self.viewer.dims.ndisplay == 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
+from magicgui.application import use_app
 from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, FloatSpinBox, LineEdit, SpinBox
 from pydantic.fields import FieldInfo
 
@@ -11,6 +12,7 @@ from napari_medseg.flags import plain_type
 from napari_medseg.settings import Settings
 
 NONE = "none"
+STRETCH = 1.2
 
 
 class SettingsForm(Container):
@@ -24,6 +26,14 @@ class SettingsForm(Container):
                 self.append(_widget(name, field, getattr(defaults, name)))
         self.hidden = hidden
         self.margins = (0, 0, 0, 0)
+
+    def _unify_label_widths(self) -> None:
+        """Give all labels one width; napari's font is wider than the one that magicgui measures with."""
+        super()._unify_label_widths()
+        rows = [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
+        measure = use_app().get_obj("get_text_width")
+        for row in rows:
+            row.label_width = round(STRETCH * max(measure(widget.label) for widget in self._list))
 
     @property
     def value(self) -> Settings:

@@ -8,19 +8,32 @@ import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 
+from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
 
 AXES = "TZYX"
 TIME = "second"
+DERIVED = {"medseg_derived": True}  # metadata of pictures that were made here: no dock takes them as input
 NOTED = ("source_file", "notes", "subject", "eye", "site", "frame")
 
 
 def image_from_layer(layer: Layer) -> Image:
-    """Return the `Image` that an Image or Labels layer shows."""
+    """Return the `Image` that an Image or Labels layer shows.
+
+    Raises
+    ------
+    DataError
+        If the layer has more axes than time and three of space.
+    """
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     kept = layer.metadata.get("medseg_image", {})
     rgb = bool(getattr(layer, "rgb", False))
     n = data.ndim - rgb
+    if n > len(AXES):
+        raise DataError(
+            f"{layer.name} has {n} axes; at most {len(AXES)} can be used: time, depth, height and width. "
+            "Split it: right-click the layer, Split Stack."
+        )
     axes = kept.get("axes", "").replace("C", "")
     units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
     axes = axes if len(axes) == n else ("T" if units[0] == TIME else AXES[-n]) + AXES[1 - n :]
@@ -105,8 +118,9 @@ def metadata(image: Image) -> dict[str, Any]:
 
 
 def image_layers(viewer: Any) -> list[ImageLayer]:
-    """Return the viewer's Image layers, last added first."""
-    return [layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer)]
+    """Return the viewer's Image layers, last added first, without pictures that were made from others here."""
+    found = (layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer))
+    return [layer for layer in found if not DERIVED.keys() & layer.metadata.keys()]
 
 
 def label_layers(viewer: Any) -> list[Labels]:

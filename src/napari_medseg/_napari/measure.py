@@ -9,7 +9,8 @@ import napari
 import pandas as pd
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
-from napari_medseg._napari.dock import Dock, LayerChooser
+from napari_medseg._napari.dock import Dock
+from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
 from napari_medseg._napari.nerve_eyes import NerveEyes
 from napari_medseg._napari.nerve_paths import NervePaths

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import napari
 from napari.layers import Layer
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLabel
 
 from napari_medseg._napari.dock import Dock
@@ -16,27 +13,7 @@ from napari_medseg._napari.refine_live import Live
 from napari_medseg._napari.refine_panel import Panel
 from napari_medseg._napari.refine_setup import Setup
 from napari_medseg._napari.run_bar import RunBar
-from napari_medseg.jobs import Job, Progress
-
-
-class StartBar(RunBar):
-    """A run bar whose dock may be gone when its job ends."""
-
-    def _progress(self, progress: Progress) -> None:
-        if isalive(self):
-            super()._progress(progress)
-
-    def _result(self, result: Any) -> None:
-        if isalive(self):
-            super()._result(result)
-
-    def _error(self, error: Exception) -> None:
-        if isalive(self):
-            super()._error(error)
-
-    def _end(self) -> None:
-        if isalive(self):
-            super()._end()
+from napari_medseg.jobs import Job
 
 
 class RefineDock(Dock):
@@ -48,7 +25,7 @@ class RefineDock(Dock):
         self.continuing = False
         self.target: Layer | None = None
         self.setup, self.panel = Setup(napari_viewer), Panel(napari_viewer)
-        self.run_bar = StartBar(self.make_job, self.open, text="Start")
+        self.run_bar = RunBar(self.make_job, self.open, text="Start")
         self.column.addWidget(self.setup)
         self.run_title = QLabel("<b>Run</b>")
         self.column.addWidget(self.run_title)
@@ -104,11 +81,8 @@ class RefineDock(Dock):
         if self.live is not None:
             self.live.close(reason)
 
-    def event(self, event: QEvent) -> bool:
-        """End the refinement when the dock is closed (napari takes the widget out of its window)."""
-        handled = bool(super().event(event))
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.run_bar.stop()
-            self.close_session()
-            self.deleteLater()
-        return handled
+    def leave(self) -> None:
+        """End the refinement when the dock is closed."""
+        super().leave()
+        self.close_session()
+        self.deleteLater()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
-from napari_medseg._napari.layers import like
+from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import Box, box_of, union
@@ -132,10 +132,11 @@ class RefineLayers:
                 self.viewer.layers.remove(self.overlay)
             self.overlay = None
         elif self.overlay is None:
-            active = self.viewer.layers.selection.active
+            active, place = self.viewer.layers.selection.active, like(self.image)
+            place["metadata"] = {**place["metadata"], **DERIVED}
             self.overlay = self.viewer.add_image(
                 values.copy(), name=f"{self.image.name} · uncertainty", colormap="magma", blending="additive",
-                contrast_limits=(0, 1), opacity=0.7, **like(self.image),
+                contrast_limits=(0, 1), opacity=0.7, **place,
             )  # fmt: skip
             self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(self.mask))
             self.viewer.layers.selection.active = active

@@ -8,8 +8,8 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_medseg._napari.dock import LayerChooser
 from napari_medseg._napari.history_strip import HistoryStrip
+from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
 from napari_medseg._napari.swatches import Swatches

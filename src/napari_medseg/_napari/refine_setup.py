@@ -8,11 +8,12 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_medseg._napari.dock import FoldedSettings, LayerChooser
+from napari_medseg._napari.channels import ChannelChooser, combined
+from napari_medseg._napari.dock import FoldedSettings
 from napari_medseg._napari.form import SettingsForm
+from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
 from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.refine_channels import ChannelChooser, combined
 from napari_medseg._napari.refine_jobs import Start
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_saves import Saved, newest_saved, saved_models

@@ -8,11 +8,25 @@ from typing import Any
 
 from napari_medseg._napari.preferences import compute_address
 from napari_medseg.batch import BatchSettings, predict_files, predict_images
+from napari_medseg.errors import DeviceError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import load_model
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.settings import PredictSettings
+
+
+def where(device: str, *, here: bool = False) -> str:
+    """Say in words where networks run with the setting `device` and why; `here`: never on a scheduler."""
+    from napari_medseg.device import choose_device
+
+    address = "" if here else compute_address()
+    if address:
+        return f"Computed by the scheduler {address}, as the preferences say"
+    try:
+        return choose_device(device)[1]
+    except DeviceError as error:
+        return str(error)
 
 
 def segment(path: Path, images: Sequence[Image], settings: PredictSettings, *, probabilities: bool) -> Job[list[Any]]:

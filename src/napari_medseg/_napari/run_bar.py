@@ -7,11 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, with as many digits as matter: ``0.4 s``, ``32 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class RunBar(QWidget):
@@ -30,7 +39,10 @@ class RunBar(QWidget):
         self.reason, self.stopping, self.failed = "", False, False
         self.run_button, self.stop_button = QPushButton(text), QPushButton("Stop")
         self.bar, self.message = QProgressBar(), QLabel("")
-        self.message.setWordWrap(True)
+        self.device = QLabel("")
+        for text in (self.message, self.device):
+            text.setWordWrap(True)
+        self.device.hide()
         self.next_button = QPushButton()
         self.next_button.hide()
         self.run_button.clicked.connect(self.start)
@@ -42,7 +54,7 @@ class RunBar(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)
-        for widget in (self.bar, self.message, self.next_button):
+        for widget in (self.bar, self.message, self.next_button, self.device):
             layout.addWidget(widget)
 
     def set_reason(self, reason: str) -> None:
@@ -52,6 +64,8 @@ class RunBar(QWidget):
             self.run_button.setEnabled(not reason)
             self.run_button.setToolTip(reason)
             self.say(reason)
+            if reason:
+                self.next_button.hide()
 
     def start(self) -> None:
         """Start a job unless one runs."""
@@ -63,14 +77,22 @@ class RunBar(QWidget):
         except MedSegError as error:
             self.say(str(error))
             return
-        self.started = time.monotonic()
+        self.started, self.pace = time.monotonic(), (0.0, 0.0)
         self.failed = self.stopping = False
         self.bar.setValue(0)
         self.run_button.setEnabled(False)
         self.stop_button.setEnabled(True)
         self.current = JobWorker(
-            job, on_progress=self._progress, on_result=self._result, on_error=self._error, on_end=self._end
+            job,
+            on_progress=self._while_alive(lambda progress: self._progress(progress)),
+            on_result=self._while_alive(lambda result: self._result(result)),
+            on_error=self._while_alive(lambda error: self._error(error)),
+            on_end=self._while_alive(lambda: self._end()),
         )
+
+    def _while_alive(self, call: Callable[..., None]) -> Callable[..., None]:
+        """Return `call`, to be left out when the dock is gone."""
+        return lambda *arguments: call(*arguments) if isalive(self) else None
 
     def stop(self) -> None:
         """Ask the running job to stop; what it finished is kept."""
@@ -78,6 +100,11 @@ class RunBar(QWidget):
             self.stopping = True
             self.say("Stopping after this step ...")
             self.current.stop()
+
+    @property
+    def spent(self) -> str:
+        """How long the job has taken."""
+        return duration(time.monotonic() - self.started)
 
     def say(self, text: str) -> None:
         """Show one message under the bar."""
@@ -94,16 +121,23 @@ class RunBar(QWidget):
     def _progress(self, progress: Progress) -> None:
         share = progress.step / progress.total if progress.total else 0
         self.bar.setValue(round(100 * share))
-        elapsed = time.monotonic() - self.started
-        left = f" · {elapsed / share - elapsed:.0f} s left" if 0 < share < 1 else ""
         if not self.stopping:
-            self.say(progress.message + left)
+            self.say(progress.message + self._left(share))
         self.on_progress(progress)
+
+    def _left(self, share: float) -> str:
+        """Say how long the rest takes, by the pace since the first step: what came before it is not repeated."""
+        now, (since, first) = time.monotonic() - self.started, self.pace
+        if not since or share < first:
+            self.pace = now, share
+        if not first < share < 1 or not since:
+            return ""
+        return f" · {duration((now - since) / (share - first) * (1 - share))} left"
 
     def _result(self, result: Any) -> None:
         self.stopping = False
         self.bar.setValue(100)
-        self.say(f"Done in {time.monotonic() - self.started:.1f} s")
+        self.say(f"Done in {self.spent}")
         self.on_result(result)
 
     def _error(self, error: Exception) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QPushButton
 
-from napari_medseg._napari.dock import LayerChooser
-from napari_medseg._napari.layers import image_from_layer, image_layers
+from napari_medseg._napari.layer_chooser import LayerChooser
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.jobs import Progress
@@ -99,9 +99,9 @@ class LivePicture:
             return
         number, picture = self.latest
         if self.layer is None or self.layer not in self.viewer.layers:
-            place = {"scale": self.movie.scale[1:], "units": self.movie.units[1:], "rgb": True}
-            axes = self.movie.axis_labels[1:]
-            self.layer = self.viewer.add_image(picture, name="running", axis_labels=axes, **place)
+            place = {name: getattr(self.movie, name)[1:] for name in ("scale", "units", "axis_labels")}
+            kept = {"rgb": True, "metadata": dict(DERIVED)}
+            self.layer = self.viewer.add_image(picture, name="running", **place, **kept)
         else:
             self.layer.data = picture
         dims = self.viewer.dims

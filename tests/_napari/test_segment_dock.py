@@ -1,0 +1,169 @@
+"""The Segment dock: channels, what becomes its input, which model it proposes, layers that come, go and are renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_medseg._napari.layers import image_layers
+from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.run_bar import duration
+from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.jobs import Progress
+from napari_medseg.methods import create
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+SHAPE = (24, 20)
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(ModelChooser, "session", [])
+
+
+def saved(path: Path, name: str, **settings: Any) -> Path:
+    """Write an untrained model."""
+    method = create(name, settings)
+    write_checkpoint(path, pack(method, method.build_network().state_dict()))
+    return path
+
+
+def picture(viewer: Any, name: str, seed: int = 0, **kwargs: Any) -> Any:
+    return viewer.add_image(np.random.default_rng(seed).random(SHAPE), name=name, **kwargs)
+
+
+def run(dock: Any, wait: Wait) -> None:
+    assert dock.run_bar.run_button.isEnabled(), dock.run_bar.reason
+    dock.run_bar.run_button.click()
+    wait(lambda: dock.run_bar.current is None)
+
+
+def reason(dock: Any, text: str) -> str:
+    """Return why the model whose line holds `text` is greyed; empty when it is not."""
+    box = dock.models.box
+    item = box.model().item(box.findText(text, Qt.MatchFlag.MatchContains))
+    return "" if item.isEnabled() else item.toolTip()
+
+
+def test_layers_on_one_grid_are_channels_of_one_case(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    flair, t1c = picture(viewer, "FLAIR", 1, scale=(2, 2)), picture(viewer, "T1c", 2, scale=(2, 2))
+    picture(viewer, "elsewhere", 3, scale=(3, 3))
+    dock.input.choose(flair)
+    dock.models.browse(str(saved(tmp_path / "two.pt", "p-net", ndim=2, modalities=2)))
+    assert [dock.channels.list.item(n).text() for n in range(dock.channels.list.count())] == ["T1c"]
+    assert "2 channel" in dock.run_bar.reason
+    dock.channels.tick(t1c)
+    assert not dock.run_bar.reason
+    assert not dock.every.isEnabled()
+    image, _ = dock.extent.cut(flair, *dock.channels.chosen)
+    np.testing.assert_array_equal(image.channels_first(), [flair.data, t1c.data])
+    run(dock, wait)
+    labels = viewer.layers[-1]
+    assert labels.name == "FLAIR · p-net", dock.run_bar.message.text()
+    assert labels.data.shape == SHAPE
+    np.testing.assert_allclose(labels.scale, flair.scale)
+    dock.channels.tick(t1c, False)
+    assert "2 channel" in dock.run_bar.reason
+    assert dock.every.isEnabled()
+
+
+def test_the_probability_never_becomes_the_input(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    scan = picture(viewer, "scan")
+    dock.models.browse(str(saved(tmp_path / "one.pt", "p-net", ndim=2)))
+    dock.probabilities.setChecked(True)
+    run(dock, wait)
+    assert [layer.name for layer in viewer.layers] == ["scan", "scan · probability", "scan · p-net"]
+    viewer.layers.selection.active = viewer.layers["scan · probability"]
+    assert dock.input.layer == scan
+    assert image_layers(viewer) == [scan]
+    dock.replace.setChecked(True)
+    run(dock, wait)
+    assert len(viewer.layers) == 3
+    dock.replace.setChecked(False)
+    run(dock, wait)
+    assert len(viewer.layers) == 5
+    dock.run_bar.next_button.click()
+    _, measure = next((n, w) for n, w in viewer.window.dock_widgets.items() if "Measure" in n)
+    assert measure.labels.layer == dock.made
+
+
+def test_models_that_give_no_mask_alone_are_greyed(open_dock: Open, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    picture(viewer, "scan")
+    dock.models.browse(str(saved(tmp_path / "rnet.pt", "r-net", ndim=2)))
+    assert "Refine with scribbles" in dock.run_bar.reason
+    assert "Refine with scribbles" in reason(dock, "rnet")
+    assert "Nerve video" in reason(dock, "demo_frame_classifier")
+
+
+def test_the_nearest_model_is_proposed_until_one_is_picked(open_dock: Open, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    viewer.open_sample("napari-medseg", "histology")
+    assert dock.models.entry.path.stem == "nuclei_dsb2018"
+    viewer.open_sample("napari-medseg", "mri")
+    assert dock.models.entry.path.stem == "demo_pnet_3d"
+    row = dock.models.box.findText("demo_pnet_2d", Qt.MatchFlag.MatchContains)
+    dock.models.box.setCurrentIndex(row)
+    dock.input.choose(viewer.layers["nuclei_0"])
+    assert dock.models.entry.path.stem == "demo_pnet_2d"
+    assert "channel" in dock.run_bar.reason
+
+
+def test_layers_that_are_renamed_removed_or_of_too_many_axes(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    scan = picture(viewer, "scan")
+    scan.name = "renamed"
+    assert dock.input.layer == scan
+    assert dock.input.box.currentText() == "renamed"
+    viewer.add_image(np.zeros((2, 2, 2, 8, 8)), name="five", contrast_limits=(0, 1))
+    assert "5 axes" in dock.input.line.text()
+    assert "5 axes" in dock.run_bar.reason
+    viewer.layers.remove("five")
+    assert dock.input.layer == scan
+    viewer.layers.clear()
+    assert dock.input.layer is None
+    assert "Open an image" in dock.run_bar.reason
+    assert not dock.input.button.isHidden()
+
+
+def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Segment")
+    picture(viewer, "scan")
+    steps: list[int] = []
+
+    def endless() -> Any:
+        for step in range(10**9):
+            steps.append(step)
+            yield Progress(step, 10**9, "working")
+
+    dock.make_job = dock.run_bar.make_job = endless
+    dock.run_bar.run_button.click()
+    wait(lambda: len(steps) > 3)
+    worker = dock.run_bar.current
+    viewer.window.remove_dock_widget(dock)
+    wait(lambda: not worker.running)
+
+
+def test_the_rest_is_told_by_the_pace_since_the_first_step(open_dock: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, dock = open_dock("Segment")
+    bar, clock = dock.run_bar, [1000.0]
+    monkeypatch.setattr("napari_medseg._napari.run_bar.time.monotonic", lambda: clock[0])
+    bar.started, bar.pace = 900.0, (0.0, 0.0)  # loading took 100 s
+    for step, message in ((0, "tile 0"), (10, "tile 10 · 18 s left"), (20, "tile 20 · 16 s left")):
+        bar._progress(Progress(step, 100, f"tile {step}"))
+        assert bar.message.text() == message
+        clock[0] += 2
+    assert [duration(s) for s in (0.42, 32, 700, 11100)] == ["0.4 s", "32 s", "12 min", "3 h 05 min"]
+    assert "CPU" in bar.device.text() or "GPU" in bar.device.text()
+    dock.form["device"].value = "cpu"
+    assert bar.device.text() == "CPU: chosen in the settings"
