@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 
 from napari_medseg._napari.layers import image_layers
 from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.run_bar import duration
+from napari_medseg._napari.words import duration
 from napari_medseg.checkpoint import pack, write_checkpoint
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create

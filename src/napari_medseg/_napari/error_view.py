@@ -10,9 +10,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QModelIndex
 from qtpy.QtWidgets import QLabel, QTableView, QVBoxLayout, QWidget
 
+from napari_medseg._napari.frame_model import FrameModel
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import label_layers, like
-from napari_medseg._napari.table import FrameModel
 from napari_medseg.evaluation import Comparison
 from napari_medseg.figures import COLOURS
 

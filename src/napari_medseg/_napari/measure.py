@@ -12,31 +12,16 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.measure_kinds import ROWS, TITLES, likely_kind, measure_job
 from napari_medseg._napari.nerve_eyes import NerveEyes
 from napari_medseg._napari.nerve_paths import NervePaths
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg._napari.table import TableView
+from napari_medseg._napari.words import text
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
-from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import KINDS, measure, measured_labels, summarise
-
-TITLES = {
-    "afm": "AFM cells",
-    "nerve": "corneal nerves",
-    "nuclei": "nuclei and glands",
-    "video": "nerve in video",
-    "volume": "volumes",
-}
-
-
-def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
-    """Return the labels that the rows name, the per-object table and the one-row summary."""
-    yield Progress(0, 2, "measuring objects")
-    labels = measured_labels(kind, labels)
-    table = measure(kind, labels, image)
-    yield Progress(1, 2, "summarising")
-    return labels.data, table, summarise(kind, labels, image)
+from napari_medseg.jobs import Job
+from napari_medseg.measure import KINDS
 
 
 class MeasureDock(Dock):
@@ -50,6 +35,7 @@ class MeasureDock(Dock):
         for kind in KINDS:
             self.kind.addItem(TITLES[kind], kind)
         self.kind.setCurrentIndex(self.kind.findData("afm"))
+        self.kind_picked = False
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
@@ -64,23 +50,27 @@ class MeasureDock(Dock):
         self.section("Run", self.run_bar, self.paths, self.eyes)
         self.section("Result", self.summary, self.table, self.save_button)
         self.labels.changed.connect(self.update_state)
+        self.kind.activated.connect(lambda _: setattr(self, "kind_picked", True))
         self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_state()
         self.update_kind()
 
     def update_state(self) -> None:
-        """Choose the kind that fits the layer's method, and enable Run."""
-        layer = self.labels.layer
-        self.run_bar.set_reason("" if layer is not None else "Open or make a Labels layer first.")
-        if layer is not None and "medseg" in layer.metadata:
-            from napari_medseg.methods import METHODS, get_method
-
-            method = layer.metadata["medseg"].get("method", "")
-            if method in METHODS:  # a mask made with scribbles alone is of none
-                self.kind.setCurrentIndex(max(self.kind.findData(get_method(method).measure), 0))
-            source = layer.metadata["medseg"].get("source_layer", "")
-            if source in self.viewer.layers:
-                self.image.choose(self.viewer.layers[source])
+        """Choose the image and the kind that fit the layer, and enable Run."""
+        labels = self.labels.image
+        missing = self.labels.problem or "Open or make a Labels layer first."
+        self.run_bar.set_reason(missing if labels is None else "")
+        if labels is None:
+            return
+        source = self.labels.layer.metadata.get("medseg", {}).get("source_layer", "")
+        if source in self.viewer.layers:
+            self.image.choose(self.viewer.layers[source])
+        elif self.image.image is not None and self.image.image.spatial_shape != labels.spatial_shape:
+            same = [x for x in self.image.found if x.data.shape[: labels.data.ndim] == labels.data.shape]
+            self.image.choose(*same[:1] or [self.image.layer])
+        kind, known = likely_kind(self.labels.layer, labels, self.image.image)
+        if known or not self.kind_picked:
+            self.kind.setCurrentIndex(max(self.kind.findData(kind), 0))
 
     def update_kind(self, index: int = 0) -> None:
         """Offer paths and eyes where nerves are measured."""
@@ -98,25 +88,30 @@ class MeasureDock(Dock):
         self.measured = self.labels.layer
         image = image_from_layer(self.image.layer) if self.image.layer is not None else None
         labels = image_from_layer(self.measured)
+        self.before = labels.data
         if image is not None and image.spatial_shape != labels.spatial_shape:
             raise MedSegError(
                 f"{image.name} is {image.spatial_shape} but the labels are {labels.spatial_shape}. "
                 "Choose the image that was segmented, or no image."
             )
-        return measure_job(self.kind.currentData(), labels, image)
+        self.measured_as = str(self.kind.currentData())
+        return measure_job(self.measured_as, labels, image)
 
     def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
         """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
         data, table, summary = result
-        if data.max(initial=0) != self.measured.data.max():
+        if data is not self.before and data.max(initial=0) != self.before.max():
             self.measured.data = data
         self.show_tables(table, summary, self.measured)
+        rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
+        self.run_bar.say(f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}")
+        self.run_bar.offer("Save table ...", self.save)
 
     def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
         """Show the table of `layer` and the one-row summary."""
         self.table.show_table(table, layer)
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
-        self.summary.setText("<br>".join(f"{name}: <b>{_text(value)}</b>" for name, value in row.items()))
+        self.summary.setText("<br>".join(f"{name}: <b>{text(value)}</b>" for name, value in row.items()))
         self.save_button.setEnabled(True)
 
     def show_eyes(self, eyes: pd.DataFrame) -> None:
@@ -132,7 +127,3 @@ class MeasureDock(Dock):
         path = path or QFileDialog.getSaveFileName(self, "Save table", "measurements.csv", "CSV (*.csv)")[0]
         if path:
             write_table(Path(path), self.table.frame)
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

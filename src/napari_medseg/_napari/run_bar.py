@@ -10,17 +10,10 @@ from typing import Any
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.words import duration
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, with as many digits as matter: ``0.4 s``, ``32 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class RunBar(QWidget):
@@ -37,6 +30,7 @@ class RunBar(QWidget):
         self.make_job, self.on_result, self.on_progress = make_job, on_result, on_progress
         self.current: JobWorker | None = None
         self.reason, self.stopping, self.failed = "", False, False
+        self.stopped = "Stopped; what was finished is kept."
         self.run_button, self.stop_button = QPushButton(text), QPushButton("Stop")
         self.bar, self.message = QProgressBar(), QLabel("")
         self.device = QLabel("")
@@ -59,11 +53,12 @@ class RunBar(QWidget):
 
     def set_reason(self, reason: str) -> None:
         """Disable Run with the reason in words; an empty reason enables it."""
-        self.reason = reason
+        before, self.reason = self.reason, reason
         if self.current is None:
             self.run_button.setEnabled(not reason)
             self.run_button.setToolTip(reason)
-            self.say(reason)
+            if reason or before:  # what was made stays to be read
+                self.say(reason)
             if reason:
                 self.next_button.hide()
 
@@ -150,4 +145,4 @@ class RunBar(QWidget):
         self.run_button.setEnabled(not self.reason)
         self.stop_button.setEnabled(False)
         if self.stopping and not self.failed:
-            self.say("Stopped; what was finished is kept.")
+            self.say(self.stopped)

@@ -19,7 +19,8 @@ from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.preferences import predict_settings
-from napari_medseg._napari.run_bar import RunBar, duration
+from napari_medseg._napari.run_bar import RunBar
+from napari_medseg._napari.words import duration
 from napari_medseg.errors import MedSegError
 from napari_medseg.flags import as_flags
 from napari_medseg.image import Image

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from napari.layers import Labels, Shapes
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.compat import isalive
+from qtpy.QtCore import QModelIndex
 from qtpy.QtWidgets import QTableView
 
+from napari_medseg._napari.frame_model import FrameModel
 
-class FrameModel(QAbstractTableModel):
-    """Show a DataFrame."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        super().__init__()
-        self.frame = frame
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
-        """Count the rows."""
-        return len(self.frame)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
-        """Count the columns."""
-        return len(self.frame.columns)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return one cell as text."""
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        value = self.frame.iat[index.row(), index.column()]
-        return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-
-    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
-        """Return a header."""
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        return str(self.frame.columns[section]) if orientation == Qt.Orientation.Horizontal else str(section + 1)
+STILL = 3  # pixels that a click may move
 
 
 class TableView(QTableView):
@@ -46,6 +23,8 @@ class TableView(QTableView):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
+        self.following = False
+        viewer.mouse_drag_callbacks.append(self._press)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self.setMinimumHeight(220)
 
@@ -67,7 +46,7 @@ class TableView(QTableView):
             _selection_event(layer).connect(self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        if self.layer is None or not 0 <= current.row() < len(self.frame):
+        if self.layer is None or self.following or not 0 <= current.row() < len(self.frame):
             return
         place = self._select_shape(current.row()) if isinstance(self.layer, Shapes) else self._select_label(current)
         if place is None:
@@ -101,7 +80,32 @@ class TableView(QTableView):
         else:
             return
         if rows.size and rows[0] < len(self.frame) and self.currentIndex().row() != rows[0]:
+            self.following = True  # the object is in view: the view stays
             self.selectRow(int(rows[0]))
+            self.following = False
+
+    def _press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
+        """Select the row of the object under a click; a drag moves the picture as always."""
+        if not isalive(self):
+            viewer.mouse_drag_callbacks.remove(self._press)
+            return
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        active = viewer.layers.selection.active
+        moving = self.isVisible() and (active is None or active.mode == "pan_zoom")
+        if moving and np.abs(np.array(event.pos) - start).max() <= STILL and isinstance(self.layer, Labels):
+            self._click(event)
+
+    def _click(self, event: Any) -> None:
+        if "label" not in self.frame or self.layer not in self.viewer.layers:
+            return
+        seen = {"view_direction": event.view_direction, "dims_displayed": list(event.dims_displayed)}
+        value = self.layer.get_value(event.position, world=True, **seen)
+        value = value[-1] if isinstance(value, tuple) else value  # of several resolutions: level and value
+        if value:
+            self.layer.selected_label = int(value)
 
 
 def _selection_event(layer: Any) -> Any:

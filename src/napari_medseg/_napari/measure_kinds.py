@@ -1,0 +1,42 @@
+"""What is measured: the kinds with their titles, the job, and which kind a layer asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from napari.layers import Layer
+
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import measure, measured_labels, summarise
+
+ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
+TITLES = {
+    "afm": "AFM cells",
+    "nerve": "corneal nerves",
+    "nuclei": "nuclei and glands",
+    "video": "nerve in video",
+    "volume": "volumes",
+}
+
+
+def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
+    """Return the labels that the rows name, the per-object table and the one-row summary."""
+    yield Progress(0, 2, "measuring objects")
+    labels = measured_labels(kind, labels)
+    table = measure(kind, labels, image)
+    yield Progress(1, 2, "summarising")
+    return labels.data, table, summarise(kind, labels, image)
+
+
+def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:
+    """Return the kind of the method that made `layer`, else that of such images, and whether the method says so."""
+    from napari_medseg.methods import METHODS, get_method
+
+    method = layer.metadata.get("medseg", {}).get("method", "")
+    if method in METHODS:  # a mask made with scribbles alone is of none
+        return get_method(method).measure, True
+    if len(labels.spatial_shape) > 2:
+        return ("video" if labels.axes.startswith("T") else "volume"), False
+    return ("nuclei" if image is not None and image.n_channels >= 3 else "afm"), False
