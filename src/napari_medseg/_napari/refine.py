@@ -63,12 +63,16 @@ class RefineDock(Dock):
         self._show_panel(True)
 
     def show_end(self, reason: str) -> None:
-        """Show the choices again, and why the refinement ended."""
-        self.live = None
+        """Show the choices again, why the refinement ended, and the next step for what it made."""
+        layers, self.live = self.live.layers if self.live is not None else None, None
+        made = None if layers is None else layers.objects if layers.objects.data.any() else layers.mask
         if isalive(self):
             self._show_panel(False)
             self.setup.update_input()
             self.run_bar.bar.setValue(0)
+            if made is not None and made in self.viewer.layers:
+                reason = f"The result is the layer {made.name}. {reason}"
+                self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
             self.run_bar.say(reason or self.setup.reason)
 
     def _show_panel(self, shown: bool) -> None:

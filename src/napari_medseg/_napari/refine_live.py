@@ -13,7 +13,7 @@ from napari_medseg._napari.refine_jobs import Opened, call
 from napari_medseg._napari.refine_keys import Keys
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_looks import Looks
-from napari_medseg._napari.refine_saves import Autosave
+from napari_medseg._napari.refine_saves import Autosave, take_place
 from napari_medseg._napari.refine_steps import REFINE, ROUNDS, Steps, timer
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import RefinementState
@@ -28,6 +28,7 @@ class Live:
         self.viewer, self.opened, self.session, self.panel, self.ended = viewer, opened, opened.session, panel, ended
         state, classes = self.session.state, self.session.settings.classes
         self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
+        take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
         self.steps = Steps(panel.say, panel.busy)
         self.looks = Looks(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())

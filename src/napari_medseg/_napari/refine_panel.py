@@ -82,7 +82,8 @@ class Panel(QWidget):
     def show_state(self, state: RefinementState, rounds: Sequence[Mapping[str, Any]]) -> None:
         """Show what a round did, the rounds there are, and what can be done."""
         started = state.kind in ("start", "now")
-        self.status.setText(f"round {state.index} of {state.n_rounds}" if started else state.describe())
+        told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
+        self.status.setText(told if started else _accepted(state) if state.kind == "accept" else state.describe())
         self.message.setText(state.message or (HINT if started and not state.index else ""))
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
         self._enable()
@@ -129,6 +130,12 @@ class Panel(QWidget):
         )  # fmt: skip
         for widget in order:
             column.addWidget(widget)
+
+
+def _accepted(state: RefinementState) -> str:
+    """Say what was accepted: the mask turned into a locked object."""
+    size = f"{state.n_changed:,} voxels ({abs(state.volume_change):.3g} {state.unit})"
+    return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
 
 
 def _title(text: str) -> QLabel:

@@ -8,10 +8,13 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from napari.layers import Layer
 
 from napari_medseg._napari.refine_steps import SAVE, Steps, timer
 from napari_medseg.errors import MedSegError
@@ -19,7 +22,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
 
 SESSIONS = Path.home() / ".napari-medseg" / "sessions"
-KEPT, WAIT_MS = 20, 800
+KEPT, WAIT_MS, SESSION = 20, 800, "medseg_session"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,19 @@ def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | N
     for _, _, old in sorted(_documents(), key=lambda entry: entry[0])[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def take_place(viewer: Any, layers: Sequence[Layer], folder: Path) -> None:
+    """Let `layers` take the place of those that an earlier opening of the session in `folder` left unchanged."""
+    earlier = [x for x in viewer.layers if x.metadata.get(SESSION) == str(folder) and x not in layers]
+    for mine in layers:
+        mine.metadata[SESSION] = str(folder)
+        for old in earlier:
+            same = old.data.shape == mine.data.shape and np.array_equal(old.data, mine.data)
+            if same and old in viewer.layers and mine.name.startswith(old.name):
+                name = old.name
+                viewer.layers.remove(old)
+                mine.name = name
 
 
 def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> None:
