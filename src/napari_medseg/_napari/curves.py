@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_medseg._napari.plot_looks import follow_theme
 from napari_medseg.image import Image
 from napari_medseg.jobs import Progress
 
@@ -22,7 +26,7 @@ NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "v
 class Curves(QWidget):
     """Two plots over epochs and the preview below."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Any) -> None:
         super().__init__()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -36,6 +40,7 @@ class Curves(QWidget):
             for name in names:
                 self.lines[name] = plot.plot(pen=pg.mkPen(COLOURS[name], width=2), name=NAMES[name], symbolSize=4)
             layout.addWidget(plot)
+        follow_theme(viewer, self.findChildren(pg.PlotWidget))
         self.preview = QLabel()
         self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout.addWidget(self.preview)
@@ -47,6 +52,12 @@ class Curves(QWidget):
         for line in self.lines.values():
             line.setData([], [])
         self.preview.clear()
+
+    def load(self, table: Path) -> None:
+        """Draw the epochs of an earlier run, if its table is there."""
+        if table.is_file():
+            for row in pd.read_csv(table).to_dict("records"):
+                self.add(Progress(0, 0, metrics={str(name): float(value) for name, value in row.items()}))
 
     def add(self, progress: Progress) -> None:
         """Add an epoch's numbers and picture."""

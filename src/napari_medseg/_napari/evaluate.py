@@ -43,7 +43,7 @@ class EvaluateDock(Dock):
         self.results = FileEdit(mode="d", label="Results", nullable=True)
         self.references = FileEdit(mode="d", label="References", nullable=True)
         self.pair, self.folders = _group(self.result, self.reference), _group(self.results, self.references)
-        self.rounds, self.curve = RoundsInput(napari_viewer, self.update_reason), RoundsCurve()
+        self.rounds, self.curve = RoundsInput(napari_viewer, self.update_reason), RoundsCurve(napari_viewer)
         self.run_bar = RunBar(self.make_job, self.show_result, text="Compare")
         self.table, self.errors = plain_table(150), ErrorView(napari_viewer)
         self.tables: dict[str, pd.DataFrame] = {}

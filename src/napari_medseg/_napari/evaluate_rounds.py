@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_medseg._napari.error_view import FixedChooser
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers
+from napari_medseg._napari.plot_looks import follow_theme
 from napari_medseg._napari.refine_saves import SESSIONS, newest_saved
 from napari_medseg.errors import DataError
 from napari_medseg.figures import LINE
@@ -78,8 +79,9 @@ class RoundsInput(QWidget):
 class RoundsCurve(pg.PlotWidget):
     """Dice over the steps of a refinement."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Any) -> None:
         super().__init__(background=None)
+        follow_theme(viewer, [self])
         self.setFixedHeight(170)
         self.setLabel("bottom", "step")
         self.setLabel("left", "Dice")

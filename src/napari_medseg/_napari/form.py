@@ -30,10 +30,10 @@ class SettingsForm(Container):
     def _unify_label_widths(self) -> None:
         """Give all labels one width; napari's font is wider than the one that magicgui measures with."""
         super()._unify_label_widths()
-        rows = [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
-        measure = use_app().get_obj("get_text_width")
-        for row in rows:
-            row.label_width = round(STRETCH * max(measure(widget.label) for widget in self._list))
+        measure, rows = use_app().get_obj("get_text_width"), [(w, w._labeled_widget()) for w in self._list]
+        widest = max((measure(widget.label) for widget, row in rows if row is not None), default=0)
+        for row in (row for _, row in rows if row is not None):
+            row.label_width = round(STRETCH * widest)
 
     @property
     def value(self) -> Settings:

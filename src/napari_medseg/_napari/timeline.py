@@ -13,6 +13,7 @@ from qtpy.QtCore import QPointF, QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medseg._napari.intervals import Intervals
+from napari_medseg._napari.plot_looks import follow_theme
 
 CURVES = {
     "probability": ("probability", "#56b4e9"),
@@ -20,8 +21,7 @@ CURVES = {
     "nbr": ("NBR", "#e69f00"),
 }
 CURSOR = "#cc79a7"
-REDRAW_MS = 100
-HEIGHT, AXIS = 46, 24
+REDRAW_MS, HEIGHT, AXIS = 100, 46, 24
 
 
 class SecondsAxis(pg.AxisItem):
@@ -56,8 +56,8 @@ class Timeline(QWidget):
         self.plots[-1].setMinimumHeight(HEIGHT + AXIS)
         self.intervals = Intervals(self.plots[0], self.cursors[0])
         layout.addWidget(self.intervals)
-        self.timer = QTimer(self)
-        self.timer.setSingleShot(True)
+        follow_theme(viewer, self.plots)
+        self.timer = QTimer(self, singleShot=True)
         self.timer.timeout.connect(self.redraw)
         self.sought.connect(self.show_frame)
         viewer.dims.events.current_step.connect(self.follow)
