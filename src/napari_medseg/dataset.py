@@ -6,17 +6,20 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.image import SHORT_UNITS
+from napari_medseg.io import read_one
 from napari_medseg.method import Method
 from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import TrainSettings
 
+LOOKED_AT = 20
 CACHE_BYTES = 2 * 2**30
 WORKERS = min(8, os.cpu_count() or 1)
 Sample = tuple[np.ndarray, np.ndarray]
@@ -93,6 +96,27 @@ def inspect(method: Method, found: PairList) -> Report:
     subjects = len({pair.subject for pair in usable})
     lines = (f"{len(usable)} cases of {subjects} subjects", f"sizes: {_some(sorted(sizes))}")
     return Report(tuple(usable), unpaired, tuple(problems), lines)
+
+
+def look(report: Report, settings: TrainSettings) -> Report:
+    """Add to a report how `settings` split the cases, and the pixel sizes and label values of the first of them."""
+    if not report.pairs:
+        return report
+    lines = [f"split by subject: {len(part.train)} to train on, {len(part.held_out)} held out"
+             for part in split(report.pairs, settings)[:1]]  # fmt: skip
+    steps, values = set(), set()
+    for pair in report.pairs[:LOOKED_AT]:
+        try:
+            labels = read_one(pair.label, kind="labels") if pair.label is not None else read_one(pair.image)
+        except MedSegError:  # a method that reads its cases in its own way
+            return replace(report, lines=(*report.lines, *lines))
+        unit = SHORT_UNITS.get(labels.units[-1], labels.units[-1])
+        steps.add(f"{'x'.join(f'{s:.4g}' for s in labels.scale)} {unit}" if labels.calibrated else "not known")
+        values |= set(np.unique(labels.data).tolist()) if labels.kind == "labels" else set()
+    first = f" (first {LOOKED_AT} cases)" if len(report.pairs) > LOOKED_AT else ""
+    lines += [f"pixel sizes{first}: {_some(sorted(steps))}"]
+    lines += [f"label values{first}: {_some([str(v) for v in sorted(values)])}"] if values else []
+    return replace(report, lines=(*report.lines, *lines))
 
 
 class Cases:

@@ -104,7 +104,7 @@ def test_run_pause_stop_resume_and_seek(
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None and dock.loader is None)
     assert viewer.dims.current_step[0] == 1
-    assert f"Nerve in {FRAMES} of {FRAMES} frames, 1 intervals" in dock.run_bar.message.text()
+    assert f"Nerve in {FRAMES} of {FRAMES} frames, 1 interval" in dock.run_bar.message.text()
     labels = viewer.layers["film · nerve"]
     assert labels.data.shape == (FRAMES, 32, 40)
     assert not isinstance(labels.data, np.ndarray)
@@ -174,7 +174,7 @@ def test_edited_intervals_change_the_result_and_come_back(
     assert edits.buttons["Apply to result"].isEnabled()
     edits.buttons["Apply to result"].click()
     wait(lambda: dock.loader is None)
-    assert f"Nerve in 10 of {FRAMES} frames, 1 intervals, 10 frames changed by hand;" in dock.run_bar.message.text()
+    assert f"Nerve in 10 of {FRAMES} frames, 1 interval, 10 frames changed by hand;" in dock.run_bar.message.text()
     rows = pd.read_csv(tmp_path / "out" / "frames_edited.csv")
     assert np.flatnonzero(rows["label"] == "Nerve").tolist() == list(range(10, FRAMES))
     assert [row["mask_area_px"] for row in dock.timeline.rows[:10]] == [0] * 10

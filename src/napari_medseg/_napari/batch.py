@@ -11,7 +11,7 @@ from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QPushButton
 
 from napari_medseg._napari import remote
-from napari_medseg._napari.dock import Dock, FoldedSettings
+from napari_medseg._napari.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.finetune import FineTunePanel
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.model_chooser import ModelChooser
@@ -48,6 +48,7 @@ class BatchDock(Dock):
         self.section("With", self.models, FoldedSettings(self.form, self.command))
         self.section("Results", self.out.native, self.overlays)
         self.section("Run", self.run_bar, self.files)
+        show_device(self.run_bar, self.form)
         self.learn = FineTunePanel(self)
         self.section("Review", self.review_button, self.review)
         self.section("Learn from corrections", self.learn)

@@ -117,7 +117,7 @@ class PrepareDock(Dock):
 
     def train(self, folder: Path) -> None:
         """Open the Train dock with the folder and the method."""
-        _, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", "Train")
+        dock = self.open_next("Train")
         dock.method.setCurrentIndex(dock.method.findData(self.chosen))
         dock.data.value = folder
 

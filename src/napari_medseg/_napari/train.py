@@ -9,27 +9,29 @@ from typing import Any
 
 import napari
 from magicgui.widgets import FileEdit
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 
 from napari_medseg._napari.curves import Curves
-from napari_medseg._napari.dock import Dock, FoldedSettings
+from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.run_bar import RunBar
-from napari_medseg.dataset import Report, inspect
+from napari_medseg._napari.train_forms import TrainForms
+from napari_medseg.dataset import Report, inspect, look
 from napari_medseg.errors import DataError
 from napari_medseg.flags import as_flags
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import METHODS, get_method
+from napari_medseg.methods import get_method
+from napari_medseg.settings import TrainSettings
 from napari_medseg.training import train
 
-SHORT = {"epochs": 10}
+SHOWN = 12  # problems that are listed
 
 
-def check_job(method: Any, folder: Path) -> Job[Report]:
-    """Load every case of a folder and report."""
+def check_job(method: Any, folder: Path, settings: TrainSettings) -> Job[Report]:
+    """Load every case of a folder and report, also on how `settings` split it."""
     yield Progress(0, 1, f"reading {folder}")
-    return inspect(method, method.find_pairs(folder).require(folder))
+    return look(inspect(method, method.find_pairs(folder).require(folder)), settings)
 
 
 class TrainDock(Dock):
@@ -42,47 +44,31 @@ class TrainDock(Dock):
         self.check_bar = RunBar(self.make_check, self.show_report, text="Check data")
         self.findings = QLabel("")
         self.findings.setWordWrap(True)
-        self.method = QComboBox()
-        for name in METHODS:
-            self.method.addItem(name, name)
-        self.schedule = QComboBox()
-        self.schedule.addItems(["paper", "short"])
         self.resume = QCheckBox("resume the run in this folder")
-        self.forms, row = QWidget(), QWidget()
-        self.form_row = QHBoxLayout(row)
-        self.curves = Curves()
+        self.curves = Curves(napari_viewer)
         self.run_bar = RunBar(self.make_job, self.show_result, self.show_progress, text="Train")
+        self.run_bar.stopped = "Stopped. The best model so far is kept; tick resume to go on."
+        self.forms = TrainForms(self.command, self.run_bar)
+        self.method, self.schedule = self.forms.method, self.forms.schedule
         sample = QPushButton("Make sample data ...")
         sample.clicked.connect(lambda: self.make_sample())
         self.section("Input", self.data.native, sample, self.check_bar, self.findings)
-        self.section("With", self.method, self.schedule)
-        self.place = QWidget()
-        self.column.addWidget(self.place)
+        self.section("With", self.forms)
         self.section("Run folder", self.run_folder.native, self.resume)
         self.section("Run", self.run_bar, self.curves)
-        self.method.currentIndexChanged.connect(lambda _: self.update_forms())
-        self.schedule.currentIndexChanged.connect(lambda _: self.update_forms())
         for field in (self.data, self.run_folder):
             field.changed.connect(lambda _: self.update_reason())
-        self.folded: list[FoldedSettings] = []
-        self.update_forms()
         self.update_reason()
 
-    def update_forms(self) -> None:
-        """Show the settings of the chosen method and schedule."""
-        cls = get_method(self.method.currentData())
-        training = cls.training if self.schedule.currentText() == "paper" else cls.training.updated(**SHORT)
-        for old in self.folded:
-            self.column.removeWidget(old)
-            old.deleteLater()
-        self.method_form, self.training_form = SettingsForm(cls.Settings()), SettingsForm(training)
-        self.folded = [
-            FoldedSettings(self.method_form, self.command, "Method settings"),
-            FoldedSettings(self.training_form, self.command, "Schedule"),
-        ]
-        position = self.column.indexOf(self.place)
-        for offset, folded in enumerate(self.folded, 1):
-            self.column.insertWidget(position + offset, folded)
+    @property
+    def method_form(self) -> SettingsForm:
+        """The settings of the method."""
+        return self.forms.method_form
+
+    @property
+    def training_form(self) -> SettingsForm:
+        """The schedule."""
+        return self.forms.training_form
 
     def update_reason(self) -> None:
         """Enable Run, or say what is missing."""
@@ -104,7 +90,7 @@ class TrainDock(Dock):
         """Return the job that checks the data."""
         folder = _folder(self.data)
         assert folder is not None  # Check is disabled without a folder
-        return check_job(self.built_method(), folder)
+        return check_job(self.built_method(), folder, self.training_form.value)
 
     def built_method(self) -> Any:
         """Return the method with the settings of the form."""
@@ -118,12 +104,18 @@ class TrainDock(Dock):
         if (run / "last.pt").exists() and not self.resume.isChecked():
             raise DataError(f"{run} already holds a run. Tick resume to go on with it, or choose another folder.")
         self.curves.clear()
+        if self.resume.isChecked():
+            self.curves.load(run / "history.csv")
         self.run = run
         return train(self.built_method(), folder, run, self.training_form.value, resume=self.resume.isChecked())
 
     def show_report(self, report: Report) -> None:
         """List what was found, problems last."""
-        lines = [*report.lines, *(f"<b>!</b> {problem}" for problem in report.problems)]
+        lines = [*report.lines, *(f"<b>!</b> {problem}" for problem in report.problems[:SHOWN])]
+        lines += [f"... and {len(report.problems) - SHOWN} more"] * (len(report.problems) > SHOWN)
+        n = len(report.problems)
+        found = f"{n} problem{'s' * (n != 1)}" if n else "no problems"
+        self.check_bar.say(f"{len(report.pairs)} usable cases, {found}. {self.check_bar.message.text()}")
         self.findings.setText("<br>".join(lines))
 
     def show_progress(self, progress: Progress) -> None:
@@ -134,7 +126,7 @@ class TrainDock(Dock):
 
     def show_result(self, model: Any) -> None:
         """Offer the model for segmentation."""
-        self.run_bar.say(f"Best model: {model.card['file']}")
+        self.run_bar.say(f"Best model: {model.card['file']}, made in {self.run_bar.spent}")
         self.offer_model()
 
     def offer_model(self) -> None:
@@ -146,7 +138,7 @@ class TrainDock(Dock):
         path = Path(self.run) / "best.pt"
         if path not in ModelChooser.session:
             ModelChooser.session.insert(0, path)
-        _, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", "Segment")
+        dock = self.open_next("Segment")
         dock.models.refresh(path)
 
     def make_sample(self, folder: str = "", open_folder: Callable[[], Any] | None = None) -> None:

@@ -10,7 +10,7 @@ import napari
 from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 
-from napari_medseg._napari.dock import Dock, FoldedSettings
+from napari_medseg._napari.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.model_chooser import ModelChooser
@@ -48,6 +48,7 @@ class VideoDock(Dock):
         self.section("Classifier (which frames show nerve)", self.classifier)
         self.section("Segmenter (where the nerve is)", self.segmenter, FoldedSettings(self.form, self.command))
         self.section("Result folder", self.folder.native, earlier, self.follow)
+        show_device(self.run_bar, self.form, here=True)
         self.layout().addWidget(self.run_bar)  # below the scrolling part: Pause and Stop stay in reach
         for changed in (self.movie.changed, self.classifier.changed, self.segmenter.changed, self.folder.changed):
             changed.connect(lambda *_: self.update_reason())
@@ -142,7 +143,7 @@ class VideoDock(Dock):
             add_masks(self.viewer, self.shown, found)
         self.timeline.open(self.shown.name)
         self.run_bar.say(found.message)
-        self.run_bar.offer("Measure", lambda: self.viewer.window.add_plugin_dock_widget("napari-medseg", "Measure"))
+        self.run_bar.offer("Measure", lambda: self.open_next("Measure"))
 
 
 def _path(edit: FileEdit) -> Path | None:

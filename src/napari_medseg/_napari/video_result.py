@@ -47,8 +47,8 @@ class Found:
         """What was found, in a line."""
         done = "" if self.summary.get("finished") else "Not finished: Run goes on from here. "
         numbers, n = self.numbers, len(self.frames)
-        text = f"Nerve in {numbers.get('nerve_frames', 0)} of {n} frames, "
-        text += f"{len(numbers.get('nerve_intervals', []))} intervals"
+        intervals = len(numbers.get("nerve_intervals", []))
+        text = f"Nerve in {numbers.get('nerve_frames', 0)} of {n} frames, {intervals} interval{'s' * (intervals != 1)}"
         if "edited" in self.summary:
             text += f", {numbers['frames_changed']} frames changed by hand"
         if numbers.get("nerve_frames_without_mask"):

@@ -1,0 +1,152 @@
+"""What the docks say and offer: numbers, kinds, objects under a click, schedules, the end of a refinement, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_medseg._napari import refine_saves
+from napari_medseg._napari.words import text
+from napari_medseg.samples.afm import afm_folder
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+
+
+def press(bar: Any, wait: Wait) -> str:
+    bar.run_button.click()
+    wait(lambda: bar.current is None)
+    return str(bar.message.text())
+
+
+def test_numbers_have_as_many_digits_as_they_mean() -> None:
+    assert [text(v) for v in (0.12345, 24541.7, float("nan"), 12, "x")] == ["0.1235", "24,540", "–", "12", "x"]
+
+
+def test_measure_proposes_what_fits_the_layer(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    viewer.open_sample("napari-medseg", "mri")
+    assert dock.kind.currentData() == "volume"
+    assert press(dock.run_bar, wait).startswith("Measured 1 object of brain_0_label in ")
+    viewer.open_sample("napari-medseg", "histology")
+    dock.labels.choose(viewer.layers["nuclei_0_label"])
+    assert (dock.kind.currentData(), dock.image.layer.name) == ("nuclei", "nuclei_0")
+    dock.labels.choose(viewer.layers["brain_0_label"])
+    assert (dock.kind.currentData(), dock.image.layer.name) == ("volume", "brain_0")
+
+
+def test_lazy_masks_of_a_movie_are_measured(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    masks = np.zeros((3, 16, 16), np.uint8)
+    masks[:, 4:9, 4:9] = 1
+    meta = {"medseg_image": {"axes": "TYX"}}
+    viewer.add_labels(da.from_array(masks), name="masks", metadata=meta, units=("s", "pixel", "pixel"))
+    assert dock.kind.currentData() == "video"
+    assert press(dock.run_bar, wait).startswith("Measured 3 frames of masks in ")
+
+
+def test_a_click_on_an_object_selects_its_row(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    data = np.zeros((40, 40), int)
+    data[5:10, 5:10], data[20:30, 20:30] = 1, 2
+    layer = viewer.add_labels(data, scale=(2, 2))
+    press(dock.run_bar, wait)
+    before = tuple(viewer.camera.center)
+
+    def click(place: tuple[float, float], moved: int = 0) -> None:
+        event = SimpleNamespace(
+            type="mouse_press", pos=(0, 0), position=place, view_direction=None, dims_displayed=[0, 1]
+        )
+        steps = dock.table._press(viewer, event)
+        next(steps)
+        event.type, event.pos = "mouse_release", (moved, 0)
+        next(steps, None)
+
+    click((50, 50), moved=30)
+    assert dock.table.currentIndex().row() != 1
+    click((50, 50))
+    assert (dock.table.currentIndex().row(), layer.selected_label) == (1, 2)
+    assert tuple(viewer.camera.center) == before
+    click((14, 14))
+    assert dock.table.currentIndex().row() == 0
+    layer.mode = "paint"
+    click((50, 50))
+    assert dock.table.currentIndex().row() == 0
+
+
+def test_the_schedule_is_named_as_it_is_edited(open_dock: Open) -> None:
+    _, dock = open_dock("Train")
+    assert dock.schedule.currentText() == "paper"
+    dock.training_form["epochs"].value = 3
+    assert dock.schedule.currentText() == "custom"
+    dock.schedule.setCurrentText("short")
+    assert dock.training_form.value.epochs == 10
+    dock.schedule.setCurrentText("paper")
+    assert "--epochs" not in dock.command()
+    dock.method.setCurrentIndex(dock.method.findData("fullnet"))
+    assert dock.schedule.currentText() == "paper"
+    assert "--epochs" not in dock.command()
+
+
+def test_the_check_says_split_pixel_sizes_and_few_problems(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    _, dock = open_dock("Train")
+    afm_folder(tmp_path / "data", 14, 64)
+    dock.data.value = tmp_path / "data"
+    assert "14 usable cases, no problems" in press(dock.check_bar, wait)
+    for line in ("split by subject: 11 to train on, 3 held out", "0.2x0.2 um", "label values: 0, 255"):
+        assert line in dock.findings.text()
+    dock.run_folder.value = tmp_path / "run"
+    assert "14 usable cases" in dock.check_bar.message.text()
+    dock.method.setCurrentIndex(dock.method.findData("fullnet"))
+    assert "0 usable cases, 14 problems" in press(dock.check_bar, wait)
+    assert dock.findings.text().count("<b>!</b>") == 12
+    assert "and 2 more" in dock.findings.text()
+
+
+def test_plots_follow_the_theme(open_dock: Open) -> None:
+    viewer, dock = open_dock("Train")
+    axis = next(iter(dock.curves.lines.values())).getViewBox().parentItem().getAxis("left")
+    colours = set()
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        colours.add(axis.textPen().color().name())
+    assert len(colours) == 2
+
+
+def test_a_refinement_ends_with_a_next_step_and_continues_in_place(
+    open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
+    viewer, dock = open_dock("Refine with scribbles")
+    data = np.random.default_rng(0).normal(0, 0.1, (48, 48))
+    data[10:30, 10:30] += 1
+    viewer.add_image(data, name="scan")
+
+    def paint(value: int, place: tuple[int, int]) -> None:
+        dock.live.layers.scribbles.paint(place, value)
+        wait(lambda: dock.live.steps.idle and not dock.live.release.isActive() and not dock.live.follow.isActive())
+
+    press(dock.run_bar, wait)
+    assert dock.panel.status.text() == "no round yet"
+    paint(2, (20, 20))
+    paint(1, (40, 40))
+    names = [layer.name for layer in viewer.layers]
+    dock.panel.buttons["finish"].click()
+    assert dock.run_bar.message.text().startswith("The result is the layer scan · refined.")
+    assert dock.run_bar.next_button.text() == "Measure"
+    wait(lambda: dock.setup.saved is not None or not dock.setup.update_input())
+    dock.setup.resume_button.click()
+    wait(lambda: dock.live is not None)
+    assert [layer.name for layer in viewer.layers] == names
+    dock.panel.buttons["accept"].click()
+    wait(lambda: dock.live.steps.idle)
+    assert "object 1 accepted and locked" in dock.panel.status.text()
+    dock.panel.buttons["finish"].click()
+    assert "scan · objects" in dock.run_bar.message.text()
