@@ -33,15 +33,20 @@ def test_a_stroke_as_long_as_the_objects_sets_its_side_back(rows: slice, left: i
     assert out is None or (out == expected).all()
 
 
-def test_what_was_given_stays() -> None:
+def test_what_lies_nearer_than_the_middle_of_the_stroke_stays() -> None:
+    distances, mask, scribbles = strip()
+    scribbles[4, 15:20] = 1
+    out = too_far(distances, mask, np.zeros_like(mask), scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
+    assert out is not None
+    assert np.flatnonzero(out[0]).tolist() == [17, 18, 19, 20]
+
+
+def test_an_object_of_which_a_part_was_given_is_left_to_the_rule() -> None:
     distances, mask, scribbles = strip()
     scribbles[2:7, 16] = 1
     given = np.zeros_like(mask)
-    given[:, 18:] = 1
-    out = too_far(distances, mask, given, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING)
-    assert out is not None
-    assert np.flatnonzero(out[0]).tolist() == [16, 17]
-    assert too_far(distances, mask, mask, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING) is None
+    given[0, 0] = 1
+    assert too_far(distances, mask, given, scribbles, np.where(scribbles == 1, scribbles, 0), SPACING) is None
 
 
 def test_without_strokes_of_the_object_nothing_is_too_far() -> None:
