@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 from napari_medseg.cli import main
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import MissingDependencyError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.write import write
 from napari_medseg.measure import measure, summarise
@@ -114,7 +115,53 @@ def test_command_takes_the_kind_from_the_labels(
     assert main([*words, "--kind", "volume"]) == 0
 
 
-def test_other_names_than_html_are_refused(case: tuple[Image, Image], tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match="ending in"):
+def test_other_names_are_refused(case: tuple[Image, Image], tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"ending in \.html or \.pdf"):
+        report(tmp_path / "r.docx", *case, pd.DataFrame(), {})
+    assert not (tmp_path / "r.docx").exists()
+
+
+# ---- PDF
+def test_pdf_says_what_the_page_says(case: tuple[Image, Image], tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    image, labels = case
+    facts = {"method": "afm-unet", "checkpoint_sha256": "a" * 64, "settings": {"tta": False, "tile": 512}}
+    table, summary = measure("afm", labels, image), summarise("afm", labels, image)
+    pages = pypdf.PdfReader(report(tmp_path / "r.pdf", image, labels, table, facts, summary=summary)).pages
+    assert len(pages) == 1
+    assert [round(float(x)) for x in pages[0].mediabox[2:]] == [595, 842]  # A4 in points
+    assert [picture.image.size for picture in pages[0].images] == [(30, 40)] * 2
+    said = "".join(pages[0].extract_text().split())
+    assert "a" * 64 in said
+    for words in (WARNING, "scan", "0.5x0.5 um", "afm-unet", "tta", "512", "coverage (%)", "Result; labelled 16.7%"):
+        assert words.replace(" ", "") in said
+    for column in table.columns[:9]:
+        assert str(column).replace(" ", "") in said
+
+
+def test_any_name_and_any_length_fit_on_one_page(case: tuple[Image, Image], tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    image, labels = case
+    name = f"{EVIL} Гистология 5 µm² ± Ω 組織 " + "x" * 200
+    table = pd.DataFrame({f"c{i} (µm²) {EVIL}": [EVIL, *range(29)] for i in range(12)})
+    facts = {f"fact {i}": EVIL * 3 for i in range(60)} | {"settings": {f"s{i}": i for i in range(60)}}
+    pages = pypdf.PdfReader(report(tmp_path / "r.pdf", image.replace(name=name), labels, table, facts)).pages
+    assert len(pages) == 1
+    said = "".join(pages[0].extract_text().split())
+    for words in ("Гистология", "5µm²±Ω", "fact59", "s59", "18of30objects", "<script>alert(1)</script>&"):
+        assert words in said
+
+
+def test_pdf_without_the_package_says_how_to_get_it(
+    case: tuple[Image, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    with pytest.raises(MissingDependencyError, match=r"napari-medseg\[figure\]"):
         report(tmp_path / "r.pdf", *case, pd.DataFrame(), {})
-    assert not (tmp_path / "r.pdf").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(case: tuple[Image, Image], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(WriteError, match="taken"):
+        report(tmp_path / "taken" / "r.pdf", *case, pd.DataFrame(), {})

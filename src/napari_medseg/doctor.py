@@ -21,6 +21,8 @@ OPTIONAL = {
     "TensorBoard": ("tensorboard", "tensorboard"),
     "ONNX": ("export", "onnx"),
     "bioimageio.core": ("export", "bioimageio.core"),
+    "matplotlib": ("figure", "matplotlib"),
+    "ReportLab": ("figure", "reportlab"),
     "napari": ("gui", "napari"),
     "Qt binding": ("gui", "qtpy.QtCore"),
     "GeodisTK": ("", "GeodisTK"),

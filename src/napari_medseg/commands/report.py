@@ -1,4 +1,4 @@
-"""``medseg report``: a case on one HTML page."""
+"""``medseg report``: a case on one page, HTML or PDF."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from napari_medseg.measure import KINDS
 
 def add(commands: Any, words: Sequence[str]) -> None:
     """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("report", help="write a case on one HTML page: picture, table, settings, versions")
+    parser = commands.add_parser("report", help="write a case on one page: picture, table, settings, versions")
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("labels", type=Path, metavar="LABELS")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.{html,pdf}")
     parser.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)}; default: the method's")
     parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
     parser.set_defaults(call=_call)
