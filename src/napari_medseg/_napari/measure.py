@@ -9,6 +9,7 @@ import napari
 import pandas as pd
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
+from napari_medseg._napari.case_report import Measured, ReportButton
 from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
@@ -44,11 +45,12 @@ class MeasureDock(Dock):
         self.save_button = QPushButton("Save table ...")
         self.save_button.setEnabled(False)
         self.save_button.clicked.connect(lambda: self.save())
+        self.report_button = ReportButton(self, lambda sentence: self.run_bar.say(sentence))
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
         self.section("Run", self.run_bar, self.paths, self.eyes)
-        self.section("Result", self.summary, self.table, self.save_button)
+        self.section("Result", self.summary, self.table, self.save_button, self.report_button)
         self.labels.changed.connect(self.update_state)
         self.kind.activated.connect(lambda _: setattr(self, "kind_picked", True))
         self.kind.currentIndexChanged.connect(self.update_kind)
@@ -88,7 +90,7 @@ class MeasureDock(Dock):
         self.measured = self.labels.layer
         image = image_from_layer(self.image.layer) if self.image.layer is not None else None
         labels = image_from_layer(self.measured)
-        self.before = labels.data
+        self.before, self.measured_image = labels.data, image
         if image is not None and image.spatial_shape != labels.spatial_shape:
             raise MedSegError(
                 f"{image.name} is {image.spatial_shape} but the labels are {labels.spatial_shape}. "
@@ -103,6 +105,8 @@ class MeasureDock(Dock):
         if data is not self.before and data.max(initial=0) != self.before.max():
             self.measured.data = data
         self.show_tables(table, summary, self.measured)
+        shown = image_from_layer(self.measured)
+        self.report_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         self.run_bar.say(f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}")
         self.run_bar.offer("Save table ...", self.save)
