@@ -10,8 +10,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
 
 from napari_medseg._napari import refine_saves
+from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.words import text
 from napari_medseg.samples.afm import afm_folder
 
@@ -141,7 +143,7 @@ def test_a_refinement_ends_with_a_next_step_and_continues_in_place(
     dock.panel.buttons["finish"].click()
     assert dock.run_bar.message.text().startswith("The result is the layer scan · refined.")
     assert dock.run_bar.next_button.text() == "Measure"
-    wait(lambda: dock.setup.saved is not None or not dock.setup.update_input())
+    wait(lambda: dock.setup.saved is not None and dock.setup.saved.rounds == 2)
     dock.setup.resume_button.click()
     wait(lambda: dock.live is not None)
     assert [layer.name for layer in viewer.layers] == names
@@ -150,3 +152,22 @@ def test_a_refinement_ends_with_a_next_step_and_continues_in_place(
     assert "object 1 accepted and locked" in dock.panel.status.text()
     dock.panel.buttons["finish"].click()
     assert "scan · objects" in dock.run_bar.message.text()
+
+
+def test_docks_are_never_narrower_than_what_they_hold(open_dock: Open) -> None:
+    _, dock = open_dock("Train")
+    area = dock.findChild(QScrollArea)
+    held = area.widget().minimumSizeHint().width()
+    assert area.minimumSizeHint().width() >= max(330, held)
+    dock.column.addWidget(wide := QLabel("x"))
+    wide.setMinimumWidth(held + 200)
+    QApplication.processEvents()
+    assert dock.minimumSizeHint().width() >= held + 200
+
+
+def test_strokes_are_no_result(open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
+    viewer, dock = open_dock("Refine with scribbles")
+    viewer.add_image(np.random.default_rng(0).random((32, 32)), name="scan")
+    press(dock.run_bar, wait)
+    assert [layer.name for layer in label_layers(viewer)] == ["scan · refined", "scan · objects"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QApplication,
@@ -26,6 +26,8 @@ from napari_medseg._napari.remote import where
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.errors import MedSegError
 
+NARROWEST = 330
+
 
 class _Column(QScrollArea):
     """Scrolls from top to bottom only: never narrower than what it holds."""
@@ -34,7 +36,13 @@ class _Column(QScrollArea):
         """Return the width of the widest widget beside the scroll bar."""
         hint, inner = super().minimumSizeHint(), self.widget()
         wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() if inner else 0
-        return QSize(max(hint.width(), wanted), hint.height())
+        return QSize(max(NARROWEST, wanted), hint.height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Pass on that the width may have changed."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
 
 
 class Dock(QWidget):
@@ -54,7 +62,6 @@ class Dock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        self.setMinimumWidth(330)
 
     def section(self, title: str, *widgets: QWidget) -> None:
         """Add a titled group of widgets."""

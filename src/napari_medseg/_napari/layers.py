@@ -13,7 +13,7 @@ from napari_medseg.image import PIXEL, Image
 
 AXES = "TZYX"
 TIME = "second"
-DERIVED = {"medseg_derived": True}  # metadata of pictures that were made here: no dock takes them as input
+DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
 NOTED = ("source_file", "notes", "subject", "eye", "site", "frame")
 
 
@@ -124,8 +124,9 @@ def image_layers(viewer: Any) -> list[ImageLayer]:
 
 
 def label_layers(viewer: Any) -> list[Labels]:
-    """Return the viewer's Labels layers, last added first."""
-    return [layer for layer in reversed(viewer.layers) if isinstance(layer, Labels)]
+    """Return the viewer's Labels layers, last added first, without strokes."""
+    found = (layer for layer in reversed(viewer.layers) if isinstance(layer, Labels))
+    return [layer for layer in found if not DERIVED.keys() & layer.metadata.keys()]
 
 
 def _noted(kept: dict[str, Any]) -> dict[str, Any]:

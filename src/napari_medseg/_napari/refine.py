@@ -11,9 +11,13 @@ from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.refine_jobs import Opened, Start, open_session
 from napari_medseg._napari.refine_live import Live
 from napari_medseg._napari.refine_panel import Panel
+from napari_medseg._napari.refine_saves import Autosave
 from napari_medseg._napari.refine_setup import Setup
+from napari_medseg._napari.refine_steps import timer
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.jobs import Job
+
+LOOK_MS = 200
 
 
 class RefineDock(Dock):
@@ -64,16 +68,29 @@ class RefineDock(Dock):
 
     def show_end(self, reason: str) -> None:
         """Show the choices again, why the refinement ended, and the next step for what it made."""
-        layers, self.live = self.live.layers if self.live is not None else None, None
-        made = None if layers is None else layers.objects if layers.objects.data.any() else layers.mask
-        if isalive(self):
-            self._show_panel(False)
+        ended, self.live = self.live, None
+        if not isalive(self) or ended is None:
+            return
+        self._show_panel(False)
+        self.setup.update_input()
+        self.run_bar.bar.setValue(0)
+        layers = ended.layers
+        made = layers.objects if layers.objects.data.any() else layers.mask
+        if made in self.viewer.layers and made.data.any():
+            reason = f"The result is the layer {made.name}. {reason}"
+            self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
+        self.run_bar.say(reason or self.setup.reason)
+        self.saved = timer(LOOK_MS, lambda: self._look_again(ended.autosave))
+        self.saved.start()
+
+    def _look_again(self, autosave: Autosave) -> None:
+        """Offer to continue the refinement as soon as it is saved."""
+        if not isalive(self) or self.live is not None:
+            return
+        if autosave.pending:
+            self.saved.start()
+        else:
             self.setup.update_input()
-            self.run_bar.bar.setValue(0)
-            if made is not None and made in self.viewer.layers:
-                reason = f"The result is the layer {made.name}. {reason}"
-                self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
-            self.run_bar.say(reason or self.setup.reason)
 
     def _show_panel(self, shown: bool) -> None:
         self.panel.setVisible(shown)

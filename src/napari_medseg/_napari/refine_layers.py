@@ -41,7 +41,7 @@ class RefineLayers:
         )  # fmt: skip
         self.scribbles = viewer.add_labels(
             state.scribbles.copy(), name=f"{image.name} · scribbles", opacity=0.9, colormap=stroke_colours(classes),
-            **like(image),
+            **{**place, "metadata": {**like(image)["metadata"], **DERIVED}},
         )  # fmt: skip
         self.mask.editable = self.objects.editable = False
         self.overlay: Layer | None = None

@@ -46,6 +46,7 @@ class Autosave:
     def __init__(self, saving: tuple[RefinementSession, Path, Mapping[str, Path | None]], steps: Steps) -> None:
         self.saving, self.steps, self.dirty = saving, steps, False
         self.timer = timer(WAIT_MS, self._save)
+        self.thread: threading.Thread | None = None
 
     def note(self) -> None:
         """Remember that there is something to save."""
@@ -64,7 +65,14 @@ class Autosave:
     def last(self) -> None:
         """Save at the end, without holding up the window."""
         if self.dirty:
-            threading.Thread(target=_save_quietly, args=self.saving).start()
+            self.thread = threading.Thread(target=_save_quietly, args=self.saving)
+            self.thread.start()
+            self.dirty = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be saved."""
+        return self.dirty or not self.steps.idle or (self.thread is not None and self.thread.is_alive())
 
 
 def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> Path:

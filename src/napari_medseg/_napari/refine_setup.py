@@ -66,6 +66,8 @@ class Setup(QWidget):
         """Why it cannot start; empty when it can."""
         if self.input.layer is None:
             return "Open an image first."
+        if self.input.problem:
+            return self.input.problem
         if self.origin.currentText() == LABELS and self.labels.layer is None:
             return "Open a Labels layer to start from, or start from nothing."
         wanted = [self.pnet] if self.origin.currentText() == PROPOSAL else []
