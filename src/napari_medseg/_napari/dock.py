@@ -35,7 +35,7 @@ class _Column(QScrollArea):
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return the width of the widest widget beside the scroll bar."""
         hint, inner = super().minimumSizeHint(), self.widget()
-        wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() if inner else 0
+        wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 4 if inner else 0
         return QSize(max(NARROWEST, wanted), hint.height())
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
