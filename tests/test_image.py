@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, stack_channels
 
 
 def test_defaults_are_pixels_of_one() -> None:
@@ -92,3 +92,21 @@ def test_replace_checks_again() -> None:
 )
 def test_describe(image: Image, text: str) -> None:
     assert image.describe() == text
+
+
+def test_images_on_one_grid_become_channels() -> None:
+    flair = Image(np.full((2, 3), 1, np.int16), "YX", (2.0, 1.0), name="flair")
+    both = Image(np.full((2, 2, 3), 2.5, np.float32), "CYX", (2.0, 1.0), name="t1", channels=("t1", "t1c"))
+    stacked = stack_channels([flair, both])
+    assert stacked.axes == "CYX"
+    assert stacked.channels == ("flair", "t1", "t1c")
+    assert stacked.data[:, 0, 0].tolist() == [1, 2.5, 2.5]
+    assert stack_channels([flair]) is flair
+
+
+def test_channels_on_other_grids_are_refused() -> None:
+    first = Image(np.zeros((2, 3)), "YX", (2.0, 1.0), name="a")
+    with pytest.raises(DataError, match=r"differ in size: a \(2, 3\), b \(3, 3\)"):
+        stack_channels([first, Image(np.zeros((3, 3)), "YX", name="b")])
+    with pytest.raises(DataError, match="elsewhere in space: a, b"):
+        stack_channels([first, Image(np.zeros((2, 3)), "YX", (1.0, 1.0), name="b")])

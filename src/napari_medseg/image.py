@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -142,3 +142,25 @@ class Image:
 
 
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
+
+
+def stack_channels(images: Sequence[Image]) -> Image:
+    """Return images on one grid as the channels of one image, named after the first.
+
+    Raises
+    ------
+    DataError
+        If the images differ in size, or lie elsewhere.
+    """
+    first = images[0]
+    if len(images) == 1:
+        return first
+    if any(image.spatial_shape != first.spatial_shape for image in images):
+        sizes = ", ".join(f"{image.name} {image.spatial_shape}" for image in images)
+        raise DataError(f"The channels of one case differ in size: {sizes}. Resample them to one grid.")
+    if not all(first.same_grid(image) for image in images):
+        names = ", ".join(image.name for image in images)
+        raise DataError(f"The channels of one case lie elsewhere in space: {names}. Resample them to one grid.")
+    channels = tuple(name for image in images for name in (image.channels or (image.name,) * image.n_channels))
+    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
+    return first.replace(data=data, axes="C" + first.spatial_axes, channels=channels)

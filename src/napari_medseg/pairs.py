@@ -109,3 +109,16 @@ def _candidates(folder: Path) -> tuple[list[Path], list[Path]]:
     files = list_images(folder)
     labels = [p for p in files if LABEL_SUFFIX.search(file_stem(p))]
     return [p for p in files if p not in set(labels)], labels
+
+
+def case_files(folder: Path, words: str) -> list[Path]:
+    """Return the files of a case folder whose names hold each of the comma-separated `words`, in their order.
+
+    Empty where a word fits no file or several, where there are no words, or `folder` is no folder.
+    """
+    wanted = [word.strip() for word in words.split(",") if word.strip()]
+    if not wanted or not folder.is_dir():
+        return []
+    files = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES)]
+    fitting = [[p for p in files if word in file_stem(p)] for word in wanted]
+    return [found[0] for found in fitting] if all(len(found) == 1 for found in fitting) else []

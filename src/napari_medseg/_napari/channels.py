@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QV
 
 from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, stack_channels
 
 ROW, MOST_ROWS = 26, 4
 
@@ -22,16 +22,11 @@ def combined(layers: list[Layer]) -> Image:
     Raises
     ------
     MedSegError
-        If a layer is no image.
+        If a layer is no image, or they lie on different grids.
     """
     images = [image_from_layer(layer) for layer in layers]
-    if len(images) == 1:
-        return images[0]
-    first = images[0]
-    names = tuple(name for image in images for name in (image.channels or (image.name,) * image.n_channels))
-    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
-    metadata = {**first.metadata, "source_file": ""}
-    return first.replace(data=data, axes="C" + first.spatial_axes, channels=names, metadata=metadata)
+    stacked = stack_channels(images)
+    return stacked if len(images) == 1 else stacked.replace(metadata={**stacked.metadata, "source_file": ""})
 
 
 class ChannelChooser(QWidget):

@@ -96,7 +96,7 @@ class ReviewPanel(QWidget):
         self.remove_layers()
         entry = self.sheet.entries[self.wanted]
         self.index = self.wanted
-        self._work(load_case(entry.image, self.sheet.folder / entry.labels), self._show)
+        self._work(load_case(entry.image, self.sheet.folder / entry.labels, entry.modality_files), self._show)
 
     def go_to_uncertain(self) -> None:
         """Show the open case that the network was least sure of."""

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg import __version__
-from napari_medseg.batch.inputs import BatchSettings, Case
+from napari_medseg.batch.inputs import BatchSettings, Case, read_input
 from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.inference import Prediction, predict
-from napari_medseg.io import read_one, write, write_table
+from napari_medseg.io import write, write_table
 from napari_medseg.io._sidecar import json_safe
 from napari_medseg.io.slide import is_slide
 from napari_medseg.jobs import Job, Progress, relabel
@@ -49,7 +49,7 @@ def _predict_case(
 
         path, overlays = case.copy or case.path, options.overlays
         return (yield from predict_slide(model, path, out, settings, options, name=case.name, overlay=overlays))
-    image = read_one(case.copy or case.path)
+    image = read_input(case.copy or case.path, options.modality_files)
     if case.copy is not None:
         image = image.replace(metadata={**image.metadata, "source_file": str(case.path)})
     prediction = yield from predict(model, image, settings)
@@ -60,6 +60,7 @@ def _predict_case(
     write(out / files["labels"], labels)
     write(out / files["probabilities"], probability_image(prediction, image))
     row: dict[str, Any] = {"status": "done", "name": case.name, **files, "seconds": round(prediction.seconds, 3)}
+    row |= {"modality_files": options.modality_files} if case.path.is_dir() and options.modality_files else {}
     row["uncertainty"] = round(mean_entropy(prediction.probabilities), 6)
     return row | measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
 

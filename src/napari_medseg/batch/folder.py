@@ -33,7 +33,7 @@ def predict_files(
     DataError
         If no input is an image, or every file failed.
     """
-    out, options = Path(out), options or BatchSettings()
+    out, options = Path(out), (options or BatchSettings()).of(model)
     record = open_record(model.card, inputs, out, settings, options, resume=resume)
     try:
         if record.position:

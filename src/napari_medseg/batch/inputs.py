@@ -13,8 +13,10 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_medseg.errors import DataError
-from napari_medseg.io import reader_for
-from napari_medseg.pairs import case_stem, file_stem
+from napari_medseg.image import Image, stack_channels
+from napari_medseg.io import read_one, reader_for
+from napari_medseg.method import Model
+from napari_medseg.pairs import case_files, case_stem, file_stem
 from napari_medseg.settings import Settings
 
 
@@ -37,7 +39,18 @@ class BatchSettings(SlideSettings):
     """Which files of a folder are predicted, and what is written besides labels and probabilities."""
 
     pattern: str = Field("", title="Pattern", description="Only files of folders like this, e.g. *_org.tif; empty: all")
+    modality_files: str = Field(
+        "",
+        title="Modality files",
+        description="A folder with one file for each of these comma-separated words (Flair,T1c) is one case, its files "
+        "the channels; empty: as the model was trained",
+    )
     overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
+
+    def of(self, model: Model) -> BatchSettings:
+        """Return these settings, with the modality files that `model` was trained with where none are given."""
+        trained = str(getattr(model.method.settings, "modality_files", ""))
+        return self if self.modality_files or not trained else self.updated(modality_files=trained)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Case:
     Parameters
     ----------
     path
-        The file, or the folder of a DICOM series.
+        The file, or the folder of a DICOM series or of the modality files.
     name
         What its results are called below the result folder, without suffix; may hold folders.
     copy
@@ -57,6 +70,11 @@ class Case:
     path: Path
     name: str
     copy: Path | None = None
+
+
+def read_input(path: Path, modality_files: str = "") -> Image:
+    """Read one image; of a folder of modality files all become its channels."""
+    return stack_channels([read_one(file) for file in case_files(path, modality_files) or [path]])
 
 
 def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:
@@ -76,15 +94,15 @@ def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None 
     DataError
         If an input does not exist, or none is an image.
     """
-    pairs, skipped = _list_with_roots(inputs, pattern, exclude)
+    pairs, skipped = _list_with_roots(inputs, BatchSettings(pattern=pattern), exclude)
     return [path for path, _ in pairs], skipped
 
 
 def list_cases(
-    inputs: Sequence[Path], pattern: str, exclude: Path, taken: dict[Path, str]
+    inputs: Sequence[Path], options: BatchSettings, exclude: Path, taken: dict[Path, str]
 ) -> tuple[list[Case], list[str]]:
     """Return the cases among `inputs`, as `list_inputs` finds them, and the names of everything else."""
-    pairs, skipped = _list_with_roots(inputs, pattern, exclude)
+    pairs, skipped = _list_with_roots(inputs, options, exclude)
     return name_cases(pairs, taken), skipped
 
 
@@ -118,7 +136,7 @@ def _digest(path: Path) -> str:
 
 
 def _list_with_roots(
-    inputs: Sequence[Path], pattern: str, exclude: Path | None
+    inputs: Sequence[Path], options: BatchSettings, exclude: Path | None
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
     files: dict[Path, Path] = {}
     others: list[Path] = []
@@ -126,37 +144,40 @@ def _list_with_roots(
     for path in map(_absolute, inputs):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give image files or folders of them.")
-        whole = path.is_file() or _is_series(path)
+        whole = path.is_file() or _is_one_image(path, options)
         root = path.parent if whole else path
-        for candidate in [path] if whole else _search(path, root, pattern, left_out):
-            if reader_for(candidate) is None:
+        for candidate in [path] if whole else _search(path, root, options, left_out):
+            if reader_for(candidate) is None and not case_files(candidate, options.modality_files):
                 others.append(candidate)
             else:
                 files.setdefault(candidate, root)
     if not files:
-        like = f" like {pattern!r}" if pattern else ""
+        like = f" like {options.pattern!r}" if options.pattern else ""
         raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
     stems = {path.with_name(file_stem(path)) for path in files}  # their side-cars are part of them
     skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
 
 
-def _search(folder: Path, root: Path, pattern: str, exclude: Path | None) -> Iterator[Path]:
+def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | None) -> Iterator[Path]:
+    pattern = options.pattern
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path == exclude:
             continue
-        if path.is_dir() and not _is_series(path):
+        if path.is_dir() and not _is_one_image(path, options):
             if not path.is_symlink():
-                yield from _search(path, root, pattern, exclude)
+                yield from _search(path, root, options, exclude)
         elif not pattern or fnmatch(path.name, pattern) or fnmatch(path.relative_to(root).as_posix(), pattern):
             yield path
 
 
-def _is_series(path: Path) -> bool:
-    """Whether a folder is one image: a DICOM series or a Zarr store (frames of a film are predicted one by one)."""
+def _is_one_image(path: Path, options: BatchSettings) -> bool:
+    """Whether a folder is one image: modality files, a DICOM series, a Zarr store (not the frames of a film)."""
     from napari_medseg.io import mri, pyramid
 
-    return path.is_dir() and (pyramid.matches(path) or mri.matches(path))
+    return path.is_dir() and (
+        bool(case_files(path, options.modality_files)) or pyramid.matches(path) or mri.matches(path)
+    )
 
 
 def _absolute(path: Path) -> Path:

@@ -122,7 +122,7 @@ def open_record(
     review = read_review(out)
     rows = {key: row for key, row in before.items() if (same and resume) or key in review}
     taken = {Path(key): row["name"] for key, row in before.items()}
-    cases, skipped = list_cases(inputs, options.pattern, out, taken)
+    cases, skipped = list_cases(inputs, options, out, taken)
     head = {"model": card, "settings": settings.model_dump(mode="json"), "version": __version__, "skipped": skipped}
     record = BatchRecord(out, head, {key: row for key, row in rows.items() if row["status"] == "done"})
     record.cases = cases

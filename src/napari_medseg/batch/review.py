@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.batch.case import measure_case
+from napari_medseg.batch.inputs import read_input
 from napari_medseg.batch.tables import REVIEW, read_review, update_measurements, write_summary
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
@@ -18,7 +19,7 @@ from napari_medseg.io import read_one, write, write_table
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import get_method
-from napari_medseg.pairs import Pair, case_stem
+from napari_medseg.pairs import Pair, case_files, case_stem
 
 ACCEPTED, EXCLUDED = "accepted", "excluded"
 
@@ -27,7 +28,8 @@ ACCEPTED, EXCLUDED = "accepted", "excluded"
 class Entry:
     """One predicted file: its image, its label file (below the result folder) and the decision.
 
-    `uncertainty` is the `mean_entropy` of its prediction, -1 where it is not known.
+    `uncertainty` is the `mean_entropy` of its prediction, -1 where it is not known; `modality_files` are the words by
+    which the files of a folder are channels.
     """
 
     image: Path
@@ -36,6 +38,7 @@ class Entry:
     reason: str = ""
     corrected: bool = False
     uncertainty: float = -1.0
+    modality_files: str = ""
 
     @property
     def open(self) -> bool:
@@ -63,7 +66,12 @@ class ReviewSheet:
             self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
             files = {key: row for key, row in self.content["files"].items() if row["status"] == "done"}
             self.entries = [
-                Entry(Path(key), row["labels"], uncertainty=float(row.get("uncertainty", -1)))
+                Entry(
+                    Path(key),
+                    row["labels"],
+                    uncertainty=float(row.get("uncertainty", -1)),
+                    modality_files=str(row.get("modality_files", "")),
+                )
                 for key, row in files.items()
             ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -85,7 +93,12 @@ class ReviewSheet:
 
     def pairs(self) -> tuple[Pair, ...]:
         """Return the accepted and corrected cases as training cases."""
-        return tuple(Pair(e.image, self.folder / e.labels, case_stem(e.image)) for e in self.entries if e.teaches)
+        return tuple(self._pair(entry) for entry in self.entries if entry.teaches)
+
+    def _pair(self, entry: Entry) -> Pair:
+        files = case_files(entry.image, entry.modality_files)
+        extra: dict[str, object] = {"modalities": tuple(files)} if files else {}
+        return Pair(entry.image, self.folder / entry.labels, case_stem(entry.image), extra)
 
     # ---- what is decided
     def decide(self, index: int, decision: str, reason: str = "") -> None:
@@ -147,10 +160,10 @@ def is_reviewed(folder: Path) -> bool:
     return all((Path(folder) / name).is_file() for name in ("run.json", "review.csv"))
 
 
-def load_case(image: Path, labels: Path) -> Job[tuple[Image, Image]]:
-    """Read an image and its labels."""
+def load_case(image: Path, labels: Path, modality_files: str = "") -> Job[tuple[Image, Image]]:
+    """Read an image, or the channels of a folder, and its labels."""
     yield Progress(0, 2, f"reading {image.name}")
-    picture = read_one(image)
+    picture = read_input(image, modality_files)
     yield Progress(1, 2, f"reading {labels.name}")
     mask = read_one(labels, kind="labels")
     if mask.spatial_shape != picture.spatial_shape:

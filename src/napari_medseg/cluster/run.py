@@ -56,7 +56,7 @@ def predict_on_cluster(
     """
     if not model.card.get("sha256"):
         raise CheckpointError("Workers need the model as a file. Save it, and load it with load_model.")
-    out, options = Path(out), options or BatchSettings()
+    out, options = Path(out), (options or BatchSettings()).of(model)
     record = open_record(model.card, inputs, out, settings, options, resume=resume)
     record.save()  # makes the folder, or says why it cannot
     checkpoint = Path(os.path.abspath(model.card["file"]))

@@ -31,17 +31,26 @@ def add(commands: Any, words: Sequence[str]) -> None:
     parser.add_argument(
         "--replay", type=Path, metavar="SESSION", help="session folder or log.jsonl to repeat, instead of SCRIBBLES"
     )
+    parser.add_argument(
+        "--channel",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="further modality of the case, on the same grid; may be given again",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     add_flags(parser, RefinementSettings)
     parser.set_defaults(call=_refine)
 
 
 def _refine(arguments: argparse.Namespace) -> None:
+    from napari_medseg.image import stack_channels
     from napari_medseg.io import read_one, write
     from napari_medseg.methods import load_model
 
     _check(arguments)
-    image = read_one(arguments.image)
+    image = stack_channels([read_one(path) for path in (arguments.image, *arguments.channel)])
     rnet = load_model(arguments.model, "r-net") if arguments.model else None
     pnet = load_model(arguments.proposal, "p-net") if arguments.proposal else None
     if arguments.replay:

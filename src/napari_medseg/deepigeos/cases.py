@@ -12,9 +12,9 @@ from napari_medseg.augment.elastic import elastic
 from napari_medseg.augment.intensity import bias_field, gamma, gaussian_noise
 from napari_medseg.augment.spatial import affine, compose, random_flip, rotation, scaling
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, stack_channels
 from napari_medseg.io import read_one
-from napari_medseg.pairs import SUFFIXES, Pair, PairList, file_stem
+from napari_medseg.pairs import Pair, PairList, case_files
 
 Arrays = tuple[np.ndarray, np.ndarray]
 FOREGROUND_SHARE = 0.5
@@ -57,20 +57,18 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
 
     Sub-folders in which a word fits no file or several are returned as unpaired.
     """
-    words = [word.strip() for word in modalities.split(",") if word.strip()]
-    if not words or not label.strip():
+    if not modalities.strip(" ,") or not label.strip():
         raise DataError(
             f"Cases as folders need words for image files and label file; got {modalities!r} and {label!r}. "
             "Set both modality_files and label_file, for example Flair,T1c and OTMultiClass."
         )
     pairs, unpaired = [], []
     for case in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = [p for p in sorted(case.iterdir()) if p.name.lower().endswith(SUFFIXES)]
-        fitting = [[p for p in files if word in file_stem(p)] for word in (*words, label.strip())]
-        if any(len(found) != 1 for found in fitting):
+        files = case_files(case, f"{modalities},{label}")
+        if not files:
             unpaired.append(case)
             continue
-        *images, reference = (found[0] for found in fitting)
+        *images, reference = files
         pairs.append(Pair(images[0], reference, case.name, {"modalities": tuple(images)}))
     return PairList(tuple(pairs), tuple(unpaired))
 
@@ -81,17 +79,10 @@ def read_modalities(pair: Pair) -> Image:
     Raises
     ------
     DataError
-        If the modalities differ in size.
+        If the modalities differ in size or place.
     """
     files = pair.extra.get("modalities", (pair.image,))
-    images = [read_one(file) for file in files]  # type: ignore[attr-defined]
-    if any(image.spatial_shape != images[0].spatial_shape for image in images):
-        sizes = ", ".join(f"{i.name} {i.spatial_shape}" for i in images)
-        raise DataError(f"The modalities of one case differ in size: {sizes}. Resample them to one grid.")
-    if len(images) == 1:
-        return images[0]
-    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
-    return images[0].replace(data=data, axes="C" + images[0].spatial_axes, channels=tuple(i.name for i in images))
+    return stack_channels([read_one(file) for file in files])  # type: ignore[attr-defined]
 
 
 def crop_patch(x: np.ndarray, y: np.ndarray, patch: int, multiple: int, rng: np.random.Generator) -> Arrays:

@@ -1,0 +1,95 @@
+"""Cases of several files (FLAIR, T1c): trained on, predicted, reviewed, learnt from and refined as channels of one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medseg.batch import list_inputs
+from napari_medseg.batch.inputs import BatchSettings, list_cases
+from napari_medseg.batch.review import ReviewSheet, load_case
+from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg.cli import main
+from napari_medseg.image import Image
+from napari_medseg.io import read_one, write
+from napari_medseg.jobs import run
+from napari_medseg.methods import create
+
+SIZE = (24, 28)
+SETTINGS = {
+    "ndim": 2, "width": 4, "modalities": 2, "modality_files": "Flair,T1c", "label_file": "OT", "crf": "none",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """Two cases of two modalities, one with a single modality, and a plain image."""
+    rng = np.random.default_rng(0)
+    for name, words in (("p1", ("Flair", "T1c")), ("p2", ("Flair", "T1c")), ("p3", ("Flair",))):
+        for word in words:
+            write(tmp_path / "in" / name / f"{word}_{name}.tif", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5)))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    method = create("p-net", SETTINGS)
+    path = tmp_path / "p.pt"
+    write_checkpoint(path, pack(method, method.build_network().state_dict()))
+    return path
+
+
+def test_folders_of_modality_files_are_cases(cases: Path, tmp_path: Path) -> None:
+    options = BatchSettings(modality_files="Flair,T1c")
+    found, _ = list_cases([cases], options, tmp_path / "out", {})
+    assert [c.name for c in found] == ["p1", "p2", "Flair_p3"]
+    assert [c.name for c in list_cases([cases / "p1"], options, tmp_path / "out", {})[0]] == ["p1"]
+    assert len(list_inputs([cases])[0]) == 5
+
+
+def test_predict_review_and_learn_from(cases: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["predict", str(model), str(cases), "-o", str(out), "--device", "cpu", "--overlays"]) == 0
+    rows = json.loads((out / "run.json").read_text())["files"]
+    status = {row["name"]: row["status"] for row in rows.values()}
+    assert status == {"p1": "done", "p2": "done", "Flair_p3": "failed"}
+    assert "2 channel(s)" in rows[str(cases / "p3" / "Flair_p3.tif")]["reason"]
+    assert read_one(out / "p1_labels.tif", "labels").spatial_shape == SIZE
+    sheet = ReviewSheet(out)
+    image, labels = run(load_case(sheet.entries[0].image, out / sheet.entries[0].labels, "Flair,T1c"))
+    assert (image.n_channels, labels.spatial_shape) == (2, SIZE)
+    sheet.decide(0, "accepted")
+    pair = ReviewSheet(out).pairs()[0]
+    assert create("p-net", SETTINGS).load_pair(pair)[0].shape == (2, *SIZE)
+
+
+def test_refine_takes_further_channels(
+    cases: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strokes = np.zeros(SIZE, np.uint8)
+    strokes[12, 10:16], strokes[2, 2:9] = 2, 1
+    marks = write(tmp_path / "marks.tif", Image(strokes, "YX", (0.5, 0.5), kind="labels"))
+    flair, t1c = cases / "p1" / "Flair_p1.tif", cases / "p1" / "T1c_p1.tif"
+    words = [
+        "refine",
+        str(flair),
+        str(marks),
+        "-o",
+        str(tmp_path / "m.tif"),
+        "--proposal",
+        str(model),
+        "--device",
+        "cpu",
+    ]
+    assert main(words) == 2
+    assert "2 channel(s)" in capsys.readouterr().err
+    assert main([*words, "--channel", str(t1c)]) == 0
+    mask = np.asarray(read_one(tmp_path / "m.tif", "labels").data)
+    assert (mask[strokes == 2] == 1).all()
+    assert (mask[strokes == 1] == 0).all()
+    other = write(tmp_path / "other.tif", Image(np.zeros((5, 5), np.float32), "YX", (0.5, 0.5)))
+    assert main([*words, "--channel", str(other)]) == 2
+    assert "differ in size" in capsys.readouterr().err
