@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
 from magicgui.widgets import FileEdit
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
+from qtpy.QtWidgets import QCheckBox, QLabel
 
 from napari_medseg._napari.curves import Curves
 from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.form import SettingsForm
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.run_bar import RunBar
+from napari_medseg._napari.train_data import TrainData
 from napari_medseg._napari.train_forms import TrainForms
 from napari_medseg.dataset import Report, inspect, look
 from napari_medseg.errors import DataError
@@ -39,9 +39,10 @@ class TrainDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.data = FileEdit(mode="d", label="Data", nullable=True)
         self.run_folder = FileEdit(mode="d", label="Run folder", nullable=True)
         self.check_bar = RunBar(self.make_check, self.show_report, text="Check data")
+        self.source = TrainData(napari_viewer, self.check_bar.say)
+        self.data = self.source.folder
         self.findings = QLabel("")
         self.findings.setWordWrap(True)
         self.resume = QCheckBox("resume the run in this folder")
@@ -50,9 +51,7 @@ class TrainDock(Dock):
         self.run_bar.stopped = "Stopped. The best model so far is kept; tick resume to go on."
         self.forms = TrainForms(self.command, self.run_bar)
         self.method, self.schedule = self.forms.method, self.forms.schedule
-        sample = QPushButton("Make sample data ...")
-        sample.clicked.connect(lambda: self.make_sample())
-        self.section("Input", self.data.native, sample, self.check_bar, self.findings)
+        self.section("Input", self.source, self.check_bar, self.findings)
         self.section("With", self.forms)
         self.section("Run folder", self.run_folder.native, self.resume)
         self.section("Run", self.run_bar, self.curves)
@@ -140,18 +139,6 @@ class TrainDock(Dock):
             ModelChooser.session.insert(0, path)
         dock = self.open_next("Segment")
         dock.models.refresh(path)
-
-    def make_sample(self, folder: str = "", open_folder: Callable[[], Any] | None = None) -> None:
-        """Write generated AFM scans with their masks into a folder and choose it."""
-        from napari_medseg.samples.afm import afm_folder
-
-        if not folder:
-            from qtpy.QtWidgets import QFileDialog
-
-            folder = QFileDialog.getExistingDirectory(self, "Folder for sample data")
-        if folder:
-            afm_folder(Path(folder), 10, 128)
-            self.data.value = Path(folder)
 
 
 def _folder(edit: FileEdit) -> Path | None:
