@@ -11,6 +11,7 @@ from napari_medseg._napari.refine_jobs import call
 from napari_medseg._napari.refine_layers import RefineLayers
 from napari_medseg._napari.refine_steps import LOOK, Steps
 from napari_medseg.refinement import Place, RefinementSession
+from napari_medseg.refinement.state import elements
 
 
 class Looks:
@@ -62,7 +63,7 @@ class Looks:
             return
         self.look_at(place.position)
         where = ", ".join(map(str, place.position))
-        self.panel.say(f"{place.why}: about {place.voxels:,} voxels around ({where})")
+        self.panel.say(f"{place.why}: about {place.voxels:,} {elements(len(place.position))} around ({where})")
 
     def look_at(self, position: tuple[int, ...]) -> None:
         """Bring a voxel into view: slices and camera, whatever the order of the axes."""

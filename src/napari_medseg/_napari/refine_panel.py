@@ -14,6 +14,7 @@ from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
 from napari_medseg._napari.swatches import Swatches
 from napari_medseg.refinement import RefinementState
+from napari_medseg.refinement.state import elements
 
 HINT = "Paint a stroke inside the object, and one outside it where the mask leaks."
 
@@ -134,7 +135,7 @@ class Panel(QWidget):
 
 def _accepted(state: RefinementState) -> str:
     """Say what was accepted: the mask turned into a locked object."""
-    size = f"{state.n_changed:,} voxels ({abs(state.volume_change):.3g} {state.unit})"
+    size = f"{state.n_changed:,} {elements(state.mask.ndim)} ({abs(state.volume_change):.3g} {state.unit})"
     return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
 
 

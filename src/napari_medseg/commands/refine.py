@@ -48,6 +48,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     from napari_medseg.image import stack_channels
     from napari_medseg.io import read_one, write
     from napari_medseg.methods import load_model
+    from napari_medseg.refinement.state import elements
 
     _check(arguments)
     image = stack_channels([read_one(path) for path in (arguments.image, *arguments.channel)])
@@ -66,7 +67,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     path = write(arguments.output, mask.replace(metadata={**mask.metadata, "medseg": kept}))
     record = {"mask": str(path), "voxels": int((mask.data > 0).sum()), "rounds": text}
-    show(record, arguments.json, lambda: f"{text}\n{record['voxels']:,} voxels in {path}")
+    show(record, arguments.json, lambda: f"{text}\n{record['voxels']:,} {elements(mask.data.ndim)} in {path}")
 
 
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:

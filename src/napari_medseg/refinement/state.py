@@ -122,7 +122,7 @@ class RefinementState:
         """Return the status line: round, strokes, times, voxels and volume changed."""
         strokes = f" · {self.n_strokes} stroke{'s' if self.n_strokes != 1 else ''}" if self.n_strokes else ""
         times = " + ".join(f"{1000 * s:.0f} ms {name}" for name, s in self.timings.items())
-        change = f"{self.n_changed:,} voxels changed ({self.volume_change:+.3g} {self.unit})"
+        change = f"{self.n_changed:,} {elements(self.mask.ndim)} changed ({self.volume_change:+.3g} {self.unit})"
         return f"round {self.index}{strokes}{' · ' + times if times else ''} · {change}"
 
 
@@ -173,6 +173,11 @@ def on_grid(labels: Image | np.ndarray, image: Image, what: str) -> np.ndarray:
     if data.dtype.kind not in "buif" or (data.size and data.min() < 0):
         raise DataError(f"The {what} must hold whole numbers from 0; it holds {data.dtype}, smallest {data.min()}.")
     return data
+
+
+def elements(ndim: int) -> str:
+    """Return what the elements of an image with `ndim` axes of space are called."""
+    return "pixels" if ndim == 2 else "voxels"
 
 
 def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -> np.ndarray:
