@@ -48,7 +48,7 @@ SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
 TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
-NUCLEI_EPOCHS, NUCLEI_STEPS = 8, 75
+NUCLEI_EPOCHS, NUCLEI_STEPS = 24, 75
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 OWN_LICENSE = "BSD-3-Clause"
 
