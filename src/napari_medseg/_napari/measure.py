@@ -36,7 +36,7 @@ class MeasureDock(Dock):
         for kind in KINDS:
             self.kind.addItem(TITLES[kind], kind)
         self.kind.setCurrentIndex(self.kind.findData("afm"))
-        self.kind_picked = False
+        self.kind_picked = self.proposing = False
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
@@ -52,10 +52,10 @@ class MeasureDock(Dock):
         self.section("Run", self.run_bar, self.paths, self.eyes)
         self.section("Result", self.summary, self.table, self.save_button, self.report_button)
         self.labels.changed.connect(self.update_state)
-        self.kind.activated.connect(lambda _: setattr(self, "kind_picked", True))
         self.kind.currentIndexChanged.connect(self.update_kind)
-        self.update_state()
         self.update_kind()
+        self.kind_picked = False
+        self.update_state()
 
     def update_state(self) -> None:
         """Choose the image and the kind that fit the layer, and enable Run."""
@@ -72,10 +72,13 @@ class MeasureDock(Dock):
             self.image.choose(*same[:1] or [self.image.layer])
         kind, known = likely_kind(self.labels.layer, labels, self.image.image)
         if known or not self.kind_picked:
+            self.proposing = True
             self.kind.setCurrentIndex(max(self.kind.findData(kind), 0))
+            self.proposing = False
 
     def update_kind(self, index: int = 0) -> None:
-        """Offer paths and eyes where nerves are measured."""
+        """Offer paths and eyes where nerves are measured; what somebody picked is not proposed over."""
+        self.kind_picked = self.kind_picked or not self.proposing
         for part in (self.paths, self.eyes):
             part.setVisible(self.kind.currentData() == "nerve")
 

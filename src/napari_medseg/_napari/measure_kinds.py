@@ -12,6 +12,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, measured_labels, summarise
 
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
+CORNEAL_PIXEL_UM, CORNEAL_FRAME = 0.8, (384, 384)
 TITLES = {
     "afm": "AFM cells",
     "nerve": "corneal nerves",
@@ -39,4 +40,13 @@ def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, 
         return get_method(method).measure, True
     if len(labels.spatial_shape) > 2:
         return ("video" if labels.axes.startswith("T") else "volume"), False
-    return ("nuclei" if image is not None and image.n_channels >= 3 else "afm"), False
+    if image is not None and image.n_channels >= 3:
+        return "nuclei", False
+    return ("nerve" if _like_a_cornea(labels) else "afm"), False
+
+
+def _like_a_cornea(labels: Image) -> bool:
+    """Whether pixels are as coarse as those of a corneal confocal microscope (400 um on 384); scans of cells are finer."""
+    if labels.units[-1] == "micrometer":
+        return labels.scale[-1] >= CORNEAL_PIXEL_UM
+    return labels.spatial_shape == CORNEAL_FRAME
