@@ -46,7 +46,7 @@ def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, 
 
 
 def _like_a_cornea(labels: Image) -> bool:
-    """Whether pixels are as coarse as those of a corneal confocal microscope (400 um on 384); scans of cells are finer."""
+    """Whether pixels are as coarse as a corneal microscope's (400 um on 384); scans of cells are finer."""
     if labels.units[-1] == "micrometer":
         return labels.scale[-1] >= CORNEAL_PIXEL_UM
     return labels.spatial_shape == CORNEAL_FRAME
