@@ -99,6 +99,41 @@ def test_volumes_and_colour_images(sample: str, kind: str, tmp_path: Path) -> No
     assert path.stat().st_size < 2_000_000
 
 
+def test_both_pictures_show_the_plane_with_most_labelled_pixels(tmp_path: Path) -> None:
+    data = np.zeros((5, 16, 16), np.uint8)
+    data[0, :8] = data[3, :, :8] = 200
+    mask = np.zeros_like(data)
+    mask[0, 12:14, 12:14] = 1
+    image = Image(data, "ZYX", (1.0,) * 3, ("millimeter",) * 3, name="v")
+    page = _Reader(report(tmp_path / "r.html", image, image.labels_like(mask), pd.DataFrame(), {}).read_text("utf-8"))
+    plain, drawn = (np.asarray(Pillow.open(io.BytesIO(base64.b64decode(s.split(",")[1])))) for s in page.sources)
+    np.testing.assert_array_equal(plain[..., 0] > 0, data[0] > 0)
+    np.testing.assert_array_equal((plain != drawn).any(-1), mask[0] > 0)
+
+
+def test_heads_stand_where_their_numbers_stand(case: tuple[Image, Image], tmp_path: Path) -> None:
+    table = pd.DataFrame({"area (um^2)": [1.5], "class": ["round"]})
+    text = report(tmp_path / "r.html", *case, table, {}).read_text("utf-8")
+    assert '<th class="number">area (um^2)</th><th>class</th>' in text
+    assert '<td class="number">1.5</td><td>round</td>' in text
+
+
+@pytest.mark.parametrize("suffix", ["html", "pdf"])
+def test_a_file_name_that_is_no_text_appears_escaped(case: tuple[Image, Image], suffix: str, tmp_path: Path) -> None:
+    if suffix == "pdf":
+        pytest.importorskip("reportlab")
+    image, labels = case
+    name = "scan\udcff"  # how Python reads the byte 0xff of a file name
+    path = report(
+        tmp_path / f"r.{suffix}", image.replace(name=name), labels, pd.DataFrame({name: [name]}), {name: name}
+    )
+    if suffix == "html":
+        assert _Reader(path.read_text("utf-8")).text.count(r"scan\udcff") == 6
+    else:
+        pypdf = pytest.importorskip("pypdf")
+        assert r"scan\udcff" in pypdf.PdfReader(path).pages[0].extract_text()
+
+
 def test_command_takes_the_kind_from_the_labels(
     case: tuple[Image, Image], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,8 +183,41 @@ def test_any_name_and_any_length_fit_on_one_page(case: tuple[Image, Image], tmp_
     pages = pypdf.PdfReader(report(tmp_path / "r.pdf", image.replace(name=name), labels, table, facts)).pages
     assert len(pages) == 1
     said = "".join(pages[0].extract_text().split())
-    for words in ("Гистология", "5µm²±Ω", "fact59", "s59", "18of30objects", "<script>alert(1)</script>&"):
+    for words in (
+        "Гистология",
+        "5µm²±Ω",
+        r"\u7d44\u7e54",
+        "fact59",
+        "s59",
+        "18of30objects",
+        "<script>alert(1)</script>&",
+    ):
         assert words in said
+
+
+def test_a_full_page_uses_its_width_and_stays_inside_it(case: tuple[Image, Image], tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    table = pd.DataFrame({f"c{i}": range(12) for i in range(9)})
+    places = []
+
+    def visit(text: str, outer: list[float], inner: list[float], *_: object) -> None:
+        if text.strip():
+            places.append(
+                (
+                    inner[4] * outer[0] + inner[5] * outer[2] + outer[4],
+                    inner[4] * outer[1] + inner[5] * outer[3] + outer[5],
+                )
+            )
+
+    path = report(tmp_path / "r.pdf", *case, table, {f"fact {i}": i for i in range(120)})
+    pages = pypdf.PdfReader(path).pages
+    pages[0].extract_text(visitor_text=visit)
+    x, y = np.array(places).T
+    assert len(pages) == 1
+    assert 30 < x.min() < 50
+    assert 500 < x.max() < 560
+    assert 30 < y.min() < 100
+    assert 750 < y.max() < 812
 
 
 def test_pdf_without_the_package_says_how_to_get_it(

@@ -17,17 +17,19 @@ TINT = 0.25
 STRETCH = (0.5, 99.5)
 
 
-def overlay(image: Image, labels: Image, *, size: int = 512) -> np.ndarray:
+def overlay(image: Image, labels: Image, *, size: int = 512, drawn: bool = True) -> np.ndarray:
     """Return a picture (Y, X, 3) uint8, at most `size` pixels long, of an image with its labels.
 
     Of a volume or film it is the plane with most labelled pixels, of several channels the first, or the colours of
-    an 8-bit RGB image.
+    an 8-bit RGB image. With `drawn` false it is the same plane of the image alone.
     """
     index = _busiest_plane(labels.data)
     step = max(1, math.ceil(max(labels.spatial_shape[-2:]) / size))
     grid = (*index, slice(None, None, step), slice(None, None, step))
     mask = np.asarray(labels.data[grid])
     picture = _picture(np.asarray(image.channels_first()[(slice(None), *grid)]))
+    if not drawn:
+        return np.asarray(picture.round(), np.uint8)
     colours = PALETTE[(mask.astype(np.int64) - 1) % len(PALETTE)]
     weight = np.where(_edges(mask), 1.0, np.where(mask > 0, TINT, 0.0))[..., None]
     return np.asarray((picture * (1 - weight) + colours * weight).round(), np.uint8)

@@ -22,7 +22,7 @@ WARNING = "Not for diagnosis."
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a table's cell; numbers stand on the right."""
+    """Text of a table's cell; numbers, and the heads above them, stand on the right."""
 
     text: str
     number: bool = False
@@ -34,7 +34,7 @@ class Section:
 
     title: str
     rows: list[list[Cell]]
-    head: list[str] | None = None
+    head: list[Cell] | None = None
     note: str = ""
 
 
@@ -64,10 +64,10 @@ def case_of(
     ]
     share = np.count_nonzero(labels.data) / labels.data.size
     return Case(
-        image.name or labels.name or "case",
+        _text(image.name or labels.name or "case"),
         f"{image.describe()}. Report of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
         [
-            (overlay(image, labels.replace(data=np.zeros_like(labels.data))), "Image"),
+            (overlay(image, labels, drawn=False), "Image"),
             (overlay(image, labels), f"Result; labelled {share:.1%}"),
         ],
         [section for section in sections if section.rows or section.note],
@@ -75,7 +75,7 @@ def case_of(
 
 
 def _pairs(title: str, values: Mapping[str, Any]) -> Section:
-    return Section(title, [[Cell(str(key)), _cell(value)] for key, value in values.items() if _says(value)])
+    return Section(title, [[Cell(_text(key)), _cell(value)] for key, value in values.items() if _says(value)])
 
 
 def _objects(table: pd.DataFrame) -> Section:
@@ -84,14 +84,15 @@ def _objects(table: pd.DataFrame) -> Section:
     shown = table.iloc[:ROWS, :COLUMNS]
     rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False, name=None)]
     rest = ", ".join(_left_out(table, shown))
-    return Section("Objects", rows, [str(column) for column in shown.columns], f"Not shown: {rest}." if rest else "")
+    head = [Cell(_text(column), below.number) for column, below in zip(shown.columns, rows[0], strict=True)]
+    return Section("Objects", rows, head, f"Not shown: {rest}." if rest else "")
 
 
 def _left_out(table: pd.DataFrame, shown: pd.DataFrame) -> Iterator[str]:
     if len(table) > len(shown):
         yield f"{len(table) - len(shown)} of {len(table)} objects"
     if len(table.columns) > len(shown.columns):
-        yield f"columns {', '.join(map(str, table.columns[len(shown.columns) :]))}"
+        yield f"columns {', '.join(map(_text, table.columns[len(shown.columns) :]))}"
 
 
 def _cell(value: Any) -> Cell:
@@ -99,7 +100,12 @@ def _cell(value: Any) -> Cell:
         return Cell(f"{value:.4g}" if np.isfinite(value) else "", number=True)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return Cell(str(value), number=True)
-    return Cell(str(value))
+    return Cell(_text(value))
+
+
+def _text(value: Any) -> str:
+    """Return `value` as text any file takes: bytes of a file name that are no UTF-8 appear as escapes."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _says(value: Any) -> bool:

@@ -20,7 +20,7 @@ figure { display: inline-block; width: 49%; margin: 2mm 0; vertical-align: top }
 img { width: 100%; max-height: 85mm; object-fit: contain; background: #000 } figcaption { font-size: 8pt }
 table { border-collapse: collapse; font-size: 8pt; width: 100% } .short { columns: 2 }
 th, td { text-align: left; padding: 0.3mm 1.5mm; border-bottom: 1px solid #ddd; overflow-wrap: anywhere }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
+.number { text-align: right; font-variant-numeric: tabular-nums }
 """
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -61,7 +61,7 @@ def _table(section: Section) -> str:
     if section.head is None:
         rows = "".join(f"<tr><th>{escape(name.text)}</th>{_cell(value)}</tr>" for name, value in section.rows)
         return f'<div class="short"><table>{rows}</table></div>'
-    head = "".join(f"<th>{escape(column)}</th>" for column in section.head)
+    head = "".join(_cell(column, "th") for column in section.head)
     return f"<table><tr>{head}</tr>{''.join(map(_row, section.rows))}</table>"
 
 
@@ -69,6 +69,6 @@ def _row(cells: Sequence[Cell]) -> str:
     return f"<tr>{''.join(map(_cell, cells))}</tr>"
 
 
-def _cell(cell: Cell) -> str:
-    start = '<td class="number">' if cell.number else "<td>"
-    return f"{start}{escape(cell.text)}</td>"
+def _cell(cell: Cell, tag: str = "td") -> str:
+    start = f'<{tag} class="number">' if cell.number else f"<{tag}>"
+    return f"{start}{escape(cell.text)}</{tag}>"
