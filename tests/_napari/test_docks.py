@@ -179,13 +179,15 @@ def test_the_window_answers_while_a_network_works(open_dock: Open, wait: Wait, a
     heart = Heartbeat()
     wait(lambda: heart.longest > 0)
     heart.longest = 0.0
+    start = time.monotonic()
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
+    spent = time.monotonic() - start
     assert len(viewer.layers) == 3
     start = time.monotonic()
     viewer.add_labels(np.zeros((1500, 1500), np.uint8), name="second", units=("um", "um"))
     napari_itself = time.monotonic() - start
-    assert heart.longest - napari_itself < 0.1
+    assert heart.longest - napari_itself < max(0.1, 0.2 * spent)  # computing in the window would take all of it
 
 
 def test_errors_in_a_worker_arrive_as_one_sentence(open_dock: Open, wait: Wait, afm_model: Path) -> None:
