@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,20 @@ def test_the_session_knows_what_was_given() -> None:
     assert not kept.history.arrays["given"].any()
     kept.undo()
     np.testing.assert_array_equal(kept.history.arrays["given"], proposal)
+
+
+def test_a_session_saved_before_counts_its_mask_as_given(tmp_path: Path) -> None:
+    image = Image(np.random.default_rng(0).normal(0.5, 0.1, (40, 40)).astype(np.float32), "YX")
+    marks = np.zeros((40, 40), np.uint8)
+    marks[20, 10:30] = 2
+    session = RefinementSession(image)
+    run(session.refine(marks))
+    folder = session.save(tmp_path / "session")
+    stored = next(path for path in folder.glob("*.npz") if "mask" in np.load(path).files)
+    with np.load(stored) as arrays:
+        older = {name: arrays[name] for name in arrays.files if name != "given"}
+    np.savez_compressed(stored, **older)
+    again = RefinementSession.load(folder, image)
+    np.testing.assert_array_equal(again.history.arrays["given"], session.mask)
+    again.undo()
+    assert not again.mask.any()
