@@ -54,3 +54,14 @@ def test_brats_folders(shared_data) -> None:  # type: ignore[no-untyped-def]
     found = case_folders(shared_data / "mri" / "brats2013", "Flair,T1c", "OTMultiClass")
     assert len(found.pairs) == 4
     assert all(len(pair.extra["modalities"]) == 2 for pair in found.pairs)  # type: ignore[arg-type]
+
+
+def test_a_word_that_fits_no_file_is_named_with_the_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "p1").mkdir()
+    for name in ("p1_flair.nii.gz", "p1_seg.nii.gz"):
+        (tmp_path / "p1" / name).touch()
+    assert [pair.stem for pair in case_folders(tmp_path, "flair", "seg").pairs] == ["p1"]
+    with pytest.raises(DataError, match=r"'t1'.*p1_flair\.nii\.gz, p1_seg\.nii\.gz"):
+        case_folders(tmp_path, "t1", "seg")
+    flat = case_folders(tmp_path / "p1", "flair", "seg").pairs
+    assert [(p.image.name, p.label.name) for p in flat if p.label] == [("p1_flair.nii.gz", "p1_seg.nii.gz")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.pairs import case_stem, find_pairs, pair_by_stem
+from napari_medseg.pairs import case_files, case_stem, find_pairs, pair_files
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -51,6 +51,51 @@ def test_nothing_found_says_what_is_expected(tmp_path: Path) -> None:
 
 
 def test_results_pair_with_references() -> None:
-    found = pair_by_stem([Path("a_labels.tif"), Path("b_predict.png")], [Path("b_gt.png"), Path("c.png")])
+    found = pair_files([Path("a_labels.tif"), Path("b_predict.png")], [Path("b_gt.png"), Path("c.png")])
     assert [(p.image.name, p.label.name) for p in found.pairs if p.label] == [("b_predict.png", "b_gt.png")]
     assert len(found.unpaired) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("Images/A 1.TIF", "GT/A 1.png"),
+        ("Tissue Images/ü.tif", "Annotations/ü.tif"),
+        ("img/a.gwy", "Ground_Truth/a.png"),
+        ("a.jpk", "a_mask.png"),
+        ("a.png", "a-seg.png"),
+    ],
+)
+def test_folders_and_names_of_other_people(tmp_path: Path, image: str, label: str) -> None:
+    touch(tmp_path, image, label, "Thumbs.db", f"{Path(image).parent}/._{Path(image).name}")
+    found = find_pairs(tmp_path)
+    assert [(p.image, p.label) for p in found.pairs] == [(tmp_path / image, tmp_path / label)]
+    assert found.unpaired == ()
+
+
+def test_numbered_channels_are_one_case(tmp_path: Path) -> None:
+    names = [f"imagesTr/{case}_000{k}.nii.gz" for case in ("b_001", "b_002") for k in range(2)]
+    touch(tmp_path, *names, "labelsTr/b_001.nii.gz", "labelsTr/b_002.nii.gz", "dataset.json")
+    found = find_pairs(tmp_path)
+    assert [(p.stem, p.subject, [f.name for f in p.files]) for p in found.pairs] == [
+        (case, case, [f"{case}_0000.nii.gz", f"{case}_0001.nii.gz"]) for case in ("b_001", "b_002")
+    ]
+    assert found.unpaired == ()
+    assert [p.stem for p in pair_files([Path("b_001_0000_labels.nii.gz")], [Path("b_001.nii.gz")]).pairs] == ["b_001"]
+
+
+def test_words_name_the_files_of_a_case(tmp_path: Path) -> None:
+    kinds = ("flair", "t1", "t1ce", "seg")
+    touch(tmp_path, *(f"p1/p1_{kind}.nii.gz" for kind in kinds), "p1/._p1_flair.nii.gz")
+    assert [p.name for p in case_files(tmp_path / "p1", "Flair,t1")] == ["p1_flair.nii.gz", "p1_t1.nii.gz"]
+    assert case_files(tmp_path / "p1", "flair,p1") == []
+    flat = tmp_path / "p1" / "p1_flair.nii.gz"
+    assert [p.name for p in case_files(flat, "flair,t1ce")] == ["p1_flair.nii.gz", "p1_t1ce.nii.gz"]
+    assert case_files(flat, "t1ce,flair") == []
+    assert case_files(flat, "flair,t2") == []
+
+
+def test_folders_are_named_when_nothing_pairs_up(tmp_path: Path) -> None:
+    touch(tmp_path, "patient 1/flair.nii.gz")
+    with pytest.raises(DataError, match=r"folder patient 1.*--modality-files"):
+        find_pairs(tmp_path).require(tmp_path)

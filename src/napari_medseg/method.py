@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
+from napari_medseg.deepigeos.cases import read_modalities
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
@@ -133,10 +134,10 @@ class Method(ABC):
         return find_pairs(Path(folder))
 
     def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Read one case: x float32 (C, *spatial) and its target, first unaugmented."""
+        """Read one case: x float32 (C, *spatial) and its target, first unaugmented; several files become channels."""
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
-        image, labels = read_one(pair.image), read_one(pair.label, kind="labels")
+        image, labels = read_modalities(pair), read_one(pair.label, kind="labels")
         if image.spatial_shape != labels.spatial_shape:
             raise DataError(
                 f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "

@@ -6,14 +6,24 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from napari_medseg.errors import DataError
 
-IMAGE_FOLDERS = ("images", "image", "img", "imagesTr", "afmheight", "input")
-LABEL_FOLDERS = ("labels", "label", "mask", "masks", "labelsTr", "labels_instance", "annotation")
-LABEL_SUFFIX = re.compile(r"_(labels?|gt|lab|mask|seg|anno|1stHO|predict)$", re.IGNORECASE)
-IMAGE_SUFFIX = re.compile(r"_(hi|org|image|img)$", re.IGNORECASE)
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz", ".nrrd", ".mha")
+IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
+LABEL_FOLDERS = (
+    "labels", "label", "mask", "masks", "labelsTr", "labels_instance", "annotation", "annotations", "gt",
+    "ground truth", "seg", "segmentation", "segmentations",
+)  # fmt: skip
+LABEL_SUFFIX = re.compile(
+    r"[_\- .](labels?|gt|lab|masks?|seg|segmentation|anno|annotation|1stHO|predict)$", re.IGNORECASE
+)
+IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
+CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
+SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+DRAWINGS = (".swc", ".ndf", ".xml", ".geojson")  # tracings and outlines
+SCANS = (".gwy", ".gsf", ".ibw", ".jpk", ".h5-jpk", ".jpk-qi-image", ".spm", ".stp", ".top", ".topostats", ".asd")
 
 
 @dataclass(frozen=True)
@@ -28,17 +38,25 @@ class Pair:
         Group that must not be split between training and validation.
     extra
         Further files or values by name (weight map, further modalities, class index).
+    name
+        Name of the case; empty: that of its image.
     """
 
     image: Path
     label: Path | None
     subject: str = ""
     extra: dict[str, object] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def stem(self) -> str:
-        """Stem without image suffix, the case's name."""
-        return case_stem(self.image)
+        """The case's name: the stem of its image without image suffix, if it has no other."""
+        return self.name or case_stem(self.image)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files whose channels make up the image."""
+        return cast("tuple[Path, ...]", self.extra.get("modalities", (self.image,)))
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,12 @@ class PairList:
         """Return self, or raise `DataError` saying which layouts are understood."""
         if self.pairs:
             return self
-        listed = ", ".join(p.name for p in self.unpaired[:5]) or "no images at all"
+        below = [f"folder {p.name}" for p in sorted(folder.iterdir()) if p.is_dir()] if folder.is_dir() else []
+        listed = ", ".join([*(p.name for p in self.unpaired[:5]), *below[:5]]) or "no images at all"
         raise DataError(
             f"No image/label pairs in {folder} (found: {listed}). Expected <folder>/images and <folder>/labels with "
-            "the same file stems, or <name>_org / <name>_lab (or <name> / <name>_label) side by side."
+            "the same file stems, or <name>_org / <name>_lab (or <name> / <name>_label) side by side. One folder per "
+            "case: p-net and r-net with --modality-files and --label-file."
         )
 
 
@@ -77,48 +97,106 @@ def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.lower().endswith(wanted) and not p.name.startswith("."))
 
 
+def inner_folder(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the sub-folder called like the first of `names` that there is; case, spaces and ``_`` do not count."""
+    below = {_letters(path.name): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return next((below[_letters(name)] for name in names if _letters(name) in below), None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
 def find_pairs(folder: Path, subject: Callable[[str], str] = lambda stem: stem) -> PairList:
     """Pair images with labels below `folder`: parallel folders, or suffixes side by side.
 
     `subject` maps a case's stem to its group. Files without a partner are returned, never dropped silently.
     """
-    folder = Path(folder)
-    images, labels = _candidates(folder)
+    return pair_files(*_candidates(Path(folder)), subject)
+
+
+def pair_files(
+    images: Iterable[Path], labels: Iterable[Path], subject: Callable[[str], str] = lambda stem: stem
+) -> PairList:
+    """Pair images with labels by `case_stem`.
+
+    Images that share a label but for a trailing ``_0000``, ``_0001`` are the modalities of one case (nnU-Net).
+    """
+    images, labels = list(images), list(labels)
     by_stem = {case_stem(path): path for path in labels}
-    pairs = tuple(
-        Pair(path, by_stem[case_stem(path)], subject(case_stem(path))) for path in images if case_stem(path) in by_stem
-    )
-    used = {p.image for p in pairs} | {p.label for p in pairs}
-    return PairList(pairs, tuple(p for p in (*images, *labels) if p not in used))
+    pairs, channels = [], dict[str, list[Path]]()
+    for image in images:
+        stem = case_stem(image)
+        case = CHANNEL_SUFFIX.sub("", stem)
+        if stem in by_stem:
+            pairs.append(Pair(image, by_stem[stem], subject(stem)))
+        elif case in by_stem:
+            channels.setdefault(case, []).append(image)
+    for case, files in channels.items():
+        pairs.append(Pair(files[0], by_stem[case], subject(case), {"modalities": tuple(files)}, case))
+    used = {p.label for p in pairs} | {p.image for p in pairs} | {f for files in channels.values() for f in files}
+    return PairList(tuple(pairs), tuple(p for p in (*images, *labels) if p not in used))
 
 
-def pair_by_stem(predictions: Iterable[Path], references: Iterable[Path]) -> PairList:
-    """Pair result files with reference files by `case_stem`."""
-    by_stem = {case_stem(path): path for path in references}
-    predictions = list(predictions)
-    pairs = tuple(Pair(path, by_stem[case_stem(path)]) for path in predictions if case_stem(path) in by_stem)
-    used = {p.image for p in pairs} | {p.label for p in pairs}
-    return PairList(pairs, tuple(p for p in (*predictions, *by_stem.values()) if p not in used))
+def is_label(path: Path) -> bool:
+    """Whether a file is called like a label (``_mask``, ``_seg``), or is a drawing."""
+    return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in DRAWINGS
+
+
+def list_labels(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """List the label files of a folder: of its labels folder, else those called so, else all."""
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, suffixes)
+    return [path for path in files if is_label(path)] or files
 
 
 def _candidates(folder: Path) -> tuple[list[Path], list[Path]]:
-    image_folder = next((folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()), None)
-    label_folder = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
+    files = list_images(folder, (*SUFFIXES, *SCANS))  # refuses what is no folder
+    image_folder, label_folder = inner_folder(folder, IMAGE_FOLDERS), inner_folder(folder, LABEL_FOLDERS)
     if image_folder and label_folder:
-        return list_images(image_folder), list_images(label_folder)
-    files = list_images(folder)
-    labels = [p for p in files if LABEL_SUFFIX.search(file_stem(p))]
-    return [p for p in files if p not in set(labels)], labels
+        return list_images(image_folder, (*SUFFIXES, *SCANS)), list_images(label_folder)
+    labels = [path for path in files if is_label(path)]
+    return [path for path in files if path not in set(labels)], labels
 
 
-def case_files(folder: Path, words: str) -> list[Path]:
-    """Return the files of a case folder whose names hold each of the comma-separated `words`, in their order.
+def case_files(path: Path, words: str) -> list[Path]:
+    """Return the files of a case by the comma-separated `words` in their names, in the order of the words.
 
-    Empty where a word fits no file or several, where there are no words, or `folder` is no folder.
+    `path` is the folder of the case, or, where many cases share a folder, the file of the first word
+    (``p1_flair.nii``), whose name the others share up to their word. Case does not count; of several fitting files
+    the one with the word alone (``t1``, not ``t1ce``) is meant. Empty where a word fits no file or several.
     """
-    wanted = [word.strip() for word in words.split(",") if word.strip()]
-    if not wanted or not folder.is_dir():
+    wanted = _split(words)
+    if not wanted or not path.exists():
         return []
-    files = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES)]
-    fitting = [[p for p in files if word in file_stem(p)] for word in wanted]
+    if path.is_file():
+        return _siblings(path, wanted)
+    if are_numbers(words):
+        return []
+    files = list_images(path)
+    fitting = [_fitting(files, word) for word in wanted]
     return [found[0] for found in fitting] if all(len(found) == 1 for found in fitting) else []
+
+
+def are_numbers(words: str) -> bool:
+    """Whether `words` number channels as nnU-Net does: their files share a folder with those of other cases."""
+    return all(word.isdigit() for word in _split(words))
+
+
+def _split(words: str) -> list[str]:
+    return [word.strip(" _-.") for word in words.split(",") if word.strip(" _-.")]
+
+
+def _fitting(files: Sequence[Path], word: str) -> list[Path]:
+    found = [path for path in files if word.casefold() in file_stem(path).casefold()]
+    alone = re.compile(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", re.IGNORECASE)
+    return [path for path in found if alone.search(file_stem(path))] or found
+
+
+def _siblings(path: Path, words: Sequence[str]) -> list[Path]:
+    stem = file_stem(path)
+    case, suffix = stem[: -len(words[0])], path.name[len(stem) :]
+    named = stem.casefold().endswith(words[0].casefold()) and not case[-1:].isalnum()
+    if not named or not suffix.lower().endswith(SUFFIXES):
+        return []
+    files = [path, *(path.with_name(f"{case}{word}{suffix}") for word in words[1:])]
+    return files if all(file.is_file() for file in files) else []

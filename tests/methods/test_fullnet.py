@@ -209,3 +209,11 @@ def test_defaults_are_the_papers_tiles() -> None:
     optimizer = FullNet().optimizer(FullNet(TINY).build_network(), FullNet.training, 0)
     assert optimizer.defaults["betas"] == (0.9, 0.99)
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 1e-4)
+
+
+def test_outlines_are_prepared_first(tmp_path: Path) -> None:
+    for name in ("Tissue Images/a.tif", "Annotations/a.xml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="medseg prepare fullnet"):
+        FullNet().find_pairs(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 from napari_medseg.errors import MedSegError, ReadError
 from napari_medseg.io import read, reader_for, write
 from napari_medseg.io.write import write_table
-from napari_medseg.pairs import LABEL_SUFFIX, file_stem
+from napari_medseg.pairs import file_stem, is_label
 
 OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
@@ -36,7 +36,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
         images = read(one)
         for index, image in enumerate(images):
             image = image.replace(metadata={"source_file": str(one), **image.metadata})
-            if image.kind == "image" and LABEL_SUFFIX.search(file_stem(Path(one))) and image.data.dtype.kind in "iu":
+            if image.kind == "image" and is_label(Path(one)) and image.data.dtype.kind in "iu":
                 image = image.replace(kind="labels") if "C" not in image.axes else image
             if image.kind == "labels" and "paths" in image.metadata:
                 layers.append(shapes_data(image.metadata["paths"], image.metadata["classes"], image, image.name))

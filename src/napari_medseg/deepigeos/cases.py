@@ -14,7 +14,7 @@ from napari_medseg.augment.spatial import affine, compose, random_flip, rotation
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image, stack_channels
 from napari_medseg.io import read_one
-from napari_medseg.pairs import Pair, PairList, case_files
+from napari_medseg.pairs import Pair, PairList, case_files, file_stem, list_images
 
 Arrays = tuple[np.ndarray, np.ndarray]
 FOREGROUND_SHARE = 0.5
@@ -53,7 +53,7 @@ def standardise(block: np.ndarray, measured: list[Intensity]) -> np.ndarray:
 
 
 def case_folders(folder: Path, modalities: str, label: str) -> PairList:
-    """Find one case per sub-folder: the files whose names hold each of the comma-separated words, and the label's.
+    """Find cases by the comma-separated words in their files' names, and the label's: a sub-folder or files each.
 
     Sub-folders in which a word fits no file or several are returned as unpaired.
     """
@@ -62,14 +62,21 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
             f"Cases as folders need words for image files and label file; got {modalities!r} and {label!r}. "
             "Set both modality_files and label_file, for example Flair,T1c and OTMultiClass."
         )
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
     pairs, unpaired = [], []
-    for case in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = case_files(case, f"{modalities},{label}")
-        if not files:
+    for case in [*below, *list_images(folder)]:
+        *images, reference = case_files(case, f"{modalities},{label}") or [case]
+        if images:
+            name = case.name if case.is_dir() else file_stem(case)
+            pairs.append(Pair(images[0], reference, name, {"modalities": tuple(images)}, name))
+        elif case.is_dir():
             unpaired.append(case)
-            continue
-        *images, reference = files
-        pairs.append(Pair(images[0], reference, case.name, {"modalities": tuple(images)}))
+    if not pairs:
+        names = ", ".join(path.name for path in list_images((below or [folder])[0])) or "no images"
+        raise DataError(
+            f"No case in {folder}: every word of {modalities!r} and {label!r} must be in the name of one file of a "
+            f"case. The first folder holds {names}."
+        )
     return PairList(tuple(pairs), tuple(unpaired))
 
 
@@ -81,8 +88,7 @@ def read_modalities(pair: Pair) -> Image:
     DataError
         If the modalities differ in size or place.
     """
-    files = pair.extra.get("modalities", (pair.image,))
-    return stack_channels([read_one(file) for file in files])  # type: ignore[attr-defined]
+    return stack_channels([read_one(file) for file in pair.files])
 
 
 def crop_patch(x: np.ndarray, y: np.ndarray, patch: int, multiple: int, rng: np.random.Generator) -> Arrays:

@@ -55,9 +55,9 @@ class PNetSettings(Settings):
     largest_component: bool = Field(False, title="Largest piece", description="Keep each class's largest piece only")
     min_size: int = Field(0, ge=0, le=100_000_000, title="Smallest piece", description="Drop pieces of fewer voxels")
     modality_files: str = Field(
-        "", title="Modality files", description="Cases as folders: words in the image files' names, e.g. Flair,T1c"
+        "", title="Modality files", description="Cases of several files: words in their images' names, e.g. Flair,T1c"
     )
-    label_file: str = Field("", title="Label file", description="Cases as folders: word in the label file's name")
+    label_file: str = Field("", title="Label file", description="Cases of several files: word in the label file's name")
 
 
 class RNetSettings(PNetSettings):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from napari_medseg.pairs import Pair, PairList, case_stem, find_pairs, list_images
+from napari_medseg.pairs import Pair, PairList, find_pairs, list_images, pair_files
 
 PATCH_INDEX = re.compile(r"_\d+$")
 SPLITS = ("train", "val", "test", "test_same", "test_diff", "testA", "testB")
@@ -23,23 +24,12 @@ def find_cases(folder: Path, patches: bool = False) -> PairList:
 
     images, labels = (folder / name / "train" for name in ("images", "labels"))
     if images.is_dir() and labels.is_dir():
-        found = pair_folders(images, labels)
-        pairs = [Pair(p.image, p.label, subject(p.stem)) for p in found.pairs]
+        found = pair_files(list_images(images), list_images(labels), subject)
     else:
         found = find_pairs(folder, subject)
-        pairs = list(found.pairs)
-    pairs = [_with_weight(pair) for pair in pairs]
+    pairs = [_with_weight(pair) for pair in found.pairs]
     weights = {pair.extra.get("weight") for pair in pairs}
     return PairList(tuple(pairs), tuple(p for p in found.unpaired if p not in weights))
-
-
-def pair_folders(images: Path, labels: Path) -> PairList:
-    """Pair the files of two folders by stem."""
-    pictures, maps = list_images(images), list_images(labels)
-    by_stem = {case_stem(path): path for path in maps}
-    pairs = tuple(Pair(p, by_stem[case_stem(p)], case_stem(p)) for p in pictures if case_stem(p) in by_stem)
-    used = {p.image for p in pairs} | {p.label for p in pairs}
-    return PairList(pairs, tuple(p for p in (*pictures, *maps) if p not in used))
 
 
 def _with_weight(pair: Pair) -> Pair:
@@ -50,4 +40,4 @@ def _with_weight(pair: Pair) -> Pair:
         folders.append(Path(*parts))
     names = (f"{pair.image.stem}_weight.png", f"{pair.image.stem}_anno_weight.png")
     found = next((place / name for place in folders for name in names if (place / name).is_file()), None)
-    return Pair(pair.image, pair.label, pair.subject, {**pair.extra, "weight": found}) if found else pair
+    return replace(pair, extra={**pair.extra, "weight": found}) if found else pair

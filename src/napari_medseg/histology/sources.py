@@ -7,12 +7,11 @@ from pathlib import Path
 
 from napari_medseg.errors import DataError
 from napari_medseg.histology.cases import SPLITS
-from napari_medseg.pairs import IMAGE_FOLDERS, LABEL_FOLDERS, LABEL_SUFFIX, case_stem, file_stem
+from napari_medseg.pairs import IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 ANNOTATIONS = (".xml", ".geojson")
-IMAGES = (*IMAGE_FOLDERS, "Tissue Images", "tissue_images")
-LABELS = ("labels_instance", *LABEL_FOLDERS, "Annotations", "annotations", "xml")
+LABELS = ("labels_instance", *LABEL_FOLDERS, "xml")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def find_sources(folder: Path) -> Sources:
 
 
 def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
-    images, labels = _first(folder, IMAGES), _first(folder, LABELS)
+    images, labels = inner_folder(folder, IMAGE_FOLDERS), inner_folder(folder, LABELS)
     splits = [name for name in SPLITS if (folder / name).is_dir()]
     if images and labels:
         below = [name for name in SPLITS if (images / name).is_dir() and (labels / name).is_dir()]
@@ -80,12 +79,8 @@ def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
     if splits:
         return [(name, pictures, maps) for name in splits for _, pictures, maps in _groups(folder / name)]
     files = _files(folder)
-    maps = [p for p in files if p.suffix.lower() in ANNOTATIONS or LABEL_SUFFIX.search(file_stem(p))]
+    maps = [p for p in files if is_label(p)]
     return [("", [p for p in files if p not in maps], maps)]
-
-
-def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...] = (*PICTURES, *ANNOTATIONS)) -> list[Path]:

@@ -17,12 +17,10 @@ from napari_medseg.errors import ReadError, require
 from napari_medseg.image import Image
 from napari_medseg.io import _gwyddion, _igor, _jpk, _nanoscope, _wsxm
 from napari_medseg.io._scan import Channel, to_images
+from napari_medseg.pairs import SCANS
 
 NUMBERED = re.compile(r"\.\d{3}")
-PATTERNS = (
-    "*.gwy", "*.gsf", "*.ibw", "*.jpk", "*.h5-jpk", "*.jpk-qi-image", "*.spm", "*.[0-9][0-9][0-9]",
-    "*.stp", "*.top", "*.topostats", "*.asd",
-)  # fmt: skip
+PATTERNS = (*(f"*{suffix}" for suffix in SCANS), "*.[0-9][0-9][0-9]")
 
 
 def matches(path: Path) -> bool:

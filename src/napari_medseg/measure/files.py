@@ -16,12 +16,13 @@ from napari_medseg.measure import measure, summarise
 from napari_medseg.measure.nerve import by_eye
 from napari_medseg.pairs import (
     IMAGE_FOLDERS,
-    LABEL_FOLDERS,
-    LABEL_SUFFIX,
+    SCANS,
     SUFFIXES,
     case_stem,
-    file_stem,
+    inner_folder,
+    is_label,
     list_images,
+    list_labels,
 )
 
 if TYPE_CHECKING:
@@ -124,22 +125,10 @@ def _measure(kind: str, path: Path, partner: Path | None, pixel_size: float | No
 
 def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:
     """Yield label files, each with its image where there is one."""
-    files = _label_files(path) if path.is_dir() else [path]
+    files = list_labels(path, (*SUFFIXES, *TRACINGS)) if path.is_dir() else [path]
     folder = images or (path if path.is_dir() else path.parent)
-    partners = {case_stem(p): p for p in list_images(_inner(folder, IMAGE_FOLDERS)) if not _is_label(p)}
+    pictures = list_images(inner_folder(folder, IMAGE_FOLDERS) or folder, (*SUFFIXES, *SCANS))
+    partners = {case_stem(p): p for p in pictures if not is_label(p)}
     for file in files:
         partner = partners.get(case_stem(file))
         yield file, partner if partner != file else None
-
-
-def _label_files(folder: Path) -> list[Path]:
-    files = list_images(_inner(folder, LABEL_FOLDERS), (*SUFFIXES, *TRACINGS))
-    return [p for p in files if _is_label(p)] or files
-
-
-def _is_label(path: Path) -> bool:
-    return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in TRACINGS
-
-
-def _inner(folder: Path, names: Sequence[str]) -> Path:
-    return next((folder / name for name in names if (folder / name).is_dir()), folder)

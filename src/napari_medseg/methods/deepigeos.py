@@ -28,14 +28,13 @@ from napari_medseg.deepigeos.interactions import corrupt, robot_click, simulate_
 from napari_medseg.deepigeos.settings import PNetSettings, RNetSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.losses import dice_loss
 from napari_medseg.method import Method, Model, RefinementMethod
 from napari_medseg.mri import unit_range
 from napari_medseg.networks.crf_net import CRFNet
 from napari_medseg.networks.pr_net import PRNet, RefinedNet
-from napari_medseg.pairs import Pair, PairList, find_pairs
+from napari_medseg.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
 
 
@@ -125,21 +124,18 @@ class PNet(Method):
 
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:
-        """Find pairs of files, or one case per sub-folder when ``modality_files`` and ``label_file`` are set."""
-        s = self.settings
-        return case_folders(Path(folder), s.modality_files, s.label_file) if s.modality_files else find_pairs(folder)
+        """Find pairs of files, or cases by ``modality_files`` and ``label_file`` when these are set.
 
-    def load_pair(self, pair: Pair) -> Arrays:
-        """Read one case, first unaugmented; several modality files become channels."""
-        if pair.label is None:
-            raise DataError(f"{pair.image} has no label file.")
-        image, labels = read_modalities(pair), read_one(pair.label, kind="labels")
-        if image.spatial_shape != labels.spatial_shape:
-            raise DataError(
-                f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "
-                f"{labels.spatial_shape}; they must have the same size. Export the label on the image's grid."
-            )
-        return self.prepare(image), self.target(labels)
+        The channels that nnU-Net numbers are taken over as ``modality_files``, so that `predict` finds them too.
+        """
+        s, folder = self.settings, Path(folder)
+        if s.modality_files and not are_numbers(s.modality_files):
+            return case_folders(folder, s.modality_files, s.label_file)
+        found = find_pairs(folder)
+        files = max((pair.files for pair in found.pairs), key=len, default=())
+        if len(files) > 1:
+            self.settings = s.updated(modality_files=",".join(file_stem(file).rpartition("_")[2] for file in files))
+        return found
 
     def target(self, labels: Image) -> np.ndarray:
         """Return classes int64 (*spatial); with two classes every label above 0 is foreground."""

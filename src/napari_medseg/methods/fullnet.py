@@ -18,6 +18,7 @@ from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.histology import TISSUES, Tissue, ternary
 from napari_medseg.histology.cases import find_cases
 from napari_medseg.histology.objects import drop_small, inside_mask, label_objects
+from napari_medseg.histology.sources import ANNOTATIONS
 from napari_medseg.histology.stains import (
     apply_macenko,
     apply_reinhard,
@@ -230,10 +231,19 @@ class FullNet(Method):
         ------
         SettingsError
             If the folder was prepared for the other tissue.
+        DataError
+            If the folder holds outlines, which are no training data before they are prepared.
         """
         folder = Path(folder)
         notes = self._adopt(folder)
-        return find_cases(folder, bool(notes.get("patches")))
+        found = find_cases(folder, bool(notes.get("patches")))
+        files = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+        if not found.pairs and any(path.suffix.lower() in ANNOTATIONS for path in files):
+            raise DataError(
+                f"{folder} holds outlines (.xml, .geojson), which are drawn as labels before training. Prepare it first "
+                f"(medseg prepare fullnet {str(folder)!r} PREPARED), then train on what was prepared."
+            )
+        return found
 
     def _adopt(self, folder: Path) -> dict[str, Any]:
         path = folder / "prepare.json"
