@@ -250,3 +250,20 @@ def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model
         (out / name).write_bytes(b"half")
     run(predict_files(model, [tree], out, CPU))
     assert sorted(p.name for p in out.glob(".*")) == [".123.other.tif", ".hidden"]
+
+
+@pytest.mark.parametrize(
+    ("names", "images"),
+    [
+        (["a.png", "a_mask.png", "b_seg.png"], ["a.png", "b_seg.png"]),
+        (["Images/a.png", "GT/a.png", "GT/more.png"], ["Images/a.png"]),
+        (["GT/a.png"], ["GT/a.png"]),
+    ],
+)
+def test_labels_beside_their_images_are_not_predicted(tmp_path: Path, names: list[str], images: list[str]) -> None:
+    for name in names:
+        picture(tmp_path / name)
+    found, skipped = list_inputs([tmp_path])
+    assert found == [tmp_path / name for name in images]
+    assert len(skipped) == len(names) - len(images)
+    assert len(list_inputs([tmp_path], pattern="*.png")[0]) == len(names)

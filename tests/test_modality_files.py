@@ -93,3 +93,20 @@ def test_refine_takes_further_channels(
     other = write(tmp_path / "other.tif", Image(np.zeros((5, 5), np.float32), "YX", (0.5, 0.5)))
     assert main([*words, "--channel", str(other)]) == 2
     assert "differ in size" in capsys.readouterr().err
+
+
+def test_channels_that_nnunet_numbers_are_trained_on_and_predicted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = tmp_path / "Dataset001"
+    for case in ("c_001", "c_002"):
+        for k in range(2):
+            write(data / "imagesTr" / f"{case}_000{k}.nii.gz", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5)))
+        write(data / "labelsTr" / f"{case}.nii.gz", Image(np.eye(*SIZE, dtype=np.uint8), "YX", (0.5, 0.5)))
+    schedule = ["--epochs", "1", "--steps-per-epoch", "1", "--device", "cpu"]
+    words = ["train", "p-net", str(data), "-o", str(tmp_path / "run"), "--width", "4", "--modalities", "2"]
+    assert main([*words, *schedule]) == 0
+    model, out = str(tmp_path / "run" / "best.pt"), tmp_path / "out"
+    assert main(["predict", model, str(data / "imagesTr"), "-o", str(out), "--device", "cpu"]) == 0
+    rows = json.loads((out / "run.json").read_text())["files"].values()
+    assert [(row["name"], row["status"]) for row in rows] == [("c_001_0000", "done"), ("c_002_0000", "done")]
+    assert main(["evaluate", "p-net", str(out), str(data)]) == 0

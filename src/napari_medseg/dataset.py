@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.errors import DataError, MedSegError, counted
 from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io import read_one
 from napari_medseg.method import Method
@@ -89,12 +89,12 @@ def inspect(method: Method, found: PairList) -> Report:
         if y.ndim and not np.any(y):
             empty.append(pair.stem)
     if empty:
-        problems.append(f"{len(empty)} labels have no foreground: {_some(empty)}.")
+        problems.append(f"{counted(len(empty), 'label')} without foreground: {_some(empty)}.")
     unpaired = tuple(path.name for path in found.unpaired)
     if unpaired:
-        problems.append(f"{len(unpaired)} files have no partner and are not used: {_some(unpaired)}.")
+        problems.append(f"{counted(len(unpaired), 'file')} without partner, not used: {_some(unpaired)}.")
     subjects = len({pair.subject for pair in usable})
-    lines = (f"{len(usable)} cases of {subjects} subjects", f"sizes: {_some(sorted(sizes))}")
+    lines = (f"{counted(len(usable), 'case')} of {counted(subjects, 'subject')}", f"sizes: {_some(sorted(sizes))}")
     return Report(tuple(usable), unpaired, tuple(problems), lines)
 
 

@@ -48,6 +48,11 @@ def one_line(error: BaseException, longest: int = 300) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def counted(n: int, noun: str) -> str:
+    """Return ``1 file``, ``2 files``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional `module`, or raise naming the extra that installs it.
 

@@ -104,7 +104,7 @@ class BatchDock(Dock):
         for path, row in record["files"].items():
             self._say(path, row.get("reason") or f"{row['status']} in {row.get('seconds', 0):.1f} s")
         for name in record.get("skipped", []):
-            self._say(name, "no image; skipped")
+            self._say(name, "no image, or the labels of one; skipped")
         done = sum(row["status"] == "done" for row in record["files"].values())
         self.run_bar.say(f"{done} of {len(record['files'])} files segmented into {self.out.value}")
         self.run_bar.offer("Review", self.start_review)

@@ -16,7 +16,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image, stack_channels
 from napari_medseg.io import read_one, reader_for
 from napari_medseg.method import Model
-from napari_medseg.pairs import case_files, case_stem, file_stem
+from napari_medseg.pairs import IMAGE_FOLDERS, LABEL_FOLDERS, case_files, case_stem, file_stem, inner_folder, is_label
 from napari_medseg.settings import Settings
 
 
@@ -42,8 +42,8 @@ class BatchSettings(SlideSettings):
     modality_files: str = Field(
         "",
         title="Modality files",
-        description="A folder with one file for each of these comma-separated words (Flair,T1c) is one case, its files "
-        "the channels; empty: as the model was trained",
+        description="A folder with one file for each of these comma-separated words (Flair,T1c), or files of one name "
+        "up to these words, are one case, its files the channels; empty: as the model was trained",
     )
     overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
 
@@ -79,6 +79,8 @@ def read_input(path: Path, modality_files: str = "") -> Image:
 
 def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:
     """Return the image files among `inputs` (folders are searched) and the names of everything else.
+
+    Labels that lie beside their images are not among them, unless they are given by name or pattern.
 
     Parameters
     ----------
@@ -146,15 +148,20 @@ def _list_with_roots(
             raise DataError(f"{path} does not exist. Give image files or folders of them.")
         whole = path.is_file() or _is_one_image(path, options)
         root = path.parent if whole else path
-        for candidate in [path] if whole else _search(path, root, options, left_out):
-            if reader_for(candidate) is None and not case_files(candidate, options.modality_files):
-                others.append(candidate)
-            else:
+        found = [path] if whole else list(_search(path, root, options, left_out))
+        labels = set() if whole or options.pattern else _labels_among(found, root)
+        for candidate in found:
+            readable = reader_for(candidate) is not None or case_files(candidate, options.modality_files)
+            if readable and candidate not in labels:
                 files.setdefault(candidate, root)
+            else:
+                others.append(candidate)
     if not files:
         like = f" like {options.pattern!r}" if options.pattern else ""
         raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
-    stems = {path.with_name(file_stem(path)) for path in files}  # their side-cars are part of them
+    parts = {part for path in files for part in case_files(path, options.modality_files)[1:] if path.is_file()}
+    files = {path: root for path, root in files.items() if path not in parts}
+    stems = {path.with_name(file_stem(path)) for path in (*files, *parts)}  # their side-cars are part of them
     skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
 
@@ -169,6 +176,20 @@ def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | No
                 yield from _search(path, root, options, exclude)
         elif not pattern or fnmatch(path.name, pattern) or fnmatch(path.relative_to(root).as_posix(), pattern):
             yield path
+
+
+def _labels_among(files: Sequence[Path], root: Path) -> set[Path]:
+    """Return the files that are labels of others: called so beside their image, or in a folder beside ``images``."""
+    pictures = {(path.parent, case_stem(path)) for path in files if not is_label(path)}
+    beside = {
+        labels
+        for folder in {path.parent.parent for path in files if path.parent != root}
+        if inner_folder(folder, IMAGE_FOLDERS) and (labels := inner_folder(folder, LABEL_FOLDERS))
+    }
+    return {
+        path for path in files
+        if path.parent in beside or (is_label(path) and (path.parent, case_stem(path)) in pictures)
+    }  # fmt: skip
 
 
 def _is_one_image(path: Path, options: BatchSettings) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.commands import drain, show
+from napari_medseg.errors import counted
 from napari_medseg.flags import add_flags, given
 from napari_medseg.settings import PredictSettings
 
@@ -39,9 +40,9 @@ def _call(arguments: argparse.Namespace) -> None:
     record = _predict(arguments, model, settings)
     failed = {k: v["reason"] for k, v in record["files"].items() if v["status"] == "failed"}
     done = len(record["files"]) - len(failed)
-    lines = [f"{done} files predicted into {arguments.output}"]
+    lines = [f"{counted(done, 'file')} predicted into {arguments.output}"]
     lines += [f"not predicted: {name}: {reason}" for name, reason in failed.items()]
-    lines += [f"{len(record['skipped'])} files are no images and were skipped"] if record["skipped"] else []
+    lines += [f"skipped as no images or as labels of images: {len(record['skipped'])}"] if record["skipped"] else []
     unsure = {row["name"]: row["uncertainty"] for row in record["files"].values() if "uncertainty" in row}
     if len(unsure) > 1:
         worst = max(unsure, key=lambda name: unsure[name])
