@@ -65,6 +65,14 @@ def test_palette_picture_keeps_its_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(io.read(tmp_path / "a.png")[0].data, labels)
 
 
+def test_a_jpeg_as_labels_is_a_mask(tmp_path: Path) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[5:19, 3:22] = 255
+    Pillow.fromarray(mask).save(tmp_path / "m.jpg", quality=60)
+    assert len(np.unique(io.read_one(tmp_path / "m.jpg").data)) > 2
+    assert np.array_equal(io.read_one(tmp_path / "m.jpg", "labels").data, mask > 0)
+
+
 def test_one_bit_and_gray_with_alpha(tmp_path: Path) -> None:
     Pillow.fromarray(GRAY > 100).save(tmp_path / "bit.png")
     np.testing.assert_array_equal(io.read(tmp_path / "bit.png")[0].data, np.where(GRAY > 100, 255, 0))

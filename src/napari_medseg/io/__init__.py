@@ -23,6 +23,7 @@ from napari_medseg.io.write import write, write_table
 __all__ = ["READERS", "as_labels", "known_patterns", "read", "read_one", "reader_for", "write", "write_table"]
 
 READERS = ("pyramid", "mri", "video", "afm", "histology", "ccm", "plain")
+JPEG = (".jpg", ".jpeg")
 
 
 def reader_for(path: Path) -> ModuleType | None:
@@ -86,11 +87,16 @@ def read_one(path: str | Path, kind: Kind = "image") -> Image:
 
 
 def as_labels(image: Image) -> Image:
-    """Turn a read image into a label map: equal colour channels collapse, values must be whole numbers >= 0."""
+    """Turn a read image into a label map: equal colour channels collapse, values must be whole numbers >= 0.
+
+    JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of white.
+    """
     data = np.asarray(image.channels_first())
     if any(not np.array_equal(data[0], channel) for channel in data[1:3]):
         raise ReadError(f"{image.name} is a colour picture, not a label map. Give one whole number per pixel.")
     labels = data[0]
+    if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
+        labels = (labels > 127).astype(np.uint8)
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
         raise ReadError(f"{image.name} holds fractions, not labels. Give whole numbers, 0 for background.")
     if labels.dtype.kind == "f" or labels.dtype.kind == "b":
