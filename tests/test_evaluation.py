@@ -82,11 +82,11 @@ def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
 
 
 def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:
-    from napari_medseg.evaluation import _label_files
+    from napari_medseg.evaluation import _results
 
     for name in ("a_labels.tif", "a_probabilities.tif", "a_overlay.png", "my_overlays.png"):
         (tmp_path / name).write_text("")
-    assert [path.name for path in _label_files(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
+    assert [path.name for path in _results(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
 
 
 def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path) -> None:
@@ -111,3 +111,55 @@ def test_glands_are_pooled_over_the_images(tmp_path: Path) -> None:
     result = run(evaluate("fullnet", tmp_path / "found", tmp_path / "truth"))
     over_references, over_found = (16 * 1 + 16 * 2 / 3) / 32, (16 * 1 + 8 * 2 / 3) / 24
     assert result["pooled"]["object_dice"] == pytest.approx((over_references + over_found) / 2)  # type: ignore[call-overload]
+
+
+def labels(path: Path, data: np.ndarray, **metadata: object) -> Path:
+    return write(path, Image(data, "YX", kind="labels", metadata=dict(metadata)))
+
+
+def test_one_bad_pair_does_not_lose_the_others(tmp_path: Path) -> None:
+    for name, shape in (("a", (4, 4)), ("b", (4, 5))):
+        labels(tmp_path / "found" / f"{name}.tif", np.ones((4, 4), np.uint8))
+        labels(tmp_path / "truth" / f"{name}.tif", np.ones(shape, np.uint8))
+    labels(tmp_path / "found" / "c.tif", np.ones((4, 4), np.uint8))
+    (tmp_path / "truth" / "c.tif").write_bytes(b"II*")
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "truth"))
+    assert list(result["images"]) == ["a"]
+    assert ["same grid" in result["problems"][0], "c.tif" in result["problems"][1]] == [True, True]
+    (tmp_path / "truth" / "a.tif").unlink()
+    with pytest.raises(DataError, match="same grid"):
+        run(evaluate("afm-unet", tmp_path / "found", tmp_path / "truth"))
+
+
+@pytest.mark.parametrize("name", ["GT/a.png", "a_seg.png", "a/a_seg.png"])
+def test_references_may_lie_beside_their_images(tmp_path: Path, name: str) -> None:
+    truth = np.eye(4, dtype=np.uint8)
+    labels(tmp_path / "found" / "a_labels.tif", truth)
+    labels(tmp_path / "data" / name, truth)
+    labels(tmp_path / "data" / name.replace("_seg", "_img").replace("GT", "images"), 1 - truth)
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "data"))
+    assert result["mean"]["dice"] == 1  # type: ignore[call-overload]
+
+
+def test_outlines_are_references_on_the_grid_of_the_result(tmp_path: Path) -> None:
+    found = np.zeros((8, 9), np.uint8)
+    found[2:6, 2:5] = 1
+    labels(tmp_path / "found" / "a_labels.tif", found)
+    ring = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((2, 2), (5, 2), (5, 6), (2, 6)))
+    outlines = f'<Annotations><Annotation><Regions><Region Id="1"><Vertices>{ring}</Vertices></Region>'
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "a.xml").write_text(f"{outlines}</Regions></Annotation></Annotations>")
+    result = run(evaluate("fullnet", tmp_path / "found", tmp_path / "xml"))
+    assert result["mean"]["aji"] == 1  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(("classes", "dice"), [(2, 1.0), (3, 1 / 3)])
+def test_a_model_of_one_structure_is_compared_with_all_classes_as_one(
+    tmp_path: Path, classes: int, dice: float
+) -> None:
+    """All six pixels of two classes are found as class 1: Dice 1 as one class, else 2/3 and 0."""
+    truth = np.array([[0, 1, 2], [0, 1, 2], [0, 1, 2]], np.uint8)
+    made = {"method": "p-net", "settings": {"classes": classes}}
+    predicted = labels(tmp_path / "a_labels.nii.gz", (truth > 0).astype(np.uint8), medseg=made)
+    reference = labels(tmp_path / "a.nii.gz", truth)
+    assert run(evaluate("p-net", predicted, reference))["mean"]["dice"] == pytest.approx(dice)  # type: ignore[call-overload]

@@ -9,26 +9,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import DataError, WriteError, require
+from napari_medseg.errors import DataError, MedSegError, WriteError, require
+from napari_medseg.histology.sources import ANNOTATIONS
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write_table
+from napari_medseg.io.histology import read_annotation
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
 from napari_medseg.measure.glands import Terms, object_terms, pooled_scores
 from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
-from napari_medseg.pairs import Pair, PairList, file_stem, list_images, pair_by_stem
+from napari_medseg.pairs import (
+    LABEL_FOLDERS,
+    SUFFIXES,
+    Pair,
+    PairList,
+    case_stem,
+    file_stem,
+    inner_folder,
+    is_label,
+    list_images,
+    list_labels,
+    pair_files,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+ONE_CLASS = {("p-net", 2), ("geodesic", 1), ("r-net", 1)}  # method and classes; P-Net counts the background
 Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
 
 
 def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
-    """Return ``{"mean": {metric: value}, "images": {stem: {metric: value}}, "unpaired": [file, ...]}``.
+    """Return ``{"mean": {metric: value}, "images": {stem: {metric: value}}, "unpaired": [file], "problems": [...]}``.
 
-    Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. Masks of movie frames also give
+    Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
+    a problem, in a sentence, and the others go on. Masks of movie frames also give
     ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs count 1), and
     ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance over the
     objects of all images as one set, as the GlaS contest defines them.
@@ -36,26 +52,57 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     Raises
     ------
     DataError
-        If nothing pairs up, or a pair is of different size.
+        If nothing pairs up, or no pair can be compared.
     """
     cls = get_method(method)
     found = _pairs(Path(predictions), Path(references))
     images: dict[str, dict[str, float]] = {}
     counts: list[tuple[int, int, int]] = []
     objects: list[dict[str, Terms]] = []
+    problems: list[str] = []
     for index, pair in enumerate(found.pairs, 1):
-        if pair.label is not None:
-            predicted, truth = read_one(pair.image, "labels"), read_one(pair.label, "labels")
+        yield Progress(index - 1, len(found.pairs), pair.stem)
+        try:
+            predicted, truth = read_pair(pair)
             images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
-            counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
-            if cls.label_kind == "instances":
-                objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), truth.scale))
-        yield Progress(index, len(found.pairs), pair.stem)
+        except MedSegError as error:
+            problems.append(str(error))
+            continue
+        counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
+        if cls.label_kind == "instances":
+            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), truth.scale))
+    if not images:
+        raise DataError(problems[0])
     names = list(dict.fromkeys(name for row in images.values() for name in row))
     mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
     more: Result = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
     more |= {"pooled": pooled_scores(objects)} if objects else {}
-    return {"mean": mean, "images": images, "unpaired": [path.name for path in found.unpaired], **more}
+    unpaired = [path.name for path in found.unpaired]
+    return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, **more}
+
+
+def read_pair(pair: Pair) -> tuple[Image, Image]:
+    """Read a result and its reference; outlines (``.xml``, ``.geojson``) are drawn on the result's grid.
+
+    Raises
+    ------
+    ReadError
+        If one of them cannot be read as labels.
+    """
+    assert pair.label is not None  # `pair_files` gives each result its reference
+    predicted = read_one(pair.image, "labels")
+    if pair.label.suffix.lower() in ANNOTATIONS and len(predicted.spatial_shape) == 2:
+        height, width = predicted.spatial_shape
+        return predicted, read_annotation(pair.label, (height, width))
+    return predicted, as_learnt(read_one(pair.label, "labels"), predicted)
+
+
+def as_learnt(truth: Image, predicted: Image) -> Image:
+    """Return a reference with one foreground class where the result's model or session knew no more."""
+    known = predicted.metadata.get("medseg", {})
+    if (known.get("method"), known.get("settings", {}).get("classes")) not in ONE_CLASS:
+        return truth
+    return truth.replace(data=(np.asarray(truth.data) > 0).astype(np.uint8))
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
@@ -96,6 +143,7 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     """
     cls = get_method(method)
     yield Progress(0, 3, "computing the metrics")
+    truth = as_learnt(truth, predicted)
     predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))
     metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
     yield Progress(1, 3, "drawing the errors")
@@ -205,9 +253,9 @@ def _pairs(predictions: Path, references: Path) -> PairList:
             raise DataError(f"{path} does not exist. Give a label file or a folder of them.")
     if predictions.is_file() and references.is_file():
         return PairList((Pair(predictions, references),))  # whatever they are called
-    left = [predictions] if predictions.is_file() else _label_files(predictions)
-    right = [references] if references.is_file() else list_images(references)
-    found = pair_by_stem(left, right)
+    left = [predictions] if predictions.is_file() else _results(predictions)
+    right = [references] if references.is_file() else _labels(references)
+    found = pair_files(left, right)
     if not found.pairs:
         raise DataError(
             f"No file of {predictions} has a partner in {references}: {len(left)} results, {len(right)} references. "
@@ -216,10 +264,19 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     return found
 
 
-def _label_files(folder: Path) -> list[Path]:
-    """List a result folder's label files; probability maps and overlay pictures beside them are not results."""
-    files = list_images(folder)
-    return [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
+def _results(folder: Path) -> list[Path]:
+    """List a result folder's label files; probabilities, overlays and images beside them are not results."""
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder) or _labels(folder)
+    files = [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
+    labelled = {case_stem(path) for path in files if is_label(path)}
+    return [path for path in files if is_label(path) or case_stem(path) not in labelled]
+
+
+def _labels(folder: Path) -> list[Path]:
+    """List a folder's label files and outlines; where it holds none, those of its folders (of cases, of sites)."""
+    suffixes = (*SUFFIXES, *ANNOTATIONS)
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    return list_labels(folder, suffixes) or [p for case in below for p in list_labels(case, suffixes) if is_label(p)]
 
 
 def _mean(values: list[float]) -> float:

@@ -134,8 +134,9 @@ class EvaluateDock(Dock):
         else:
             self.tables = {"images": image_table(result)}
             self.draw = partial(figures.metric_figure, self.tables["images"])
-            unpaired = f"Without partner: {', '.join(result['unpaired'])}" if result["unpaired"] else ""
-            self.run_bar.say(f"{done}. {len(result['images'])} images compared. {unpaired}")
+            unpaired = f" Without partner: {', '.join(result['unpaired'])}." if result["unpaired"] else ""
+            problems = "".join(f" Not compared: {problem}" for problem in result["problems"])
+            self.run_bar.say(f"{done}. {len(result['images'])} images compared.{unpaired}{problems}")
         show_frame(self.table, next(iter(self.tables.values())))
         self.save_button.setEnabled(True)
         self.figure_button.setEnabled(True)

@@ -40,6 +40,13 @@ def load(path: Path) -> dict[str, Any] | None:
     return saved if ours else None
 
 
+def provenance(path: Path) -> dict[str, Any]:
+    """Return how the image of `path` was made, as its side-car says."""
+    saved = load(path) or {}
+    known: dict[str, Any] = saved.get("metadata", {}).get("medseg", {})
+    return {"medseg": known} if known else {}
+
+
 def restore(data: np.ndarray, path: Path) -> Image | None:
     """Build the image that was written, or ``None`` without a side-car that belongs to these pixels."""
     saved = load(path)

@@ -21,6 +21,7 @@ from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io._dicom import holds_dicom, is_dicom, read_series
 from napari_medseg.io._itk import check_size, from_itk, to_itk, with_note, without_size
+from napari_medseg.io._sidecar import provenance
 from napari_medseg.pairs import file_stem
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -132,7 +133,7 @@ def _read_file(path: Path) -> Image:
         itk = reader.Execute()
     except RuntimeError as error:
         raise ReadError(f"{path.name} cannot be read: {_last_line(error)}. {_advice(str(error))}") from error
-    image = from_itk(itk, name=file_stem(path), metadata={"source_file": str(path)})
+    image = from_itk(itk, name=file_stem(path), metadata={**provenance(path), "source_file": str(path)})
     if image.axes == "TZYX" and not _is_time(image):
         image = Image(image.data, "CZYX", image.scale[1:], image.units[1:], np.asarray(image.affine)[1:, 1:],
                       name=image.name, metadata=image.metadata)  # fmt: skip
