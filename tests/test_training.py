@@ -159,7 +159,7 @@ def test_inspect_lists_every_problem(cases: Path) -> None:
     assert len(report.pairs) == 3
     for part in (
         "case0.png is (16, 16) but its",
-        "no foreground: case1",
+        "without foreground: case1",
         "case2.png",
         "case3.png cannot be read",
     ):

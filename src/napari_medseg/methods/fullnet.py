@@ -240,7 +240,7 @@ class FullNet(Method):
         files = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
         if not found.pairs and any(path.suffix.lower() in ANNOTATIONS for path in files):
             raise DataError(
-                f"{folder} holds outlines (.xml, .geojson), which are drawn as labels before training. Prepare it first "
+                f"{folder} holds outlines (.xml, .geojson), to be drawn as labels before training. Prepare it first "
                 f"(medseg prepare fullnet {str(folder)!r} PREPARED), then train on what was prepared."
             )
         return found
