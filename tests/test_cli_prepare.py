@@ -10,7 +10,8 @@ from PIL import Image as Pillow
 from napari_medseg.cli import build_parser, main
 from napari_medseg.flags import as_flags, given
 from napari_medseg.io import read_one, write
-from napari_medseg.prepare import PrepareSettings, check_source
+from napari_medseg.jobs import run
+from napari_medseg.prepare import PrepareSettings, check_source, prepare
 from napari_medseg.samples.afm import afm_folder
 from napari_medseg.samples.histology import nuclei_tile
 
@@ -38,7 +39,7 @@ def test_fullnet_folder_with_flags(tissue: Path, tmp_path: Path, capsys: pytest.
     assert len(report["mean"]) == 3
     assert read_one(tmp_path / "out" / "images" / "a_0.png").data.shape == (64, 64, 3)
     code, text, _ = call(capsys, *words)
-    assert text.startswith(f"1 cases in {tmp_path / 'out'} (1 were there already)")
+    assert text.startswith(f"1 case in {tmp_path / 'out'} (1 were there already)")
 
 
 def test_other_methods_get_sound_pairs_with_their_pixel_size(
@@ -59,6 +60,15 @@ def test_other_methods_get_sound_pairs_with_their_pixel_size(
     assert copied.scale == read_one(images[1]).scale
     assert len(list((out / "labels").glob("*.*"))) >= 2
     assert "(2 were there already)" in call(capsys, "prepare", "afm-unet", raw, out)[1]
+
+
+def test_all_channels_of_a_case_are_copied(tmp_path: Path) -> None:
+    names = ["imagesTr/c_0000.png", "imagesTr/c_0001.png", "labelsTr/c.png"]
+    for name in names:
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "raw" / name)
+    assert run(prepare("p-net", tmp_path / "raw", tmp_path / "out")).cases == ("c",)
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == ["c.png", "c_0000.png", "c_0001.png"]
 
 
 def test_check_source_counts(tissue: Path) -> None:

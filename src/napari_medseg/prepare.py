@@ -27,12 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from napari_medseg.deepigeos.cases import read_modalities
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.histology.prepare_case import DONE, PrepareSettings, Task, patch_size, prepare_case, write_bytes
 from napari_medseg.histology.sources import find_sources
 from napari_medseg.io import read_one
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.pairs import PairList, file_stem, find_pairs
+from napari_medseg.pairs import Pair, PairList, file_stem, find_pairs
 
 __all__ = ["PrepareReport", "PrepareSettings", "check_source", "prepare", "prepare_fullnet"]
 POOLED = ("", "train", "val")
@@ -103,17 +104,17 @@ def _plain_pairs(method: str, src: Path) -> PairList:
 
 def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
     """Copy pairs that can be read and have one size to ``images`` and ``labels``; those there already are kept."""
-    problems = [f"{path.name} has no partner and is not used." for path in found.unpaired]
+    problems = [f"{path.name} has no partner." for path in found.unpaired]
     cases, skipped = [], []
     for done, pair in enumerate(found.pairs):
         yield Progress(done, len(found.pairs), pair.stem)
         assert pair.label is not None  # `find_pairs` gives each case its label
-        copies = [(pair.image, dst / "images"), (pair.label, dst / "labels")]
+        copies = [*((path, dst / "images") for path in pair.files), (pair.label, dst / "labels")]
         try:
             if all(_is_copy(path, folder / path.name) for path, folder in copies):
                 skipped.append(pair.stem)
             else:
-                _check_pair(pair.image, pair.label)
+                _check_pair(pair, pair.label)
                 for path, folder in copies:
                     _copy(path, folder)
             cases.append(pair.stem)
@@ -122,16 +123,16 @@ def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
         except MedSegError as error:
             problems.append(f"{pair.stem}: {error}")
     if not cases:
-        raise DataError(f"No usable case: {'; '.join(problems[:5])}")
+        raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
     return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems), (), ())
 
 
-def _check_pair(image: Path, label: Path) -> None:
-    picture, labels = read_one(image), read_one(label, "labels")
+def _check_pair(pair: Pair, label: Path) -> None:
+    picture, labels = read_modalities(pair), read_one(label, "labels")
     if picture.spatial_shape != labels.spatial_shape:
         raise DataError(
-            f"{image.name} is {picture.spatial_shape} but its label {label.name} is {labels.spatial_shape}; they must "
-            "have the same size. Export the label on the image's grid."
+            f"{pair.image.name} is {picture.spatial_shape} but its label {label.name} is {labels.spatial_shape}; they "
+            "must have the same size. Export the label on the image's grid."
         )
 
 
@@ -175,7 +176,7 @@ def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = Non
     """
     src, dst, settings = Path(src), Path(dst), settings or PrepareSettings()
     sources = find_sources(src)
-    problems = [f"{path.name} has no partner and is not used." for path in sources.unpaired]
+    problems = [f"{path.name} has no partner." for path in sources.unpaired]
     tasks = [Task(source, dst, settings) for source in sources.cases]
     _make_folders(tasks)
     results = {task.source.key: earlier for task in tasks if (earlier := task.finished())}
@@ -190,7 +191,7 @@ def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = Non
         finished = len(results) + len(problems) - len(sources.unpaired)
         yield Progress(finished, total, f"{key}: {outcome if isinstance(outcome, str) else 'done'}")
     if not results:
-        raise DataError(f"No usable case in {src}: {'; '.join(problems[:5])}")
+        raise DataError(f"No usable case in {src}. The first of {len(problems)} problems: {problems[0]}")
     mean, std = _pooled(results)
     patches = bool(patch_size(settings))
     notes = {"settings": settings.model_dump(), "patches": patches, "cases": sorted(results), "problems": problems}

@@ -46,7 +46,9 @@ def train(
     folder, run = Path(folder), Path(run)
     report = inspect(method, cases_of(method, folder))
     if not report.pairs:
-        raise DataError(f"No usable case in {folder}: {'; '.join(report.problems[:5])}")
+        raise DataError(
+            f"No usable case in {folder}. The first of {len(report.problems)} problems: {report.problems[0]}"
+        )
     yield Progress(0, 1, "; ".join([*report.lines, *report.problems]))
     splits = list(enumerate(split(report.pairs, settings)))
     if settings.folds > 1 and settings.fold >= 0:

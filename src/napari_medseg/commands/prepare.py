@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.commands import drain, show
+from napari_medseg.errors import counted
 from napari_medseg.flags import add_flags, given
 
 
@@ -31,7 +32,7 @@ def add(commands: Any, words: Sequence[str]) -> None:
         report = drain(job, arguments.json)
         value: dict[str, Any] = {"folder": str(report.folder), "cases": report.cases, "kept": report.skipped}
         value |= {"problems": report.problems, "mean": report.mean, "std": report.std}
-        lines = [f"{len(report.cases)} cases in {report.folder} ({len(report.skipped)} were there already)"]
+        lines = [f"{counted(len(report.cases), 'case')} in {report.folder} ({len(report.skipped)} were there already)"]
         lines += [f"not used: {problem}" for problem in report.problems]
         show(value, arguments.json, lambda: "\n".join(lines))
 
