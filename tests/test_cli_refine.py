@@ -86,6 +86,16 @@ def test_strokes_without_geometry_take_that_of_the_image(case: Case, capsys: pyt
     assert read_one(case.out).data[case.centre] == 1
 
 
+def test_strokes_that_lie_elsewhere_are_named(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    affine = np.array(case.image.affine)
+    affine[0, -1] += 1
+    strokes = write(case.folder / "moved.nii.gz", case.image.replace(affine=affine).labels_like(case.strokes))
+    code, text, _ = call(capsys, "refine", case.path, strokes, "-o", case.out)
+    assert code == 0
+    assert "lie elsewhere than the image" in text
+    assert "lie elsewhere" not in call(capsys, "refine", case.path, case.scribbles, "-o", case.out)[1]
+
+
 def test_a_session_folder_is_replayed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     session = RefinementSession(read_one(case.path))
     run(session.refine(case.strokes))

@@ -84,8 +84,13 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
     if pnet is not None:
         yield from session.propose()
-    state = yield from session.refine(with_geometry(scribbles, image, None))
-    return session.mask_image(), state.describe() + (f"\n{state.message}" if state.message else "")
+    scribbles = with_geometry(scribbles, image, None)
+    state = yield from session.refine(scribbles)
+    moved = "" if scribbles.same_grid(image) else (
+        f"The scribbles ({scribbles.describe()}) lie elsewhere than the image ({image.describe()}); they were moved "
+        "onto it by the positions in the files. Save them with the image's header if that is not meant."
+    )  # fmt: skip
+    return session.mask_image(), "\n".join(text for text in (state.describe(), state.message, moved) if text)
 
 
 def _check(arguments: argparse.Namespace) -> None:
