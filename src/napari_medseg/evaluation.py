@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError, require
-from napari_medseg.histology.sources import ANNOTATIONS
 from napari_medseg.image import Image
-from napari_medseg.io import read_one, write_table
-from napari_medseg.io.histology import read_annotation
+from napari_medseg.io import read_labels, write_table
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.compare import compare, error_map
 from napari_medseg.measure.glands import Terms, object_terms, pooled_scores
@@ -21,7 +19,6 @@ from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
 from napari_medseg.pairs import (
     LABEL_FOLDERS,
-    SUFFIXES,
     Pair,
     PairList,
     case_stem,
@@ -90,11 +87,8 @@ def read_pair(pair: Pair) -> tuple[Image, Image]:
         If one of them cannot be read as labels.
     """
     assert pair.label is not None  # `pair_files` gives each result its reference
-    predicted = read_one(pair.image, "labels")
-    if pair.label.suffix.lower() in ANNOTATIONS and len(predicted.spatial_shape) == 2:
-        height, width = predicted.spatial_shape
-        return predicted, read_annotation(pair.label, (height, width))
-    return predicted, as_learnt(read_one(pair.label, "labels"), predicted)
+    predicted = read_labels(pair.image)
+    return predicted, as_learnt(read_labels(pair.label, predicted), predicted)
 
 
 def as_learnt(truth: Image, predicted: Image) -> Image:
@@ -108,7 +102,10 @@ def as_learnt(truth: Image, predicted: Image) -> Image:
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
     rows = [*score_counts(counts).to_dict("records"), *score_counts(counts, "zero").to_dict("records")[:1]]
     names = [*(str(row.pop("over")) for row in rows[:-1]), f"{rows[-1].pop('over')}, empty 0"]
-    return {name: {str(k): float(v) for k, v in row.items()} for name, row in zip(names, rows, strict=True)}
+    return {
+        name: {str(k): v if isinstance(v, int) else float(v) for k, v in row.items()}
+        for name, row in zip(names, rows, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -254,7 +251,7 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     if predictions.is_file() and references.is_file():
         return PairList((Pair(predictions, references),))  # whatever they are called
     left = [predictions] if predictions.is_file() else _results(predictions)
-    right = [references] if references.is_file() else _labels(references)
+    right = [references] if references.is_file() else list_labels(references)
     found = pair_files(left, right)
     if not found.pairs:
         raise DataError(
@@ -266,17 +263,10 @@ def _pairs(predictions: Path, references: Path) -> PairList:
 
 def _results(folder: Path) -> list[Path]:
     """List a result folder's label files; probabilities, overlays and images beside them are not results."""
-    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder) or _labels(folder)
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder) or list_labels(folder)
     files = [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
     labelled = {case_stem(path) for path in files if is_label(path)}
     return [path for path in files if is_label(path) or case_stem(path) not in labelled]
-
-
-def _labels(folder: Path) -> list[Path]:
-    """List a folder's label files and outlines; where it holds none, those of its folders (of cases, of sites)."""
-    suffixes = (*SUFFIXES, *ANNOTATIONS)
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
-    return list_labels(folder, suffixes) or [p for case in below for p in list_labels(case, suffixes) if is_label(p)]
 
 
 def _mean(values: list[float]) -> float:

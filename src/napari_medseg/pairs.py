@@ -22,7 +22,8 @@ IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
 CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-DRAWINGS = (".swc", ".ndf", ".xml", ".geojson")  # tracings and outlines
+ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
+DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
 SCANS = (".gwy", ".gsf", ".ibw", ".jpk", ".h5-jpk", ".jpk-qi-image", ".spm", ".stp", ".top", ".topostats", ".asd")
 
 
@@ -143,10 +144,16 @@ def is_label(path: Path) -> bool:
     return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in DRAWINGS
 
 
-def list_labels(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """List the label files of a folder: of its labels folder, else those called so, else all."""
+def list_labels(folder: Path, suffixes: Sequence[str] = (*SUFFIXES, *ANNOTATIONS)) -> list[Path]:
+    """List the label files of a folder: of its labels folder, else those called so, else all.
+
+    Of a folder without files, those called so in its sub-folders (of cases, of sites).
+    """
     files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, suffixes)
-    return [path for path in files if is_label(path)] or files
+    if files:
+        return [path for path in files if is_label(path)] or files
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    return [path for case in below for path in list_images(case, suffixes) if is_label(path)]
 
 
 def _candidates(folder: Path) -> tuple[list[Path], list[Path]]:

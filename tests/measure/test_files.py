@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,19 @@ def test_stated_pixel_size(clinic: Path) -> None:
     assert with_geometry(labels, None, 0.5).scale == (0.5, 0.5)
     other = nerve.Image(np.zeros((5, 5)), "YX", (2.0, 2.0), ("micrometer",) * 2)
     assert with_geometry(labels, other) is labels
+
+
+def test_outlines_and_folders_of_cases_are_measured(tmp_path: Path) -> None:
+    ring = [[1, 1], [4, 1], [4, 3], [1, 3], [1, 1]]
+    outline = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    (tmp_path / "Annotations").mkdir()
+    text = json.dumps({"type": "FeatureCollection", "features": [outline]})
+    (tmp_path / "Annotations" / "a.geojson").write_text(text)
+    (tmp_path / "Tissue Images").mkdir()
+    imwrite(tmp_path / "Tissue Images" / "a.tif", np.zeros((8, 9, 3), np.uint8))
+    tables = run(measure_files("nuclei", [tmp_path], pixel_size=0.5))
+    assert tables.objects["area (um^2)"].tolist() == [6 * 0.25]
+    (tmp_path / "site" / "p1").mkdir(parents=True)
+    imwrite(tmp_path / "site" / "p1" / "p1_seg.tif", np.ones((4, 4), np.uint8))
+    imwrite(tmp_path / "site" / "p1" / "p1_flair.tif", np.ones((4, 4), np.uint8))
+    assert run(measure_files("volume", [tmp_path / "site"])).images["voxels"].tolist() == [16]

@@ -56,4 +56,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return rows as aligned text."""
     import pandas as pd
 
-    return str(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+    return str(pd.DataFrame(rows).to_string(index=False, float_format=_digits))
+
+
+def _digits(value: float) -> str:
+    """Write shares with four digits behind the point, larger values with two, large whole ones with none."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.0f}" if value == round(value) else f"{value:.2f}"

@@ -49,11 +49,11 @@ def checked(pixel_size: float | None) -> float | None:
 
 
 def _measure_one(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import read_one, write_table
+    from napari_medseg.io import read_labels, read_one, write_table
     from napari_medseg.measure import measure, summarise
 
     image = read_one(arguments.image) if arguments.image else None
-    labels = with_geometry(read_one(arguments.labels, "labels"), image, arguments.pixel_size)
+    labels = with_geometry(read_labels(arguments.labels, image), image, arguments.pixel_size)
     image = with_geometry(image, labels, None) if image is not None else None
     write_table(arguments.output, measure(arguments.kind, labels, image))
     summary: Any = summarise(arguments.kind, labels, image).to_dict("records")

@@ -23,13 +23,13 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import read_one
+    from napari_medseg.io import read_labels, read_one
     from napari_medseg.measure import measure, summarise
     from napari_medseg.measure.files import with_geometry
     from napari_medseg.report import report
 
     image = read_one(arguments.image)
-    labels = with_geometry(read_one(arguments.labels, "labels"), image, arguments.pixel_size)
+    labels = with_geometry(read_labels(arguments.labels, image), image, arguments.pixel_size)
     image = with_geometry(image, labels, None)
     kept = labels.metadata.get("medseg", {})
     kept = kept if isinstance(kept, Mapping) else {}

@@ -15,9 +15,10 @@ from pydantic import Field
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.histology import TISSUES, stains, ternary
 from napari_medseg.histology.patches import PATCH, windows
-from napari_medseg.histology.sources import ANNOTATIONS, Source
+from napari_medseg.histology.sources import Source
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.histology import read_annotation
+from napari_medseg.pairs import ANNOTATIONS
 from napari_medseg.settings import Settings
 
 DONE = ".prepare"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from napari_medseg.errors import DataError
 from napari_medseg.histology.cases import SPLITS
-from napari_medseg.pairs import IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
+from napari_medseg.pairs import ANNOTATIONS, IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-ANNOTATIONS = (".xml", ".geojson")
 LABELS = ("labels_instance", *LABEL_FOLDERS, "xml")
 
 

@@ -19,8 +19,19 @@ from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
 from napari_medseg.io._sidecar import load as load_sidecar
 from napari_medseg.io.write import write, write_table
+from napari_medseg.pairs import ANNOTATIONS
 
-__all__ = ["READERS", "as_labels", "known_patterns", "read", "read_one", "reader_for", "write", "write_table"]
+__all__ = [
+    "READERS",
+    "as_labels",
+    "known_patterns",
+    "read",
+    "read_labels",
+    "read_one",
+    "reader_for",
+    "write",
+    "write_table",
+]
 
 READERS = ("pyramid", "mri", "video", "afm", "histology", "ccm", "plain")
 JPEG = (".jpg", ".jpeg")
@@ -84,6 +95,17 @@ def read_one(path: str | Path, kind: Kind = "image") -> Image:
     """Read the default image of `path`; ``kind="labels"`` makes it an integer label map without channels."""
     image = read(path)[0]
     return as_labels(image) if kind == "labels" else image
+
+
+def read_labels(path: str | Path, like: Image | None = None) -> Image:
+    """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the grid of `like`."""
+    path = Path(path)
+    if like is None or path.suffix.lower() not in ANNOTATIONS or len(like.spatial_shape) != 2:
+        return read_one(path, "labels")
+    from napari_medseg.io.histology import read_annotation
+
+    height, width = like.spatial_shape
+    return read_annotation(path, (height, width))
 
 
 def as_labels(image: Image) -> Image:

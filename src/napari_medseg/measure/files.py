@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io import read_one
-from napari_medseg.io.tracings import SUFFIXES as TRACINGS
+from napari_medseg.io import read_labels, read_one
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, summarise
 from napari_medseg.measure.nerve import by_eye
 from napari_medseg.pairs import (
+    DRAWINGS,
     IMAGE_FOLDERS,
     SCANS,
     SUFFIXES,
@@ -116,7 +116,7 @@ def with_geometry(image: Image, other: Image | None, pixel_size: float | None = 
 
 def _measure(kind: str, path: Path, partner: Path | None, pixel_size: float | None) -> tuple[DataFrame, DataFrame]:
     image = read_one(partner) if partner else None
-    labels = with_geometry(read_one(path, "labels"), image, pixel_size)
+    labels = with_geometry(read_labels(path, image), image, pixel_size)
     image = with_geometry(image, labels) if image is not None else None
     summary = summarise(kind, labels, image).drop(columns="image", errors="ignore")
     summary.insert(0, "image", path.name)
@@ -125,9 +125,10 @@ def _measure(kind: str, path: Path, partner: Path | None, pixel_size: float | No
 
 def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:
     """Yield label files, each with its image where there is one."""
-    files = list_labels(path, (*SUFFIXES, *TRACINGS)) if path.is_dir() else [path]
+    files = list_labels(path, (*SUFFIXES, *DRAWINGS)) if path.is_dir() else [path]
     folder = images or (path if path.is_dir() else path.parent)
-    pictures = list_images(inner_folder(folder, IMAGE_FOLDERS) or folder, (*SUFFIXES, *SCANS))
+    places = dict.fromkeys([*(file.parent for file in files), inner_folder(folder, IMAGE_FOLDERS) or folder])
+    pictures = [picture for place in places for picture in list_images(place, (*SUFFIXES, *SCANS))]
     partners = {case_stem(p): p for p in pictures if not is_label(p)}
     for file in files:
         partner = partners.get(case_stem(file))

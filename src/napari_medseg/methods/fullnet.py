@@ -18,7 +18,6 @@ from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.histology import TISSUES, Tissue, ternary
 from napari_medseg.histology.cases import find_cases
 from napari_medseg.histology.objects import drop_small, inside_mask, label_objects
-from napari_medseg.histology.sources import ANNOTATIONS
 from napari_medseg.histology.stains import (
     apply_macenko,
     apply_reinhard,
@@ -34,7 +33,7 @@ from napari_medseg.io import as_labels, read_one
 from napari_medseg.method import Method
 from napari_medseg.networks.fullnet import FullNet as FullNetNetwork
 from napari_medseg.networks.fullnet import receptive_radius
-from napari_medseg.pairs import Pair, PairList
+from napari_medseg.pairs import ANNOTATIONS, Pair, PairList
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.varce import Options, varce
 
