@@ -82,11 +82,11 @@ def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
 
 
 def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:
-    from napari_medseg.evaluation import _results
+    from napari_medseg.evaluation import _label_files
 
     for name in ("a_labels.tif", "a_probabilities.tif", "a_overlay.png", "my_overlays.png"):
         (tmp_path / name).write_text("")
-    assert [path.name for path in _results(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
+    assert [path.name for path in _label_files(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
 
 
 def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from napari_medseg.measure.glands import Terms, object_terms, pooled_scores
 from napari_medseg.measure.video_scores import count, score_counts
 from napari_medseg.methods import get_method
 from napari_medseg.pairs import (
+    ANNOTATIONS,
     LABEL_FOLDERS,
+    SUFFIXES,
     Pair,
     PairList,
     case_stem,
@@ -93,7 +95,7 @@ def read_pair(pair: Pair) -> tuple[Image, Image]:
 
 def as_learnt(truth: Image, predicted: Image) -> Image:
     """Return a reference with one foreground class where the result's model or session knew no more."""
-    known = predicted.metadata.get("medseg", {})
+    known = predicted.metadata.get("medseg", predicted.metadata)
     if (known.get("method"), known.get("settings", {}).get("classes")) not in ONE_CLASS:
         return truth
     return truth.replace(data=(np.asarray(truth.data) > 0).astype(np.uint8))
@@ -250,8 +252,8 @@ def _pairs(predictions: Path, references: Path) -> PairList:
             raise DataError(f"{path} does not exist. Give a label file or a folder of them.")
     if predictions.is_file() and references.is_file():
         return PairList((Pair(predictions, references),))  # whatever they are called
-    left = [predictions] if predictions.is_file() else _results(predictions)
-    right = [references] if references.is_file() else list_labels(references)
+    left = [predictions] if predictions.is_file() else _label_files(predictions)
+    right = [references] if references.is_file() else _label_files(references)
     found = pair_files(left, right)
     if not found.pairs:
         raise DataError(
@@ -261,9 +263,9 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     return found
 
 
-def _results(folder: Path) -> list[Path]:
-    """List a result folder's label files; probabilities, overlays and images beside them are not results."""
-    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder) or list_labels(folder)
+def _label_files(folder: Path) -> list[Path]:
+    """List a folder's label files and outlines; probabilities, overlays and images beside them are not labels."""
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, (*SUFFIXES, *ANNOTATIONS)) or list_labels(folder)
     files = [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
     labelled = {case_stem(path) for path in files if is_label(path)}
     return [path for path in files if is_label(path) or case_stem(path) not in labelled]

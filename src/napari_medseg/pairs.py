@@ -144,6 +144,11 @@ def is_label(path: Path) -> bool:
     return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in DRAWINGS
 
 
+def lies_among_labels(path: Path) -> bool:
+    """Whether a file's folder is called like one of labels (``masks``, ``labelsTr``)."""
+    return _letters(path.parent.name) in map(_letters, LABEL_FOLDERS)
+
+
 def list_labels(folder: Path, suffixes: Sequence[str] = (*SUFFIXES, *ANNOTATIONS)) -> list[Path]:
     """List the label files of a folder: of its labels folder, else those called so, else all.
 

@@ -30,6 +30,16 @@ def blocks() -> tuple[np.ndarray, np.ndarray]:
     return result, truth
 
 
+def test_the_dock_opens_with_what_a_method_made_as_the_result(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy(show=True)
+    result, truth = blocks()
+    viewer.add_labels(result, name="result", metadata={"medseg": {"method": "fullnet"}})
+    viewer.add_labels(truth, name="truth")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-medseg", "Evaluate")
+    assert (dock.result.layer.name, dock.reference.layer.name) == ("result", "truth")
+    assert dock.method.currentData() == "fullnet"
+
+
 def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, dock = open_dock("Evaluate")
     assert "Open a result and its reference" in dock.run_bar.message.text()

@@ -75,6 +75,13 @@ def test_masks_open_as_labels(tmp_path: Path) -> None:
 
     Pillow.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a_label.png")
     assert read_layers(str(tmp_path / "a_label.png"))[0][2] == "labels"
+    (tmp_path / "Masks").mkdir()
+    for name, data in (("a.png", np.eye(8, dtype=bool)), ("b.tif", np.eye(8, dtype=np.float32))):
+        write(tmp_path / "Masks" / name, Image(data, "YX"))
+        (tmp_path / "Masks" / name).with_suffix(".json").unlink()
+        assert read_layers(str(tmp_path / "Masks" / name))[0][2] == "labels"
+    write(tmp_path / "Masks" / "p.tif", Image(np.full((8, 8), 0.5), "YX"))
+    assert read_layers(str(tmp_path / "Masks" / "p.tif"))[0][2] == "image"
 
 
 def test_saved_labels_keep_scale_units_and_provenance(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:

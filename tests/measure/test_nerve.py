@@ -141,6 +141,8 @@ def test_identity_is_of_the_metadata_or_the_name() -> None:
     assert nerve.identity(named) == {"image": named.name, "subject": "P3", "eye": "OS", "site": "whorl"}
     known = named.replace(metadata={"subject": "P4"})
     assert nerve.identity(known)["subject"] == "P4"
+    for shown in ("P3_OS_whorl_2 [1]", "P3_OS_whorl_2 · sc-dcnn", "P3_OS_whorl_2_lab [3]"):
+        assert nerve.identity(named.replace(name=shown))["subject"] == "P3"
     assert nerve.identity(labels(scene())) == {"image": "scene", "subject": "", "eye": "", "site": ""}
 
 

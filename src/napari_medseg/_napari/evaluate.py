@@ -63,6 +63,8 @@ class EvaluateDock(Dock):
         napari_viewer.layers.events.inserted.connect(self._inserted, position="last")
         for field in (self.results, self.references):
             field.changed.connect(lambda _: self.update_reason())
+        made = [layer for layer in self.result.found if "medseg" in layer.metadata]
+        self.result.choose(*made[:1] or [self.result.layer])
         self.update_state()
 
     def update_state(self) -> None:

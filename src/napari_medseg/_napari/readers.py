@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_medseg.errors import MedSegError, ReadError
-from napari_medseg.io import read, reader_for, write
+from napari_medseg.image import Image
+from napari_medseg.io import as_labels, read, reader_for, write
 from napari_medseg.io.write import write_table
-from napari_medseg.pairs import file_stem, is_label
+from napari_medseg.pairs import file_stem, is_label, lies_among_labels
 
 OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
@@ -36,8 +40,8 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
         images = read(one)
         for index, image in enumerate(images):
             image = image.replace(metadata={"source_file": str(one), **image.metadata})
-            if image.kind == "image" and is_label(Path(one)) and image.data.dtype.kind in "iu":
-                image = image.replace(kind="labels") if "C" not in image.axes else image
+            if is_label(Path(one)) or lies_among_labels(Path(one)):
+                image = _labels_if_whole(image)
             if image.kind == "labels" and "paths" in image.metadata:
                 layers.append(shapes_data(image.metadata["paths"], image.metadata["classes"], image, image.name))
                 continue
@@ -47,6 +51,15 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     if not layers:
         raise ReadError(f"{path} holds no image.")
     return layers
+
+
+def _labels_if_whole(image: Image) -> Image:
+    """Return an image in memory as labels, if it holds whole numbers without colour."""
+    if image.kind == "labels" or not isinstance(image.data, np.ndarray):
+        return image
+    with suppress(MedSegError):
+        return as_labels(image)
+    return image
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:

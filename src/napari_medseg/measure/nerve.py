@@ -10,6 +10,7 @@ side long are main nerves; shorter, isolated pieces count as branches.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,12 @@ def summary(labels: Image, image: Image | None = None, settings: NerveSettings |
 
 
 def identity(labels: Image, image: Image | None = None) -> dict[str, str]:
-    """Return name, subject, eye and site of an image, of its metadata or as its name states them; else empty."""
-    stated = parse_name(case_stem(Path(f"{labels.name.removesuffix('.tif')}.tif")))
+    """Return name, subject, eye and site of an image, of its metadata or as its name states them; else empty.
+
+    What the viewer adds to a name, the method after `` · `` and a number in brackets, does not count.
+    """
+    name = re.sub(r"( · .*| \[\d+\])$", "", labels.name)
+    stated = parse_name(case_stem(Path(f"{name.removesuffix('.tif')}.tif")))
     known = {**stated, **labels.metadata, **(image.metadata if image else {})}
     return {"image": labels.name, **{key: str(known.get(key, "")) for key in ("subject", "eye", "site")}}
 
