@@ -88,6 +88,12 @@ def test_xml_becomes_instances(tmp_path: Path) -> None:
 def test_xml_takes_the_size_of_the_picture_beside_it(tmp_path: Path) -> None:
     Pillow.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "a.png")
     assert read_one(write(tmp_path / "a.xml", xml([SQUARE]))).data.shape == (30, 40)
+    for folder in ("Annotations", "Tissue Images"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    Pillow.fromarray(np.zeros((31, 41, 3), np.uint8)).save(tmp_path / "set" / "Tissue Images" / "b.png")
+    path = write(tmp_path / "set" / "Annotations" / "b.xml", xml([SQUARE]))
+    assert read_one(path).data.shape == (31, 41)
+    assert histology.grid_beside(path, 0.252).scale == (1, 1), "outlines lie on their picture, which states no size"
 
 
 def test_xml_without_optional_attributes_is_read(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
             if image.kind == "labels" and "paths" in image.metadata:
                 layers.append(shapes_data(image.metadata["paths"], image.metadata["classes"], image, image.name))
                 continue
-            name = f"{image.name} {image.channels[0]}" if len(images) > 1 and image.channels else image.name
+            channel = image.channels[0] if len(images) > 1 and image.channels else ""
+            name = image.name if channel in image.name else f"{image.name} {channel}"
             data, kwargs, kind = layer_data(image, name)
             layers.append((data, {**kwargs, "visible": index == 0}, kind))
     if not layers:

@@ -13,6 +13,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import geojson, imagescope, plain, slide
 from napari_medseg.io.polygons import Overlap, Region, rasterise
+from napari_medseg.pairs import IMAGE_FOLDERS, inner_folder
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
@@ -54,7 +55,7 @@ def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: O
     path
         ImageScope ``.xml`` or QuPath ``.geojson``.
     shape
-        Height and width of the image; by default those of the picture of the same stem beside the file, else the
+        Height and width of the image; by default those of the picture of the same stem (`picture_beside`), else the
         extent of the outlines.
     overlap
         Whether the first or the last outline keeps the pixels of an overlap.
@@ -80,22 +81,26 @@ def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: O
 
 
 def grid_beside(path: Path, microns: float | None = None) -> Image:
-    """Return empty labels with the size and pixel size of the picture beside `path`; `microns` per pixel come first."""
+    """Return empty labels with the size and pixel size of the picture beside `path`, so that outlines lie on it.
+
+    Without a picture they have `microns` per pixel.
+    """
     picture = picture_beside(path)
     if picture is None:
         known = Image(np.broadcast_to(np.uint8(0), _extent(read_regions(path)[0])), "YX")
     else:
         known = slide.read_slide(picture) if slide.is_slide(picture) else plain.read(picture)[0]
     shape, scale, units = known.spatial_shape[-2:], known.scale[-2:], known.units[-2:]
-    if microns:
+    if picture is None and microns:
         scale, units = (microns, microns), ("micrometer", "micrometer")
     nothing = np.broadcast_to(np.uint8(0), shape)
     return Image(nothing, "YX", scale, units, kind="labels", name=path.stem, metadata={"source_file": str(path)})
 
 
 def picture_beside(path: Path) -> Path | None:
-    """Return the picture of the same stem in the folder of `path`."""
-    candidates = (path.with_suffix(suffix) for suffix in PICTURES)
+    """Return the picture of the same stem in the folder of `path`, or in the folder of images beside that one."""
+    places = path.parent, inner_folder(path.parent.parent, IMAGE_FOLDERS)
+    candidates = (place / f"{path.stem}{suffix}" for place in places if place for suffix in PICTURES)
     return next((p for p in candidates if p.is_file()), None)
 
 
