@@ -135,7 +135,8 @@ class Image:
         """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""
         shape = "x".join(map(str, self.spatial_shape))
         unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
-        size = "x".join(f"{s:.4g}" for s in self.scale)
+        timed = self.spatial_axes.startswith("T")
+        size = "x".join(f"{s:.4g}" for s in self.scale[timed:])
         step = f"{size} {unit}" if self.calibrated else "pixel size not known (results in pixels)"
         n = self.n_channels
         return f"{len(self.spatial_shape)}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
