@@ -16,6 +16,7 @@ from napari_medseg._napari import preferences
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.readers import get_reader, read_layers
 from napari_medseg.image import Image
+from napari_medseg.io import write
 from napari_medseg.settings import PredictSettings
 
 pytestmark = pytest.mark.viewer

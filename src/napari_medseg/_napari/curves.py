@@ -23,6 +23,15 @@ BELOW = 6
 NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
 
 
+class EpochAxis(pg.AxisItem):
+    """An axis with ticks at whole numbers only."""
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:  # noqa: N802
+        """Return the steps between ticks, none below 1, each with its offset."""
+        steps = {max(1.0, step): offset for step, offset in super().tickSpacing(low, high, size)}
+        return list(steps.items())
+
+
 class Curves(QWidget):
     """Two plots over epochs and the preview below."""
 
@@ -32,7 +41,7 @@ class Curves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         self.lines: dict[str, pg.PlotDataItem] = {}
         for names in (LOSS, SCORE):
-            plot = pg.PlotWidget(background=None)
+            plot = pg.PlotWidget(background=None, axisItems={"bottom": EpochAxis("bottom")})
             plot.setFixedHeight(150)
             plot.setLabel("bottom", "epoch")
             plot.getPlotItem().layout.setContentsMargins(0, 4, 0, BELOW)  # the label hangs out of its axis

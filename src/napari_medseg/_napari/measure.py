@@ -118,7 +118,9 @@ class MeasureDock(Dock):
         """Show the table of `layer` and the one-row summary."""
         self.table.show_table(table, layer)
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
-        self.summary.setText("<br>".join(f"{name}: <b>{text(value)}</b>" for name, value in row.items()))
+        self.summary.setText(
+            "<br>".join(f"{str(name).replace('_', ' ')}: <b>{text(value)}</b>" for name, value in row.items())
+        )
         self.save_button.setEnabled(True)
 
     def show_eyes(self, eyes: pd.DataFrame) -> None:
