@@ -141,6 +141,16 @@ def test_references_may_lie_beside_their_images(tmp_path: Path, name: str) -> No
     assert result["mean"]["dice"] == 1  # type: ignore[call-overload]
 
 
+def test_an_image_beside_its_label_is_no_reference(tmp_path: Path) -> None:
+    labels(tmp_path / "found" / "p1_flair_labels.tif", np.eye(4, dtype=np.uint8))
+    labels(tmp_path / "found" / "p2_labels.tif", np.eye(4, dtype=np.uint8))
+    for name in ("p1_flair", "p1_seg", "p2_seg"):
+        labels(tmp_path / "data" / f"{name}.tif", np.eye(4, dtype=np.uint8))
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "data"))
+    assert list(result["images"]) == ["p2"]
+    assert result["unpaired"] == ["p1_flair_labels.tif", "p1_seg.tif", "p1_flair.tif"]
+
+
 def test_outlines_are_references_on_the_grid_of_the_result(tmp_path: Path) -> None:
     found = np.zeros((8, 9), np.uint8)
     found[2:6, 2:5] = 1

@@ -108,5 +108,13 @@ def test_channels_that_nnunet_numbers_are_trained_on_and_predicted(tmp_path: Pat
     model, out = str(tmp_path / "run" / "best.pt"), tmp_path / "out"
     assert main(["predict", model, str(data / "imagesTr"), "-o", str(out), "--device", "cpu"]) == 0
     rows = json.loads((out / "run.json").read_text())["files"].values()
-    assert [(row["name"], row["status"]) for row in rows] == [("c_001_0000", "done"), ("c_002_0000", "done")]
+    assert [(row["name"], row["status"]) for row in rows] == [("c_001", "done"), ("c_002", "done")]
     assert main(["evaluate", "p-net", str(out), str(data)]) == 0
+
+
+def test_cases_that_share_a_folder_are_called_up_to_their_word(tmp_path: Path) -> None:
+    for name in ("p1_flair", "p1_t1c", "p1_seg", "p2_flair"):
+        write(tmp_path / f"{name}.tif", Image(np.zeros(SIZE, np.uint8), "YX"))
+    found, skipped = list_cases([tmp_path], BatchSettings(modality_files="flair,t1c"), tmp_path / "out", {})
+    assert [(c.path.name, c.name) for c in found] == [("p1_flair.tif", "p1"), ("p2_flair.tif", "p2_flair")]
+    assert [Path(name).name for name in skipped] == ["p1_seg.tif"]

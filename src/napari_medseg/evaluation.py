@@ -253,14 +253,15 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     if predictions.is_file() and references.is_file():
         return PairList((Pair(predictions, references),))  # whatever they are called
     left = [predictions] if predictions.is_file() else _label_files(predictions)
-    right = [references] if references.is_file() else _label_files(references)
+    right = [references] if references.is_file() else list_labels(references)
     found = pair_files(left, right)
     if not found.pairs:
         raise DataError(
             f"No file of {predictions} has a partner in {references}: {len(left)} results, {len(right)} references. "
             "Files pair up by their stem, for example cell1_labels.tif with cell1_label.png."
         )
-    return found
+    others = [] if references.is_file() else [path for path in _label_files(references) if path not in right]
+    return PairList(found.pairs, (*found.unpaired, *others))
 
 
 def _label_files(folder: Path) -> list[Path]:

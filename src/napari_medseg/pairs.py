@@ -189,6 +189,13 @@ def case_files(path: Path, words: str) -> list[Path]:
     return [found[0] for found in fitting] if all(len(found) == 1 for found in fitting) else []
 
 
+def case_name(path: Path, words: str = "") -> str:
+    """Return the name of the case that `path` is, or is the first file of by the `words` of `case_files`."""
+    if path.is_dir() or not case_files(path, words):
+        return case_stem(path)
+    return file_stem(path)[: -len(_split(words)[0])].rstrip("_-. ")
+
+
 def are_numbers(words: str) -> bool:
     """Whether `words` number channels as nnU-Net does: their files share a folder with those of other cases."""
     return all(word.isdigit() for word in _split(words))

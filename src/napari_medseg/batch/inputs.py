@@ -16,7 +16,16 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image, stack_channels
 from napari_medseg.io import read_one, reader_for
 from napari_medseg.method import Model
-from napari_medseg.pairs import IMAGE_FOLDERS, LABEL_FOLDERS, case_files, case_stem, file_stem, inner_folder, is_label
+from napari_medseg.pairs import (
+    IMAGE_FOLDERS,
+    LABEL_FOLDERS,
+    case_files,
+    case_name,
+    case_stem,
+    file_stem,
+    inner_folder,
+    is_label,
+)
 from napari_medseg.settings import Settings
 
 
@@ -105,19 +114,20 @@ def list_cases(
 ) -> tuple[list[Case], list[str]]:
     """Return the cases among `inputs`, as `list_inputs` finds them, and the names of everything else."""
     pairs, skipped = _list_with_roots(inputs, options, exclude)
-    return name_cases(pairs, taken), skipped
+    return name_cases(pairs, taken, options.modality_files), skipped
 
 
-def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None = None) -> list[Case]:
+def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None = None, words: str = "") -> list[Case]:
     """Name the results of files, given with the folder they were found in, so that no two are the same.
 
-    The name is the stem; where stems collide the folders below the searched one come before it, then that folder's
-    own name, then the suffix becomes part of the name. Files of `taken` keep their name, and nobody else gets it.
+    The name is the stem, without the first of the `words` of a case's files; where stems collide the folders below
+    the searched one come before it, then that folder's own name, then the suffix becomes part of the name. Files of
+    `taken` keep their name, and nobody else gets it.
     """
     names = dict(taken or {})
     rest = [pair for pair in files if pair[0] not in names]
     for level in range(5):
-        wanted = {path: _candidate(path, root, level) for path, root in rest}
+        wanted = {path: _candidate(path, root, level, words) for path, root in rest}
         used = Counter(name.casefold() for name in (*names.values(), *wanted.values()))
         names |= {path: name for path, name in wanted.items() if used[name.casefold()] == 1}
         rest = [pair for pair in rest if pair[0] not in names]
@@ -125,11 +135,12 @@ def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None
     return [Case(path, names[path]) for path, _ in files]
 
 
-def _candidate(path: Path, root: Path, level: int) -> str:
+def _candidate(path: Path, root: Path, level: int, words: str) -> str:
     folder = path.parent.relative_to(root)
     named = Path(root.name) / folder
     suffixed = path.name.replace(".", "_")
-    stems = (case_stem(path), folder / case_stem(path), folder / file_stem(path), named / file_stem(path))
+    name = case_name(path, words)
+    stems = (name, folder / name, folder / file_stem(path), named / file_stem(path))
     return Path((*stems, named / suffixed)[level]).as_posix()
 
 
@@ -149,7 +160,7 @@ def _list_with_roots(
         whole = path.is_file() or _is_one_image(path, options)
         root = path.parent if whole else path
         found = [path] if whole else list(_search(path, root, options, left_out))
-        labels = set() if whole or options.pattern else _labels_among(found, root)
+        labels = set() if whole or options.pattern else _labels_among(found, root, options.modality_files)
         for candidate in found:
             readable = reader_for(candidate) is not None or case_files(candidate, options.modality_files)
             if readable and candidate not in labels:
@@ -161,7 +172,8 @@ def _list_with_roots(
         raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
     parts = {part for path in files for part in case_files(path, options.modality_files)[1:] if path.is_file()}
     files = {path: root for path, root in files.items() if path not in parts}
-    stems = {path.with_name(file_stem(path)) for path in (*files, *parts)}  # their side-cars are part of them
+    plain = [path for path in others if path.suffix.lower() != ".json"]
+    stems = {path.with_name(file_stem(path)) for path in (*files, *parts, *plain)}  # their side-cars are part of them
     skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
 
@@ -178,9 +190,9 @@ def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | No
             yield path
 
 
-def _labels_among(files: Sequence[Path], root: Path) -> set[Path]:
+def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
     """Return the files that are labels of others: called so beside their image, or in a folder beside ``images``."""
-    pictures = {(path.parent, case_stem(path)) for path in files if not is_label(path)}
+    pictures = {(path.parent, case_name(path, words)) for path in files if not is_label(path)}
     beside = {
         labels
         for folder in {path.parent.parent for path in files if path.parent != root}

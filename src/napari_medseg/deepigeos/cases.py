@@ -14,7 +14,7 @@ from napari_medseg.augment.spatial import affine, compose, random_flip, rotation
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image, stack_channels
 from napari_medseg.io import read_one
-from napari_medseg.pairs import Pair, PairList, case_files, file_stem, list_images
+from napari_medseg.pairs import Pair, PairList, case_files, case_name, list_images
 
 Arrays = tuple[np.ndarray, np.ndarray]
 FOREGROUND_SHARE = 0.5
@@ -67,7 +67,7 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
     for case in [*below, *list_images(folder)]:
         *images, reference = case_files(case, f"{modalities},{label}") or [case]
         if images:
-            name = case.name if case.is_dir() else file_stem(case)
+            name = case.name if case.is_dir() else case_name(case, modalities)
             pairs.append(Pair(images[0], reference, name, {"modalities": tuple(images)}, name))
         elif case.is_dir():
             unpaired.append(case)
