@@ -18,13 +18,13 @@ from napari_medseg.io import read_one, reader_for
 from napari_medseg.method import Model
 from napari_medseg.pairs import (
     IMAGE_FOLDERS,
-    LABEL_FOLDERS,
     case_files,
     case_name,
     case_stem,
     file_stem,
     inner_folder,
     is_label,
+    lies_among_labels,
 )
 from napari_medseg.settings import Settings
 
@@ -193,11 +193,8 @@ def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | No
 def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
     """Return the files that are labels of others: called so beside their image, or in a folder beside ``images``."""
     pictures = {(path.parent, case_name(path, words)) for path in files if not is_label(path)}
-    beside = {
-        labels
-        for folder in {path.parent.parent for path in files if path.parent != root}
-        if inner_folder(folder, IMAGE_FOLDERS) and (labels := inner_folder(folder, LABEL_FOLDERS))
-    }
+    folders = {path.parent for path in files if path.parent != root and lies_among_labels(path)}
+    beside = {folder for folder in folders if inner_folder(folder.parent, IMAGE_FOLDERS)}
     return {
         path for path in files
         if path.parent in beside or (is_label(path) and (path.parent, case_stem(path)) in pictures)
