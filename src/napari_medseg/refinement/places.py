@@ -7,20 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from napari_medseg.refinement.history import Box, box_of
 from napari_medseg.refinement.state import Place
 
 WINDOW = 5
 AVOID = 3
 EDGE = 0.05
 BLUR = 1.5
+AROUND = 12  # farther than both filters see
 LEAST = 0.02
 
 
 def boundary_uncertainty(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return float32 (*spatial) in [0, 1]: high on the mask's border where the image (C, *spatial) has no edge."""
-    p = ndimage.gaussian_filter((mask > 0).astype(np.float32), BLUR)
-    edge = ndimage.gaussian_gradient_magnitude(features.mean(0), 1.0)
-    return np.asarray(4 * p * (1 - p) * np.exp(-edge / EDGE), np.float32)
+    out = np.zeros(mask.shape, np.float32)
+    box = _box_around(mask > 0, AROUND)
+    if box is not None:
+        p = ndimage.gaussian_filter((mask[box] > 0).astype(np.float32), BLUR)
+        edge = ndimage.gaussian_gradient_magnitude(features[(slice(None), *box)].mean(0), 1.0)
+        out[box] = 4 * p * (1 - p) * np.exp(-edge / EDGE)
+    return out
 
 
 def uncertain_place(
@@ -30,16 +36,28 @@ def uncertain_place(
 
     A place is the connected piece around its voxel that is at least half as undecided.
     """
-    mean = ndimage.uniform_filter(uncertainty, WINDOW, mode="constant")
-    if scribbles.any():
-        mean[ndimage.binary_dilation(scribbles > 0, iterations=AVOID)] = 0
+    box = _box_around(uncertainty > 0, AROUND)
+    if box is None:
+        return None
+    mean = ndimage.uniform_filter(uncertainty[box], WINDOW, mode="constant")
+    mean[ndimage.binary_dilation(scribbles[box] > 0, iterations=AVOID)] = 0
     for position in visited:
-        if mean[position] > 0:
-            mean[_piece(mean, position)] = 0
-    index = tuple(map(int, np.unravel_index(int(mean.argmax()), mean.shape)))
+        inner = tuple(i - s.start for i, s in zip(position, box, strict=True))
+        if all(0 <= i < n for i, n in zip(inner, mean.shape, strict=True)) and mean[inner] > 0:
+            mean[_piece(mean, inner)] = 0
+    index = np.unravel_index(int(mean.argmax()), mean.shape)
     if mean[index] < LEAST:
         return None
-    return Place(index, int(np.count_nonzero(_piece(mean, index))), f"undecided ({mean[index]:.0%})")
+    position = tuple(int(i + s.start) for i, s in zip(index, box, strict=True))
+    return Place(position, int(np.count_nonzero(_piece(mean, index))), f"undecided ({mean[index]:.0%})")
+
+
+def _box_around(found: np.ndarray, margin: int) -> Box | None:
+    """Return the smallest box with `margin` voxels around every true voxel, ``None`` if there is none."""
+    box = box_of(found)
+    if box is None:
+        return None
+    return tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, found.shape, strict=True))
 
 
 def _piece(mean: np.ndarray, position: tuple[int, ...]) -> np.ndarray:
