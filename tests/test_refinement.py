@@ -323,6 +323,17 @@ def test_taken_back_stroke_leaves_no_trace() -> None:
     assert not run(session.refine(np.zeros_like(strokes[0]))).mask.any()
 
 
+def test_an_erased_stroke_that_is_back_leaves_no_trace() -> None:
+    session, masks, strokes = random_session()
+    last = len(strokes) - 1
+    without = np.where(strokes[1] > 0, np.uint8(0), strokes[last])
+    run(session.refine(without))
+    np.testing.assert_array_equal(run(session.refine(strokes[last])).mask, masks[last])
+    np.testing.assert_array_equal(run(session.refine(strokes[last - 1])).mask, masks[last - 1])
+    session.accept_object()
+    assert not (run(session.refine(strokes[last])).mask[masks[last - 1] > 0]).any()
+
+
 def test_history_memory_is_bounded() -> None:
     rng = np.random.default_rng(0)
     history = History({"mask": np.zeros((64, 64), np.uint8)}, max_bytes=3000)
