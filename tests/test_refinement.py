@@ -20,6 +20,7 @@ from napari_medseg.refinement.maps import ScribbleMaps
 from napari_medseg.refinement.reach import clearest_border, depth, voxels_within
 from napari_medseg.refinement.rule import decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
+from napari_medseg.refinement.state import amount
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 MM = ("millimeter",) * 3
@@ -223,7 +224,7 @@ def test_no_stroke_other_shapes_and_shifted_layers() -> None:
 
 
 def test_bad_images_and_masks() -> None:
-    with pytest.raises(DataError, match="Choose one frame"):
+    with pytest.raises(DataError, match="Take one of them"):
         RefinementSession(Image(np.zeros((2, 3, 4, 5)), "TZYX"))
     with pytest.raises(DataError, match="proposal has shape"):
         RefinementSession(halves(), proposal=np.zeros((3, 3), np.uint8))
@@ -262,6 +263,8 @@ def test_locked_labels_are_never_overwritten() -> None:
     assert not state.scribbles.any()
     with pytest.raises(DataError, match="mask is empty"):
         session.accept_object()
+    with pytest.raises(DataError, match="lie on locked objects"):
+        run(session.refine(stroke((40, 60), 2, 20, slice(46, 50))))
     run(session.refine(stroke((40, 60), 2, 20, slice(5, 9))))
     with pytest.raises(DataError, match=r"taken or not positive.*9"):
         session.accept_object(8)
@@ -475,7 +478,11 @@ def test_state_reports_boxes_volume_and_text() -> None:
     assert (state.volume_change, state.unit) == (pytest.approx(3.0), "mL")
     assert state.describe().startswith("round 1 · 1 stroke · ")
     assert state.describe().endswith("ms geodesic · 3,000 voxels changed (+3 mL)")
-    assert session.undo().volume_change == pytest.approx(-3.0)
+    back = session.undo()
+    assert back.volume_change == pytest.approx(-3.0)
+    assert back.describe() == "round 0 of 1 · 3,000 voxels changed (-3 mL)"
+    assert amount(7460.4, "mm^2", "+") == "+7,460 mm^2"
+    assert amount(0.07951, "mL") == "0.0795 mL"
     with pytest.raises(ValueError, match="read-only"):
         state.mask[0] = 1
 

@@ -10,6 +10,8 @@ from qtpy.QtCore import QEvent, QRect, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QToolTip, QWidget
 
+from napari_medseg.refinement.state import amount
+
 HEIGHT, WIDEST = 30, 26
 PAST, PRESENT, LATER = "#56B4E9", "#E69F00", "#808080"
 
@@ -53,7 +55,7 @@ class HistoryStrip(QWidget):
         strokes, kind = facts.get("n_strokes", 0), str(facts.get("kind", ""))
         words = [f"round {index}", kind if kind != "refine" else f"{strokes} stroke{'s' if strokes != 1 else ''}"]
         if facts.get("volume_change"):
-            words.append(f"{facts['volume_change']:+.3g} {facts.get('unit', '')}")
+            words.append(amount(facts["volume_change"], facts.get("unit", ""), "+"))
         if facts.get("time"):
             words.append(time.strftime("%H:%M:%S", time.localtime(facts["time"])))
         return " · ".join(words)
@@ -80,7 +82,10 @@ class HistoryStrip(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Go to the round that was clicked."""
-        self.go.emit(self.round_at(int(event.position().x())))
+        place = event.position().toPoint()
+        index = self.round_at(place.x())
+        if self.place(index).contains(place):
+            self.go.emit(index)
 
     def event(self, event: QEvent) -> bool:
         """Say what the round under the mouse was."""

@@ -157,3 +157,36 @@ class History:
         for name, change in done.changes.items():
             change.apply(self.arrays[name])
         return done
+
+
+def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (mask, strokes) from which `marks` go on: what was taken back or erased and is back leaves no trace.
+
+    The newest state with just these strokes; without one the newest all of whose strokes are still in `marks`.
+    """
+    arrays = {name: history.arrays[name] for name in ("mask", "scribbles")}
+    same = _round_with(history, marks)
+    for index in range(history.index, history.first, -1):
+        made = history.made(index)
+        gone = index != same if same is not None else bool(((arrays["scribbles"] > 0) & (marks == 0)).any())
+        if not gone or made is None or made.facts["kind"] == "accept":
+            break
+        arrays = {name: array.copy() for name, array in arrays.items()}
+        for name, array in arrays.items():
+            if name in made.changes:
+                made.changes[name].apply(array)
+    return arrays["mask"], arrays["scribbles"]
+
+
+def _round_with(history: History, marks: np.ndarray) -> int | None:
+    """Return the newest round since the last accepted object whose strokes are `marks`, ``None`` if there is none."""
+    difference = history.arrays["scribbles"] ^ marks
+    for index in range(history.index, history.first - 1, -1):
+        if not difference.any():
+            return index
+        made = history.made(index)
+        if made is None or made.facts["kind"] == "accept":
+            return None
+        if "scribbles" in made.changes:
+            made.changes["scribbles"].apply(difference)
+    return None

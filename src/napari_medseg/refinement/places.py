@@ -57,7 +57,9 @@ def _box_around(found: np.ndarray, margin: int) -> Box | None:
     box = box_of(found)
     if box is None:
         return None
-    return tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, found.shape, strict=True))
+    return tuple(
+        slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, found.shape, strict=True)
+    )
 
 
 def _piece(mean: np.ndarray, position: tuple[int, ...]) -> np.ndarray:

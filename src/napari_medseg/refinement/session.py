@@ -14,6 +14,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.geodesic import GeodesicEngine
+from napari_medseg.refinement.history import taken_back
 from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
 from napari_medseg.refinement.network import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
@@ -26,7 +27,6 @@ from napari_medseg.refinement.state import (
     check_image,
     count_strokes,
     on_grid,
-    taken_back,
 )
 from napari_medseg.refinement.timeline import Timeline
 
@@ -127,9 +127,14 @@ class RefinementSession(Timeline):
             If there is no stroke at all, or the scribbles do not fit the image.
         """
         marks = align_scribbles(scribbles, self.image, self.settings.classes)
+        painted = marks.any()
         marks[self.result > 0] = 0
         if not marks.any() and not self.scribbles.any():
-            raise DataError("There is no stroke on free voxels yet. Paint at least one stroke, then refine.")
+            raise DataError(
+                "All strokes lie on locked objects. Paint beside them, or undo until the object is open again."
+                if painted
+                else "There is no stroke yet. Paint at least one stroke, then refine."
+            )
         mask, before = taken_back(self.history, marks)
         answer = yield from self.engine.refine(marks, before, mask, self.history.arrays["given"])
         n_strokes = count_strokes(self.scribbles, marks)

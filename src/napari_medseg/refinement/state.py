@@ -17,10 +17,11 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.refinement.history import Box, History, box_of
+from napari_medseg.refinement.history import Box, box_of
 from napari_medseg.settings import Device, Precision, PredictSettings, Settings
 
 ML_PER_MM3 = 1e-3
+STEPS = {"crf": "smoothing"}
 
 
 class RefinementSettings(Settings):
@@ -120,10 +121,17 @@ class RefinementState:
 
     def describe(self) -> str:
         """Return the status line: round, strokes, times, voxels and volume changed."""
+        later = f" of {self.n_rounds}" if self.index < self.n_rounds else ""
         strokes = f" · {self.n_strokes} stroke{'s' if self.n_strokes != 1 else ''}" if self.n_strokes else ""
-        times = " + ".join(f"{1000 * s:.0f} ms {name}" for name, s in self.timings.items())
-        change = f"{self.n_changed:,} {elements(self.mask.ndim)} changed ({self.volume_change:+.3g} {self.unit})"
-        return f"round {self.index}{strokes}{' · ' + times if times else ''} · {change}"
+        times = " + ".join(f"{1000 * s:.0f} ms {STEPS.get(name, name)}" for name, s in self.timings.items())
+        volume = amount(self.volume_change, self.unit, "+")
+        change = f"{self.n_changed:,} {elements(self.mask.ndim)} changed ({volume})"
+        return f"round {self.index}{later}{strokes}{' · ' + times if times else ''} · {change}"
+
+
+def amount(value: float, unit: str, sign: str = "-") -> str:
+    """Return a volume or an area with three digits that mean something and its unit; `sign` as in a format."""
+    return f"{float(f'{value:.3g}'):{sign},.10g} {unit}"
 
 
 def voxel_size(image: Image) -> tuple[float, str]:
@@ -139,7 +147,7 @@ def check_image(image: Image) -> None:
     if image.spatial_axes not in ("YX", "ZYX") or not image.data.size:
         raise DataError(
             f"Refinement works on one 2D or 3D image; {image.name or 'this image'} has axes {image.axes} and shape "
-            f"{image.data.shape}. Choose one frame, or one picture."
+            f"{image.data.shape}. Take one of them (in napari: right-click the layer, Split Stack)."
         )
 
 
@@ -236,36 +244,3 @@ def count_strokes(old: np.ndarray, new: np.ndarray) -> int:
     fresh = (new > 0) & (new != old)
     box = box_of(fresh)
     return 0 if box is None else int(ndimage.label(fresh[box], np.ones((3,) * new.ndim))[1])
-
-
-def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (mask, strokes) from which `marks` go on: what was taken back or erased and is back leaves no trace.
-
-    The newest state with just these strokes; without one the newest all of whose strokes are still in `marks`.
-    """
-    arrays = {name: history.arrays[name] for name in ("mask", "scribbles")}
-    same = _round_with(history, marks)
-    for index in range(history.index, history.first, -1):
-        made = history.made(index)
-        gone = index != same if same is not None else bool(((arrays["scribbles"] > 0) & (marks == 0)).any())
-        if not gone or made is None or made.facts["kind"] == "accept":
-            break
-        arrays = {name: array.copy() for name, array in arrays.items()}
-        for name, array in arrays.items():
-            if name in made.changes:
-                made.changes[name].apply(array)
-    return arrays["mask"], arrays["scribbles"]
-
-
-def _round_with(history: History, marks: np.ndarray) -> int | None:
-    """Return the newest round since the last accepted object whose strokes are `marks`, ``None`` if there is none."""
-    difference = history.arrays["scribbles"] ^ marks
-    for index in range(history.index, history.first - 1, -1):
-        if not difference.any():
-            return index
-        made = history.made(index)
-        if made is None or made.facts["kind"] == "accept":
-            return None
-        if "scribbles" in made.changes:
-            made.changes["scribbles"].apply(difference)
-    return None
