@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QApplication,
@@ -54,20 +55,25 @@ class Dock(QWidget):
         inner = QWidget()
         self.column = QVBoxLayout(inner)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
-        area = _Column()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
+        self.area = _Column()
+        self.area.setWidgetResizable(True)
+        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # arrow keys go to the slices, not to the scroll bar
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setWidget(inner)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        outer.addWidget(self.area)
 
     def section(self, title: str, *widgets: QWidget) -> None:
         """Add a titled group of widgets."""
         self.column.addWidget(QLabel(f"<b>{title}</b>"))
         for widget in widgets:
             self.column.addWidget(widget)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring a part of the column into view, as soon as it has its place."""
+        QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(widget) if isalive(self) else None)
 
     def event(self, event: QEvent) -> bool:
         """Notice that the dock is closed: napari takes the widget out of its window."""
