@@ -92,14 +92,17 @@ def open_session(start: Start) -> Job[Opened]:
 
 
 def warm_up(session: RefinementSession, rnet: Any = None) -> None:
-    """Refine a corner of the image, so that the first stroke does not wait for compilers and imports."""
+    """Paint in a corner of the image and erase: no stroke then waits for compilers and imports."""
     image = session.image
     cut = tuple(slice(0, None if axis == "C" else TOY) for axis in image.axes)
     toy = image.replace(data=np.array(image.data[cut]), affine=None)
     marks = np.zeros(toy.spatial_shape, np.uint8)
     marks[(..., slice(0, 3))], marks[(..., slice(-3, None))] = 1, 2
     with contextlib.suppress(MedSegError):  # a corner may be too small for the network: nothing is lost
-        run(RefinementSession(toy, model=rnet, settings=session.settings).refine(marks))
+        toy_session = RefinementSession(toy, model=rnet, settings=session.settings)
+        run(toy_session.refine(marks))
+        marks[..., -1] = 0
+        run(toy_session.refine(marks))
 
 
 def call(message: str, function: Callable[..., T], *arguments: Any) -> Job[T]:

@@ -21,6 +21,7 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.flags import as_flags
 from napari_medseg.image import Image
 from napari_medseg.refinement import RefinementSettings
+from napari_medseg.refinement.state import check_image
 
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
 GEODESIC, DEEPIGEOS = "geodesic (works on anything)", "DeepIGeoS (R-Net model)"
@@ -37,6 +38,7 @@ class Setup(QWidget):
         self.input = LayerChooser(viewer, image_layers, sample="mri")
         self.channels = ChannelChooser(viewer)
         self.saved: Saved | None = None
+        self.problem = ""
         self.resume_button = QPushButton()
         self.resume_button.clicked.connect(lambda: self.resume.emit())
         self.origin, self.engine = QComboBox(), QComboBox()
@@ -66,8 +68,8 @@ class Setup(QWidget):
         """Why it cannot start; empty when it can."""
         if self.input.layer is None:
             return "Open an image first."
-        if self.input.problem:
-            return self.input.problem
+        if self.problem:
+            return self.problem
         if self.origin.currentText() == LABELS and self.labels.layer is None:
             return "Open a Labels layer to start from, or start from nothing."
         wanted = [self.pnet] if self.origin.currentText() == PROPOSAL else []
@@ -87,10 +89,13 @@ class Setup(QWidget):
 
     def update_image(self) -> None:
         """Judge the models against the image, and look for a session to continue."""
+        image, self.problem = None, ""
         try:
             image = self.image
-        except MedSegError:  # the line under the chooser says why
-            image = None
+            if image is not None:
+                check_image(image)
+        except MedSegError as error:
+            image, self.problem = None, str(error)
         self.pnet.set_image(image)
         self.rnet.set_image(image)
         self.saved = newest_saved(image.name, image.data.shape) if image is not None else None
