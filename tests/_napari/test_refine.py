@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QWidget
 
 from napari_medseg._napari import refine_saves
 from napari_medseg._napari.layers import image_from_layer, layer_data
@@ -142,7 +145,11 @@ def test_strokes_make_a_mask_and_rounds_can_be_undone(open_dock: Open, wait: Wai
     assert scene.mask[away] == 0
     assert scene.scribbles.data[away] == OUTSIDE
 
-    scene.dock.panel.strip.go.emit(0)
+    strip = scene.dock.panel.strip
+    QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(strip.width() - 2, 15))  # right of the ticks
+    scene.settle()
+    assert scene.round == 2
+    QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=strip.place(0).center())
     scene.settle()
     assert not scene.mask.any()
     assert not scene.scribbles.data.any()
@@ -188,6 +195,41 @@ def test_strokes_wait_for_s_when_automatic_is_off(open_dock: Open, wait: Wait) -
     assert scene.scribbles.data[y + 3, x] == scene.live.session.scribbles[y + 3, x]
 
 
+def test_only_classes_that_exist_are_painted(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    layer, swatches = scene.scribbles, scene.dock.panel.swatches.group
+    layer.selected_label = 3  # napari's M and = offer further labels
+    assert layer.selected_label == LESION
+    assert "no further class" in scene.dock.panel.message.text()
+    layer.mode = "erase"
+    assert swatches.checkedButton() is None
+    layer.brush_size, layer.visible = 7, False
+    scene.press("T")
+    assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", OUTSIDE, 7)
+    assert layer.visible
+    assert swatches.button(OUTSIDE).isChecked()
+    layer.mode = "fill"
+    scene.press("T")
+    assert (layer.mode, layer.selected_label) == ("fill", LESION)
+
+
+def test_clicks_in_the_dock_leave_the_keys_to_the_picture(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    takes = Qt.FocusPolicy.ClickFocus.value
+    widgets = [*scene.dock.findChildren(QWidget), scene.dock]
+    assert not [w for w in widgets if w.isVisible() and w.focusPolicy().value & takes]
+
+
+def test_what_is_told_can_be_read_in_a_small_window(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.viewer.window.resize(1000, 480)
+    scene.dock.setup.folded.expand(animate=False)
+    scene.paint(scene.centre, LESION)
+    scene.dock.panel.buttons["finish"].click()
+    for widget in (scene.dock.run_bar.message, scene.dock.run_bar.next_button):
+        wait(lambda widget=widget: not widget.visibleRegion().isEmpty())
+
+
 def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)
@@ -208,9 +250,15 @@ def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: 
     scene.settle()
     np.testing.assert_array_equal(objects.data == 1, accepted)
     assert objects.data[5, 5] == 2
+    objects.name = "lesions"
     scene.dock.panel.buttons["finish"].click()
     assert scene.dock.live is None
-    assert scene.dock.setup.start().locked is not None
+    assert [layer.name for layer in scene.viewer.layers] == [scene.scan.name, "lesions"]
+    assert scene.viewer.layers.selection.active == objects
+    scene.start()
+    assert scene.live.layers.objects == objects
+    scene.paint((5, 5), LESION)
+    assert "locked objects" in scene.dock.panel.message.text()
 
 
 def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) -> None:
@@ -302,6 +350,8 @@ def test_every_plane_of_a_volume_can_be_painted(open_dock: Open, wait: Wait) -> 
     assert scene.dice() > 0.6
     plane = np.asarray(scene.live.layers.mask.data)[:, :, x]
     assert plane.any()
+    scene.viewer.dims.ndisplay = 3
+    assert "leaves the 3D view" in scene.dock.panel.message.text()
 
 
 def test_a_newer_stroke_cancels_an_older_refinement(
@@ -357,12 +407,15 @@ def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait, tmp_pa
     wait(lambda: not scene.live.autosave.dirty and scene.live.steps.idle)
     (saved,) = refine_saves.SESSIONS.rglob("session.json")
     mask, strokes = scene.mask.copy(), scene.scribbles.data.copy()
+    scene.dock.panel.busy("smoothing")
     scene.viewer.layers.remove(scene.live.layers.mask)
     scene.dock.setup.input.choose(scene.scan)
     button = scene.dock.setup.resume_button
     assert "(2 rounds)?" in button.text()
     button.click()
     wait(lambda: scene.dock.run_bar.current is None)
+    assert not scene.dock.panel.activity.text()
+    assert "Paint where the mask is wrong" in scene.dock.panel.message.text()
     np.testing.assert_array_equal(scene.mask, mask)
     np.testing.assert_array_equal(scene.scribbles.data, strokes)
     assert scene.round == 2
@@ -405,9 +458,8 @@ def test_start_says_what_is_missing(open_dock: Open, wait: Wait, tmp_path: Path)
     viewer, dock = open_dock("Refine with scribbles")
     assert "Open an image" in dock.run_bar.message.text()
     viewer.add_image(np.zeros((3, 24, 24, 24), np.float32), name="film", units=("s", "mm", "mm", "mm"))
-    dock.run_bar.start()
-    wait(lambda: dock.run_bar.current is None)
-    assert "2D or 3D" in dock.run_bar.message.text()
+    assert "2D or 3D" in dock.run_bar.reason
+    assert not dock.run_bar.run_button.isEnabled()
     data, kwargs, _ = layer_data(slice_2d(3, (64, 64))[0])
     scan = viewer.add_image(data, **kwargs)
     dock.setup.input.choose(scan)

@@ -54,6 +54,7 @@ class RefineDock(Dock):
         """Return the job that opens the session."""
         continuing, self.continuing = self.continuing, False
         self.target = self.setup.input.layer
+        self.scroll_to(self.run_bar)
         start: Start = self.setup.resumed() if continuing else self.setup.start()
         self.close_session()
         return open_session(start)
@@ -64,6 +65,7 @@ class RefineDock(Dock):
             self.run_bar.say("The image was closed meanwhile. Choose another one.")
             return
         self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end)
+        self.setFocus()  # the Start button goes, and Space must not press what comes next
         self._show_panel(True)
 
     def show_end(self, reason: str) -> None:
@@ -73,13 +75,14 @@ class RefineDock(Dock):
             return
         self._show_panel(False)
         self.setup.update_input()
-        self.run_bar.bar.setValue(0)
+        self.run_bar.bar.reset()
         layers = ended.layers
         made = layers.objects if layers.objects.data.any() else layers.mask
         if made in self.viewer.layers and made.data.any():
             reason = f"The result is the layer {made.name}. {reason}"
             self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
         self.run_bar.say(reason or self.setup.reason)
+        self.scroll_to(self.run_bar)
         self.saved = timer(LOOK_MS, lambda: self._look_again(ended.autosave))
         self.saved.start()
 
@@ -91,6 +94,7 @@ class RefineDock(Dock):
             self.saved.start()
         else:
             self.setup.update_input()
+            self.scroll_to(self.run_bar)
 
     def _show_panel(self, shown: bool) -> None:
         self.panel.setVisible(shown)

@@ -11,11 +11,14 @@ KEYS = (
     ("S", "refine", "refine now"),
     ("U", "undo", "undo a round"),
     ("Shift-U", "redo", "redo"),
+    ("A", "accept", "accept the object"),
     ("N", "next_place", "next uncertain place"),
-    ("D", "disagreement", "biggest disagreement"),
+    ("D", "disagreement", "largest difference"),
     ("H", "hide", "hold to hide the mask"),
 )
-NAPARI = "Ctrl+Z takes back a stroke · [ ] brush size · Space to move"
+NAPARI = (
+    "<b>Ctrl+Z</b> take back a stroke · <b>E</b> eraser · <b>[ ]</b> brush size · <b>Space</b> (hold) to move the view"
+)
 
 
 def legend() -> str:

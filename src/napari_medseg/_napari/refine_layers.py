@@ -19,6 +19,8 @@ from napari_medseg.refinement.history import Box, box_of, union
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
+OBJECTS_OF = "medseg_objects_of"
+DRAWING = ("paint", "fill", "polygon")
 
 
 class RefineLayers:
@@ -35,6 +37,7 @@ class RefineLayers:
             self.objects.refresh()
         else:
             self.objects = viewer.add_labels(state.result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
+        self.objects.metadata[OBJECTS_OF] = image.unique_id
         self.mask = viewer.add_labels(
             state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
             **place,
@@ -47,13 +50,16 @@ class RefineLayers:
         self.overlay: Layer | None = None
         self.sent, self.writing = state.scribbles.copy(), False
         self.box: Box | None = box_of(state.scribbles > 0)
+        size = min(self.scribbles.data.shape[-2:]) // BRUSH_SHARE
+        self.scribbles.brush_size = int(np.clip(size, *BRUSH_RANGE))
         self.paint_with(2)
 
     @staticmethod
     def find(viewer: Any, image: Layer) -> Any:
-        """Return the layer of objects accepted earlier on `image`, or ``None``."""
-        name = f"{image.name} · objects"
-        return next((layer for layer in viewer.layers if layer.name == name), None)
+        """Return the layer of objects accepted earlier on `image`, or ``None``; it may have got another name."""
+        own = (layer for layer in viewer.layers if layer.metadata.get(OBJECTS_OF) == image.unique_id)
+        named = (layer for layer in viewer.layers if layer.name == f"{image.name} · objects")
+        return next(own, next(named, None))
 
     @property
     def own(self) -> tuple[Layer, ...]:
@@ -62,13 +68,18 @@ class RefineLayers:
 
     # ---- painting
     def paint_with(self, value: int) -> None:
-        """Select the scribbles layer and a brush of a sensible size for class value `value`."""
-        layer = self.scribbles
-        self.viewer.layers.selection.active = layer
-        if layer.mode != "paint":
-            layer.brush_size = int(np.clip(min(layer.data.shape[-2:]) // BRUSH_SHARE, *BRUSH_RANGE))
-            layer.mode = "paint"
-        layer.selected_label = value
+        """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
+        self.viewer.layers.selection.active = self.scribbles
+        if not self.scribbles.visible:  # napari changes the tool even where nothing changes
+            self.scribbles.visible = True
+        if self.scribbles.mode not in DRAWING:
+            self.scribbles.mode = "paint"
+        self.scribbles.selected_label = value
+
+    @property
+    def painting(self) -> int:
+        """The class value that is painted now; 0 with the eraser."""
+        return 0 if self.scribbles.mode == "erase" else int(self.scribbles.selected_label)
 
     def next_class(self) -> None:
         """Paint with the next class."""
@@ -143,6 +154,14 @@ class RefineLayers:
         else:
             self.overlay.data[...] = values
             self.overlay.refresh(extent=False, thumbnail=False)
+
+    def tidy(self) -> None:
+        """Remove those layers in which there is nothing, and select the result."""
+        for layer in (self.scribbles, self.mask, self.objects):
+            if not layer.data.any():
+                self.viewer.layers.remove(layer)
+        kept = (layer for layer in (self.objects, self.mask, self.image) if layer in self.viewer.layers)
+        self.viewer.layers.selection.active = next(kept)
 
     def release(self) -> None:
         """Leave the layers as ordinary layers and put the brush away."""

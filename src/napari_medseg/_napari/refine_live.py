@@ -38,7 +38,8 @@ class Live:
         strokes = self.layers.scribbles.events
         self.heard = [
             (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
-            (viewer.layers.events.removing, self._removing), (viewer.layers.events.removed, self._removed),
+            (strokes.mode, self._selected), (viewer.layers.events.removing, self._removing),
+            (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -53,7 +54,8 @@ class Live:
         looks = self.looks
         return {
             "next_class": self.layers.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
-            "next_place": looks.next_place, "disagreement": looks.disagreement, "hide": looks.hide,
+            "accept": self.accept, "next_place": looks.next_place, "disagreement": looks.disagreement,
+            "hide": looks.hide,
         }  # fmt: skip
 
     # ---- strokes
@@ -77,7 +79,16 @@ class Live:
             self.refine()
 
     def _selected(self, event: Any = None) -> None:
-        self.panel.swatches.select(int(self.layers.scribbles.selected_label))
+        """Press the swatch of what is painted now; napari also offers numbers that no class has."""
+        largest = self.layers.classes + 1
+        if self.layers.painting > largest:
+            self.layers.scribbles.selected_label = largest
+            self.panel.say("There is no further class. Finish, set Settings > Classes, and start again.")
+        self.panel.swatches.select(self.layers.painting)
+
+    def _displayed(self, event: Any = None) -> None:
+        if self.viewer.dims.ndisplay == 3:
+            self.panel.say("Strokes are painted in slices: Ctrl+Y leaves the 3D view.")
 
     def _removing(self, event: Any) -> None:
         """Put the brush away before a layer goes: napari may crash when the painted one goes under the brush."""
@@ -129,9 +140,10 @@ class Live:
 
     # ---- ending
     def finish(self) -> None:
-        """End at the user's wish: the overlay goes, mask and objects stay."""
+        """End at the user's wish: the overlay and empty layers go, mask, objects and strokes stay."""
         self.looks.uncertainty(False)
         self.close("The refinement is saved and can be continued." if self.session.rounds else "")
+        self.layers.tidy()
 
     def close(self, reason: str = "") -> None:
         """End: unbind the keys, leave the layers as they are, cancel what runs, save."""

@@ -62,8 +62,8 @@ class Looks:
             self.panel.say("There is no such place: everything is decided, or equal to the reference.")
             return
         self.look_at(place.position)
-        where = ", ".join(map(str, place.position))
-        self.panel.say(f"{place.why}: about {place.voxels:,} {elements(len(place.position))} around ({where})")
+        size = f"{place.voxels:,} {elements(len(place.position))}"
+        self.panel.say(f"In the middle of the view: {place.why}, about {size}.")
 
     def look_at(self, position: tuple[int, ...]) -> None:
         """Bring a voxel into view: slices and camera, whatever the order of the axes."""

@@ -14,9 +14,11 @@ from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
 from napari_medseg._napari.swatches import Swatches
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.state import elements
+from napari_medseg.refinement.state import amount, elements
 
 HINT = "Paint a stroke inside the object, and one outside it where the mask leaks."
+CORRECT = "Paint where the mask is wrong: foreground in what is missing, background in what is too much."
+TOLD_LINES = 7
 
 
 class Panel(QWidget):
@@ -34,13 +36,15 @@ class Panel(QWidget):
         self.keys = QLabel(legend())
         for label in (self.status, self.message, self.keys, self.activity):
             label.setWordWrap(True)
+        for widget in (self.auto, self.outline, self.overlay, self.reference.box):
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click must not take the keys from the picture
         self.buttons = {
             "refine": self._button("Refine (S)", lambda: self.live.refine()),
             "undo": self._button("Undo round (U)", lambda: self.live.undo()),
             "redo": self._button("Redo (Shift+U)", lambda: self.live.redo()),
             "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
             "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
-            "accept": self._button("Accept object", lambda: self.live.accept()),
+            "accept": self._button("Accept object (A)", lambda: self.live.accept()),
             "finish": self._button("Finish", lambda: self.live.finish()),
         }
         self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
@@ -67,7 +71,7 @@ class Panel(QWidget):
         self.reference.box.setCurrentIndex(self.reference.box.findData(""))
         self.swatches.set_classes(live.session.settings.classes)
         self._draw_outline(self.outline.isChecked())
-        self.say(HINT)
+        self.busy("")
         self._enable()
         if self.overlay.isChecked():
             live.looks.uncertainty(True)
@@ -85,7 +89,8 @@ class Panel(QWidget):
         started = state.kind in ("start", "now")
         told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
         self.status.setText(told if started else _accepted(state) if state.kind == "accept" else state.describe())
-        self.message.setText(state.message or (HINT if started and not state.index else ""))
+        hint = CORRECT if state.mask.any() else HINT
+        self.message.setText(state.message or (hint if started else ""))
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
         self._enable()
 
@@ -126,16 +131,28 @@ class Panel(QWidget):
             grid.addWidget(right, 1, 1)
         order = (
             _title("Paint"), self.swatches, made["switches"], _title("Rounds"), made["rounds"], self.strip,
-            self.status, self.message, self.activity, _title("Look"), made["places"], self.reference,
-            _title("Object"), made["end"], _title("Keys"), self.keys,
+            self._told(), _title("Look"), made["places"], self.reference, _title("Object"), made["end"],
+            _title("Keys"), self.keys,
         )  # fmt: skip
         for widget in order:
             column.addWidget(widget)
 
+    def _told(self) -> QWidget:
+        """Return what is told, with room for long sentences: the buttons below it stay where they are."""
+        told = QWidget()
+        lines = QVBoxLayout(told)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.setAlignment(Qt.AlignmentFlag.AlignTop)
+        for label in (self.status, self.message, self.activity):
+            lines.addWidget(label)
+        told.setMinimumHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
+        return told
+
 
 def _accepted(state: RefinementState) -> str:
     """Say what was accepted: the mask turned into a locked object."""
-    size = f"{state.n_changed:,} {elements(state.mask.ndim)} ({abs(state.volume_change):.3g} {state.unit})"
+    volume = amount(abs(state.volume_change), state.unit)
+    size = f"{state.n_changed:,} {elements(state.mask.ndim)} ({volume})"
     return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
 
 
