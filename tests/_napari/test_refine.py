@@ -19,6 +19,7 @@ from napari_medseg._napari import refine_saves
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.model_chooser import ModelChooser
 from napari_medseg._napari.refine_setup import DEEPIGEOS, LABELS
+from napari_medseg._napari.save_button import proposed
 from napari_medseg.checkpoint import pack, write_checkpoint
 from napari_medseg.cli import main
 from napari_medseg.io import read_one, write
@@ -230,8 +231,10 @@ def test_what_is_told_can_be_read_in_a_small_window(open_dock: Open, wait: Wait)
         wait(lambda widget=widget: not widget.visibleRegion().isEmpty())
 
 
-def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
+def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     scene = Scene(open_dock, wait).start()
+    scene.dock.panel.buttons["save"].save(str(tmp_path / "empty.tif"))
+    assert "nothing to save" in scene.dock.panel.message.text()
     scene.paint(scene.centre, LESION)
     objects, accepted = scene.live.layers.objects, scene.mask > 0
     scene.dock.panel.buttons["accept"].click()
@@ -250,11 +253,18 @@ def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: 
     scene.settle()
     np.testing.assert_array_equal(objects.data == 1, accepted)
     assert objects.data[5, 5] == 2
+    scene.dock.panel.buttons["save"].save(str(tmp_path / "scan_label.tif"))
+    assert "Saved" in scene.dock.panel.message.text()
+    saved = read_one(tmp_path / "scan_label.tif")
+    np.testing.assert_array_equal(saved.data, objects.data)
+    assert (saved.scale, saved.units) == (image_from_layer(scene.scan).scale, image_from_layer(scene.scan).units)
     objects.name = "lesions"
     scene.dock.panel.buttons["finish"].click()
     assert scene.dock.live is None
     assert [layer.name for layer in scene.viewer.layers] == [scene.scan.name, "lesions"]
     assert scene.viewer.layers.selection.active == objects
+    assert scene.dock.save_button.isVisible()
+    assert proposed(objects).name == f"{scene.scan.name}_label.tif"
     scene.start()
     assert scene.live.layers.objects == objects
     scene.paint((5, 5), LESION)

@@ -15,6 +15,7 @@ from napari_medseg._napari.refine_saves import Autosave
 from napari_medseg._napari.refine_setup import Setup
 from napari_medseg._napari.refine_steps import timer
 from napari_medseg._napari.run_bar import RunBar
+from napari_medseg._napari.save_button import SaveButton
 from napari_medseg.jobs import Job
 
 LOOK_MS = 200
@@ -28,14 +29,18 @@ class RefineDock(Dock):
         self.live: Live | None = None
         self.continuing = False
         self.target: Layer | None = None
+        self.made: Layer | None = None
         self.setup, self.panel = Setup(napari_viewer), Panel(napari_viewer)
         self.run_bar = RunBar(self.make_job, self.open, text="Start")
         self.column.addWidget(self.setup)
         self.run_title = QLabel("<b>Run</b>")
         self.column.addWidget(self.run_title)
         self.column.addWidget(self.run_bar)
+        self.save_button = SaveButton(self, lambda: self.made, self.run_bar.say)
+        self.column.addWidget(self.save_button)
         self.column.addWidget(self.panel)
         self.panel.hide()
+        self.save_button.hide()
         self.setup.changed.connect(self.update_reason)
         self.setup.resume.connect(self.resume)
         self.destroyed.connect(lambda: self.close_session())
@@ -54,6 +59,7 @@ class RefineDock(Dock):
         """Return the job that opens the session."""
         continuing, self.continuing = self.continuing, False
         self.target = self.setup.input.layer
+        self.save_button.hide()
         self.scroll_to(self.run_bar)
         start: Start = self.setup.resumed() if continuing else self.setup.start()
         self.close_session()
@@ -76,9 +82,10 @@ class RefineDock(Dock):
         self._show_panel(False)
         self.setup.update_input()
         self.run_bar.bar.reset()
-        layers = ended.layers
-        made = layers.objects if layers.objects.data.any() else layers.mask
-        if made in self.viewer.layers and made.data.any():
+        self.made = made = ended.layers.result
+        anything = made in self.viewer.layers and bool(made.data.any())
+        self.save_button.setVisible(anything)
+        if anything:
             reason = f"The result is the layer {made.name}. {reason}"
             self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
         self.run_bar.say(reason or self.setup.reason)

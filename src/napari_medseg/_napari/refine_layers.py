@@ -66,6 +66,11 @@ class RefineLayers:
         """The layers without which the refinement ends."""
         return self.image, self.mask, self.objects, self.scribbles
 
+    @property
+    def result(self) -> Layer:
+        """The layer that holds what was made: the accepted objects, or the mask while there are none."""
+        return self.objects if self.objects.data.any() else self.mask
+
     # ---- painting
     def paint_with(self, value: int) -> None:
         """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
@@ -160,8 +165,8 @@ class RefineLayers:
         for layer in (self.scribbles, self.mask, self.objects):
             if not layer.data.any():
                 self.viewer.layers.remove(layer)
-        kept = (layer for layer in (self.objects, self.mask, self.image) if layer in self.viewer.layers)
-        self.viewer.layers.selection.active = next(kept)
+        made = self.result
+        self.viewer.layers.selection.active = made if made in self.viewer.layers else self.image
 
     def release(self) -> None:
         """Leave the layers as ordinary layers and put the brush away."""

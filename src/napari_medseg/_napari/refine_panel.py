@@ -12,6 +12,7 @@ from napari_medseg._napari.history_strip import HistoryStrip
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
+from napari_medseg._napari.save_button import SaveButton
 from napari_medseg._napari.swatches import Swatches
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.state import amount, elements
@@ -45,8 +46,10 @@ class Panel(QWidget):
             "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
             "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
             "accept": self._button("Accept object (A)", lambda: self.live.accept()),
+            "save": SaveButton(self, lambda: self.live.layers.result, self.say),
             "finish": self._button("Finish", lambda: self.live.finish()),
         }
+        self.buttons["save"].setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
         self.strip.go.connect(lambda index: self.live.go_to(index))
         self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
@@ -117,7 +120,7 @@ class Panel(QWidget):
             "switches": (self.auto, self.outline, self.overlay),
             "rounds": tuple(self.buttons[name] for name in ("refine", "undo", "redo")),
             "places": tuple(self.buttons[name] for name in ("place", "disagreement")),
-            "end": tuple(self.buttons[name] for name in ("accept", "finish")),
+            "end": tuple(self.buttons[name] for name in ("accept", "save", "finish")),
         }
         made = {}
         for name, widgets in grids.items():
