@@ -107,6 +107,15 @@ class Scene:
             next(held)
             self.held = held
 
+    def accept(self, *places: tuple[int, ...]) -> Any:
+        """Paint and accept one object at each place, or accept what there is; return the layer of objects."""
+        for place in places or [None]:
+            if place is not None:
+                self.paint(place, LESION)
+            self.press("A")
+            self.settle()
+        return self.live.layers.objects
+
     def dice(self) -> float:
         found = self.mask > 0
         return float(2 * (found & self.truth).sum() / max(found.sum() + self.truth.sum(), 1))
@@ -231,10 +240,8 @@ def test_what_is_told_can_be_read_in_a_small_window(open_dock: Open, wait: Wait)
         wait(lambda widget=widget: not widget.visibleRegion().isEmpty())
 
 
-def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
-    scene.dock.panel.buttons["save"].save(str(tmp_path / "empty.tif"))
-    assert "nothing to save" in scene.dock.panel.message.text()
     scene.paint(scene.centre, LESION)
     objects, accepted = scene.live.layers.objects, scene.mask > 0
     scene.dock.panel.buttons["accept"].click()
@@ -249,26 +256,57 @@ def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: 
     scene.paint(scene.centre, LESION)
     scene.paint((5, 5), LESION)
     assert not scene.mask[accepted].any()
-    scene.dock.panel.buttons["accept"].click()
+    scene.press("A")
     scene.settle()
     np.testing.assert_array_equal(objects.data == 1, accepted)
     assert objects.data[5, 5] == 2
-    scene.dock.panel.buttons["save"].save(str(tmp_path / "scan_label.tif"))
-    assert "Saved" in scene.dock.panel.message.text()
-    saved = read_one(tmp_path / "scan_label.tif")
-    np.testing.assert_array_equal(saved.data, objects.data)
-    assert (saved.scale, saved.units) == (image_from_layer(scene.scan).scale, image_from_layer(scene.scan).units)
+
+
+def test_accepted_objects_go_on_after_the_end(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    objects = scene.accept(scene.centre, (5, 5))
     objects.name = "lesions"
-    scene.dock.panel.buttons["finish"].click()
+    finish = scene.dock.panel.buttons["finish"]
+    finish.click()
     assert scene.dock.live is None
     assert [layer.name for layer in scene.viewer.layers] == [scene.scan.name, "lesions"]
     assert scene.viewer.layers.selection.active == objects
-    assert scene.dock.save_button.isVisible()
-    assert proposed(objects).name == f"{scene.scan.name}_label.tif"
     scene.start()
     assert scene.live.layers.objects == objects
     scene.paint((5, 5), LESION)
     assert "locked objects" in scene.dock.panel.message.text()
+    finish.click()
+
+    before = objects.data.copy()
+    scene.dock.setup.origin.setCurrentText(LABELS)
+    scene.dock.setup.labels.choose(objects)
+    scene.start()
+    np.testing.assert_array_equal(scene.mask, before > 0)
+    assert "one foreground" in scene.dock.panel.message.text()
+    scene.accept()
+    np.testing.assert_array_equal(objects.data, before)
+    np.testing.assert_array_equal(scene.live.layers.objects.data, before > 0)
+
+
+def test_the_result_is_saved_from_the_dock(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    scene = Scene(open_dock, wait).start()
+    panel, path = scene.dock.panel, tmp_path / "scan_label.tif"
+    panel.buttons["save"].save(str(path))
+    assert "nothing to save" in panel.message.text()
+    objects = scene.accept(scene.centre)
+    panel.buttons["save"].save(str(path))
+    assert panel.message.text() == f"Saved {path}."
+    saved, scan = read_one(path), image_from_layer(scene.scan)
+    np.testing.assert_array_equal(saved.data, objects.data)
+    assert (saved.scale, saved.units) == (scan.scale, scan.units)
+    assert proposed(objects).name == f"{scan.name}_label.tif"
+    scene.paint((5, 5), LESION)
+    panel.buttons["save"].save(str(path))
+    assert "is not accepted and not part of it" in panel.message.text()
+    panel.buttons["finish"].click()
+    assert "is not accepted and not part of it" in scene.dock.run_bar.message.text()
+    scene.dock.save_button.save(str(path))
+    assert scene.dock.run_bar.message.text() == f"Saved {path}."
 
 
 def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) -> None:

@@ -86,7 +86,7 @@ class RefineDock(Dock):
         anything = made in self.viewer.layers and bool(made.data.any())
         self.save_button.setVisible(anything)
         if anything:
-            reason = f"The result is the layer {made.name}. {reason}"
+            reason = " ".join(filter(None, (f"The result is the layer {made.name}.", ended.layers.left_out, reason)))
             self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
         self.run_bar.say(reason or self.setup.reason)
         self.scroll_to(self.run_bar)

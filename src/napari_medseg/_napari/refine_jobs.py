@@ -20,6 +20,7 @@ from napari_medseg.refinement import RefinementSession, RefinementSettings
 
 T = TypeVar("T")
 TOY = 24
+MERGED = "All labels became one foreground. To keep them apart: Finish, set Settings > Classes, and start again."
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def open_session(start: Start) -> Job[Opened]:
     note = yield from remote.refine(session, start.rnet, start.pnet)
     if session.engine is here:
         warm_up(session, rnet)
+    if start.initial is not None and session.settings.classes == 1 and start.initial.data.max() > 1:
+        note = f"{note} {MERGED}".strip()
     if start.saved is None:
         yield from session.propose()
     else:

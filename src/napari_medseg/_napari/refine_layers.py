@@ -31,7 +31,7 @@ class RefineLayers:
         place = like(image)
         place["metadata"] = {**place["metadata"], "medseg": provenance}
         objects = self.find(viewer, image)
-        if objects is not None and objects.data.shape == state.result.shape and objects.data.dtype == np.int32:
+        if objects is not None and _can_take(objects.data, state.result):
             self.objects = objects
             self.objects.data[...] = state.result
             self.objects.refresh()
@@ -57,8 +57,9 @@ class RefineLayers:
     @staticmethod
     def find(viewer: Any, image: Layer) -> Any:
         """Return the layer of objects accepted earlier on `image`, or ``None``; it may have got another name."""
-        own = (layer for layer in viewer.layers if layer.metadata.get(OBJECTS_OF) == image.unique_id)
-        named = (layer for layer in viewer.layers if layer.name == f"{image.name} · objects")
+        newest = list(reversed(viewer.layers))
+        own = (layer for layer in newest if layer.metadata.get(OBJECTS_OF) == image.unique_id)
+        named = (layer for layer in newest if layer.name == f"{image.name} · objects")
         return next(own, next(named, None))
 
     @property
@@ -70,6 +71,12 @@ class RefineLayers:
     def result(self) -> Layer:
         """The layer that holds what was made: the accepted objects, or the mask while there are none."""
         return self.objects if self.objects.data.any() else self.mask
+
+    @property
+    def left_out(self) -> str:
+        """What to say of a mask that is not part of the result; empty when there is none."""
+        waits = self.result is self.objects and bool(self.mask.data.any())
+        return f"The mask in {self.mask.name} is not accepted and not part of it." if waits else ""
 
     # ---- painting
     def paint_with(self, value: int) -> None:
@@ -172,3 +179,9 @@ class RefineLayers:
         """Leave the layers as ordinary layers and put the brush away."""
         self.scribbles.mode = "pan_zoom"
         self.mask.editable = self.objects.editable = True
+
+
+def _can_take(there: np.ndarray, result: np.ndarray) -> bool:
+    """Whether an array of objects can take `result` without losing one that it holds."""
+    same = there.shape == result.shape and there.dtype == result.dtype
+    return same and not ((there > 0) & (there != result)).any()

@@ -12,13 +12,11 @@ from napari_medseg._napari.history_strip import HistoryStrip
 from napari_medseg._napari.layer_chooser import LayerChooser
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine_keys import legend
+from napari_medseg._napari.refine_words import CORRECT, HINT, REFERENCE, TIPS, accepted
 from napari_medseg._napari.save_button import SaveButton
 from napari_medseg._napari.swatches import Swatches
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.state import amount, elements
 
-HINT = "Paint a stroke inside the object, and one outside it where the mask leaks."
-CORRECT = "Paint where the mask is wrong: foreground in what is missing, background in what is too much."
 TOLD_LINES = 7
 
 
@@ -46,10 +44,13 @@ class Panel(QWidget):
             "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
             "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
             "accept": self._button("Accept object (A)", lambda: self.live.accept()),
-            "save": SaveButton(self, lambda: self.live.layers.result, self.say),
+            "save": SaveButton(self, lambda: self.live.layers.result, self._saved),
             "finish": self._button("Finish", lambda: self.live.finish()),
         }
         self.buttons["save"].setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for name, tip in TIPS.items():
+            (self.buttons[name] if name in self.buttons else getattr(self, name)).setToolTip(tip)
+        self.reference.box.setToolTip(REFERENCE)
         self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
         self.strip.go.connect(lambda index: self.live.go_to(index))
         self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
@@ -83,6 +84,9 @@ class Panel(QWidget):
         """Show one sentence."""
         self.message.setText(text)
 
+    def _saved(self, text: str) -> None:
+        self.say(f"{text} {self.live.layers.left_out}".strip())
+
     def busy(self, text: str) -> None:
         """Show what is going on, nothing when it has ended."""
         self.activity.setText(f"{text} ..." if text else "")
@@ -91,7 +95,7 @@ class Panel(QWidget):
         """Show what a round did, the rounds there are, and what can be done."""
         started = state.kind in ("start", "now")
         told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
-        self.status.setText(told if started else _accepted(state) if state.kind == "accept" else state.describe())
+        self.status.setText(told if started else accepted(state) if state.kind == "accept" else state.describe())
         hint = CORRECT if state.mask.any() else HINT
         self.message.setText(state.message or (hint if started else ""))
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
@@ -150,13 +154,6 @@ class Panel(QWidget):
             lines.addWidget(label)
         told.setMinimumHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
         return told
-
-
-def _accepted(state: RefinementState) -> str:
-    """Say what was accepted: the mask turned into a locked object."""
-    volume = amount(abs(state.volume_change), state.unit)
-    size = f"{state.n_changed:,} {elements(state.mask.ndim)} ({volume})"
-    return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
 
 
 def _title(text: str) -> QLabel:

@@ -123,6 +123,8 @@ class Setup(QWidget):
         deep = self.engine.currentText() == DEEPIGEOS
         settings = self.form.value.updated(engine="deepigeos" if deep else "geodesic")
         objects = RefineLayers.find(self.viewer, layer)
+        if origin == LABELS and objects == self.labels.layer:
+            objects = None  # accepted objects that are corrected cannot be locked
         return Start(
             image, settings,
             initial=image_from_layer(self.labels.layer) if origin == LABELS else None,

@@ -47,7 +47,7 @@ class SaveButton(QPushButton):
             return
         data, attributes, _ = layer.as_layer_data_tuple()
         try:
-            self._say(f"Saved {write_labels(path, data, attributes)[0]}")
+            self._say(f"Saved {write_labels(path, data, attributes)[0]}.")
         except MedSegError as error:
             self._say(str(error))
 
