@@ -483,6 +483,7 @@ def test_state_reports_boxes_volume_and_text() -> None:
     assert back.describe() == "round 0 of 1 · 3,000 voxels changed (-3 mL)"
     assert amount(7460.4, "mm^2", "+") == "+7,460 mm^2"
     assert amount(0.07951, "mL") == "0.0795 mL"
+    assert amount(11665.0, "px^2", "+") == "+11,665 px^2"
     with pytest.raises(ValueError, match="read-only"):
         state.mask[0] = 1
 

@@ -213,14 +213,17 @@ def test_only_classes_that_exist_are_painted(open_dock: Open, wait: Wait) -> Non
     assert "no further class" in scene.dock.panel.message.text()
     layer.mode = "erase"
     assert swatches.checkedButton() is None
-    layer.brush_size, layer.visible = 7, False
+    layer.brush_size = 7
     scene.press("T")
-    assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", OUTSIDE, 7)
-    assert layer.visible
-    assert swatches.button(OUTSIDE).isChecked()
+    assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", LESION, 7)
+    assert swatches.button(LESION).isChecked()
     layer.mode = "fill"
     scene.press("T")
-    assert (layer.mode, layer.selected_label) == ("fill", LESION)
+    assert (layer.mode, layer.selected_label) == ("fill", OUTSIDE)
+    layer.visible = False
+    scene.press("T")
+    assert layer.visible
+    assert layer.mode == "fill"
 
 
 def test_clicks_in_the_dock_leave_the_keys_to_the_picture(open_dock: Open, wait: Wait) -> None:

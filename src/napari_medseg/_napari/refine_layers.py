@@ -94,8 +94,9 @@ class RefineLayers:
         return 0 if self.scribbles.mode == "erase" else int(self.scribbles.selected_label)
 
     def next_class(self) -> None:
-        """Paint with the next class."""
-        self.paint_with(int(self.scribbles.selected_label) % (self.classes + 1) + 1)
+        """Paint with the next class; after the eraser with the class from before."""
+        before = int(self.scribbles.selected_label)
+        self.paint_with(before if before and not self.painting else before % (self.classes + 1) + 1)
 
     def strokes(self) -> np.ndarray:
         """Return a copy of the strokes, which counts as sent."""

@@ -130,8 +130,9 @@ class RefinementState:
 
 
 def amount(value: float, unit: str, sign: str = "-") -> str:
-    """Return a volume or an area with three digits that mean something and its unit; `sign` as in a format."""
-    return f"{float(f'{value:.3g}'):{sign},.10g} {unit}"
+    """Return a volume or an area with its unit: whole numbers, else three digits; `sign` as in a format."""
+    rounded = value if float(value).is_integer() else float(f"{value:.3g}")
+    return f"{rounded:{sign},.10g} {unit}"
 
 
 def voxel_size(image: Image) -> tuple[float, str]:
