@@ -88,7 +88,10 @@ def test_replace_checks_again() -> None:
         (Image(np.zeros((4, 5)), "YX"), "2D, 4x5, pixel size not known (results in pixels), 1 channel"),
         (Image(np.zeros((4, 5, 3)), "YXC", (0.25, 0.5), ("micrometer",) * 2), "2D, 4x5, 0.25x0.5 um, 3 channels"),
         (Image(np.zeros((2, 4, 5)), "ZYX", (3, 1, 1), ("millimeter",) * 3), "3D, 2x4x5, 3x1x1 mm, 1 channel"),
-        (Image(np.zeros((2, 4, 5)), "TYX", (3, 1, 1), ("second", "um", "um")), "3D, 2x4x5, 1x1 um, 1 channel"),
+        (
+            Image(np.zeros((2, 4, 5)), "TYX", (0.1, 1, 1), ("second", "millimeter", "millimeter")),
+            "film of 2 frames, 2D, 4x5, 1x1 mm, 1 channel",
+        ),
     ],
 )
 def test_describe(image: Image, text: str) -> None:

@@ -133,13 +133,14 @@ class Image:
 
     def describe(self) -> str:
         """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""
-        shape = "x".join(map(str, self.spatial_shape))
+        sizes, film = self.spatial_shape, self.axes.startswith("T")
+        frames = f"film of {sizes[0]} frames, " if film else ""
+        shape = "x".join(map(str, sizes[film:]))
         unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
-        timed = self.spatial_axes.startswith("T")
-        size = "x".join(f"{s:.4g}" for s in self.scale[timed:])
+        size = "x".join(f"{s:.4g}" for s in self.scale[film:])
         step = f"{size} {unit}" if self.calibrated else "pixel size not known (results in pixels)"
         n = self.n_channels
-        return f"{len(self.spatial_shape)}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
+        return f"{frames}{len(sizes) - film}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 
 
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
