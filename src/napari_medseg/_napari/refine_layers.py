@@ -168,14 +168,6 @@ class RefineLayers:
             self.overlay.data[...] = values
             self.overlay.refresh(extent=False, thumbnail=False)
 
-    def tidy(self) -> None:
-        """Remove those layers in which there is nothing, and select the result."""
-        for layer in (self.scribbles, self.mask, self.objects):
-            if not layer.data.any():
-                self.viewer.layers.remove(layer)
-        made = self.result
-        self.viewer.layers.selection.active = made if made in self.viewer.layers else self.image
-
     def release(self) -> None:
         """Leave the layers as ordinary layers and put the brush away."""
         self.scribbles.mode = "pan_zoom"

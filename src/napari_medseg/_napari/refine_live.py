@@ -140,10 +140,10 @@ class Live:
 
     # ---- ending
     def finish(self) -> None:
-        """End at the user's wish: the overlay and empty layers go, mask, objects and strokes stay."""
+        """End at the user's wish: the overlay goes, mask, objects and strokes stay."""
         self.looks.uncertainty(False)
         self.close("The refinement is saved and can be continued." if self.session.rounds else "")
-        self.layers.tidy()
+        self.viewer.layers.selection.active = self.layers.result
 
     def close(self, reason: str = "") -> None:
         """End: unbind the keys, leave the layers as they are, cancel what runs, save."""
