@@ -199,10 +199,18 @@ def test_strokes_wait_for_s_when_automatic_is_off(open_dock: Open, wait: Wait) -
     scene.settle()
     assert "round 1 · 2 strokes" in scene.dock.panel.status.text()
     scene.paint((y + 3, x), OUTSIDE)
+    scene.press("A")
+    scene.settle()
+    assert "not refined yet" in scene.dock.panel.message.text()
+    assert scene.scribbles.data[y + 3, x] == OUTSIDE
     scene.press("U")  # what is not refined goes first
     scene.settle()
     assert scene.round == 1
     assert scene.scribbles.data[y + 3, x] == scene.live.session.scribbles[y + 3, x]
+    scene.paint((70, 5), LESION)
+    scene.dock.panel.auto.setChecked(True)
+    scene.settle()
+    assert scene.mask[70, 5] == 1
 
 
 def test_only_classes_that_exist_are_painted(open_dock: Open, wait: Wait) -> None:

@@ -33,7 +33,7 @@ class Live:
         self.looks = Looks(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
         self.closed = False
-        self.release, self.follow = timer(0, self._released), timer(FOLLOW_MS, self._follow)
+        self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
         self.autosave = Autosave(opened.saving, self.steps)
         strokes = self.layers.scribbles.events
         self.heard = [
@@ -62,10 +62,11 @@ class Live:
     def _painted(self, event: Any = None) -> None:
         """Refine when a stroke is released: before it is drawn, but napari may tell before it is written."""
         if not self.layers.writing and self.panel.automatic:
-            self._released()
+            self.catch_up()
             self.release.start()
 
-    def _released(self) -> None:
+    def catch_up(self) -> None:
+        """Refine if there are strokes that are not refined yet."""
         if not self.closed and self.layers.changed(everywhere=True):
             self.refine()
 
@@ -129,6 +130,9 @@ class Live:
 
     def accept(self) -> None:
         """Write the mask into the layer of objects, lock it there and clear the strokes."""
+        if self.layers.changed(everywhere=True):
+            self.panel.say("Some strokes are not refined yet. Press S to refine or U to take them back, then accept.")
+            return
         self.steps.do("accept", lambda: call("accepting", self.session.accept_object), self._show)
 
     def _show(self, state: RefinementState) -> None:

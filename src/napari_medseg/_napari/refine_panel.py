@@ -53,6 +53,7 @@ class Panel(QWidget):
         self.reference.box.setToolTip(REFERENCE)
         self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
         self.strip.go.connect(lambda index: self.live.go_to(index))
+        self.auto.toggled.connect(lambda on: on and self.live and self.live.catch_up())
         self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
         self.outline.toggled.connect(self._draw_outline)
         self.reference.changed.connect(self._enable)
