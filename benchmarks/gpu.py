@@ -51,10 +51,8 @@ def kernel(image: np.ndarray, seeds: np.ndarray, weight: float, device: str) -> 
 
     problem = check_problem(image, False, 1.0, weight, "linear")
     data = torch.from_numpy(np.ascontiguousarray(problem.image, np.float32)).to(device)
-    start = torch.full(problem.shape, torch.inf)
-    start[torch.from_numpy(seeds)] = 0
-    start = start.to(device)
-    return lambda: _triton.solve(start.clone(), data, *problem.coefficients(), problem.eps)
+    sources = torch.from_numpy(seeds).to(device)
+    return lambda: _triton.solve(sources, data, *problem.coefficients(), problem.eps)
 
 
 def geodesic(device: str, shrink: int) -> None:

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError, MissingDependencyError, SettingsError
 from napari_medseg.geodesic import geodesic_distance
+from napari_medseg.geodesic.distance import choose_engine
 from tests.geodesic.oracle import dijkstra_distance
 from tests.geodesic.test_distance import agree, scene
 
@@ -47,6 +49,7 @@ _TRITON_CASE = """
 import sys
 import numpy as np
 from napari_medseg.geodesic import geodesic_distance
+from napari_medseg.geodesic.distance import choose_engine
 rng = np.random.default_rng(0)
 for channels, shape, metric in ((1, (20, 35), "linear"), (2, (9, 10, 11), "harmonic"), (1, (9, 4, 17), "product")):
     image = rng.random((channels, *shape)).astype(np.float32)
@@ -65,6 +68,40 @@ def test_triton_equals_numba_when_interpreted() -> None:
     command = [sys.executable, "-c", _TRITON_CASE]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.stdout.strip() == "equal", result.stderr
+
+
+_TRITON_COMPILE = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from napari_medseg.geodesic import _triton
+kernel = _triton._settle
+for channels, harmonic, tile in ((1, False, (8, 8, 8)), (2, True, (1, 16, 32))):
+    fixed = {"CHANNELS": channels, "HARMONIC": harmonic, "STEPS": 32, **dict(zip(("TZ", "TY", "TX"), tile))}
+    kinds = {"eps": "fp32", "fell": "*i32", "falls": "*i32", **dict.fromkeys(("distance", "image", "a", "b"), "*fp32")}
+    kinds = {name: "constexpr" if name in fixed else kinds.get(name, "i32") for name in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=kinds, constexprs=fixed)
+    for capability in (80, 90):
+        built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": _triton._WARPS})
+        assert built.asm["cubin"], capability
+print("compiled")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_compiles_without_a_gpu() -> None:
+    result = subprocess.run([sys.executable, "-c", _TRITON_COMPILE], capture_output=True, text=True, timeout=300)
+    assert result.stdout.strip() == "compiled", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "engine"), [("3.9.0", "triton"), ("3.3.0+git1", "triton"), ("3.2.0", "torch"), (None, "torch")]
+)
+def test_default_engine_on_a_gpu(monkeypatch: pytest.MonkeyPatch, version: str | None, engine: str) -> None:
+    torch = pytest.importorskip("torch")
+    module = None if version is None else SimpleNamespace(__version__=version)
+    monkeypatch.setitem(sys.modules, "triton", module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_engine(None, "cuda:1") == (engine, "cuda:1")
 
 
 @pytest.mark.gpu

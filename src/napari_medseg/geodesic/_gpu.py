@@ -1,4 +1,4 @@
-"""Distance transforms on torch devices: plain relaxation in torch, tiles in Triton."""
+"""Distance transforms on torch devices: plain relaxation in torch, tiles in Triton (see `_triton`)."""
 
 from __future__ import annotations
 
@@ -24,28 +24,34 @@ def compute(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np
     MissingDependencyError
         If Triton is asked for and not installed.
     SettingsError
-        If Triton is asked for on a device it cannot use.
+        If Triton is asked for on a device it cannot use, or for too many voxels.
     """
     import torch
 
     image = torch.from_numpy(np.ascontiguousarray(problem.image, np.float32)).to(device)
-    distance = torch.full(problem.shape, torch.inf, device=device)
-    distance[torch.from_numpy(np.ascontiguousarray(seeds)).to(device)] = 0
-    if not seeds.any():
-        pass
-    elif engine == "torch":
-        _relax_all(distance, image, problem)
-    else:
-        try:
-            from napari_medseg.geodesic import _triton
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The engine 'triton' needs Triton, which is not installed ({error}). Install: pip install triton"
-            ) from error
-        if image.device.type != "cuda" and not _triton.INTERPRETED:
-            raise SettingsError(f"Engine 'triton' needs a CUDA device, got {device!r}; use engine='torch'.")
-        _triton.solve(distance, image, *problem.coefficients(), problem.eps)
+    sources = torch.from_numpy(np.ascontiguousarray(seeds)).to(device)
+    if engine == "triton":
+        return _solve_tiles(sources, image, problem).cpu().numpy()
+    distance = torch.where(sources, 0.0, torch.inf)
+    _relax_all(distance, image, problem)
     return distance.cpu().numpy()
+
+
+def _solve_tiles(seeds: torch.Tensor, image: torch.Tensor, problem: Problem) -> torch.Tensor:
+    try:
+        from napari_medseg.geodesic import _triton
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The engine 'triton' needs Triton, which is not installed ({error}). Install: pip install triton"
+        ) from error
+    if image.device.type != "cuda" and not _triton.INTERPRETED:
+        raise SettingsError(f"Engine 'triton' needs a CUDA device, got {str(image.device)!r}; use engine='torch'.")
+    if seeds.numel() > _triton.LARGEST:
+        raise SettingsError(
+            f"Engine 'triton' takes at most {_triton.LARGEST:,} voxels, got {seeds.numel():,}; use engine='torch' or a "
+            "region of interest."
+        )
+    return _triton.solve(seeds, image, *problem.coefficients(), problem.eps)
 
 
 def _relax_all(distance: torch.Tensor, image: torch.Tensor, problem: Problem) -> None:

@@ -55,7 +55,7 @@ def geodesic_distance(
     device
         ``cpu`` (default), ``cuda``, ``mps`` or ``auto``; others than ``cpu`` and ``cuda`` compute on the CPU.
     engine
-        ``numba`` (default on the CPU), ``torch``, ``triton`` (default on CUDA), ``geodistk`` or
+        ``numba`` (default on the CPU), ``torch``, ``triton`` (default on CUDA; 3.3 or newer), ``geodistk`` or
         ``fastgeodis`` where installed: these two run their usual number of raster scans.
     roi
         Slices of the spatial axes; computes inside this box alone, from the seeds in it.
@@ -145,11 +145,12 @@ def choose_engine(engine: str | None, device: str | None) -> tuple[str, str]:
 
 
 def _gpu_engine() -> str:
+    """Return ``triton`` where it is installed and new enough for the kernels (tuples: 3.3), else ``torch``."""
     try:
-        import triton  # noqa: F401
+        from triton import __version__
     except ImportError:
         return "torch"
-    return "triton"
+    return "triton" if tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 3) else "torch"
 
 
 def _compute(problem: Problem, masks: list[np.ndarray], engine: str, device: str) -> list[np.ndarray]:
