@@ -38,6 +38,8 @@ SMALL: dict[str, dict[str, Any]] = {
 SHAPES: dict[str, tuple[int, ...]] = {}
 # methods whose augmentation ends with a crop
 CROPPING = {"fullnet"}
+# methods whose loss labels components, which is done on the CPU
+LABELS_ON_THE_CPU = {"fullnet"}
 # maker of one training case (x, y) where a blob on a dark ground will not do
 CASES: dict[str, Callable[[Method], tuple[np.ndarray, np.ndarray]]] = {
     "frame-classifier": lambda method: (method.prepare(_images(method)[0]), np.array(1)),
@@ -123,6 +125,15 @@ def test_forward_and_backward(method: Method) -> None:
     gradients = [p.grad for p in network.parameters() if p.requires_grad]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
     assert any(g.any() for g in gradients)
+
+
+def test_network_and_loss_follow_the_device_of_their_input(method: Method) -> None:
+    network = method.build_network().train().to("meta")  # stands in for a GPU: it refuses to mix with the CPU
+    x, y = (tensor.to("meta") for tensor in _batch(method))
+    output = network(x)
+    assert method.activate(output).device.type == "meta"
+    if method.name not in LABELS_ON_THE_CPU:
+        assert {term.device.type for term in method.loss(output, y, x).values()} == {"meta"}
 
 
 def test_loss_falls_on_one_repeated_batch(method: Method) -> None:
