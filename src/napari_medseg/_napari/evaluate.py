@@ -19,6 +19,7 @@ from napari_medseg._napari.dock import Dock
 from napari_medseg._napari.error_view import ErrorView, FixedChooser, plain_table, show_frame
 from napari_medseg._napari.evaluate_rounds import RoundsCurve, RoundsInput
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.listening import listen
 from napari_medseg._napari.run_bar import RunBar
 from napari_medseg.errors import MedSegError
 from napari_medseg.evaluation import Comparison, compare_pair, evaluate, image_table, metric_table, save_tables
@@ -60,7 +61,7 @@ class EvaluateDock(Dock):
         self.result.changed.connect(self.update_state)
         for changed in (self.mode.currentIndexChanged, self.method.currentIndexChanged, self.reference.changed):
             changed.connect(lambda *_: self.update_reason())
-        napari_viewer.layers.events.inserted.connect(self._inserted, position="last")
+        listen(napari_viewer.layers.events.inserted, self._inserted, position="last")
         for field in (self.results, self.references):
             field.changed.connect(lambda _: self.update_reason())
         made = [layer for layer in self.result.found if "medseg" in layer.metadata]

@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 
@@ -39,9 +40,8 @@ class LayerChooser(QWidget):
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, getattr(events, "renamed", None)):
             if event is not None:  # older versions of napari do not tell of new names
-                event.connect(self.refresh)
-        viewer.layers.selection.events.active.connect(self._follow)
-        self.destroyed.connect(lambda: None)
+                listen(event, self.refresh)
+        listen(viewer.layers.selection.events.active, self._follow)
         self.refresh()
 
     @property

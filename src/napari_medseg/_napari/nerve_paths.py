@@ -10,6 +10,7 @@ import pandas as pd
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.listening import listen
 from napari_medseg._napari.tracings import Paths, colour, recolour, shapes_data
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
@@ -72,7 +73,7 @@ class NervePaths(QWidget):
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
         self.timer.timeout.connect(self.measure)
-        viewer.layers.events.removed.connect(self._removed)
+        listen(viewer.layers.events.removed, self._removed)
 
     def start(self) -> None:
         """Trace the chosen labels in a worker and add the layer of paths."""
@@ -121,7 +122,7 @@ class NervePaths(QWidget):
         self.layer = self.viewer.add_shapes(data, **kwargs)
         self.layer.current_edge_color = colour("main")
         for event in (self.layer.events.data, self.layer.events.features):
-            event.connect(self._edited)
+            listen(event, self._edited)
         self.timer.start()
 
     def _edited(self, event: Any = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from qtpy.QtCore import QModelIndex
 from qtpy.QtWidgets import QTableView
 
 from napari_medseg._napari.frame_model import FrameModel
+from napari_medseg._napari.listening import listen
 
 STILL = 3  # pixels that a click may move
 
@@ -23,6 +24,7 @@ class TableView(QTableView):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
+        self.unfollow: Callable[[], None] = lambda: None
         self.following = False
         viewer.mouse_drag_callbacks.append(self._press)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
@@ -32,7 +34,7 @@ class TableView(QTableView):
         """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer` (``None``: to no layer)."""
         row = self.currentIndex().row() if layer is self.layer else -1
         if self.layer is not None:
-            _selection_event(self.layer).disconnect(self._select_row)
+            self.unfollow()
         self.frame, self.layer = frame, layer
         self.setModel(FrameModel(frame))
         self.resizeColumnsToContents()
@@ -43,7 +45,7 @@ class TableView(QTableView):
             indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
             layer.features = indexed
         if layer is not None:
-            _selection_event(layer).connect(self._select_row)
+            self.unfollow = listen(_selection_event(layer), self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
         if self.layer is None or self.following or not 0 <= current.row() < len(self.frame):

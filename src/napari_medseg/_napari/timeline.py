@@ -13,6 +13,7 @@ from qtpy.QtCore import QPointF, QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medseg._napari.intervals import Intervals
+from napari_medseg._napari.listening import listen
 from napari_medseg._napari.plot_looks import follow_theme
 
 CURVES = {
@@ -60,7 +61,7 @@ class Timeline(QWidget):
         self.timer = QTimer(self, singleShot=True)
         self.timer.timeout.connect(self.redraw)
         self.sought.connect(self.show_frame)
-        viewer.dims.events.current_step.connect(self.follow)
+        listen(viewer.dims.events.current_step, self.follow)
 
     def _plot(self, title: str, colour: str) -> pg.PlotWidget:
         plot = pg.PlotWidget(background=None, axisItems={"bottom": SecondsAxis("bottom")})
