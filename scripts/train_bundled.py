@@ -188,7 +188,7 @@ def demo_pnet_3d(task: Task) -> Bundle:
 
 def demo_rnet_3d(task: Task) -> Bundle:
     """R-Net for generated volumes."""
-    schedule = TrainSettings(epochs=8, batch_size=1, learning_rate=3e-3, halve_steps=100, precision="bfloat16")
+    schedule = TrainSettings(epochs=20, batch_size=1, learning_rate=3e-3, halve_steps=300, precision="bfloat16")
     return rnet(task, 3, 8, 30, schedule)
 
 
