@@ -24,8 +24,12 @@ def dijkstra_distance(
     """Distance (*spatial) float64; seeds must not be empty. An extra node joins all seeds at cost 0."""
     channels = np.asarray(image, float).reshape(-1, *seeds.shape)
     steps = np.broadcast_to(np.asarray(spacing, float), seeds.ndim)
-    index = np.arange(seeds.size).reshape(seeds.shape)
-    rows, columns, values = [np.full(int(seeds.sum()), seeds.size)], [index[seeds]], [np.full(int(seeds.sum()), 1e-30)]
+    index = np.arange(seeds.size, dtype=np.int32).reshape(seeds.shape)
+    rows, columns, values = (
+        [np.full(int(seeds.sum()), seeds.size, np.int32)],
+        [index[seeds]],
+        [np.full(int(seeds.sum()), 1e-30)],
+    )
     for offset in product((-1, 0, 1), repeat=seeds.ndim):
         if offset > (0,) * seeds.ndim:
             here = tuple(slice(max(0, -o), min(n, n - o)) for o, n in zip(offset, seeds.shape, strict=True))
