@@ -181,12 +181,16 @@ def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _round_with(history: History, marks: np.ndarray) -> int | None:
     """Return the newest round since the last accepted object whose strokes are `marks`, ``None`` if there is none."""
     difference = history.arrays["scribbles"] ^ marks
+    count = int(np.count_nonzero(difference))
     for index in range(history.index, history.first - 1, -1):
-        if not difference.any():
+        if not count:
             return index
         made = history.made(index)
         if made is None or made.facts["kind"] == "accept":
             return None
-        if "scribbles" in made.changes:
-            made.changes["scribbles"].apply(difference)
+        change = made.changes.get("scribbles")
+        if change is not None:
+            count -= int(np.count_nonzero(difference[change.box]))
+            change.apply(difference)
+            count += int(np.count_nonzero(difference[change.box]))
     return None
