@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medseg.deepigeos.cases import case_folders, clean, crop_patch, intensity, read_modalities, standardise
+from napari_medseg.deepigeos.cases import case_folders, clean, crop_patch, intensity, standardise
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.pairs import Pair
+from napari_medseg.io import read_channels
 
 
 def test_intensity_by_hand() -> None:
@@ -45,9 +45,9 @@ def test_clean_works_per_class() -> None:
 
 def test_modalities_of_unequal_size_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     sizes = iter([(4, 4), (4, 5)])
-    monkeypatch.setattr("napari_medseg.deepigeos.cases.read_one", lambda file: Image(np.zeros(next(sizes)), "YX"))
+    monkeypatch.setattr("napari_medseg.io.read_one", lambda file: Image(np.zeros(next(sizes)), "YX"))
     with pytest.raises(DataError, match="differ in size"):
-        read_modalities(Pair(tmp_path / "a", None, extra={"modalities": (tmp_path / "a", tmp_path / "b")}))
+        read_channels((tmp_path / "a", tmp_path / "b"))
 
 
 def test_brats_folders(shared_data) -> None:  # type: ignore[no-untyped-def]

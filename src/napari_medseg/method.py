@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.deepigeos.cases import read_modalities
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io import read_one
+from napari_medseg.io import read_channels, read_one
 from napari_medseg.measure.compare import LabelKind
 from napari_medseg.pairs import Pair, PairList, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
@@ -137,7 +136,7 @@ class Method(ABC):
         """Read one case: x float32 (C, *spatial) and its target, first unaugmented; several files become channels."""
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
-        image, labels = read_modalities(pair), read_one(pair.label, kind="labels")
+        image, labels = read_channels(pair.files), read_one(pair.label, kind="labels")
         if image.spatial_shape != labels.spatial_shape:
             raise DataError(
                 f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "

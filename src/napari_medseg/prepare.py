@@ -27,11 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.deepigeos.cases import read_modalities
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.histology.prepare_case import DONE, PrepareSettings, Task, patch_size, prepare_case, write_bytes
 from napari_medseg.histology.sources import find_sources
-from napari_medseg.io import read_one
+from napari_medseg.io import read_channels, read_one
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.pairs import Pair, PairList, file_stem, find_pairs
 
@@ -128,7 +127,7 @@ def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
 
 
 def _check_pair(pair: Pair, label: Path) -> None:
-    picture, labels = read_modalities(pair), read_one(label, "labels")
+    picture, labels = read_channels(pair.files), read_one(label, "labels")
     if picture.spatial_shape != labels.spatial_shape:
         raise DataError(
             f"{pair.image.name} is {picture.spatial_shape} but its label {label.name} is {labels.spatial_shape}; they "

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image, stack_channels
-from napari_medseg.io import read_one, reader_for
+from napari_medseg.image import Image
+from napari_medseg.io import read_channels, reader_for
 from napari_medseg.method import Model
 from napari_medseg.pairs import (
     IMAGE_FOLDERS,
@@ -83,7 +83,7 @@ class Case:
 
 def read_input(path: Path, modality_files: str = "") -> Image:
     """Read one image; of a folder of modality files all become its channels."""
-    return stack_channels([read_one(file) for file in case_files(path, modality_files) or [path]])
+    return read_channels(case_files(path, modality_files) or [path])
 
 
 def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:

@@ -45,13 +45,12 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
 
 def _refine(arguments: argparse.Namespace) -> None:
-    from napari_medseg.image import stack_channels
-    from napari_medseg.io import read_one, write
+    from napari_medseg.io import read_channels, write
     from napari_medseg.methods import load_model
     from napari_medseg.refinement.state import elements
 
     _check(arguments)
-    image = stack_channels([read_one(path) for path in (arguments.image, *arguments.channel)])
+    image = read_channels((arguments.image, *arguments.channel))
     rnet = load_model(arguments.model, "r-net") if arguments.model else None
     pnet = load_model(arguments.proposal, "p-net") if arguments.proposal else None
     if arguments.replay:

@@ -12,8 +12,6 @@ from napari_medseg.augment.elastic import elastic
 from napari_medseg.augment.intensity import bias_field, gamma, gaussian_noise
 from napari_medseg.augment.spatial import affine, compose, random_flip, rotation, scaling
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image, stack_channels
-from napari_medseg.io import read_one
 from napari_medseg.pairs import Pair, PairList, case_files, case_name, list_images
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -78,17 +76,6 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
             f"case. The first folder holds {names}."
         )
     return PairList(tuple(pairs), tuple(unpaired))
-
-
-def read_modalities(pair: Pair) -> Image:
-    """Read the image of a case; several modality files become its channels.
-
-    Raises
-    ------
-    DataError
-        If the modalities differ in size or place.
-    """
-    return stack_channels([read_one(file) for file in pair.files])
 
 
 def crop_patch(x: np.ndarray, y: np.ndarray, patch: int, multiple: int, rng: np.random.Generator) -> Arrays:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line
-from napari_medseg.image import Image, Kind
+from napari_medseg.image import Image, Kind, stack_channels
 from napari_medseg.io import plain
 from napari_medseg.io._sidecar import load as load_sidecar
 from napari_medseg.io.write import write, write_table
@@ -26,6 +26,7 @@ __all__ = [
     "as_labels",
     "known_patterns",
     "read",
+    "read_channels",
     "read_labels",
     "read_one",
     "reader_for",
@@ -97,6 +98,19 @@ def read_one(path: str | Path, kind: Kind = "image") -> Image:
     return as_labels(image) if kind == "labels" else image
 
 
+def read_channels(paths: Sequence[str | Path]) -> Image:
+    """Read the files of one case, whose channels make up its image.
+
+    Raises
+    ------
+    ReadError
+        If one cannot be read as one image.
+    DataError
+        If they differ in size or place.
+    """
+    return stack_channels([read_one(path) for path in paths])
+
+
 def read_labels(path: str | Path, like: Image | None = None) -> Image:
     """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the grid of `like`."""
     path = Path(path)
@@ -111,14 +125,14 @@ def read_labels(path: str | Path, like: Image | None = None) -> Image:
 def as_labels(image: Image) -> Image:
     """Turn a read image into a label map: equal colour channels collapse, values must be whole numbers >= 0.
 
-    JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of white.
+    JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of its brightest pixel.
     """
     data = np.asarray(image.channels_first())
     if any(not np.array_equal(data[0], channel) for channel in data[1:3]):
         raise ReadError(f"{image.name} is a colour picture, not a label map. Give one whole number per pixel.")
     labels = data[0]
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
-        labels = (labels > 127).astype(np.uint8)
+        labels = (labels > labels.max() / 2).astype(np.uint8)
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
         raise ReadError(f"{image.name} holds fractions, not labels. Give whole numbers, 0 for background.")
     if labels.dtype.kind == "f" or labels.dtype.kind == "b":

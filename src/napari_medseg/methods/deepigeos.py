@@ -20,7 +20,6 @@ from napari_medseg.deepigeos.cases import (
     clean,
     crop_patch,
     intensity,
-    read_modalities,
     standardise,
 )
 from napari_medseg.deepigeos.guidance import DEFAULT_TAU, decode_proposal, distance_maps, encode, encode_proposal
@@ -28,6 +27,7 @@ from napari_medseg.deepigeos.interactions import corrupt, robot_click, simulate_
 from napari_medseg.deepigeos.settings import PNetSettings, RNetSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io import read_channels
 from napari_medseg.jobs import run
 from napari_medseg.losses import dice_loss
 from napari_medseg.method import Method, Model, RefinementMethod
@@ -281,7 +281,7 @@ class RNet(PNet, RefinementMethod):
         x, y = super().load_pair(pair)
         x = x[: self.settings.modalities + self._proposal_channels]
         if self.settings.proposal:
-            probabilities = propose(self.settings.proposal, read_modalities(pair))
+            probabilities = propose(self.settings.proposal, read_channels(pair.files))
             x[self.settings.modalities :] = self._encode(probabilities)
         return x, y
 

@@ -45,10 +45,10 @@ def uncertain_place(
         inner = tuple(i - s.start for i, s in zip(position, box, strict=True))
         if all(0 <= i < n for i, n in zip(inner, mean.shape, strict=True)) and mean[inner] > 0:
             mean[_piece(mean, inner)] = 0
-    index = np.unravel_index(int(mean.argmax()), mean.shape)
+    index = tuple(int(i) for i in np.unravel_index(int(mean.argmax()), mean.shape))
     if mean[index] < LEAST:
         return None
-    position = tuple(int(i + s.start) for i, s in zip(index, box, strict=True))
+    position = tuple(i + s.start for i, s in zip(index, box, strict=True))
     return Place(position, int(np.count_nonzero(_piece(mean, index))), f"undecided ({mean[index]:.0%})")
 
 
@@ -87,4 +87,4 @@ def disagreement(mask: np.ndarray, reference: np.ndarray) -> Place | None:
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     depth = ndimage.distance_transform_edt(np.pad(region[box], 1))[(slice(1, -1),) * mask.ndim]
     inner = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Place(tuple(int(i + s.start) for i, s in zip(inner, box, strict=True)), voxels, why)
+    return Place(tuple(i + s.start for i, s in zip(inner, box, strict=True)), voxels, why)
