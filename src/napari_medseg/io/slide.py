@@ -40,7 +40,7 @@ def is_slide(path: Path) -> bool:
             rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
             pyramid = series.is_pyramidal or any(other.is_reduced for other in tiff.pages[1:2])
             return bool(rgb and page.is_tiled and (pyramid or page.imagewidth * page.imagelength > LARGE))
-    except DAMAGED:  # it is no slide then
+    except (*DAMAGED, tifffile.TiffFileError):  # it is no slide then
         return False
 
 
@@ -91,7 +91,7 @@ def _check_tiles(path: Path) -> None:
     try:
         with tifffile.TiffFile(path) as tiff:
             damaged = [page.index for page in tiff.pages if page.is_tiled and _n_tiles(page) != len(page.dataoffsets)]
-    except DAMAGED:  # no TIFF, or one that tifffile cannot follow: the slide library decides
+    except (*DAMAGED, tifffile.TiffFileError):  # no TIFF, or one that tifffile cannot follow: the slide library decides
         return
     if damaged:
         raise ReadError(f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). Copy it again.")
