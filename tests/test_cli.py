@@ -198,6 +198,18 @@ def test_json_is_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == (1 if value["problems"] else 0)
 
 
+def test_doctor_names_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_medseg import doctor
+
+    monkeypatch.setattr(
+        doctor.metadata, "requires", lambda name: ["numba>=0.61", 'napari>=9; extra == "gui"', "SimpleITK>=1"]
+    )
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.60.0" if name == "numba" else "3.0")
+    (problem,) = doctor.examine()["problems"]
+    assert problem.startswith("numba 0.60.0 is installed, >=0.61 is needed.")
+    assert 'pip install "numba>=0.61"' in problem
+
+
 def test_unwritable_output(cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     code, _, err = call(capsys, "train", "afm-unet", cases, "-o", tmp_path / "file" / "run", *TINY)

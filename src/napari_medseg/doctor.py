@@ -8,6 +8,8 @@ import sys
 from importlib import metadata
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from napari_medseg import __version__
 from napari_medseg.device import choose_device
 
@@ -34,11 +36,16 @@ def examine() -> dict[str, Any]:
     """Return versions, device with its reason, optional parts, and problems (empty when all is well)."""
     problems: list[str] = []
     versions = {"napari-medseg": __version__, "python": sys.version.split()[0], "platform": platform.platform()}
+    needed = _needed()
     for name in NEEDED:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             problems.append(f"{name} is not installed. Install it with: pip install {name}")
+            continue
+        if (wanted := needed.get(name.lower())) and not wanted.specifier.contains(versions[name], prereleases=True):
+            found = f"{name} {versions[name]} is installed, {wanted.specifier} is needed."
+            problems.append(f'{found} Install it with: pip install "{wanted}"')
     optional = {name: _part(extra, module) for name, (extra, module) in OPTIONAL.items()}
     problems += [f"{name}: {state}" for name, state in optional.items() if state.startswith("broken")]
     return {"versions": versions, "device": choose_device()[1], "optional": optional, "problems": problems}
@@ -51,6 +58,15 @@ def report(found: dict[str, Any]) -> str:
     lines += [f"{name:18} {state}" for name, state in found["optional"].items()]
     lines += ["", *(found["problems"] or ["Everything needed is here."])]
     return "\n".join(lines)
+
+
+def _needed() -> dict[str, Requirement]:
+    """Return what the installed package requires, without its extras; nothing when it runs from a folder."""
+    try:
+        texts = metadata.requires("napari-medseg") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    return {needed.name.lower(): needed for needed in map(Requirement, texts) if needed.marker is None}
 
 
 def _part(extra: str, module: str) -> str:
