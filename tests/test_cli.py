@@ -226,3 +226,12 @@ def test_measuring_without_pixel_size_says_pixels(tmp_path: Path, capsys: pytest
     code, _, _ = call(capsys, "measure", "afm", tmp_path / "m.png", "-o", tmp_path / "t.csv")
     assert code == 0
     assert "(px" in (tmp_path / "t.csv").read_text().splitlines()[0]
+
+
+def test_a_column_of_a_table_has_one_number_of_digits() -> None:
+    from napari_medseg.commands import table
+
+    rows = [{"dice": 0.5, "assd": 17.4444, "n": 300.0}, {"dice": 0.25, "assd": 4.4534, "n": float("nan")}]
+    assert [line.split() for line in table(rows).splitlines()] == [
+        ["dice", "assd", "n"], ["0.5000", "17.44", "300"], ["0.2500", "4.45", "NaN"],
+    ]  # fmt: skip

@@ -56,9 +56,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return rows as aligned text."""
     import pandas as pd
 
-    return str(pd.DataFrame(rows).to_string(index=False, float_format=_digits))
+    frame = pd.DataFrame(rows)
+    formats: Any = {name: _digits(column) for name, column in frame.items() if column.dtype.kind == "f"}
+    return str(frame.to_string(index=False, formatters=formats))
 
 
-def _digits(value: float) -> str:
-    """Write shares with four digits behind the point, larger values with two, large whole ones with none."""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.0f}" if value == round(value) else f"{value:.2f}"
+def _digits(column: Any) -> Callable[[float], str]:
+    """Return the format of a column: shares with four digits, larger values with two, whole ones with none."""
+    known = column.dropna()
+    largest = known.abs().max()
+    digits = 4 if not largest >= 10 else 0 if (known == known.round()).all() else 2
+    return lambda value: f"{value:.{digits}f}"
