@@ -249,6 +249,7 @@ def test_what_is_told_can_be_read_in_a_small_window(open_dock: Open, wait: Wait)
     scene.dock.panel.buttons["finish"].click()
     for widget in (scene.dock.run_bar.message, scene.dock.run_bar.next_button):
         wait(lambda widget=widget: not widget.visibleRegion().isEmpty())
+        assert not widget.visibleRegion().isEmpty()
 
 
 def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:

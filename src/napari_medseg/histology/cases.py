@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from napari_medseg.pairs import Pair, PairList, find_pairs, list_images, pair_files
+from napari_medseg.errors import DataError
+from napari_medseg.pairs import ANNOTATIONS, Pair, PairList, find_pairs, list_images, pair_files
 
 PATCH_INDEX = re.compile(r"_\d+$")
 SPLITS = ("train", "val", "test", "test_same", "test_diff", "testA", "testB")
@@ -17,6 +18,11 @@ def find_cases(folder: Path, patches: bool = False) -> PairList:
 
     Weight maps (``<stem>_weight.png``, beside the image or in ``weight_maps``) go into ``extra["weight"]``. With
     `patches` a trailing ``_<k>`` is a patch number, and patches of one tile are one subject.
+
+    Raises
+    ------
+    DataError
+        If the folder holds outlines instead, which are no training data before they are prepared.
     """
 
     def subject(stem: str) -> str:
@@ -27,9 +33,20 @@ def find_cases(folder: Path, patches: bool = False) -> PairList:
         found = pair_files(list_images(images), list_images(labels), subject)
     else:
         found = find_pairs(folder, subject)
+    if not found.pairs:
+        _refuse_outlines(folder)
     pairs = [_with_weight(pair) for pair in found.pairs]
     weights = {pair.extra.get("weight") for pair in pairs}
     return PairList(tuple(pairs), tuple(p for p in found.unpaired if p not in weights))
+
+
+def _refuse_outlines(folder: Path) -> None:
+    files = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    if any(path.suffix.lower() in ANNOTATIONS for path in files):
+        raise DataError(
+            f"{folder} holds outlines (.xml, .geojson), to be drawn as labels before training. Prepare it first "
+            f"(medseg prepare fullnet {str(folder)!r} PREPARED), then train on what was prepared."
+        )
 
 
 def _with_weight(pair: Pair) -> Pair:

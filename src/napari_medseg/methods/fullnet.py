@@ -33,7 +33,7 @@ from napari_medseg.io import as_labels, read_one
 from napari_medseg.method import Method
 from napari_medseg.networks.fullnet import FullNet as FullNetNetwork
 from napari_medseg.networks.fullnet import receptive_radius
-from napari_medseg.pairs import ANNOTATIONS, Pair, PairList
+from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.varce import Options, varce
 
@@ -235,14 +235,7 @@ class FullNet(Method):
         """
         folder = Path(folder)
         notes = self._adopt(folder)
-        found = find_cases(folder, bool(notes.get("patches")))
-        files = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
-        if not found.pairs and any(path.suffix.lower() in ANNOTATIONS for path in files):
-            raise DataError(
-                f"{folder} holds outlines (.xml, .geojson), to be drawn as labels before training. Prepare it first "
-                f"(medseg prepare fullnet {str(folder)!r} PREPARED), then train on what was prepared."
-            )
-        return found
+        return find_cases(folder, bool(notes.get("patches")))
 
     def _adopt(self, folder: Path) -> dict[str, Any]:
         path = folder / "prepare.json"
