@@ -273,6 +273,47 @@ def test_locked_labels_are_never_overwritten() -> None:
     assert 8 not in session.result
 
 
+def test_an_accepted_object_can_be_opened_again_and_keeps_its_number() -> None:
+    session = RefinementSession(halves(), settings=FAST)
+    first = stroke((40, 60), 2, 20, slice(40, 50))
+    run(session.refine(first))
+    session.accept_object()
+    run(session.refine(stroke((40, 60), 2, 20, slice(5, 9))))
+    with pytest.raises(DataError, match="not accepted"):
+        session.reopen_object(1)
+    session.accept_object()
+    one, two = session.result == 1, session.result == 2
+    for label in (3, 0, -1):
+        with pytest.raises(DataError, match=f"no accepted object {label}"):
+            session.reopen_object(label)
+    state = session.reopen_object(1)
+    np.testing.assert_array_equal(state.mask > 0, one)
+    np.testing.assert_array_equal(state.result, 2 * two)
+    assert "Object 1 is open again" in state.message
+    wrong = np.zeros((40, 60), np.uint8)
+    wrong[np.nonzero(one)[0][0], np.nonzero(one)[1][0]] = 1
+    run(session.refine(wrong))
+    corrected = session.mask > 0
+    assert 0 < corrected.sum() < one.sum()
+    state = session.accept_object()
+    np.testing.assert_array_equal(state.result, np.where(corrected, 1, 2 * two))
+    again = replay(halves(), session.log)
+    np.testing.assert_array_equal(again.data, session.mask)
+    for _ in range(3):
+        session.undo()
+    np.testing.assert_array_equal(session.result, one + 2 * two)
+    session.undo()
+    np.testing.assert_array_equal(session.accept_object().result, one + 2 * two)  # not opened again: the next free one
+
+
+def test_objects_of_several_classes_are_not_opened_again() -> None:
+    session = RefinementSession(halves(), settings=RefinementSettings(crf=False, classes=2))
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 50))))
+    session.accept_object()
+    with pytest.raises(DataError, match="several classes"):
+        session.reopen_object(1)
+
+
 # ---- history
 def random_session(**settings: Any) -> tuple[RefinementSession, list[np.ndarray], list[np.ndarray]]:
     image, _ = slice_2d(1, (64, 72))

@@ -299,6 +299,22 @@ def test_accepted_objects_go_on_after_the_end(open_dock: Open, wait: Wait) -> No
     np.testing.assert_array_equal(scene.live.layers.objects.data, before > 0)
 
 
+def test_the_object_under_the_mouse_is_opened_again(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    objects = scene.accept(scene.centre, (5, 5))
+    one, two = objects.data == 1, objects.data == 2
+    outside = tuple(np.argwhere(objects.data == 0)[0])
+    for place, shown in ((outside, False), (scene.centre, True)):
+        scene.viewer.cursor.position = tuple(objects.data_to_world(place))
+        scene.press("O")
+        scene.settle()
+        assert ("Point at an accepted object" in scene.dock.panel.message.text()) is not shown
+        np.testing.assert_array_equal(scene.mask > 0, one & shown)
+    np.testing.assert_array_equal(objects.data, 2 * two)
+    scene.accept()
+    np.testing.assert_array_equal(objects.data, one + 2 * two)
+
+
 def test_the_result_is_saved_from_the_dock(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     scene = Scene(open_dock, wait).start()
     panel, path = scene.dock.panel, tmp_path / "scan_label.tif"

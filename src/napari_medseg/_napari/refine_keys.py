@@ -12,6 +12,7 @@ KEYS = (
     ("U", "undo", "undo a round"),
     ("Shift-U", "redo", "redo"),
     ("A", "accept", "accept the object"),
+    ("O", "reopen", "open the accepted object under the mouse again"),
     ("N", "next_place", "next uncertain place"),
     ("D", "disagreement", "largest difference"),
     ("H", "hide", "hold to hide the mask"),

@@ -7,6 +7,7 @@ history, so that Ctrl+Z always starts from what is there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari.layers import Layer
 from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.history import Box, box_of, union
+from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, union
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
@@ -78,6 +79,10 @@ class RefineLayers:
         waits = self.result is self.objects and bool(self.mask.data.any())
         return f"The mask in {self.mask.name} is not accepted and not part of it." if waits else ""
 
+    def object_at(self, position: Sequence[float]) -> int:
+        """Return the number of the accepted object at a place of the viewer's world; 0 where there is none."""
+        return int(self.objects.get_value(position, world=True) or 0)
+
     # ---- painting
     def paint_with(self, value: int) -> None:
         """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
@@ -117,7 +122,7 @@ class RefineLayers:
                 layer.data[box] = new[box]
                 layer.refresh(extent=False, thumbnail=layer is self.objects)
         self.box = union(self.box, state.stroke_box)
-        if state.kind == "accept":
+        if state.kind in BEGINNINGS:
             self._clear()
         elif state.kind != "refine":
             self.restore(state.scribbles)

@@ -54,8 +54,8 @@ class Live:
         looks = self.looks
         return {
             "next_class": self.layers.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
-            "accept": self.accept, "next_place": looks.next_place, "disagreement": looks.disagreement,
-            "hide": looks.hide,
+            "accept": self.accept, "reopen": self.reopen, "next_place": looks.next_place,
+            "disagreement": looks.disagreement, "hide": looks.hide,
         }  # fmt: skip
 
     # ---- strokes
@@ -130,10 +130,23 @@ class Live:
 
     def accept(self) -> None:
         """Write the mask into the layer of objects, lock it there and clear the strokes."""
-        if self.layers.changed(everywhere=True):
-            self.panel.say("Some strokes are not refined yet. Press S to refine or U to take them back, then accept.")
-            return
-        self.steps.do("accept", lambda: call("accepting", self.session.accept_object), self._show)
+        if self._all_refined():
+            self.steps.do("accept", lambda: call("accepting", self.session.accept_object), self._show)
+
+    def reopen(self) -> None:
+        """Take the accepted object under the mouse back into the mask, to be corrected."""
+        label = self.layers.object_at(self.viewer.cursor.position)
+        if not label:
+            self.panel.say("Point at an accepted object in a slice, then press O.")
+        elif self._all_refined():
+            self.steps.do("accept", lambda: call("opening", self.session.reopen_object, label), self._show)
+
+    def _all_refined(self) -> bool:
+        """Whether no stroke waits; otherwise say what to do with it."""
+        waiting = self.layers.changed(everywhere=True)
+        if waiting:
+            self.panel.say("Some strokes are not refined yet. Press S to refine or U to take them back first.")
+        return not waiting
 
     def _show(self, state: RefinementState) -> None:
         self.layers.show(state)

@@ -11,6 +11,7 @@ import numpy as np
 
 Box = tuple[slice, ...]
 LEVEL = 1
+BEGINNINGS = ("accept", "reopen")  # rounds after which another object is worked on
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndar
     for index in range(history.index, history.first, -1):
         made = history.made(index)
         gone = index != same if same is not None else bool(((arrays["scribbles"] > 0) & (marks == 0)).any())
-        if not gone or made is None or made.facts["kind"] == "accept":
+        if not gone or made is None or made.facts["kind"] in BEGINNINGS:
             break
         arrays = {name: array.copy() for name, array in arrays.items()}
         for name, array in arrays.items():
@@ -179,14 +180,14 @@ def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _round_with(history: History, marks: np.ndarray) -> int | None:
-    """Return the newest round since the last accepted object whose strokes are `marks`, ``None`` if there is none."""
+    """Return the newest round on the present object whose strokes are `marks`, ``None`` if there is none."""
     difference = history.arrays["scribbles"] ^ marks
     count = int(np.count_nonzero(difference))
     for index in range(history.index, history.first - 1, -1):
         if not count:
             return index
         made = history.made(index)
-        if made is None or made.facts["kind"] == "accept":
+        if made is None or made.facts["kind"] in BEGINNINGS:
             return None
         change = made.changes.get("scribbles")
         if change is not None:

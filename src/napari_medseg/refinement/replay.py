@@ -105,5 +105,7 @@ def _repeat(session: RefinementSession, event: Event) -> None:
         run(session.propose())
     elif event["event"] == "accept":
         session.accept_object(event["label"])
+    elif event["event"] == "reopen":
+        session.reopen_object(event["label"])
     else:
         session.go_to(event["index"])

@@ -14,7 +14,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.geodesic import GeodesicEngine
-from napari_medseg.refinement.history import taken_back
+from napari_medseg.refinement.history import BEGINNINGS, taken_back
 from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
 from napari_medseg.refinement.network import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
@@ -143,9 +143,10 @@ class RefinementSession(Timeline):
         return self._commit("refine", new, answer.timings, answer.message, n_strokes)
 
     def accept_object(self, label: int | None = None) -> RefinementState:
-        """Write the mask into the result under `label` (default: the next free one), lock it, clear the strokes.
+        """Write the mask into the result under `label`, lock it, clear the strokes.
 
-        With several classes, class k gets ``label + k - 1``.
+        By default an object that was opened again gets its label back, any other the next free one. With several
+        classes, class k gets ``label + k - 1``.
 
         Raises
         ------
@@ -155,7 +156,7 @@ class RefinementSession(Timeline):
         mask, result = self.mask, self.result
         if not mask.any():
             raise DataError("There is no object to accept: the mask is empty.")
-        label = int(result.max()) + 1 if label is None else label
+        label = self._own_label() if label is None else label
         wanted = np.unique(mask[mask > 0]).astype(np.int64) + label - 1
         if label < 1 or wanted.max() > MAX_LABEL or np.isin(wanted, result).any():
             raise DataError(
@@ -166,6 +167,36 @@ class RefinementSession(Timeline):
         empty = np.zeros_like(mask)
         new = {"result": merged, "mask": empty, "given": empty, "scribbles": empty}
         return self._commit("accept", new, {})
+
+    def reopen_object(self, label: int) -> RefinementState:
+        """Take the locked object `label` out of the result and into the mask, to be corrected and accepted again.
+
+        Raises
+        ------
+        DataError
+            If there is no such object, the mask holds another one, or there are several classes.
+        """
+        if self.settings.classes > 1:
+            raise DataError("With several classes an object cannot be opened again. Undo until it is open.")
+        if self.mask.any():
+            raise DataError("The mask holds an object that is not accepted. Accept it or undo, then open another one.")
+        mask = (self.result == label).astype(np.uint8) if label > 0 else np.zeros_like(self.mask)
+        if not mask.any():
+            raise DataError(f"There is no accepted object {label}. Give the number of one.")
+        self.log.append({"event": "reopen", "label": label})
+        result = np.where(mask > 0, np.int32(0), self.result)
+        new = {"result": result, "mask": mask, "given": mask, "scribbles": np.zeros_like(mask)}
+        message = f"Object {label} is open again. Correct it, then accept it: it keeps its number."
+        return self._commit("reopen", new, {}, message, label=label)
+
+    def _own_label(self) -> int:
+        """Return the label of the object that was opened again and is not accepted since, else the next free one."""
+        for made in reversed(self.history.rounds[: self.history.index - self.history.first]):
+            if made.facts["kind"] == "reopen" and not (self.result == made.facts["label"]).any():
+                return int(made.facts["label"])
+            if made.facts["kind"] in BEGINNINGS:
+                break
+        return int(self.result.max()) + 1
 
     # ---- where to look
     def uncertainty(self) -> np.ndarray:

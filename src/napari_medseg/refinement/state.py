@@ -98,7 +98,7 @@ class RefinementState:
     index, n_rounds
         Present round (0: the start) and the newest there is.
     kind
-        What made this state: start, propose, refine, accept, undo, redo or go to.
+        What made this state: start, propose, refine, accept, reopen, undo, redo or go to.
     message
         One sentence for the user, or nothing.
     """

@@ -98,13 +98,21 @@ class Timeline:
 
     # ---- inner workings
     def _commit(
-        self, kind: str, new: Mapping[str, np.ndarray], timings: dict[str, float], message: str = "", n_strokes: int = 0
-    ) -> RefinementState:
+        self, kind: str, new: Mapping[str, np.ndarray], timings: dict[str, float], message: str = "",
+        n_strokes: int = 0, **more: Any,
+    ) -> RefinementState:  # fmt: skip
         if self.can_redo:
             dropped = self.history.last - self.history.index
             message = f"{message} {dropped} later round{'s' if dropped > 1 else ''} dropped.".strip()
         before = self._foreground()
-        facts = {"kind": kind, "n_strokes": n_strokes, "timings": timings, "message": message, "time": time.time()}
+        facts = {
+            "kind": kind,
+            "n_strokes": n_strokes,
+            "timings": timings,
+            "message": message,
+            "time": time.time(),
+            **more,
+        }
         made = self.history.push(new, facts)
         state = self._state(kind, [made], before)
         made.facts.update(n_changed=state.n_changed, volume_change=state.volume_change, unit=state.unit)
@@ -126,7 +134,7 @@ class Timeline:
             changed, change, unit, self.history.index, self.history.last, kind,
             facts.get("n_strokes", 0) if kind == "refine" else 0,
             facts.get("timings", {}) if len(moved) == 1 and kind in ("refine", "propose") else {},
-            message or (facts.get("message", "") if kind in ("refine", "propose", "accept") else ""),
+            message or (facts.get("message", "") if kind in ("refine", "propose", "accept", "reopen") else ""),
         )  # fmt: skip
 
     def _still(self, message: str) -> RefinementState:
