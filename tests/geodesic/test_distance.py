@@ -170,3 +170,13 @@ def test_cuda_must_be_there() -> None:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(DeviceError, match="device='cpu'"):
         geodesic_distance(np.zeros((4, 4)), np.eye(4), device="cuda")
+
+
+def test_calls_with_changing_channels_and_metrics_do_not_mix() -> None:
+    """Compiled functions are chosen anew by each call; numba before 0.61 chose wrongly now and then."""
+    shapes = [(12, 20), (5, 9, 18)]
+    for turn in range(60):
+        channels, metric, shape = turn % 4, ("linear", "harmonic", "product")[turn % 3], shapes[turn % 2]
+        image = np.random.default_rng(turn).random((channels, *shape) if channels else shape).astype(np.float32)
+        seeds = scene(shape, turn)[1]
+        agree(geodesic_distance(image, seeds, metric=metric), dijkstra_distance(image, seeds, metric=metric))

@@ -128,7 +128,9 @@ def test_forward_and_backward(method: Method) -> None:
 
 
 def test_network_and_loss_follow_the_device_of_their_input(method: Method) -> None:
-    network = method.build_network().train().to("meta")  # stands in for a GPU: it refuses to mix with the CPU
+    network = (
+        method.build_network().train().to("meta")
+    )  # stands in for a GPU: sums and products refuse to mix with the CPU
     x, y = (tensor.to("meta") for tensor in _batch(method))
     output = network(x)
     assert method.activate(output).device.type == "meta"

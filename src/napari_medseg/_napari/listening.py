@@ -12,7 +12,7 @@ from qtpy.compat import isalive
 def listen(emitter: Any, method: Callable[..., None], **options: Any) -> Callable[[], None]:
     """Call `method` of a widget on each event of `emitter`; return a function that ends it.
 
-    It also ends with the widget: napari before 0.7 goes on calling widgets that Qt has deleted, and fails.
+    It also ends with the widget: napari up to 0.6 goes on calling widgets that Qt has deleted, and fails.
     `options` are those of napari's ``connect``.
     """
     kept = WeakMethod(method)
