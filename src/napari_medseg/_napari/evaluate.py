@@ -64,8 +64,9 @@ class EvaluateDock(Dock):
         listen(napari_viewer.layers.events.inserted, self._inserted, position="last")
         for field in (self.results, self.references):
             field.changed.connect(lambda _: self.update_reason())
-        made = [layer for layer in self.result.found if "medseg" in layer.metadata]
-        self.result.choose(*made[:1] or [self.result.layer])
+        made = next((layer for layer in self.result.found if "medseg" in layer.metadata), None)
+        if made is not None:
+            self.result.choose(made)
         self.update_state()
 
     def update_state(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,11 @@ def box_of(mask: np.ndarray) -> Box | None:
             return None
         box.append(slice(int(hits[0]), int(hits[-1]) + 1))
     return tuple(box)
+
+
+def widened(box: Box, margins: Sequence[int], shape: tuple[int, ...]) -> Box:
+    """Return `box` with `margins` voxels more at both ends of each axis, as far as `shape` goes."""
+    return tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, margins, shape, strict=True))
 
 
 def union(a: Box | None, b: Box | None) -> Box | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.refinement.history import Box, box_of
+from napari_medseg.refinement.history import Box, box_of, widened
 from napari_medseg.refinement.state import Place
 
 WINDOW = 5
@@ -55,11 +55,7 @@ def uncertain_place(
 def _box_around(found: np.ndarray, margin: int) -> Box | None:
     """Return the smallest box with `margin` voxels around every true voxel, ``None`` if there is none."""
     box = box_of(found)
-    if box is None:
-        return None
-    return tuple(
-        slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, found.shape, strict=True)
-    )
+    return None if box is None else widened(box, [margin] * found.ndim, found.shape)
 
 
 def _piece(mean: np.ndarray, position: tuple[int, ...]) -> np.ndarray:

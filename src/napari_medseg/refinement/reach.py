@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.refinement.history import Box, box_of
+from napari_medseg.refinement.history import Box, box_of, widened
 
 DEPTH, LENGTH, LEAST = 1.2, 1 / 3, 2.0
 BESIDE = 0.5
@@ -159,10 +159,7 @@ def voxels_within(seeds: np.ndarray, open_: np.ndarray, radius: float, spacing: 
 def _around(seeds: np.ndarray, radius: float, spacing: tuple[float, ...]) -> Box:
     found = box_of(seeds)
     assert found is not None  # callers have seeds
-    margins = [int(radius / step) + 1 for step in spacing]
-    return tuple(
-        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(found, margins, seeds.shape, strict=True)
-    )
+    return widened(found, [int(radius / step) + 1 for step in spacing], seeds.shape)
 
 
 def _thinning(box: Box) -> np.ndarray:
