@@ -24,7 +24,8 @@ from napari_medseg.measure.tolerance import centreline, tolerance_f1
 from napari_medseg.method import Model
 from napari_medseg.methods.sc_dcnn import ScDcnn, ScDcnnSettings, drop_small
 from napari_medseg.pairs import Pair
-from napari_medseg.samples.ccm import ccm_image, corrupt
+from napari_medseg.samples.ccm import ccm_image
+from napari_medseg.samples.ccm_traces import corrupt
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training_run import calibrate
 

@@ -139,7 +139,7 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--first", {"type": int, "default": 0, "help": "first seed"}
     yield "--repeats", {"type": int, "default": 5}
     yield "--size", {"type": int, "default": 256, "help": "edge of generated images in pixels"}
-    yield "--corruptions", {"nargs": "+", "default": CORRUPTIONS, "help": "kind:level of samples.ccm.corrupt"}
+    yield "--corruptions", {"nargs": "+", "default": CORRUPTIONS, "help": "kind:level of samples.ccm_traces.corrupt"}
     yield "--images", {"type": int, "default": 12, "help": "generated training images"}
     yield "--test", {"type": int, "default": 6, "help": "generated test images"}
     yield "--hold", {"type": int, "default": 4, "help": "images held out"}

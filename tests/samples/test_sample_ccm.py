@@ -12,7 +12,9 @@ from napari_medseg.measure.skeleton import thin
 from napari_medseg.measure.tolerance import tolerance_scores
 from napari_medseg.methods.sc_dcnn import ScDcnn
 from napari_medseg.samples import load_sample
-from napari_medseg.samples.ccm import ccm_folder, ccm_image, corrupt
+from napari_medseg.samples.ccm import ccm_folder, ccm_image
+from napari_medseg.samples.ccm_drawing import CornealRanges, Painter
+from napari_medseg.samples.ccm_traces import corrupt
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,41 @@ def test_sample_is_reproducible_and_like_the_real_thing() -> None:
     distance = distance_transform_edt(~nerve)
     assert z[nerve].mean() - z[(distance >= 3) & (distance <= 6)].mean() == pytest.approx(1.2, abs=0.4)
     assert 0.02 < nerve.mean() < 0.12
+
+
+QUIET = {"motion": (0.0, 0.0), "jumps": (-1.0, -1.0), "thin_fibres": (0.0, 0.0), "branches": (0.0, 0.0)}
+EVEN = {"fading": (0.0, 0.0), "beading": (0.0, 0.0), "out_of_focus": (-1.0, -1.0), "brightness": (5.0, 5.0)}
+
+
+def drawn(**ranges: tuple[float, float]) -> np.ndarray:
+    painter = Painter(128, CornealRanges(**{**QUIET, **EVEN, **ranges}), np.random.default_rng(1))  # type: ignore[arg-type]
+    fibres = painter.fibres()
+    return np.stack([painter.glow(fibres), painter.centreline(fibres)[0]])
+
+
+def test_a_nerve_is_as_bright_as_its_range_says_and_lies_on_its_centreline() -> None:
+    glow, line = drawn(nerves=(1.0, 1.0))
+    assert np.median(glow[line > 0]) == pytest.approx(5, rel=0.15)
+    away = distance_transform_edt(line == 0) > 8
+    assert glow[away].max() < 0.1
+
+
+def test_what_nobody_sees_is_not_in_the_mask() -> None:
+    assert not drawn(brightness=(0.2, 0.2))[1].any()
+    assert drawn(brightness=(2.0, 2.0))[1].any()
+
+
+def test_motion_moves_rows_of_picture_and_mask_alike() -> None:
+    still, moved = drawn(nerves=(1.0, 1.0)), drawn(nerves=(1.0, 1.0), motion=(6.0, 6.0))
+    assert not np.array_equal(still[1], moved[1])
+    assert np.median(moved[0][moved[1] > 0]) > 3
+
+
+def test_an_image_without_nerves_has_an_empty_mask_though_cells_are_bright() -> None:
+    faint = CornealRanges(brightness=(0.01, 0.01), dendritic_cells=(6.0, 6.0))
+    image, labels = ccm_image(0, 128, faint)
+    assert not labels.data.any()
+    assert image.data.max() > 1.5 * np.median(image.data)
 
 
 @pytest.mark.parametrize("kind", ["centreline", "radius", "jitter", "delete", "add", "trace"])

@@ -1,79 +1,52 @@
-"""Generated corneal nerve images with exact masks, and corruptions that imitate inaccurate annotation."""
+"""Generated corneal confocal images with exact nerve masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.ccm import FIELD_PX, FIELD_UM
+from napari_medseg.samples.ccm_drawing import CornealRanges, Painter
+from napari_medseg.samples.ccm_traces import Corruption, corrupt
 
-Corruption = Literal["centreline", "radius", "jitter", "delete", "add", "trace"]
-CORRELATION_PX = 20.0
-CONTRAST_SD = 1.2
-PIECE_PX = 40
+BLACK = 8.0  # grey value of no light
+VISIBLE_SDS = 1.2  # half of a nerve's width in SDs of its profile: full width at half maximum
 
 
-def ccm_image(seed: int = 0, size: int = 384) -> tuple[Image, Image]:
-    """Draw 3 to 8 smooth nerves, 2 to 5 pixels wide and some with branches, on an uneven, speckled background.
+def ccm_image(seed: int = 0, size: int = 384, ranges: CornealRanges | None = None) -> tuple[Image, Image]:
+    """Draw a corneal image: nerves that fade and branch on bright grain, with all that is easily taken for nerves.
+
+    What is drawn, and between which ends, says `CornealRanges`.
 
     Returns
     -------
     image
         uint8 (Y, X) with the HRT3-RCM pixel size, 400/384 um.
     labels
-        uint8 exact mask: 1 where the nerve is.
+        uint8 exact mask: 1 where the nerve is, as wide as its profile at half maximum.
     """
     rng = np.random.default_rng([seed, size])
-    mask = np.zeros((size, size), bool)
-    for _ in range(int(rng.integers(3, 9))):
-        angle = rng.normal(np.pi / 2, 0.35)
-        start = rng.uniform(-0.05, 1.05, 2) * size
-        path = _random_path(start - size * np.array([np.sin(angle), np.cos(angle)]), angle, 2 * size, rng)
-        width = rng.uniform(2, 5)
-        mask |= _thicken(path, width, size)
-        inside = np.flatnonzero(((path >= 0) & (path < size)).all(1))
-        for _ in range(int(rng.integers(0, 3)) if len(inside) else 0):
-            origin = path[rng.choice(inside)]
-            turn = angle + rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
-            branch = _random_path(origin, turn, int(rng.uniform(0.15, 0.5) * size), rng)
-            mask |= _thicken(branch, max(2.0, 0.6 * width), size)
-    picture = _render(mask, rng)
+    painter = Painter(size, ranges or CornealRanges(), rng)
+    fibres = painter.fibres()
+    light, grain = painter.light(), painter.grain()
+    bright = painter.glow(fibres) + painter.cells() + painter.texture()
+    picture = BLACK + light * np.clip(1 + grain.std() * bright, 0.1, None) * grain
+    line, width = painter.centreline(fibres)
+    data = np.rint(np.clip(picture, 1, 255)).astype(np.uint8)
     step = FIELD_UM / FIELD_PX
-    image = Image(picture, "YX", (step,) * 2, ("micrometer",) * 2, name=f"nerves_{seed}", metadata={"generated": True})
-    return image, image.labels_like(mask.astype(np.uint8), f"nerves_{seed}_mask")
+    image = Image(data, "YX", (step,) * 2, ("micrometer",) * 2, name=f"nerves_{seed}", metadata={"generated": True})
+    return image, image.labels_like(_widened(line, width).astype(np.uint8), f"nerves_{seed}_mask")
 
 
-def corrupt(mask: np.ndarray, kind: Corruption, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Return an inaccurate copy (bool) of a mask (Y, X); level 0 returns it unchanged.
-
-    Parameters
-    ----------
-    kind
-        ``centreline``: 1-pixel centreline (any level). ``radius``: dilation and erosion by up to `level` pixels,
-        varying smoothly. ``jitter``: smooth displacement of `level` pixels at most, correlated over 20 pixels.
-        ``delete``, ``add``: share `level` of the length left out, or of the area added as false segments.
-        ``trace``: what an annotator does at sloppiness `level`: segments left out (5 % per level) and added (2 %),
-        the rest a centreline jittered by `level` pixels.
-
-    Raises
-    ------
-    DataError
-        If the kind is unknown.
-    """
-    corruptions: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
-        "centreline": _centreline, "radius": _radius, "jitter": _jitter,
-        "delete": _delete, "add": _add, "trace": _trace,
-    }  # fmt: skip
-    if kind not in corruptions:
-        raise DataError(f"There is no corruption {kind!r}. Known: {', '.join(get_args(Corruption))}.")
-    mask = np.asarray(mask) > 0
-    return corruptions[kind](mask, level, rng) if level > 0 and mask.any() else mask.copy()
+def _widened(line: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the pixels within the half width of a centreline's nearest pixel."""
+    if not line.any():
+        return line
+    far, nearest = ndimage.distance_transform_edt(~line, return_indices=True)
+    return np.asarray(far <= np.clip(VISIBLE_SDS * width[tuple(nearest)], 1.0, 3.0))
 
 
 def ccm_folder(
@@ -103,94 +76,3 @@ def ccm_folder(
         imwrite(folder / f"{stem}_lab.tif", rough.astype(np.uint8))
         imwrite(folder / "exact" / f"{stem}_lab.tif", labels.data)
     return folder
-
-
-def smooth_field(shape: tuple[int, ...], correlation: float, rng: np.random.Generator) -> np.ndarray:
-    """Return Gaussian noise of unit SD correlated over `correlation` pixels."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape), correlation / 2, mode="wrap")
-    return np.asarray(noise / max(float(noise.std()), 1e-12))
-
-
-def _random_path(start: np.ndarray, angle: float, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Walk `steps` pixels from `start` (y, x) in a slowly changing direction."""
-    turning = ndimage.gaussian_filter1d(rng.standard_normal(steps), 30, mode="wrap")
-    direction = angle + np.cumsum(turning) * 0.05
-    return np.asarray(start + np.cumsum(np.stack([np.sin(direction), np.cos(direction)], 1), 0))
-
-
-def _thicken(path: np.ndarray, width: float, size: int) -> np.ndarray:
-    """Return the pixels (bool, size x size) within half of `width` of a path of 1-pixel steps."""
-    reach = int(np.ceil(width / 2)) + 1
-    drawn = np.zeros((size, size), bool)
-    offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
-    dense = np.concatenate([path, (path[1:] + path[:-1]) / 2])
-    pixels = np.rint(dense).astype(int)[:, None] + offsets
-    keep = ((pixels >= 0) & (pixels < size)).all(-1) & (((pixels - dense[:, None]) ** 2).sum(-1) <= (width / 2) ** 2)
-    drawn[tuple(pixels[keep].T)] = True
-    return drawn
-
-
-def _render(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur the nerves by 1 pixel and put them, 1.2 SD bright, on uneven light and speckle; return uint8."""
-    light = smooth_field(mask.shape, mask.shape[0] / 4, rng)
-    speckle = smooth_field(mask.shape, 2.0, rng)
-    background = 0.6 * light + 0.8 * speckle
-    fading = 1 + 0.3 * smooth_field(mask.shape, 60, rng)
-    nerves = ndimage.gaussian_filter(mask.astype(float), 1.0) * np.clip(fading, 0.4, None)
-    return np.asarray(np.clip(90 + 30 * (background + 1.5 * CONTRAST_SD * nerves), 1, 255), np.uint8)
-
-
-def _centreline(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    from napari_medseg.measure.skeleton import thin
-
-    centre: np.ndarray = thin(mask)
-    return centre
-
-
-def _radius(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    outside, inside = (ndimage.distance_transform_edt(part) for part in (~mask, mask))
-    signed = np.where(mask, 0.5 - inside, outside - 0.5)
-    change = np.clip(smooth_field(mask.shape, 2 * CORRELATION_PX, rng), -1, 1) * level
-    return np.asarray(signed <= change)
-
-
-def _jitter(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    shift = np.stack([smooth_field(mask.shape, CORRELATION_PX, rng) for _ in range(2)]) / 2
-    shift *= level / np.maximum(np.linalg.norm(shift, axis=0), 1)
-    where = np.indices(mask.shape) + shift
-    return np.asarray(ndimage.map_coordinates(mask.astype(np.uint8), where, order=0, mode="nearest") > 0)
-
-
-def _delete(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Leave out pieces of about 40 pixels of centreline, and the mask around them, up to the share `level`."""
-    from napari_medseg.measure.skeleton import thin, trace
-
-    pixels = [s.pixels for s in trace(thin(mask)).segments]
-    pieces = [part for p in pixels for part in np.array_split(p, max(1, round(len(p) / PIECE_PX)))]
-    owner = np.zeros(mask.shape, np.int32)
-    for index, part in enumerate(pieces, 1):
-        owner[tuple(part.T)] = index
-    nearest = ndimage.distance_transform_edt(owner == 0, return_distances=False, return_indices=True)
-    order = rng.permutation(len(pieces))
-    lengths = np.cumsum([len(pieces[i]) for i in order])
-    gone = order[: int(np.searchsorted(lengths, level * lengths[-1], side="right"))] + 1
-    return np.asarray(mask & ~np.isin(owner[tuple(nearest)], gone))
-
-
-def _add(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    result, wanted = mask.copy(), mask.sum() * (1 + level)
-    width = mask.sum() / max(int(_centreline(mask, 1, rng).sum()), 1)
-    for _ in range(100):
-        if result.sum() >= wanted:
-            break
-        start = rng.uniform(0, 1, 2) * mask.shape
-        path = _random_path(start, rng.uniform(0, 2 * np.pi), PIECE_PX, rng)
-        result |= _thicken(path, width, mask.shape[0])[:, : mask.shape[1]]
-    return result
-
-
-def _trace(mask: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    rough = _add(_delete(mask, 0.05 * level, rng), 0.02 * level, rng)
-    centre = _centreline(rough, 1, rng)
-    moved = _jitter(ndimage.binary_dilation(centre, np.ones((3, 3))), level, rng)
-    return _centreline(moved, 1, rng)
