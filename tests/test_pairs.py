@@ -99,3 +99,22 @@ def test_folders_are_named_when_nothing_pairs_up(tmp_path: Path) -> None:
     touch(tmp_path, "patient 1/flair.nii.gz")
     with pytest.raises(DataError, match=r"folder patient 1.*--modality-files"):
         find_pairs(tmp_path).require(tmp_path)
+
+
+def test_numbered_scans_pair_by_stem_or_number(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.000", "images/b.001", "images/b.002", "images/c.spm", "images/notes.txt")
+    touch(tmp_path, "labels/a.tif", "labels/b.001.tif", "labels/b_002_mask.tif", "labels/c.tif")
+    pairs = find_pairs(tmp_path).pairs
+    assert {(p.image.name, p.label.name) for p in pairs if p.label} == {
+        ("a.000", "a.tif"),
+        ("b.001", "b.001.tif"),
+        ("b.002", "b_002_mask.tif"),
+        ("c.spm", "c.tif"),
+    }
+
+
+def test_one_mask_never_serves_two_numbered_scans(tmp_path: Path) -> None:
+    touch(tmp_path, "images/b.001", "images/b.002", "labels/b.tif")
+    found = find_pairs(tmp_path)
+    assert not found.pairs
+    assert {path.name for path in found.unpaired} == {"b.001", "b.002", "b.tif"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,12 @@ PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
-SCANS = (".gwy", ".gsf", ".ibw", ".jpk", ".h5-jpk", ".jpk-qi-image", ".spm", ".stp", ".top", ".topostats", ".asd")
+FIRST_NUMBER = ".000"  # stands for the suffixes .000 to .999 of NanoScope scans
+NUMBERED = re.compile(r"\.\d{3}")
+SCANS = (
+    ".gwy", ".gsf", ".ibw", ".jpk", ".h5-jpk", ".jpk-qi-image", ".spm", ".stp", ".top", ".topostats", ".asd",
+    FIRST_NUMBER,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,16 @@ def case_stem(path: Path) -> str:
 
 
 def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """List files of `folder` with one of `suffixes`, sorted, hidden files left out."""
+    """List files of `folder` with one of `suffixes`, sorted, hidden files left out; ``.000`` is any three digits."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give a folder of images.")
     wanted = tuple(suffixes)
-    return sorted(p for p in folder.iterdir() if p.name.lower().endswith(wanted) and not p.name.startswith("."))
+
+    def fits(path: Path) -> bool:
+        numbered = FIRST_NUMBER in wanted and NUMBERED.fullmatch(path.suffix)
+        return not path.name.startswith(".") and bool(numbered or path.name.lower().endswith(wanted))
+
+    return sorted(path for path in folder.iterdir() if fits(path))
 
 
 def inner_folder(folder: Path, names: Sequence[str]) -> Path | None:
@@ -125,18 +136,34 @@ def pair_files(
     """
     images, labels = list(images), list(labels)
     by_stem = {case_stem(path): path for path in labels}
+    names = label_stems(images)
     pairs, channels = [], dict[str, list[Path]]()
     for image in images:
-        stem = case_stem(image)
+        stem = next((name for name in names[image] if name in by_stem), case_stem(image))
         case = CHANNEL_SUFFIX.sub("", stem)
-        if stem in by_stem:
+        if stem in by_stem and stem in names[image]:
             pairs.append(Pair(image, by_stem[stem], subject(stem)))
-        elif case in by_stem:
+        elif case in by_stem and case != stem:
             channels.setdefault(case, []).append(image)
     for case, files in channels.items():
         pairs.append(Pair(files[0], by_stem[case], subject(case), {"modalities": tuple(files)}, case))
     used = {p.label for p in pairs} | {p.image for p in pairs} | {f for files in channels.values() for f in files}
     return PairList(tuple(pairs), tuple(p for p in (*images, *labels) if p not in used))
+
+
+def label_stems(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
+    """Return the stems that the labels of each image may have, the best first.
+
+    Of numbered scans (``cell.000``) also ``cell.000`` and ``cell_000``; ``cell`` only where one scan has that name.
+    """
+    numbered = [path for path in images if NUMBERED.fullmatch(path.suffix)]
+    shared = Counter((path.parent, case_stem(path)) for path in numbered)
+    found: dict[Path, tuple[str, ...]] = {path: (case_stem(path),) for path in images}
+    for path in numbered:
+        stem = case_stem(path)
+        alone = shared[path.parent, stem] == 1
+        found[path] = (path.name, path.name.replace(".", "_"), *((stem,) if alone else ()))
+    return found
 
 
 def is_label(path: Path) -> bool:

@@ -113,8 +113,8 @@ def test_nanoscope_heights_and_size_round_trip(tmp_path: Path, suffix: str, n_by
     images = {"Phase": ("Trace", HEIGHT_NM), "Height": ("Retrace", HEIGHT_NM), "Height Sensor": ("Trace", HEIGHT_NM)}
     path = write_nanoscope(tmp_path / f"scan{suffix}", images, n_bytes)
     read = io.read(path)
-    check(read[0], 0.01, "Height_retrace")
-    assert [i.channels[0] for i in read[1:]] == ["Height Sensor", "Phase"]
+    check(read[0], 0.01, "Height Sensor")
+    assert [i.channels[0] for i in read[1:]] == ["Height_retrace", "Phase"]
     assert read[0].name == "scan"
 
 
@@ -208,7 +208,8 @@ def test_wsxm(tmp_path: Path, suffix: str, dtype: str) -> None:
     )
     text = f"WSxM file copyright UAM\r\nSxM Image file\r\nImage header size: 1000\r\n{lines}".encode().ljust(1000)
     raw = HEIGHT_NM if dtype == "double" else np.round(HEIGHT_NM * 60 - 1000).astype("<i2")
-    (tmp_path / f"scan{suffix}").write_bytes(text + raw.astype("<f8" if dtype == "double" else "<i2").tobytes())
+    stored = raw.astype("<f8" if dtype == "double" else "<i2")[::-1, ::-1]  # turned by 180 degrees
+    (tmp_path / f"scan{suffix}").write_bytes(text + stored.tobytes())
     image = io.read(tmp_path / f"scan{suffix}")[0]
     check(image if dtype == "double" else image.replace(data=image.data - 200), 0.02, "Topography")
 
@@ -260,8 +261,8 @@ def test_read_channel_by_name_or_list_of_those_there_are(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("names", "first"),
     [
-        (("Deflection", "Height Sensor", "Height"), "Height"),
-        (("height_retrace", "measuredHeight_trace", "height_trace"), "height_trace"),
+        (("Deflection", "Height", "Height Sensor"), "Height Sensor"),
+        (("height_retrace", "measuredHeight_trace", "height_trace"), "measuredHeight_trace"),
         (("PhaseTrace", "ZSensorRetrace", "ZSensorTrace"), "ZSensorTrace"),
         (("AmplitudeRetrace", "HeightRetrace", "HeightTrace"), "HeightTrace"),
         (("Deflection Error", "Friction"), "Deflection Error"),

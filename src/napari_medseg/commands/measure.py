@@ -25,6 +25,9 @@ def add(commands: Any, words: Sequence[str]) -> None:
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="LABELS", help="more images or folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="TABLE.csv")
     parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
+    parser.add_argument(
+        "--channel", default="", metavar="NAME", help="channel of a scan to measure (default: its height)"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
@@ -49,10 +52,13 @@ def checked(pixel_size: float | None) -> float | None:
 
 
 def _measure_one(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import read_labels, read_one, write_table
+    from napari_medseg.io import read_labels, write_table
     from napari_medseg.measure import measure, summarise
+    from napari_medseg.measure.files import read_image
 
-    image = read_one(arguments.image) if arguments.image else None
+    image = read_image(arguments.kind, arguments.image, arguments.channel) if arguments.image else None
+    for note in image.metadata.get("notes", ()) if image is not None else ():
+        print(f"medseg: {note}", file=sys.stderr)
     labels = with_geometry(read_labels(arguments.labels, image), image, arguments.pixel_size)
     image = with_geometry(image, labels, None) if image is not None else None
     write_table(arguments.output, measure(arguments.kind, labels, image))
@@ -66,10 +72,12 @@ def _measure_many(arguments: argparse.Namespace) -> None:
     from napari_medseg.measure.files import measure_files
 
     labels = [arguments.labels, *arguments.also]
-    job = measure_files(arguments.kind, labels, arguments.image, checked(arguments.pixel_size))
+    job = measure_files(arguments.kind, labels, arguments.image, checked(arguments.pixel_size), arguments.channel)
     found = drain(job, arguments.json)
     for problem in found.problems:
         print(f"medseg: not measured: {problem}", file=sys.stderr)
+    for note in found.notes:
+        print(f"medseg: {note}", file=sys.stderr)
     out = arguments.output
     write_table(out, found.objects)
     write_table(out.with_name(f"{out.stem}_images.csv"), found.images)

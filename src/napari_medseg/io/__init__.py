@@ -18,6 +18,7 @@ from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import Image, Kind, stack_channels
 from napari_medseg.io import plain
 from napari_medseg.io._sidecar import load as load_sidecar
+from napari_medseg.io.hints import hint
 from napari_medseg.io.write import write, write_table
 from napari_medseg.pairs import ANNOTATIONS
 
@@ -77,7 +78,10 @@ def read(path: str | Path) -> list[Image]:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
     module = reader_for(path)
     if module is None:
-        raise ReadError(f"{path.name} is of no kind this program reads. Known: {', '.join(known_patterns())}.")
+        if hint(path):
+            raise ReadError(f"{path.name} is of no kind this program reads. {hint(path)}")
+        known = ", ".join(sorted(known_patterns(), key=lambda pattern: ("[" in pattern, pattern)))
+        raise ReadError(f"{path.name} is of no kind this program reads. Known: {known}.")
     try:
         images: list[Image] = module.read(path)
     except MedSegError:

@@ -13,6 +13,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.io._scan import Channel
 
 SIZES = {b"b": 1, b"c": 1, b"C": 1, b"i": 4, b"I": 4, b"q": 8, b"Q": 8, b"d": 8, b"D": 8}
+OTHER_DATA = {"/brick/": "volume data", "/graph/": "curves", "/sps/": "spectra", "/xyz/": "points", "/lawn/": "curves"}
 GSF_MAGIC = b"Gwyddion Simple Field 1.0\n"
 
 
@@ -35,6 +36,12 @@ def read_gwy_channels(path: Path) -> list[Channel]:
         raise ReadError(f"{path.name} is cut short or damaged: its parts do not fit. Copy it again.") from error
     container = gwyfile.load(str(path))
     numbers = sorted(int(m[1]) for key in container if (m := re.fullmatch(r"/(\d+)/data", key)))
+    if not numbers:
+        held = [words for part, words in OTHER_DATA.items() if any(part in key for key in container)]
+        raise ReadError(
+            f"{path.name} holds no image but {' and '.join(held) or 'nothing that is read'}. Extract an image of it in "
+            "Gwyddion and save that."
+        )
     return [
         _field_channel(container[f"/{k}/data"], str(container.get(f"/{k}/data/title", f"channel {k}"))) for k in numbers
     ]

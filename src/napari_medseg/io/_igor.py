@@ -12,7 +12,16 @@ import numpy as np
 from napari_medseg.errors import ReadError
 from napari_medseg.io._scan import Channel, nm_per
 
-UNIT_OF_NAME = {"height|zsensor|amplitude|deflection": "m", "phase": "deg"}
+UNIT_OF_NAME = {  # a wave states one unit, that of its heights; the first pattern in a channel's name decides
+    "potential|bias|voltage|userin|lateral|drive": "V",
+    "phase": "deg",
+    "freq": "Hz",
+    "current": "A",
+    "modulus|young|stiffness": "Pa",
+    "force|adhesion": "N",
+    "tangent|dissipation|gain|count": "",
+    "height|zsensor|amplitude|deflection|indentation|topo": "m",
+}
 
 
 def read_channels(path: Path) -> list[Channel]:
@@ -30,12 +39,26 @@ def read_channels(path: Path) -> list[Channel]:
     data = np.asarray(wave["wData"])
     if data.ndim not in (2, 3) or data.dtype.kind not in "iuf":
         raise ReadError(f"{path.name} holds a wave of shape {data.shape}; expected an image (x, y[, channel]).")
+    if data.ndim == 2 and _holds_curves(wave):
+        raise ReadError(
+            f"{path.name} holds a force curve, {len(data)} points of {data.shape[1]} signals, and no image."
+        )
     data = data[..., None] if data.ndim == 2 else data
     header, note = wave["wave_header"], _note(wave.get("note", b""))
     step, unit = _pixel_size(header, note, data.shape)
     names = _names(wave, data.shape[2])
     stored = _text(header["dataUnits"])
-    return [Channel(name, data[:, :, k].T[::-1], stored or _unit(name), step, unit) for k, name in enumerate(names)]
+    return [
+        Channel(name, data[:, :, k].T[::-1], _unit(name, stored, alone=len(names) == 1), step, unit)
+        for k, name in enumerate(names)
+    ]
+
+
+def _holds_curves(wave: Any) -> bool:
+    """Whether the columns of a wave (points, signals) have names, or its points are moments, as in force curves."""
+    labels = wave.get("labels") or []
+    named = len(labels) > 1 and any(_text(label) for label in labels[1])
+    return named or _text(np.asarray(wave["wave_header"]["dimUnits"])[0]) == "s"
 
 
 def _check_sizes(path: Path) -> None:
@@ -74,8 +97,12 @@ def _names(wave: Any, n: int) -> list[str]:
     return [repaired[k] if k < len(repaired) else f"channel {k}" for k in range(n)]
 
 
-def _unit(name: str) -> str:
-    return next((unit for pattern, unit in UNIT_OF_NAME.items() if re.search(pattern, name.lower())), "")
+def _unit(name: str, stored: str, alone: bool) -> str:
+    """Return the unit of a channel: by its name, else what the wave states for its only channel, else none."""
+    found = next((unit for pattern, unit in UNIT_OF_NAME.items() if re.search(pattern, name.lower())), None)
+    if found == "m" or (found is None and alone):
+        return stored or found or ""
+    return found or ""
 
 
 def _text(value: Any) -> str:

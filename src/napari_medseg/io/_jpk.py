@@ -10,14 +10,16 @@ import numpy as np
 from napari_medseg.errors import ReadError, require
 from napari_medseg.io._scan import Channel
 
-LENGTH_X, LENGTH_Y, PIXELS_X, PIXELS_Y = 32834, 32835, 32838, 32839
+LENGTH_X, LENGTH_Y, REFLECT, PIXELS_X, PIXELS_Y = 32834, 32835, 32837, 32838, 32839
 CHANNEL, RETRACE, SLOTS, DEFAULT_SLOT = 32848, 32849, 32896, 32897
 SLOT, SLOT_STEP = 32912, 48
 SLOT_UNIT, SLOT_TYPE, SLOT_FACTOR, SLOT_OFFSET = 18, 19, 20, 21
 
 
 def read_tiff_channels(path: Path) -> list[Channel]:
-    """Read the channels of a JPK TIFF, calibrated by each page's default slot; rows are stored bottom first.
+    """Read the channels of a JPK TIFF, calibrated by each page's default slot.
+
+    Rows are stored bottom first, unless the grid is reflected.
 
     Raises
     ------
@@ -41,14 +43,16 @@ def read_tiff_channels(path: Path) -> list[Channel]:
             raise ReadError(
                 f"{path.name} is cut short or damaged: {len(pages)} channels, not all named. Copy it again."
             )
-        return [_page_channel(page, (step[0], step[1])) for page in pages]
+        reflected = int(first[REFLECT].value) if REFLECT in first else 0
+        return [_page_channel(page, (step[0], step[1]), reflected) for page in pages]
 
 
-def _page_channel(page: Any, step: tuple[float, float]) -> Channel:
+def _page_channel(page: Any, step: tuple[float, float], reflected: int) -> Channel:
     tags = page.tags
     direction = "retrace" if RETRACE in tags and int(tags[RETRACE].value) else "trace"
     factor, offset, unit = _default_slot(tags)
-    data = page.asarray()[::-1] * factor + offset
+    reflected = int(tags[REFLECT].value) if REFLECT in tags else reflected
+    data = page.asarray()[:: 1 if reflected else -1] * factor + offset
     return Channel(f"{tags[CHANNEL].value}_{direction}", data, unit, step)
 
 
@@ -94,7 +98,8 @@ def _group_channel(measurement: Any, group: Any) -> Channel:
     factor, offset = (
         float(group.attrs.get(f"{scaling}.{key}", 1.0 - k)) for k, key in enumerate(("multiplier", "offset"))
     )
-    frames = np.asarray(stored).T.reshape(-1, rows, columns)[:, ::-1] * factor + offset
+    reflected = _text(measurement.attrs.get("position-pattern.grid.reflect", "false")).lower() in ("true", "1")
+    frames = np.asarray(stored).T.reshape(-1, rows, columns)[:, :: 1 if reflected else -1] * factor + offset
     direction = "retrace" if _text(group.attrs.get("retrace", "false")).lower() == "true" else "trace"
     rate = float(measurement.attrs.get("timing-settings.scanRate", 0.0))
     return Channel(

@@ -13,11 +13,13 @@ from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image
 
 MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u"})
+DEGREES = ("°", "º", "degree", "degrees")
 NM_PER = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "Å": 0.1, "Ang": 0.1, "pm": 1e-3, "fm": 1e-6}
-HEIGHT_RANKS = (
-    r"height(trace|retrace)?",
+HEIGHT_RANKS = (  # a sensor measures the height; "Height" alone is the piezo's voltage, with its hysteresis
     r"(measuredheight|heightmeasured|heightsensor)(trace|retrace)?",
-    r"(zsensor|topograph(y|ic)|topo|tp|image)(trace|retrace)?",
+    r"zsensor(trace|retrace)?",
+    r"(z?height)(trace|retrace)?",
+    r"(topograph(y|ic)|topo|tp|image)(trace|retrace)?",
     r".*(height|zsensor|topo).*|z((re)?trace)?",
 )
 
@@ -38,6 +40,8 @@ class Channel:
         Size of one pixel along (Y, X) in `step_unit`; not positive where unknown.
     seconds
         Time between two frames, 0 where unknown.
+    notes
+        Sentences for the user.
     """
 
     name: str
@@ -46,11 +50,13 @@ class Channel:
     step: tuple[float, float]
     step_unit: str = "m"
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def normal_unit(unit: str) -> str:
-    """Return `unit` with every way of writing micro as ``u``: ``~m``, ``µm`` -> ``um``."""
-    return unit.strip().translate(MICRO_SIGNS)
+    """Return `unit` with every way of writing micro as ``u``: ``~m``, ``µm`` -> ``um``; degrees as ``deg``."""
+    unit = unit.strip().translate(MICRO_SIGNS)
+    return "deg" if unit in DEGREES else unit
 
 
 def nm_per(unit: str) -> float | None:
@@ -82,7 +88,7 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
         If there is no channel, or one holds no pixels.
     """
     if not channels:
-        raise ReadError(f"{path.name} holds no image channel. Export the scan as an image, not as curves.")
+        raise ReadError(f"{path.name} holds no image channel. Export the scan as an image, not as curves or volumes.")
     named = _unique_names(channels)
     order = sorted(range(len(named)), key=lambda i: (*_rank(named[i]), i))
     images = [_image(path, named[i]) for i in order]
@@ -103,6 +109,7 @@ def _image(path: Path, channel: Channel) -> Image:
     if data.ndim == 3:
         timed = channel.seconds > 0
         scale, units = (channel.seconds if timed else 1.0, *scale), ("second" if timed else PIXEL, *units)
+    notes = {"notes": list(channel.notes)} if channel.notes else {}
     return Image(
         data.astype(np.float32),
         "TYX"[-data.ndim :],
@@ -111,7 +118,7 @@ def _image(path: Path, channel: Channel) -> Image:
         name=f"{path.stem}_{channel.name}",
         channels=(channel.name,),
         value_unit="nm" if factor else normal_unit(channel.unit),
-        metadata={"source_file": str(path), "channel": channel.name},
+        metadata={"source_file": str(path), "channel": channel.name, **notes},
     )
 
 
@@ -124,11 +131,18 @@ def _unique_names(channels: Sequence[Channel]) -> list[Channel]:
     return named
 
 
-def _rank(channel: Channel) -> tuple[int, bool]:
-    """Rank a channel: height before other lengths before the rest, the way there before the way back."""
-    key = re.sub(r"[^a-z]", "", channel.name.lower())
+def is_height(channel: str) -> bool:
+    """Whether a channel's name is one of heights."""
+    return _height_rank(channel) < len(HEIGHT_RANKS)
+
+
+def _height_rank(channel: str) -> int:
+    key = re.sub(r"[^a-z]", "", channel.lower())
+    return next((k for k, pattern in enumerate(HEIGHT_RANKS) if re.fullmatch(pattern, key)), len(HEIGHT_RANKS))
+
+
+def _rank(channel: Channel) -> tuple[bool, bool, int, bool]:
+    """Rank a channel: heights before the rest, lengths before volts, sensors before piezos, the way there first."""
+    rank, key = _height_rank(channel.name), channel.name.lower()
     back = "retrace" in key or "backward" in key
-    for rank, pattern in enumerate(HEIGHT_RANKS):
-        if re.fullmatch(pattern, key):
-            return rank, back
-    return len(HEIGHT_RANKS) + (nm_per(channel.unit) is None), back
+    return rank == len(HEIGHT_RANKS), nm_per(channel.unit) is None, rank, back

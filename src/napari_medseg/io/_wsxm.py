@@ -21,7 +21,7 @@ def is_wsxm(path: Path) -> bool:
 
 
 def read_channels(path: Path) -> list[Channel]:
-    """Read the one image of a WSxM file.
+    """Read the one image of a WSxM file, which is stored turned by 180 degrees.
 
     Integers span the header's ``Z Amplitude``, floats are in the unit of that amplitude.
 
@@ -51,7 +51,7 @@ def read_channels(path: Path) -> list[Channel]:
         )
     data = raw if dtype.kind == "f" else _stretch(raw, amplitude)
     name = entries.get("Acquisition channel", "Topography").strip()
-    return [Channel(name, data, unit, (height / rows, width / columns), size_unit)]
+    return [Channel(name, data[::-1, ::-1], unit, (height / rows, width / columns), size_unit)]
 
 
 def _stretch(raw: np.ndarray, amplitude: float) -> np.ndarray:

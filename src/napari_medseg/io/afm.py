@@ -6,7 +6,6 @@ Nanoscope, JPK, WSxM, Gwyddion and Igor files are read with what the package alr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, require
 from napari_medseg.image import Image
-from napari_medseg.io import _gwyddion, _igor, _jpk, _nanoscope, _wsxm
-from napari_medseg.io._scan import Channel, to_images
-from napari_medseg.pairs import SCANS
+from napari_medseg.io import _gwyddion, _igor, _jpk, _nanoscope, _park, _wsxm
+from napari_medseg.io._scan import Channel, is_height, to_images
+from napari_medseg.pairs import FIRST_NUMBER, NUMBERED, SCANS
 
-NUMBERED = re.compile(r"\.\d{3}")
-PATTERNS = (*(f"*{suffix}" for suffix in SCANS), "*.[0-9][0-9][0-9]")
+PATTERNS = (*(f"*{suffix}" for suffix in SCANS if suffix != FIRST_NUMBER), "*.[0-9][0-9][0-9]")
 
 
 def matches(path: Path) -> bool:
@@ -32,13 +30,15 @@ def matches(path: Path) -> bool:
         return _nanoscope.is_nanoscope(path)
     if suffix in (".top", ".stp"):
         return _wsxm.is_wsxm(path)
+    if suffix in _park.SUFFIXES:
+        return _park.is_park(path)
     return suffix in LOADERS
 
 
 def read(path: Path) -> list[Image]:
     """Read all channels of a scan, the best height channel first; see `to_images` for units and order."""
     suffix = path.suffix.lower()
-    load = _nanoscope.read_channels if NUMBERED.fullmatch(suffix) else LOADERS[suffix]
+    load = _nanoscope.read_channels if NUMBERED.fullmatch(suffix) else (LOADERS | PARK)[suffix]
     with np.errstate(over="ignore", invalid="ignore"):  # damaged heights become infinite or NaN and show as such
         return to_images(path, load(path))
 
@@ -59,6 +59,35 @@ def read_channel(path: str | Path, channel: str) -> Image:
             return image
     names = ", ".join(name for image in images for name in image.channels) or "one without a name"
     raise ReadError(f"{Path(path).name} has no channel {channel!r}. Channels there are: {names}.")
+
+
+def read_heights(path: str | Path, channel: str = "") -> Image:
+    """Read the channel of a scan that is to be measured; a note says which where there are several of heights.
+
+    Parameters
+    ----------
+    path
+        A scan, or any picture of heights.
+    channel
+        Name of the channel; by default the first, which is the measured height where there is one.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read, or has no such channel.
+    """
+    from napari_medseg import io
+
+    if channel:
+        return read_channel(path, channel)
+    image, *others = io.read(path)
+    heights = [name for other in others for name in other.channels if is_height(name)]
+    if not heights:
+        return image
+    note = (
+        f"{Path(path).name}: heights of the channel {image.channels[0]} (others: {', '.join(heights)}; see --channel)."
+    )
+    return image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]})
 
 
 def _read_topostats(path: Path) -> list[Channel]:
@@ -107,3 +136,4 @@ LOADERS: dict[str, Callable[[Path], list[Channel]]] = {
     ".topostats": _read_topostats,
     ".asd": _read_asd,
 }
+PARK = dict.fromkeys(_park.SUFFIXES, _park.read_channels)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 ROUGHNESS = ("Sa", "Sq", "Ssk", "Sku", "Sz")
 PER_NM = {"nm": 1.0, "um": 1e-3, "mm": 1e-6}
 MARGIN = 2  # pixels beside a cell that are neither cell nor substrate: the tip broadens edges
-MAX_COVERAGE = 0.7  # above it too little substrate is seen to fit a bowl
+MAX_COVERAGE = 0.7  # above it too little substrate is seen to fit a bowl; a plane needs less
+MAX_LEVERAGE = 25.0  # a plane's variance at a corner, in those of one pixel: tilts are more than five times the noise
+LEVELS = ("offset", "plane", "bowl")  # polynomials of degree 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def summary(labels: Image, image: Image | None = None) -> DataFrame:
     }
     if image is not None:
         relative = above_substrate(image, mask)
+        row |= {"channel": ", ".join(image.channels), "levelled by": levelling(mask) or "nothing"}
         heights, substrate = relative[mask], relative[_substrate(mask)]
         top = (heights.max(), heights.mean()) if heights.size else (np.nan, np.nan)
         volume = heights.sum() * pixel * headers.volume_factor
@@ -150,20 +153,46 @@ def above_substrate(image: Image, mask: np.ndarray) -> np.ndarray:
     Raises
     ------
     DataError
-        If image and mask are of different size, the image has several channels, or heights are not finite.
+        If image and mask are of different size, the image has several channels or no lengths, or heights are not
+        finite.
     """
     if image.n_channels > 1 or image.spatial_shape != mask.shape:
         raise DataError(
             f"Heights must be one channel of size {mask.shape} like the labels, got {image.describe()}. "
             "Choose the height channel of the scan that was segmented."
         )
+    if image.value_unit and image.value_unit not in PER_NM:
+        raise DataError(
+            f"{image.name}: the channel {', '.join(image.channels)} is in {image.value_unit}, which is no height. "
+            "Choose a channel of lengths (--channel), or calibrate the scan in the instrument's program."
+        )
     height = require_finite(np.asarray(image.channels_first())[0])
     substrate = _substrate(mask)
-    if np.count_nonzero(substrate) < 10:
+    level = levelling(mask)
+    if not level:
         return np.full(height.shape, np.nan)
-    order = 2 if substrate.mean() > 1 - MAX_COVERAGE else 0
-    relative: np.ndarray = height - background(height, order, exclude=~substrate)
+    relative: np.ndarray = height - background(height, LEVELS.index(level), exclude=~substrate)
     return np.asarray(relative - np.median(relative[substrate]))
+
+
+def levelling(mask: np.ndarray) -> str:
+    """Return which background the substrate beside a mask (Y, X) determines: bowl, plane, offset, or "" for none.
+
+    A plane is determined where its leverage at every corner is at most `MAX_LEVERAGE`.
+    """
+    substrate = _substrate(mask)
+    if np.count_nonzero(substrate) < 10:
+        return ""
+    if substrate.mean() > 1 - MAX_COVERAGE:
+        return "bowl"
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in mask.shape), indexing="ij")
+    design = np.stack([np.ones(np.count_nonzero(substrate)), *(axis[substrate] for axis in axes)])
+    corners = np.array([(1, y, x) for y in (-1, 1) for x in (-1, 1)], float)
+    normal = design @ design.T
+    if np.linalg.matrix_rank(normal, tol=1e-9 * normal[0, 0]) < 3:
+        return "offset"
+    leverage = np.einsum("ci,ij,cj->c", corners, np.linalg.inv(normal), corners)
+    return "plane" if leverage.max() <= MAX_LEVERAGE else "offset"
 
 
 def roughness(heights: np.ndarray) -> tuple[float, float, float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from napari_medseg.pairs import (
     case_stem,
     inner_folder,
     is_label,
+    label_stems,
     list_images,
     list_labels,
 )
@@ -41,16 +42,19 @@ class Tables:
         For nerves one row for each eye, else ``None``.
     problems
         Why files could not be measured, one sentence each.
+    notes
+        What is worth knowing of files that were measured, one sentence each.
     """
 
     objects: DataFrame
     images: DataFrame
     eyes: DataFrame | None = None
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def measure_files(
-    kind: str, labels: Sequence[Path], images: Path | None = None, pixel_size: float | None = None
+    kind: str, labels: Sequence[Path], images: Path | None = None, pixel_size: float | None = None, channel: str = ""
 ) -> Job[Tables]:
     """Measure label files and folders of them; a file that cannot be measured is a problem and the others go on.
 
@@ -64,6 +68,8 @@ def measure_files(
         Folder of the images; without it they are looked for beside the labels by name (``_lab`` and ``_org``).
     pixel_size
         Micrometres per pixel where no file states it.
+    channel
+        Channel of AFM scans; empty: their measured height.
 
     Raises
     ------
@@ -74,19 +80,34 @@ def measure_files(
     if not cases:
         raise DataError(f"No label images in {', '.join(map(str, labels))}. Give files, or a folder of results.")
     measured: dict[Path, tuple[DataFrame, DataFrame]] = {}
-    problems = []
+    problems, notes = [], []
+    if images is not None:
+        notes += [
+            f"{path.name} has no image of its name; only outlines were measured." for path, p in cases if p is None
+        ]
     for index, (path, partner) in enumerate(cases, 1):
         name = path.parent / case_stem(path)
         try:
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
-            measured[name] = _measure(kind, path, partner, pixel_size)
+            image = read_image(kind, partner, channel) if partner else None
+            measured[name] = _measure(kind, path, image, pixel_size)
+            notes += image.metadata.get("notes", ()) if image is not None else ()
         except MedSegError as error:
             problems.append(f"{path.name}: {error}")
         yield Progress(index, len(cases), path.name)
     if not measured:
         raise DataError(f"None of {len(cases)} label images could be measured. First: {problems[0]}")
-    return collect(kind, list(measured.values()), problems)
+    return replace(collect(kind, list(measured.values()), problems), notes=tuple(notes))
+
+
+def read_image(kind: str, path: Path, channel: str = "") -> Image:
+    """Read the image that labels are measured with; of an AFM scan the `channel`, or its measured height."""
+    if kind != "afm" and not channel:
+        return read_one(path)
+    from napari_medseg.io.afm import read_heights
+
+    return read_heights(path, channel)
 
 
 def collect(kind: str, measured: Sequence[tuple[DataFrame, DataFrame]], problems: Sequence[str] = ()) -> Tables:
@@ -114,8 +135,7 @@ def with_geometry(image: Image, other: Image | None, pixel_size: float | None = 
     return image
 
 
-def _measure(kind: str, path: Path, partner: Path | None, pixel_size: float | None) -> tuple[DataFrame, DataFrame]:
-    image = read_one(partner) if partner else None
+def _measure(kind: str, path: Path, image: Image | None, pixel_size: float | None) -> tuple[DataFrame, DataFrame]:
     labels = with_geometry(read_labels(path, image), image, pixel_size)
     image = with_geometry(image, labels) if image is not None else None
     summary = summarise(kind, labels, image).drop(columns="image", errors="ignore")
@@ -129,7 +149,8 @@ def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]
     folder = images or (path if path.is_dir() else path.parent)
     places = dict.fromkeys([*(file.parent for file in files), inner_folder(folder, IMAGE_FOLDERS) or folder])
     pictures = [picture for place in places for picture in list_images(place, (*SUFFIXES, *SCANS))]
-    partners = {case_stem(p): p for p in pictures if not is_label(p)}
+    stems = label_stems([picture for picture in pictures if not is_label(picture)])
+    partners = {stem: picture for picture, named in stems.items() for stem in named}
     for file in files:
         partner = partners.get(case_stem(file))
         yield file, partner if partner != file else None
