@@ -23,6 +23,13 @@ def test_weights_sum_to_one(length: int, tile: int, overlap: int, halo: int, mul
     assert all(start % multiple == 0 for start in axis.starts)
 
 
+@pytest.mark.parametrize(("length", "tile", "expected"), [(1000, 400, 387), (1000, 1000, 1000), (300, 400, 300)])
+def test_tiles_are_balanced(length: int, tile: int, expected: int) -> None:
+    axis = tiling.tile_axis(length, tile, 80, 40)
+    assert axis.tile == expected
+    assert len(axis.starts) == -(-(length - 80) // (tile - 80))
+
+
 def test_halo_of_inner_edges_counts_nothing() -> None:
     axis = tiling.tile_axis(40, 16, 8, 4)
     first, second = axis.weights[0], axis.weights[1]

@@ -30,10 +30,20 @@ def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
     raise DeviceError(f"Device {wanted!r} is not available on this machine. Choose auto or cpu.")
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the autocast context of a precision setting (auto: bfloat16 on CUDA, float32 elsewhere)."""
+def computes_in_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; elsewhere it would be slower than float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def autocast(device: torch.device, precision: str, halves: bool = False) -> AbstractContextManager[object]:
+    """Return the autocast context of a precision setting.
+
+    ``auto`` is bfloat16 on CUDA, float32 elsewhere; for a network that `halves` may also be bfloat16 on a processor
+    that computes in it.
+    """
     if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "float32"
+        fast = device.type == "cuda" or (device.type == "cpu" and halves and computes_in_bfloat16())
+        precision = "bfloat16" if fast else "float32"
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, getattr(torch, precision))

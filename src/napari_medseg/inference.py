@@ -123,7 +123,7 @@ def forward(model: Model, batch: np.ndarray, device: torch.device, settings: Pre
     views = list(_views(x.ndim - 2)) if settings.tta else [((), False)]
     total: Tensor | None = None
     for flips, turn in views:
-        with autocast(device, settings.precision):
+        with autocast(device, settings.precision, model.method.halves):
             output = model.network(_view(x, flips, turn))
         output = output.float() if logits else model.method.activate(output.float())
         output = _unview(output, flips, turn)

@@ -40,6 +40,8 @@ class Method(ABC):
     tiled
         Whether large images are cut into tiles. If not, `prepare` resizes to the network's size and
         `postprocess` brings the answer back to the image's.
+    halves
+        Whether the precision ``auto`` may be bfloat16 on a processor too: the answer was compared with float32's.
     measure
         Kind of measurement table that fits the result.
     metrics
@@ -58,6 +60,7 @@ class Method(ABC):
     training: ClassVar[TrainSettings] = TrainSettings()
     prediction: ClassVar[PredictSettings] = PredictSettings()
     tiled: ClassVar[bool] = True
+    halves: ClassVar[bool] = False
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
     label_kind: ClassVar[LabelKind] = "binary"

@@ -42,7 +42,7 @@ class PredictSettings(Settings):
     """How a network is run over an image."""
 
     device: Device = Field("auto", title="Device", description="Where to compute; auto takes the GPU when there is one")
-    precision: Precision = Field("auto", title="Precision", description="auto: bfloat16 on GPU, float32 on CPU")
+    precision: Precision = Field("auto", title="Precision", description="auto: bfloat16 where it pays, else float32")
     tile: int = Field(
         0,
         ge=0,
@@ -98,5 +98,9 @@ class TrainSettings(Settings):
         description="Batches over which batch-norm statistics are taken anew before validation; 0: running averages",
     )  # fmt: skip
     device: Device = Field("auto", title="Device", description="Where to compute")
-    precision: Precision = Field("auto", title="Precision", description="auto: mixed bfloat16 on GPU, float32 on CPU")
+    precision: Precision = Field(
+        "auto",
+        title="Precision",
+        description="auto: mixed bfloat16 where it pays, else float32",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Of every random choice")

@@ -27,12 +27,18 @@ class Axis:
 
 
 def tile_axis(length: int, tile: int, overlap: int, halo: int, multiple: int = 1) -> Axis:
-    """Plan one axis of `length` pixels; every size and start is a multiple of `multiple`."""
+    """Plan one axis of `length` pixels; every size and start is a multiple of `multiple`.
+
+    Tiles are as small as their number allows, which is that of tiles of `tile` pixels.
+    """
     size = _up(length, multiple)
     tile = min(size, _up(tile, multiple))
     overlap = min(overlap, tile - multiple)
-    stride = max((tile - overlap) // multiple * multiple, multiple)
-    starts = (*range(0, size - tile, stride), size - tile)
+    n = len(_starts(size, tile, overlap, multiple))
+    least = _up(overlap + math.ceil((size - overlap) / n), multiple)
+    tile = next(t for t in range(min(least, tile), tile + 1, multiple) if len(_starts(size, t, overlap, multiple)) <= n)
+    starts = _starts(size, tile, overlap, multiple)
+    stride = starts[1] if len(starts) > 2 else max((tile - overlap) // multiple * multiple, multiple)
     rise = tile_ramp(tile, tile - stride, halo)
     flat = np.ones(tile)
     weights = np.stack([np.minimum(flat if s == 0 else rise, flat if s == size - tile else rise[::-1]) for s in starts])
@@ -42,6 +48,11 @@ def tile_axis(length: int, tile: int, overlap: int, halo: int, multiple: int = 1
     for start, weight in zip(starts, weights, strict=True):
         weight /= total[start : start + tile]
     return Axis(size, tile, starts, weights.astype(np.float32))
+
+
+def _starts(size: int, tile: int, overlap: int, multiple: int) -> tuple[int, ...]:
+    stride = max((tile - overlap) // multiple * multiple, multiple)
+    return (*range(0, size - tile, stride), size - tile)
 
 
 def tile_ramp(tile: int, overlap: int, halo: int) -> np.ndarray:

@@ -196,7 +196,7 @@ class Run:
 
     def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.settings.precision):
+        with autocast(self.device, self.settings.precision, self.method.halves):
             output = self.parallel(x)
         terms = self.method.loss(output.float(), y, x)
         if not torch.isfinite(terms["loss"]):

@@ -203,8 +203,8 @@ def test_tiles_give_the_same_result_as_the_whole(tile: tuple[Image, Image]) -> N
     np.testing.assert_allclose(tiled.probabilities, whole.probabilities, atol=1e-5)
 
 
-def test_defaults_are_the_papers_tiles() -> None:
-    assert (FullNet.prediction.tile, FullNet.prediction.overlap) == (208, 80)
+def test_defaults_are_the_papers_but_for_larger_tiles() -> None:
+    assert (FullNet.prediction.tile, FullNet.prediction.overlap) == (400, 80)
     assert FullNet().halo == 218
     optimizer = FullNet().optimizer(FullNet(TINY).build_network(), FullNet.training, 0)
     assert optimizer.defaults["betas"] == (0.9, 0.99)

@@ -25,7 +25,8 @@ def test_channels_and_order_are_the_papers() -> None:
     assert (head.in_channels, head.out_channels, head.bias) == (143, 3, None)
     stem = network.stages[0]
     assert isinstance(stem, nn.Sequential)
-    assert [type(layer) for layer in stem] == [nn.Conv2d, nn.LeakyReLU, nn.BatchNorm2d]
+    assert all(map(isinstance, stem, (nn.Conv2d, nn.LeakyReLU, nn.BatchNorm2d)))
+    assert len(stem) == 3
 
 
 def test_hybrid_dilations_are_the_table() -> None:

@@ -113,7 +113,8 @@ class FullNet(Method):
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=300, steps_per_epoch=24, batch_size=8, learning_rate=1e-3, weight_decay=1e-4
     )
-    prediction: ClassVar[PredictSettings] = PredictSettings(tile=208, overlap=80)
+    prediction: ClassVar[PredictSettings] = PredictSettings(tile=400, overlap=80)
+    halves = True
     measure = "nuclei"
     metrics = (
         "accuracy", "f1", "aji", "aji_greedy", "pq", "sq", "rq", "matched_dice",

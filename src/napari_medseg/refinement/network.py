@@ -80,13 +80,13 @@ class DeepIGeoSEngine:
 
     def _how(self) -> PredictSettings:
         """Return how the network is run."""
-        from napari_medseg.device import choose_device
+        from napari_medseg.device import choose_device, computes_in_bfloat16
 
         settings = self._settings.predict_settings()
         if choose_device(settings.device)[0].type != "cpu":
             return settings
         self._model.network.to(memory_format=_channels_last(self._model.method.ndim))  # type: ignore[call-overload]
-        if settings.precision == "auto" and _computes_in_bfloat16():
+        if settings.precision == "auto" and computes_in_bfloat16():
             return settings.updated(precision="bfloat16")
         return settings
 
@@ -106,13 +106,6 @@ def _channels_last(ndim: int) -> Any:
     import torch
 
     return torch.channels_last if ndim == 2 else torch.channels_last_3d
-
-
-def _computes_in_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; elsewhere it would be slower than float32."""
-    import torch
-
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def undecided(probabilities: np.ndarray) -> np.ndarray:
