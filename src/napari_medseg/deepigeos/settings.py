@@ -32,6 +32,10 @@ class PNetSettings(Settings):
     downsample: int = Field(
         1, ge=1, le=8, title="Downsample", description="Work on a grid this much coarser (3D paper)"
     )
+    pack: int = Field(
+        1, ge=1, le=8, title="Pack",
+        description="Fold blocks of this edge into channels: 2 takes an eighth of the work in 3D (not in the paper)",
+    )  # fmt: skip
     crf: Literal["none", "gaussian", "bilateral", "freeform"] = Field(
         "none", title="CRF-Net", description="Pairwise function of the CRF-Net; paper: freeform"
     )

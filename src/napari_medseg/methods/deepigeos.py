@@ -64,8 +64,8 @@ class PNet(Method):
 
     @property
     def size_multiple(self) -> int:
-        """The down-sampling factor."""
-        return int(self.settings.downsample)
+        """The down-sampling factor times the edge of folded blocks."""
+        return int(self.settings.downsample * self.settings.pack)
 
     @property
     def halo(self) -> int:
@@ -73,7 +73,7 @@ class PNet(Method):
         s = self.settings
         radius = 90 if self.ndim == 2 else 43
         window = 0 if s.crf == "none" else (3 if self.ndim == 2 else 2) * s.crf_iterations
-        return int((radius + window + (s.downsample > 1)) * s.downsample)
+        return int((radius * s.pack + s.pack - 1 + window + (s.downsample > 1)) * s.downsample)
 
     def build_network(self) -> nn.Module:
         """Build the network with its CRF-Net(f)."""
@@ -81,12 +81,13 @@ class PNet(Method):
 
     def _network(self, channels: int, *, constrained: bool) -> RefinedNet:
         s = self.settings
-        net = PRNet(channels, s.classes, ndim=self.ndim, width=s.width, modern=s.modern)
+        block = s.pack**self.ndim
+        net = PRNet(channels * block, s.classes * block, ndim=self.ndim, width=s.width, modern=s.modern)
         crf = None
         if s.crf != "none":
             iterations = (min(3, s.crf_iterations), s.crf_iterations)
             crf = CRFNet(s.classes, s.modalities, ndim=self.ndim, kernel=s.crf, iterations=iterations)
-        return RefinedNet(net, crf, downsample=s.downsample, constrained=constrained)
+        return RefinedNet(net, crf, downsample=s.downsample, pack=s.pack, constrained=constrained)
 
     def initialise(self, network: nn.Module) -> str:
         """Pre-train the freeform pairwise function on 100,000 synthetic pairs."""
