@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
 from napari_medseg.errors import DeviceError
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # feature maps in huge pages; read when torch first takes memory
 
 OUT_OF_MEMORY_SIGNS = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
 
@@ -30,23 +34,32 @@ def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
     raise DeviceError(f"Device {wanted!r} is not available on this machine. Choose auto or cpu.")
 
 
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context of a precision setting (auto: bfloat16 on CUDA, float32 elsewhere)."""
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))
+
+
+def fast_precision(precision: str, device: torch.device, halves: bool) -> str:
+    """Return bfloat16 for ``auto`` on a processor that computes in it, where a method `halves`."""
+    fast = precision == "auto" and halves and device.type == "cpu" and computes_in_bfloat16()
+    return "bfloat16" if fast else precision
+
+
+@cache
 def computes_in_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16; elsewhere it would be slower than float32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
-def autocast(device: torch.device, precision: str, halves: bool = False) -> AbstractContextManager[object]:
-    """Return the autocast context of a precision setting.
-
-    ``auto`` is bfloat16 on CUDA, float32 elsewhere; for a network that `halves` may also be bfloat16 on a processor
-    that computes in it.
-    """
-    if precision == "auto":
-        fast = device.type == "cuda" or (device.type == "cpu" and halves and computes_in_bfloat16())
-        precision = "bfloat16" if fast else "float32"
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, getattr(torch, precision))
+def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
+    """Return the layout in which convolutions over `ndim` axes are fastest: channels last, but for volumes on a GPU."""
+    if ndim == 2:
+        return torch.channels_last if device.type in {"cpu", "cuda"} else torch.contiguous_format
+    return torch.channels_last_3d if ndim == 3 and device.type == "cpu" else torch.contiguous_format
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import Any
 
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from napari_medseg import tiling
-from napari_medseg.device import autocast, choose_device, is_out_of_memory
+from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
 from napari_medseg.errors import DeviceError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
+from napari_medseg.networks.folding import folded
 from napari_medseg.settings import PredictSettings
 
 ON_DISK_BYTES = 2**29
@@ -80,8 +81,8 @@ def predict(model: Model, image: Image, settings: PredictSettings | None = None)
         If the method cannot take the image.
     """
     start = time.perf_counter()
-    settings = settings or PredictSettings()
     method = model.method
+    settings = fast_settings(method, settings or PredictSettings())
     array: Any = LazyInput(method, image) if method.tiled else method.prepare(image)
     probabilities = yield from infer(model, array, settings)
     labels = method.postprocess(probabilities, image)
@@ -90,11 +91,18 @@ def predict(model: Model, image: Image, settings: PredictSettings | None = None)
     return Prediction(labels, probabilities, device, seconds)
 
 
+def fast_settings(method: Method, settings: PredictSettings) -> PredictSettings:
+    """Return `settings` with the precision that ``auto`` means for `method` where it will run."""
+    device, _ = choose_device(settings.device)
+    return settings.updated(precision=fast_precision(settings.precision, device, method.halves))
+
+
 def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool = False) -> Job[np.ndarray]:
     """Return probabilities (or logits) float32 (K, *spatial) of network input `array` (C, *spatial).
 
     Tiles overlap by ``settings.overlap``; with -1 by twice the method's `halo`, which makes the tiled answer equal to
     the whole one. When memory runs out the batch, then the tile is halved, then the CPU takes over.
+    Precision ``auto`` is bfloat16 on a GPU and float32 elsewhere here; `fast_settings` knows better.
     Results above 512 MB live in a temporary file, so memory stays bounded by the tile.
     """
     device, reason = choose_device(settings.device)
@@ -118,12 +126,11 @@ def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool =
 def forward(model: Model, batch: np.ndarray, device: torch.device, settings: PredictSettings, logits: bool) -> Tensor:
     """Run one batch (B, C, *spatial) and return float32 (B, K, *spatial) on the device, averaged over test views."""
     x = torch.from_numpy(batch).to(device, non_blocking=True)
-    if device.type == "cuda" and x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=memory_format(device, x.ndim - 2))
     views = list(_views(x.ndim - 2)) if settings.tta else [((), False)]
     total: Tensor | None = None
     for flips, turn in views:
-        with autocast(device, settings.precision, model.method.halves):
+        with autocast(device, settings.precision):
             output = model.network(_view(x, flips, turn))
         output = output.float() if logits else model.method.activate(output.float())
         output = _unview(output, flips, turn)
@@ -134,8 +141,8 @@ def forward(model: Model, batch: np.ndarray, device: torch.device, settings: Pre
 
 def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, logits: bool) -> Job[np.ndarray]:
     method, network = model.method, model.network.to(plan.device).eval()
-    if plan.device.type == "cuda" and method.ndim == 2:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=memory_format(plan.device, method.ndim))  # type: ignore[call-overload]
+    model = replace(model, network=folded(network))
     if not method.tiled:
         result: np.ndarray = forward(model, np.asarray(array)[None], plan.device, settings, logits)[0].cpu().numpy()
         return result

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from napari_medseg import parallel
 from napari_medseg.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.dataset import Batches, Cases
-from napari_medseg.device import autocast, choose_device
+from napari_medseg.device import autocast, choose_device, fast_precision, memory_format
 from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
 from napari_medseg.inference import infer
@@ -55,7 +55,9 @@ class Run:
         torch.manual_seed(settings.seed)
         self.method, self.settings, self.folder = method, settings, folder
         self.device, self.reason = choose_device(settings.device)
+        self.precision = fast_precision(settings.precision, self.device, method.halves)
         self.network = method.build_network().to(self.device)
+        self.network.to(memory_format=memory_format(self.device, method.ndim))  # type: ignore[call-overload]
         self.parallel = parallel.wrap(self.network)
         self.batches = Batches(Cases(method, pairs), settings)
         self.held_out = Cases(method, held_out)
@@ -107,7 +109,7 @@ class Run:
         model = Model(self.method, self.network, {})
         for index in range(len(self.held_out) if parallel.rank() == 0 else 0):
             x, y = self.method.validation_sample(*self.held_out[index], np.random.default_rng([1, index]))
-            quiet = PredictSettings(device=self.settings.device, precision=self.settings.precision)
+            quiet = PredictSettings.parse({"device": self.settings.device, "precision": self.precision})
             job = infer(model, x, quiet, logits=True)
             note = partial(self._validating, index)
             output = torch.from_numpy((yield from relabel(job, note)))
@@ -196,7 +198,8 @@ class Run:
 
     def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.settings.precision, self.method.halves):
+        x = x.contiguous(memory_format=memory_format(self.device, x.ndim - 2))
+        with autocast(self.device, self.precision):
             output = self.parallel(x)
         terms = self.method.loss(output.float(), y, x)
         if not torch.isfinite(terms["loss"]):

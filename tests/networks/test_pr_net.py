@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_medseg.networks.crf_net import HARD, CRFNet
-from napari_medseg.networks.pr_net import PRNet, RefinedNet
+from napari_medseg.networks.pr_net import InstanceNorm, PRNet, RefinedNet, fold, unfold
 
 
 def count(module: torch.nn.Module) -> int:
@@ -119,3 +119,33 @@ def test_inactive_crf_is_left_out() -> None:
     torch.testing.assert_close(net(x), net.net(x))
     assert not torch.allclose(with_crf, net(x))
     assert "crf_active" in net.state_dict()
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (4, 6, 8)])
+def test_folding_keeps_every_value_and_orders_blocks_as_pixel_unshuffle(shape: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *shape)
+    folded = fold(x, 2)
+    assert folded.shape == (2, 3 * 2 ** len(shape), *(n // 2 for n in shape))
+    assert torch.equal(unfold(folded, 2), x)
+    if len(shape) == 2:
+        assert torch.equal(folded, F.pixel_unshuffle(x, 2))
+    assert torch.equal(folded[1, 0].ravel(), x[1, 0][(slice(None, None, 2),) * len(shape)].ravel())
+
+
+def test_packed_net_is_equivariant_to_shifts_by_whole_blocks() -> None:
+    torch.manual_seed(0)
+    net = RefinedNet(PRNet(4, 8, width=8), pack=2).eval()
+    x = torch.zeros(1, 1, 420, 16)
+    x[..., 208:212, 6:10] = torch.randn(4, 4)
+    moved = torch.roll(x, 2, 2)
+    torch.testing.assert_close(torch.roll(net(x), 2, 2)[..., 190:230, :], net(moved)[..., 190:230, :])
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4, 6), (1, 5, 4, 6, 3), (3, 5, 4, 6)])
+def test_instance_norm_is_torchs(shape: tuple[int, ...]) -> None:
+    ours, x = InstanceNorm(5), torch.randn(shape) * 3 + 1
+    theirs = (torch.nn.InstanceNorm2d if len(shape) == 4 else torch.nn.InstanceNorm3d)(5, affine=True)
+    ours.weight.data.uniform_()
+    ours.bias.data.uniform_()
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)

@@ -127,6 +127,7 @@ class AfmUnet(Method):
         stop_patience=5,
     )
     measure = "afm"
+    halves = True
     metrics = ("accuracy", "precision", "recall", "specificity", "dice", "iou", "mcc")
 
     # ---- the network and its geometry

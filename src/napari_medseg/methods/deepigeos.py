@@ -51,6 +51,7 @@ class PNet(Method):
     measure = "volume"
     metrics = ("dice", "assd", "hd95", "nsd", "precision", "recall")
     label_kind = "classes"
+    halves = True
 
     def __init__(self, settings: base.Settings | None = None) -> None:
         super().__init__(settings)
@@ -325,8 +326,9 @@ def _pnet(path: str) -> Model:
 
 def propose(path: str, image: Image) -> np.ndarray:
     """Return the probabilities (L, *spatial) of the P-Net in `path`."""
-    from napari_medseg.inference import infer
+    from napari_medseg.inference import fast_settings, infer
 
     model = _pnet(path)
-    probabilities: np.ndarray = run(infer(model, model.method.prepare(image), PredictSettings()))
+    settings = fast_settings(model.method, PredictSettings())
+    probabilities: np.ndarray = run(infer(model, model.method.prepare(image), settings))
     return probabilities

@@ -88,6 +88,7 @@ class DoubleUnet(Method):
         epochs=20, batch_size=3, learning_rate=1e-4, plateau_patience=20, stop_patience=50, augment=False, seed=42
     )
     tiled = False
+    halves = True
     measure = "video"
     metrics = ("dice", "iou", "precision", "recall", "specificity", "accuracy")
     out_channels = 2

@@ -83,6 +83,7 @@ class ScDcnn(Method):
     Settings = ScDcnnSettings
     training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
     measure = "nerve"
+    halves = True
     metrics = ("f1_1px", "f1_2px", "f1_3px", "dice", "iou", "precision", "recall", "specificity", "accuracy", "cldice")
     out_channels = 2
 

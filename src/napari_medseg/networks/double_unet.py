@@ -48,7 +48,7 @@ class ASPP(nn.Module):
         """Map (B, C, H, W) to (B, channels, H, W)."""
         pooled = self.pooled[0](x.mean((-2, -1), keepdim=True))
         # enlarged before the normalisation, which is the same but works for a batch of one too
-        mean = self.pooled[1:](pooled.expand(-1, -1, *x.shape[-2:]))
+        mean = self.pooled[1:](pooled.expand(-1, -1, *x.shape[-2:]).contiguous())
         merged: Tensor = self.merge(torch.cat([mean, *(branch(x) for branch in self.branches)], 1))
         return merged
 

@@ -140,7 +140,10 @@ class PRNet(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with learnt scale and shift; of a batch of one through the faster batch normalisation."""
+    """Instance normalisation with learnt scale and shift; of a batch of one through the faster batch normalisation.
+
+    An exported network, traced with a batch of one but open to any, keeps the instance normalisation.
+    """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -148,7 +151,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *spatial) to the same shape: mean 0 and variance 1 of each channel of each image, then affine."""
-        if len(x) == 1 and x[0, 0].numel() > 1:
+        if not torch.jit.is_tracing() and len(x) == 1 and x[0, 0].numel() > 1:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return F.instance_norm(x, None, None, self.weight, self.bias, eps=self.eps)
 

@@ -20,6 +20,8 @@ class ResidualBlock(nn.Module):
     The shortcut has no parameters: the input's channels are cut to, or zero-padded up to, the output's.
     """
 
+    folds = (("conv1", "norm1"), ("conv2", "norm2"))
+
     def __init__(self, inputs: int, outputs: int, ndim: int, dropout: float) -> None:
         super().__init__()
         self.conv1, self.conv2 = CONV[ndim](inputs, outputs, 3, padding=1), CONV[ndim](outputs, outputs, 3, padding=1)
@@ -35,6 +37,8 @@ class ResidualBlock(nn.Module):
 
 class UpBlock(nn.Module):
     """Transposed 3x3 convolution of stride 2, concatenation behind the skip tensor, residual block."""
+
+    folds = (("up", "norm"),)
 
     def __init__(self, inputs: int, ndim: int, dropout: float) -> None:
         super().__init__()

@@ -14,7 +14,6 @@ from napari_medseg.mri import unit_range
 from napari_medseg.refinement.geodesic import Answer
 from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
 from napari_medseg.refinement.state import RefinementSettings
-from napari_medseg.settings import PredictSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
@@ -24,7 +23,7 @@ class DeepIGeoSEngine:
     """R-Net of one image; the geodesic maps are kept between rounds.
 
     R-Net sees, and changes, what lies within ``roi_margin`` of strokes and mask: beyond there is neither, and the mask
-    stays background. On processors that compute in bfloat16 it runs in it, with channels last.
+    stays background.
 
     Raises
     ------
@@ -55,7 +54,7 @@ class DeepIGeoSEngine:
 
     def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
         """Return R-Net's labels for all scribbles, with `mask` as its proposal (all uint8)."""
-        from napari_medseg.inference import infer
+        from napari_medseg.inference import fast_settings, infer
 
         method: Any = self._model.method
         start = time.perf_counter()
@@ -67,8 +66,8 @@ class DeepIGeoSEngine:
         box = surroundings(scribbles, mask, self._image, self._settings.roi_margin)
         probabilities = np.zeros((method.out_channels, *mask.shape), np.float32)
         probabilities[0] = 1
-        inside = (slice(None), *box)
-        probabilities[inside] = yield from infer(self._model, array[inside], self._how())
+        inside, settings = (slice(None), *box), fast_settings(method, self._settings.predict_settings())
+        probabilities[inside] = yield from infer(self._model, array[inside], settings)
         labels = np.asarray(method.postprocess(probabilities, self._image).data, np.uint8)
         self._probabilities = probabilities
         timings["network"] = time.perf_counter() - start
@@ -77,18 +76,6 @@ class DeepIGeoSEngine:
     def uncertainty(self) -> np.ndarray | None:
         """Return 1 - (best - second probability) of the last round, float32 (*spatial) in [0, 1]."""
         return None if self._probabilities is None else undecided(self._probabilities)
-
-    def _how(self) -> PredictSettings:
-        """Return how the network is run."""
-        from napari_medseg.device import choose_device, computes_in_bfloat16
-
-        settings = self._settings.predict_settings()
-        if choose_device(settings.device)[0].type != "cpu":
-            return settings
-        self._model.network.to(memory_format=_channels_last(self._model.method.ndim))  # type: ignore[call-overload]
-        if settings.precision == "auto" and computes_in_bfloat16():
-            return settings.updated(precision="bfloat16")
-        return settings
 
     def _distances(self, scribbles: np.ndarray) -> np.ndarray | None:
         """Return up-to-date maps (L, *spatial), or ``None`` where the method must compute them itself."""
@@ -100,12 +87,6 @@ class DeepIGeoSEngine:
             features = unit_range(x)
             self._maps = ScribbleMaps(features, method.spacing, method.settings.weight, "linear", method.out_channels)
         return np.stack(self._maps.update(scribbles))
-
-
-def _channels_last(ndim: int) -> Any:
-    import torch
-
-    return torch.channels_last if ndim == 2 else torch.channels_last_3d
 
 
 def undecided(probabilities: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_medseg.device import autocast, choose_device, is_out_of_memory
+from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.method import Model
 from napari_medseg.methods.double_unet import DoubleUnet
 from napari_medseg.methods.frame_classifier import FrameClassifier
+from napari_medseg.networks.folding import folded
 from napari_medseg.video.decision import Decision
 from napari_medseg.video.settings import VideoSettings
 from napari_medseg.video.stages import batched, close
@@ -123,16 +125,19 @@ class Networks:
 
     def _probabilities(self, batch: Tensor) -> Tensor:
         method: Any = self._classifier
-        with torch.inference_mode(), autocast(self.device, self._settings.precision):
+        with torch.inference_mode(), self._autocast(method):
             logits = self._networks[0](self._layout(method.encode(batch)))  # type: ignore[misc]
         return torch.softmax(logits.float(), 1).cpu()
 
     def _masks(self, batch: Tensor) -> Tensor:
-        with torch.inference_mode(), autocast(self.device, self._settings.precision):
+        with torch.inference_mode(), self._autocast(self.method):
             logits = self._networks[1](self._layout(self.method.encode(batch)))  # type: ignore[misc]
         height, width = batch.shape[-2:]
         with torch.inference_mode():
             return self.method.decode(torch.sigmoid(logits.float()), (height, width)).cpu()
+
+    def _autocast(self, method: Any) -> AbstractContextManager[object]:
+        return autocast(self.device, fast_precision(self._settings.precision, self.device, method.halves))
 
     def _in_parts(self, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """Apply `function`; when memory runs out, to halves of the batch."""
@@ -148,12 +153,10 @@ class Networks:
 
     def _place(self, network: torch.nn.Module) -> torch.nn.Module:
         network = network.to(self.device).eval()
-        return network.to(memory_format=torch.channels_last) if self.device.type == "cuda" else network  # type: ignore[call-overload,no-any-return]
+        return folded(network.to(memory_format=memory_format(self.device, 2)))  # type: ignore[call-overload]
 
     def _layout(self, x: Tensor) -> Tensor:
-        return x.contiguous(
-            memory_format=torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        )
+        return x.contiguous(memory_format=memory_format(self.device, 2))
 
 
 def _frame(item: Computed) -> Tensor:

@@ -82,7 +82,9 @@ class VideoSettings(Settings):
         description="Threads that measure and write masks; 0: as many as CPU cores, up to 4",
     )
     device: Device = Field("auto", title="Device", description="Where to compute; auto takes the GPU when there is one")
-    precision: Precision = Field("auto", title="Precision", description="auto: bfloat16 on GPU, float32 on CPU")
+    precision: Precision = Field(
+        "auto", title="Precision", description="auto: bfloat16 on GPU and on processors that compute in it"
+    )
     resume: bool = Field(
         True, title="Resume", description="Go on after the last frame of frames.csv; off: start anew and overwrite"
     )
