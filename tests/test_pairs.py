@@ -23,6 +23,8 @@ def touch(folder: Path, *names: str) -> None:
         ("a_lab.tif", "a"),
         ("a_labels.nii.gz", "a"),
         ("1_org.tif", "1"),
+        ("a.ome.tif", "a"),
+        ("a_label.ome.tiff", "a"),
     ],
 )
 def test_case_stem(name: str, stem: str) -> None:

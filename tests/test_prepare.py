@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Pillow
 
 from napari_medseg.errors import DataError, WriteError
@@ -158,3 +159,28 @@ def test_unwritable_folder_is_an_error_of_its_own(raw: Path, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match="cannot be made"):
         run(prepare_fullnet(raw, tmp_path / "file" / "out", ONE))
+
+
+def test_names_of_a_flat_folder_give_the_splits(tmp_path: Path) -> None:
+    image, truth = nuclei_tile(0, 64)
+    for name in ("train_1", "testA_1", "testB_1"):
+        save(tmp_path / "raw" / f"{name}.bmp", image.data)
+        save(tmp_path / "raw" / f"{name}_anno.bmp", truth.data.astype(np.uint8))
+    run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE.updated(tissue="glands")))
+    pictures = {str(p.relative_to(tmp_path / "out" / "images")) for p in (tmp_path / "out" / "images").rglob("*.png")}
+    assert pictures == {"train/train_1.png", "testA/testA_1.png", "testB/testB_1.png"}
+
+
+@pytest.mark.parametrize("kind", ["planar", "12 bits"])
+def test_colours_are_kept_however_they_are_stored(tmp_path: Path, kind: str) -> None:
+    image, truth = nuclei_tile(0, 64)
+    colour = np.ascontiguousarray(image.data)
+    folder = tmp_path / "raw"
+    save(folder / "a_label.png", truth.data)
+    if kind == "planar":
+        data, options = colour.transpose(2, 0, 1), {"planarconfig": "separate"}
+    else:
+        data, options = colour.astype(np.uint16) * 16, {}
+    tifffile.imwrite(folder / "a.ome.tif", data, photometric="rgb", **options)
+    run(prepare_fullnet(folder, tmp_path / "out", ONE.updated(stain="none", patch=0)))
+    np.testing.assert_allclose(read_one(tmp_path / "out" / "images" / "a.png").data, colour, atol=1)

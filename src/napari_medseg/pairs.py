@@ -23,6 +23,7 @@ IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
 CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+DOUBLE_SUFFIXES = (".nii.gz", ".ome.tif", ".ome.tiff", ".ome.tf8", ".ome.btf")
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
 FIRST_NUMBER = ".000"  # stands for the suffixes .000 to .999 of NanoScope scans
@@ -87,8 +88,10 @@ class PairList:
 
 
 def file_stem(path: Path) -> str:
-    """Return the name without suffix; ``.nii.gz`` counts as one suffix."""
-    return path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    """Return the name without suffix; ``.nii.gz`` and ``.ome.tif`` count as one suffix."""
+    lower = path.name.lower()
+    double = next((suffix for suffix in DOUBLE_SUFFIXES if lower.endswith(suffix)), "")
+    return path.name[: -len(double)] if double and len(lower) > len(double) else path.stem
 
 
 def case_stem(path: Path) -> str:

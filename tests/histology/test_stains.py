@@ -112,3 +112,22 @@ def test_jitter_scales_the_optical_density() -> None:
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), rtol=1e-3)
     assert 0 < np.abs(np.log(factor)).max() <= 0.9
     np.testing.assert_allclose(stains.jitter_stain(x, mean, std, 0.0, rng), x, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "white"),
+    [
+        (np.array([0, 255], np.uint8), 255),
+        (np.array([0, 240], np.uint16), 255),
+        (np.array([0, 1000], np.uint16), 1023),
+        (np.array([0, 4080], np.uint16), 4095),
+        (np.array([0, 16000], np.uint16), 16383),
+        (np.array([0, 60000], np.uint16), 65535),
+        (np.array([0, 0.9], np.float32), 1),
+        (np.array([0, 1.05], np.float32), 1),
+        (np.array([0, 257.0], np.float32), 255),
+        (np.array([0, 4090.0], np.float32), 4095),
+    ],
+)
+def test_white_is_that_of_the_narrowest_camera(values: np.ndarray, white: float) -> None:
+    assert stains.white_level(values) == white

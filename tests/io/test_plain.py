@@ -45,24 +45,68 @@ def test_sixteen_bit_png(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data, GRAY.astype(np.uint16) * 256)
 
 
-@pytest.mark.parametrize(("n", "names"), [(3, ("red", "green", "blue")), (4, ("red", "green", "blue", "alpha"))])
-def test_colour(tmp_path: Path, n: int, names: tuple[str, ...]) -> None:
-    data = np.stack([GRAY + i for i in range(n)], axis=-1)
+def test_colour(tmp_path: Path) -> None:
+    data = np.stack([GRAY + i for i in range(3)], axis=-1)
     Pillow.fromarray(data).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb")
-    for suffix in (".png", ".tif"):
-        image = io.read(tmp_path / f"a{suffix}")[0]
+    tifffile.imwrite(tmp_path / "planar.tif", data.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    for name in ("a.png", "a.tif", "planar.tif"):
+        image = io.read(tmp_path / name)[0]
         np.testing.assert_array_equal(image.data, data)
-        assert (image.axes, image.channels) == ("YXC", names)
+        assert (image.axes, image.channels) == ("YXC", ("red", "green", "blue"))
 
 
-def test_palette_picture_keeps_its_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_transparent_is_glass(tmp_path: Path, suffix: str) -> None:
+    """Half transparent is half way to white; opaque colours stay."""
+    colour = np.stack([GRAY + i for i in range(3)], axis=-1)
+    opacity = np.full(GRAY.shape, 255, np.uint8)
+    opacity[:2], opacity[2] = 0, 51
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".png":
+        Pillow.fromarray(np.dstack([colour, opacity])).save(path)
+    else:
+        tifffile.imwrite(path, np.dstack([colour, opacity]), photometric="rgb", extrasamples=["unassalpha"])
+    image = io.read(path)[0]
+    right = colour.copy()
+    right[:2] = 255
+    right[2] = np.rint(colour[2] * 0.2 + 255 * 0.8)
+    np.testing.assert_allclose(image.data, right, atol=1)
+    assert image.channels == ("red", "green", "blue")
+
+
+def test_transparent_mask_keeps_its_values_as_labels(tmp_path: Path) -> None:
+    mask = (GRAY > 100).astype(np.uint8) * 255
+    Pillow.fromarray(np.dstack([mask] * 4)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a.png", "labels").data, mask)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_palette_is_colour_as_image_and_numbers_as_labels(tmp_path: Path, suffix: str) -> None:
     labels = (GRAY % 3).astype(np.uint8)
+    palette = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)
     picture = Pillow.fromarray(labels).convert("P")
-    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.putpalette(palette.ravel().tolist())
     picture.putdata(labels.ravel().tolist())
-    picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(io.read(tmp_path / "a.png")[0].data, labels)
+    picture.save(tmp_path / f"a{suffix}")
+    image = io.read_one(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(image.data, palette[labels])
+    assert "palette" in image.metadata["notes"][0]
+    np.testing.assert_array_equal(io.read_one(tmp_path / f"a{suffix}", "labels").data, labels)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_other_colours_of_a_tiff_become_rgb(tmp_path: Path, mode: str) -> None:
+    colour = np.full((20, 20, 3), (160, 80, 170), np.uint8)
+    Pillow.fromarray(colour).convert(mode).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(io.read(tmp_path / "a.tif")[0].data, colour, atol=3)
+
+
+def test_colours_of_many_pages_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
+    inks = np.zeros((3, 8, 8, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    with pytest.raises(ReadError, match=r"holds colours as SEPARATED.*Save it as RGB"):
+        io.read(tmp_path / "a.tif")
 
 
 def test_a_jpeg_as_labels_is_a_mask(tmp_path: Path) -> None:
@@ -76,8 +120,9 @@ def test_a_jpeg_as_labels_is_a_mask(tmp_path: Path) -> None:
 def test_one_bit_and_gray_with_alpha(tmp_path: Path) -> None:
     Pillow.fromarray(GRAY > 100).save(tmp_path / "bit.png")
     np.testing.assert_array_equal(io.read(tmp_path / "bit.png")[0].data, np.where(GRAY > 100, 255, 0))
-    Pillow.fromarray(np.stack([GRAY, GRAY], -1), "LA").save(tmp_path / "la.png")
-    np.testing.assert_array_equal(io.read(tmp_path / "la.png")[0].data, GRAY)
+    opacity = np.where(GRAY > 100, 255, 0).astype(np.uint8)
+    Pillow.fromarray(np.stack([GRAY, opacity], -1), "LA").save(tmp_path / "la.png")
+    np.testing.assert_array_equal(io.read(tmp_path / "la.png")[0].data, np.where(GRAY > 100, GRAY, 255))
 
 
 def test_nan_and_inf_are_read_as_they_are(tmp_path: Path) -> None:
@@ -118,6 +163,45 @@ def test_ome_pixel_size(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 6, 5), np.uint8), metadata=meta)
     image = io.read(tmp_path / "a.ome.tif")[0]
     np.testing.assert_allclose(image.scale, (2.0, 0.5, 0.25))
+
+
+@pytest.mark.parametrize(("unit", "per_unit"), [("CENTIMETER", 40_000), ("INCH", 101_600)])
+def test_resolution_tags(tmp_path: Path, unit: str, per_unit: int) -> None:
+    """TIFF 6.0: pixels per ResolutionUnit; OpenSlide and Bio-Formats read them so."""
+    options: Any = {"resolution": (per_unit, per_unit / 2), "resolutionunit": unit, "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, **options)
+    image = io.read(tmp_path / "a.tif")[0]
+    np.testing.assert_allclose(image.scale, (0.5, 0.25))
+    assert image.units == ("micrometer", "micrometer")
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit"), [("INCH", 72), ("INCH", 96), ("INCH", 1), ("CENTIMETER", 1), ("NONE", 4)]
+)
+def test_resolutions_of_screens_are_no_pixel_size(tmp_path: Path, unit: str, per_unit: int) -> None:
+    options: Any = {"resolution": (per_unit, per_unit), "resolutionunit": unit, "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, **options)
+    assert not io.read(tmp_path / "a.tif")[0].calibrated
+
+
+def test_imagej_axes_have_their_own_units(tmp_path: Path) -> None:
+    stack = np.zeros((4, 3, 6, 5), np.uint8)
+    meta = {"axes": "TZYX", "unit": "micron", "zunit": "nm", "spacing": 300.0, "finterval": 2.0, "tunit": "min"}
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, resolution=(2, 4), metadata=meta)
+    image = io.read(tmp_path / "a.tif")[0]
+    assert image.axes == "TZYX"
+    np.testing.assert_allclose(image.scale, (120, 0.3, 0.25, 0.5))
+    assert image.units == ("second", *("micrometer",) * 3)
+
+
+def test_every_series_of_an_ome_tiff_is_an_image(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        for n, step in ((6, 0.5), (4, 2.0)):
+            meta = {"axes": "YX", "PhysicalSizeX": step, "PhysicalSizeY": step, "Name": f"field {n}"}
+            file.write(np.full((n, n), n, np.uint8), metadata=meta)
+    images = io.read(tmp_path / "a.ome.tif")
+    assert [(image.spatial_shape, image.scale[0]) for image in images] == [((6, 6), 0.5), ((4, 4), 2.0)]
+    assert images[1].name.endswith("field 4")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".npy"])

@@ -38,6 +38,8 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
             layers.append(outlined)
             continue
         images = read(one)
+        if is_label(Path(one)) or lies_among_labels(Path(one)):  # of a palette the numbers, not the colours
+            images = [image for image in images if image.kind == "labels"] or images
         for index, image in enumerate(images):
             image = image.replace(metadata={"source_file": str(one), **image.metadata})
             if is_label(Path(one)) or lies_among_labels(Path(one)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from napari_medseg.histology.cases import SPLITS
 from napari_medseg.pairs import ANNOTATIONS, IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})_\d")
 LABELS = ("labels_instance", *LABEL_FOLDERS, "xml")
 
 
@@ -42,6 +44,8 @@ class Sources:
 
 def find_sources(folder: Path) -> Sources:
     """Find cases in ``images`` and ``labels``, in splits above or below these, or side by side in `folder`.
+
+    Side by side, names that all begin with a split (``train_1``, ``testA_1``) give the splits.
 
     Raises
     ------
@@ -79,7 +83,17 @@ def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
         return [(name, pictures, maps) for name in splits for _, pictures, maps in _groups(folder / name)]
     files = _files(folder)
     maps = [p for p in files if is_label(p)]
-    return [("", [p for p in files if p not in maps], maps)]
+    pictures = [p for p in files if p not in maps]
+    named = list(dict.fromkeys(_split_of(p) for p in pictures))
+    if "" in named or len(named) < 2:
+        return [("", pictures, maps)]
+    return [(n, [p for p in pictures if _split_of(p) == n], [p for p in maps if _split_of(p) == n]) for n in named]
+
+
+def _split_of(path: Path) -> str:
+    """Return the split that a name begins with, as in the gland contest's folder (``testA_12.bmp``)."""
+    match = SPLIT_NAME.match(path.name)
+    return match[1] if match else ""
 
 
 def _files(folder: Path, suffixes: tuple[str, ...] = (*PICTURES, *ANNOTATIONS)) -> list[Path]:

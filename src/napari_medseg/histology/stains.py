@@ -39,7 +39,7 @@ LAB_TARGET = LabStatistics(np.array([65.8, 24.6, -8.2]), np.array([16.2, 8.4, 5.
 def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
     """Return (H, W, 3) uint8 from RGB or RGBA of 8 or 16 bit or float; `top` is the value of white.
 
-    By default white is 255 for 8-bit values (also when stored wider), 65535 for 16-bit and 1 for fractions.
+    By default it is guessed by `white_level`.
     """
     if image.ndim != 3 or image.shape[2] not in (3, 4):
         raise DataError(f"A stained image needs red, green and blue (H, W, 3); this one is {image.shape}.")
@@ -50,14 +50,28 @@ def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
     return np.asarray(np.clip(np.rint(image * (255.0 / top)), 0, 255), np.uint8)
 
 
+WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # cameras of 8, 10, 12, 14 and 16 bits
+BRIGHTEST = 99.9  # percentile of fractions: a few pixels may be brighter than white
+OVERSHOOT = 2.0  # correcting the illumination lets fractions rise above 1, but not twice as high
+
+
 def white_level(image: np.ndarray) -> float:
-    """Guess the value of white: 1, 255 or 65535."""
+    """Guess the value of white: 1 for fractions, else the highest value of the narrowest camera that fits.
+
+    Bright-field pictures show bare glass or nearly so; a picture whose values all lie below 1/16 of the range of its
+    numbers was kept in more bits than its camera has.
+    """
     if image.dtype == np.uint8:
         return 255.0
-    highest = float(image.max()) if image.size else 0.0
-    if image.dtype.kind == "f" and highest <= 1:
+    if not image.size:
+        return WHITES[-1]
+    if image.dtype.kind != "f":
+        highest = float(image.max())
+        return next((white for white in WHITES if highest <= white), highest)
+    highest = float(np.percentile(image, BRIGHTEST))
+    if highest <= OVERSHOOT:
         return 1.0
-    return 255.0 if highest <= 255 else 65535.0
+    return next((white for white in WHITES if highest <= white * 1.05), highest)
 
 
 def optical_density(rgb: np.ndarray) -> np.ndarray:

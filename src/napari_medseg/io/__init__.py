@@ -97,9 +97,11 @@ def read(path: str | Path) -> list[Image]:
 
 
 def read_one(path: str | Path, kind: Kind = "image") -> Image:
-    """Read the default image of `path`; ``kind="labels"`` makes it an integer label map without channels."""
-    image = read(path)[0]
-    return as_labels(image) if kind == "labels" else image
+    """Read the default image of `path`; ``kind="labels"``: its labels, as integers without channels."""
+    images = read(path)
+    if kind != "labels":
+        return images[0]
+    return as_labels(next((image for image in images if image.kind == "labels"), images[0]))
 
 
 def read_channels(paths: Sequence[str | Path]) -> Image:

@@ -22,6 +22,7 @@ from napari_medseg.image import Image
 from napari_medseg.io._dicom import holds_dicom, is_dicom, read_series
 from napari_medseg.io._itk import check_size, from_itk, to_itk, with_note, without_size
 from napari_medseg.io._sidecar import provenance
+from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.pairs import file_stem
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -41,7 +42,9 @@ def matches(path: Path) -> bool:
         return holds_dicom(path)
     if not path.is_file():
         return False
-    return path.name.lower().endswith(SUFFIXES) or (path.suffix.lower() in DICOM_SUFFIXES and is_dicom(path))
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    return path.suffix.lower() in DICOM_SUFFIXES and is_dicom(path) and not is_dicom_slide(path)
 
 
 def read(path: Path) -> list[Image]:

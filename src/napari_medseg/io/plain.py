@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError
-from napari_medseg.image import PIXEL, Image
-from napari_medseg.io._sidecar import restore
+from napari_medseg.errors import ReadError, counted
+from napari_medseg.image import Image
+from napari_medseg.io import tiff
+from napari_medseg.io._sidecar import load, restore
+from napari_medseg.io.pictures import open_picture, shown
+from napari_medseg.pairs import file_stem
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
 MAX_BYTES = 2**34
 LAZY_BYTES = 2**28
 CHECKED_BYTES = 2**26
 MAX_RATIO = 5000  # no picture compresses better than this; a header that says so is damaged
-UM_PER_UNIT = {"um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 
 
 def matches(path: Path) -> bool:
@@ -31,24 +30,34 @@ def matches(path: Path) -> bool:
 def read(path: Path) -> list[Image]:
     """Read a picture as ``YX``/``YXC``, or a stack as ``ZYX``; a side-car JSON restores what was written.
 
+    Every series of an OME-TIFF is an image. A picture with a palette or transparent grays is read as it is shown, and
+    again as its numbers, which may be labels.
+
     Raises
     ------
     ReadError
         If the file holds no numbers, has no pixels, or declares more than can be true.
     """
+    if load(path) is not None:
+        restored = restore(_checked(_load(path, as_stored=True)[0], path).data, path)
+        if restored is not None:
+            return [restored]
+    return [image for stack in _load(path) for image in _images(_checked(stack, path), path)]
+
+
+def _load(path: Path, as_stored: bool = False) -> list[tiff.Stack]:
+    """Return the stacks of a file; `as_stored`: without turning its numbers into the colours that are shown."""
     suffix = path.suffix.lower()
-    axes = ""
-    step: dict[str, float] = {}
     if suffix == ".npy":
-        data = _load_array(path)
-    elif suffix in {".tif", ".tiff"}:
-        data, axes, step = _load_tiff(path)
-    else:
-        data = _load_picture(path)
-        axes = "YXC"[: data.ndim]
+        return [tiff.Stack(_load_array(path), "", {})]
+    return _load_tiff(path, as_stored) if suffix in tiff.SUFFIXES else [_load_picture(path, as_stored)]
+
+
+def _checked(stack: tiff.Stack, path: Path) -> tiff.Stack:
+    data = stack.data
     if data.dtype.kind not in "buif" or data.ndim < 2 or data.size == 0:
         raise ReadError(f"{path.name} holds {data.dtype} of shape {data.shape}; expected numbers with at least 2 axes.")
-    return [restore(data, path) or _image(data, path, axes, step)]
+    return stack
 
 
 def _load_array(path: Path) -> np.ndarray:
@@ -57,36 +66,48 @@ def _load_array(path: Path) -> np.ndarray:
     return mapped if mapped.nbytes > LAZY_BYTES else np.array(mapped)
 
 
-def _load_picture(path: Path) -> np.ndarray:
-    """Return gray (Y, X) or colour (Y, X, C) values; a palette picture is a label map and keeps its indices."""
-    from PIL import Image as Pillow
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            picture = Pillow.open(path)
-    except Pillow.DecompressionBombError as error:
-        raise ReadError(
-            f"{path.name} declares more pixels than a picture may have ({error}). Save it as .tif."
-        ) from error
-    with picture:
+def _load_picture(path: Path, as_stored: bool) -> tiff.Stack:
+    """Return gray (Y, X) or colour (Y, X, 3) values, and the numbers of a palette."""
+    with open_picture(path) as picture:
         check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
-        mode = {"1": "L", "LA": "L", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
-        return np.asarray(picture.convert(mode[picture.mode]) if picture.mode in mode else picture)
+        data, indices = (np.asarray(picture), None) if as_stored else shown(picture)
+    return tiff.Stack(data, "YXC"[: data.ndim], {}, indices=indices)
 
 
-def _load_tiff(path: Path) -> tuple[np.ndarray, str, dict[str, float]]:
-    """Return the first series, its axes as the file states them, and the steps it states."""
+def _load_tiff(path: Path, as_stored: bool) -> list[tiff.Stack]:
+    """Return the series of an OME-TIFF, else the first series, with what the file states of it."""
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
-        if not tiff.series:
+    with tifffile.TiffFile(path) as file:
+        if not file.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
-        series = tiff.series[0]
-        check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
-        mapped = series.dataoffset is not None and series.nbytes > LAZY_BYTES
-        data = tifffile.memmap(path, mode="r") if mapped else series.asarray()
-        return data, series.axes.replace("S", "C"), _pixel_size(tiff)
+        if as_stored:
+            return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
+        count = len(file.series) if file.is_ome else 1
+        left = sum(not series.keyframe.is_reduced for series in file.series[count:])
+        notes = (f"{counted(left, 'further picture')} of another size in the file left out.",) if left else ()
+        return [_series(path, file, k, notes) for k in range(count)]
+
+
+def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:
+    series = file.series[number]
+    data, axes = tiff.colours_last(_numbers(path, file, number), series.axes)
+    data, axes, indices = tiff.shown_colours(path, file, series.keyframe, data, axes)
+    described = tiff.ome_image(file, number) if file.is_ome else {}
+    name = str(described.get("Name", "")) if number else ""
+    channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
+    return tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)
+
+
+def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
+    """Return the numbers of a series as they are stored, mapped where they are many."""
+    import tifffile
+
+    series = file.series[number]
+    check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
+    mapped = series.dataoffset is not None and series.nbytes > LAZY_BYTES
+    numbers: np.ndarray = tifffile.memmap(path, series=number, mode="r") if mapped else series.asarray()
+    return numbers
 
 
 def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | None = MAX_BYTES) -> None:
@@ -99,60 +120,36 @@ def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | No
         )
 
 
-def _pixel_size(tiff: Any) -> dict[str, float]:
-    """Return the steps that ImageJ or OME metadata state: um along X, Y, Z and seconds along T."""
-    if tiff.is_ome:
-        return _ome_pixel_size(tiff.ome_metadata)
-    stated = tiff.imagej_metadata or {}
-    tags = tiff.pages[0].tags
-    unit = _um_per(stated.get("unit", ""))
-    if unit is None or "XResolution" not in tags or not tags["XResolution"].value[0]:
-        return {}
-    x_count, x_length = tags["XResolution"].value
-    y_count, y_length = tags["YResolution"].value if "YResolution" in tags else (x_count, x_length)
-    step = {"X": x_length / x_count * unit, "Y": y_length / max(y_count, 1) * unit}
-    if stated.get("spacing"):
-        step["Z"] = abs(float(stated["spacing"])) * unit
-    if stated.get("finterval"):
-        step["T"] = float(stated["finterval"])
-    return {axis: value for axis, value in step.items() if value > 0}
+def _images(stack: tiff.Stack, path: Path) -> list[Image]:
+    """Return the image of a stack, and of a palette's numbers as labels."""
+    image = _image(stack, path)
+    if stack.indices is None:
+        return [image]
+    labels = image.replace(
+        data=stack.indices.reshape(image.spatial_shape),
+        axes=image.spatial_axes,
+        kind="labels",
+        name=f"{image.name}_numbers",
+        channels=(),
+    )
+    note = "The picture has a palette or transparent parts: it is read as it is shown; as labels its numbers count."
+    return [image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]}), labels]
 
 
-def _ome_pixel_size(xml: str) -> dict[str, float]:
-    import tifffile
-
-    images = tifffile.xml2dict(xml).get("OME", {}).get("Image", {})
-    first = images[0] if isinstance(images, list) else images
-    pixels: Mapping[str, Any] = first.get("Pixels", {})
-    step = {}
-    for axis in "XYZ":
-        unit = _um_per(pixels.get(f"PhysicalSize{axis}Unit", "um"))
-        value = float(pixels.get(f"PhysicalSize{axis}", 0.0))
-        if unit is not None and value > 0:
-            step[axis] = value * unit
-    return step
-
-
-def _um_per(unit: Any) -> float | None:
-    text = str(unit).strip().lower()
-    for sign in MICRO_SIGNS:
-        text = text.replace(sign, "u")
-    return UM_PER_UNIT.get(text)
-
-
-def _image(data: np.ndarray, path: Path, axes: str, step: Mapping[str, float]) -> Image:
+def _image(stack: tiff.Stack, path: Path) -> Image:
+    data, axes = stack.data, stack.axes
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data
         axes = _axes_by_shape(data, path)
     keep = [i for i, axis in enumerate(axes) if axis in "YX" or data.shape[i] > 1]
     data, axes = data.reshape([data.shape[i] for i in keep]), "".join(axes[i] for i in keep)
     n = data.shape[axes.index("C")] if "C" in axes else 1
-    channels = ("red", "green", "blue", "alpha")[:n] if axes.endswith("C") and n in (3, 4) else ()
-    spatial = axes.replace("C", "")
-    known = {"X", "Y"} <= step.keys()
-    scale = tuple(step.get(axis, 1.0) if known else 1.0 for axis in spatial)
-    units = tuple(("second" if a == "T" else "micrometer") if known and a in step else PIXEL for a in spatial)
-    return Image(data, axes, scale, units, name=path.stem, channels=channels, metadata={"source_file": str(path)})
+    colours = ("red", "green", "blue", "alpha")[:n] if axes.endswith("C") and n in (3, 4) else ()
+    scale, units = tiff.with_units(stack.steps, axes.replace("C", ""))
+    name = f"{file_stem(path)}_{stack.name}" if stack.name else file_stem(path)
+    notes = {"notes": list(stack.notes)} if stack.notes else {}
+    channels = stack.channels if len(stack.channels) == n and not colours else colours
+    return Image(data, axes, scale, units, name=name, channels=channels, metadata={"source_file": str(path), **notes})
 
 
 def _axes_by_shape(data: np.ndarray, path: Path) -> str:

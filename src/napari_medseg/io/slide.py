@@ -1,4 +1,7 @@
-"""Whole slides as lazy multiscale images, through OpenSlide or, where that fails, tiffslide."""
+"""Whole slides as lazy multiscale images, through OpenSlide or, where that fails, tiffslide.
+
+Of slides that state where the scanned part lies (SCN, MRXS) only that part is read, as QuPath shows and counts it.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,17 @@ import numpy as np
 
 from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io import tiff as tags
 from napari_medseg.io.plain import check_size
+from napari_medseg.pairs import file_stem
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF_SUFFIXES = (".tif", ".tiff")
 LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
+GENERIC = "generic-tiff"
+DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # SOP class of whole slide microscopy
+DICOM_SUFFIXES = (".dcm", "")
+HEAD_BYTES = 2048
 CHUNK = 1024
 LARGE = 10_000 * 10_000
 DAMAGED = (  # what tifffile and the codecs raise on damaged files; a slip of ours in a name is not among it
@@ -26,10 +35,12 @@ DAMAGED = (  # what tifffile and the codecs raise on damaged files; a slip of ou
 
 
 def is_slide(path: Path) -> bool:
-    """Whether `path` has a slide suffix, or is a tiled RGB TIFF that is a pyramid or too large to load."""
+    """Whether `path` has a slide suffix, is a DICOM slide, or a tiled RGB TIFF, a pyramid or too large to load."""
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return True
+    if suffix in DICOM_SUFFIXES:
+        return is_dicom_slide(path)
     if suffix not in TIFF_SUFFIXES:
         return False
     import tifffile
@@ -44,8 +55,17 @@ def is_slide(path: Path) -> bool:
         return False
 
 
+def is_dicom_slide(path: Path) -> bool:
+    """Whether a file's DICOM header names the class of whole slides."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return head[128:132] == b"DICM" and DICOM_SLIDE in head
+
+
 def open_slide(path: Path) -> Any:
-    """Open a slide with the first library that can.
+    """Open a slide with the first library that can; a TIFF's pyramid with the first that sees all its levels.
 
     Raises
     ------
@@ -56,7 +76,8 @@ def open_slide(path: Path) -> Any:
     """
     _check_tiles(path)
     problems, installed = [], False
-    for module, cls in LIBRARIES:
+    levels = _tiff_levels(path)
+    for module, cls in LIBRARIES if levels <= 1 else sorted(LIBRARIES, reverse=True):
         try:
             library = importlib.import_module(module)
         except (ImportError, OSError):  # OSError: the wrapper is there, the C library is not
@@ -77,6 +98,17 @@ def open_slide(path: Path) -> Any:
         f"{path.name} cannot be opened as a whole slide ({'; '.join(problems)}). It is cut short or of an unknown "
         "format; copy it again or convert it to a pyramidal TIFF."
     )
+
+
+def _tiff_levels(path: Path) -> int:
+    """Return how many levels a TIFF keeps in SubIFDs, which OpenSlide does not see; 0 for other files."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return len(file.series[0].levels) if file.pages[0].subifds else 0
+    except (*DAMAGED, tifffile.TiffFileError):
+        return 0
 
 
 def _errors_of(library: Any) -> tuple[type[Exception], ...]:
@@ -113,35 +145,52 @@ def read_slide(path: Path) -> Image:
     slide = open_slide(path)
     for width, height in slide.level_dimensions:
         check_size(path, (height, width, 3), 1, most=None)
-    levels = [_level(slide, path, index) for index in range(slide.level_count)]
-    step = _microns(slide)
+    top, left, height, width = _bounds(slide)
+    levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
+    step = _microns(slide, path)
+    corner = {"slide_corner": [top, left]} if top or left else {}
     return Image(
         levels[0],
         "YXC",
         step or (1.0, 1.0),
         ("micrometer", "micrometer") if step else (PIXEL, PIXEL),
-        name=path.stem,
+        name=file_stem(path),
         channels=("red", "green", "blue"),
         metadata={
             "source_file": str(path),
             "levels": levels,
             "downsamples": [float(d) for d in slide.level_downsamples],
+            **corner,
         },
     )
 
 
-def _level(slide: Any, path: Path, index: int) -> Any:
+def _bounds(slide: Any) -> tuple[int, int, int, int]:
+    """Return row, column, height and width of the scanned part at full resolution; all where it is not stated."""
+    width, height = slide.level_dimensions[0]
+    names = ("y", "x", "height", "width")
+    try:
+        y, x, h, w = (int(slide.properties[f"openslide.bounds-{name}"]) for name in names)
+    except (KeyError, TypeError, ValueError):
+        return 0, 0, height, width
+    inside = min(y, x) >= 0 and min(h, w) > 0 and y + h <= height and x + w <= width
+    return (y, x, h, w) if inside else (0, 0, height, width)
+
+
+def _level(slide: Any, path: Path, index: int, corner: tuple[int, int], size: tuple[int, int]) -> Any:
+    """Return one level of the part of `size` (height, width) at `corner` (row, column) of full resolution."""
     import dask.array as da
 
-    width, height = slide.level_dimensions[index]
     downsample = slide.level_downsamples[index]
+    whole = size == slide.level_dimensions[0][::-1]
+    width, height = slide.level_dimensions[index] if whole else (max(round(n / downsample), 1) for n in size[::-1])
     errors = _errors_of(importlib.import_module(type(slide).__module__.partition(".")[0]))
 
     def block(block_info: Any = None) -> np.ndarray:
         (top, bottom), (left, right), _ = block_info[None]["array-location"]
-        corner = (round(left * downsample), round(top * downsample))
+        place = (corner[1] + round(left * downsample), corner[0] + round(top * downsample))
         try:
-            return _on_white(np.asarray(slide.read_region(corner, index, (right - left, bottom - top))))
+            return _on_white(np.asarray(slide.read_region(place, index, (right - left, bottom - top))))
         except errors as error:  # a damaged block shows only when it is read
             raise ReadError(
                 f"{path.name} is damaged at row {top}, column {left}, level {index}: {one_line(error)}. Copy it again."
@@ -160,11 +209,23 @@ def _on_white(region: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(region[..., :3])
 
 
-def _microns(slide: Any) -> tuple[float, float] | None:
+def _microns(slide: Any, path: Path) -> tuple[float, float] | None:
+    """Return the stored microns per pixel (y, x): of a TIFF of no maker what OME and its tags state."""
+    vendor = slide.properties.get("openslide.vendor") or slide.properties.get("tiffslide.vendor")
+    if path.suffix.lower() in TIFF_SUFFIXES and vendor in (None, "", GENERIC):
+        return _tiff_microns(path)
     values = [slide.properties.get(f"{name}.mpp-{axis}") for axis in "yx" for name in ("openslide", "tiffslide")]
     try:
         numbers = [float(v) for v in values if v is not None]
     except (TypeError, ValueError):
         return None
-    good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 for n in numbers)
+    good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 and not tags.is_printed(n) for n in numbers)
     return (numbers[0], numbers[1]) if good else None
+
+
+def _tiff_microns(path: Path) -> tuple[float, float] | None:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        steps = tags.steps_of(file)
+    return (steps["Y"][0], steps["X"][0]) if {"X", "Y"} <= steps.keys() else None

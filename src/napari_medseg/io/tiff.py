@@ -1,0 +1,258 @@
+"""What TIFF files state beside their numbers: axes, colours, pixel sizes, time steps (OME, ImageJ, resolution tags)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medseg.errors import ReadError, one_line
+from napari_medseg.image import PIXEL
+from napari_medseg.io.pictures import on_white, open_picture
+
+Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
+
+SUFFIXES = (".tif", ".tiff")
+UM_PER_UNIT = {
+    "pm": 1e-6, "a": 1e-4, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "micron": 1.0,
+    "microns": 1.0, "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6,
+    "meter": 1e6, "inch": 25_400.0, "in": 25_400.0,
+}  # fmt: skip
+SECONDS_PER_UNIT = {
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "msec": 1e-3, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
+    "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0,
+}  # fmt: skip
+MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
+INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
+PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
+JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
+MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 1, 2, 3, 5, 6, 8
+ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One series of a TIFF.
+
+    Parameters
+    ----------
+    data
+        Numbers, colours last.
+    axes
+        Letters of the axes as the file states them, ``C`` for colours.
+    steps
+        What is known of pixel sizes and time steps.
+    name
+        The name of the series, empty where it has none.
+    channels
+        Names of the channels.
+    notes
+        Sentences for the user.
+    indices
+        Where colours were made of the numbers (palette, opacity) and these may be labels: the numbers.
+    """
+
+    data: np.ndarray
+    axes: str
+    steps: Steps
+    name: str = ""
+    channels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    indices: np.ndarray | None = field(default=None, repr=False)
+
+
+def um_per(unit: Any) -> float | None:
+    """Return the micrometres of a length unit, ``None`` if it is none."""
+    return UM_PER_UNIT.get(_plain(unit))
+
+
+def seconds_per(unit: Any) -> float | None:
+    """Return the seconds of a time unit, ``None`` if it is none."""
+    return SECONDS_PER_UNIT.get(_plain(unit))
+
+
+def _plain(unit: Any) -> str:
+    text = str(unit).strip().lower()
+    for sign in MICRO_SIGNS:
+        text = text.replace(sign, "u")
+    return text
+
+
+def steps_of(tiff: Any, series: int = 0) -> Steps:
+    """Return what a TIFF states of the steps along its axes: OME, else ImageJ, else the resolution tags."""
+    if tiff.is_ome:
+        return ome_steps(ome_image(tiff, series))
+    stated = tiff.imagej_metadata or {}
+    tags = tiff.pages[0].tags
+    counts = _resolution(tags)
+    steps: Steps = {}
+    for axis, count in zip("XY", counts, strict=True):
+        unit = um_per(stated.get("yunit", stated.get("unit")) if axis == "Y" else stated.get("unit"))
+        if unit is not None and count > 0:
+            steps[axis] = unit / count, "micrometer"
+    if "X" not in steps or "Y" not in steps:
+        steps = resolution_steps(tags)
+    unit = um_per(stated.get("zunit", stated.get("unit")))
+    if unit is not None and _number(stated.get("spacing")) > 0:
+        steps["Z"] = _number(stated["spacing"]) * unit, "micrometer"
+    second = seconds_per(stated.get("tunit", "s"))
+    if second is not None and _number(stated.get("finterval")) > 0:
+        steps["T"] = _number(stated["finterval"]) * second, "second"
+    return steps
+
+
+def resolution_steps(tags: Any) -> Steps:
+    """Return the pixel size of the tags XResolution, YResolution and ResolutionUnit.
+
+    Resolutions of screens and printers, which programs write that know nothing, are no pixel size.
+    """
+    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
+    um = {INCH: 25_400.0, CENTIMETRE: 10_000.0}.get(unit)
+    counts = _resolution(tags)
+    if um is None or any(count <= 0 or is_printed(um / count) for count in counts):
+        return {}
+    return {axis: (um / count, "micrometer") for axis, count in zip("XY", counts, strict=True)}
+
+
+def is_printed(microns: float) -> bool:
+    """Whether a pixel size is that of a screen or a printer (72, 96, 300 per inch)."""
+    return any(math.isclose(25_400 / microns, count, rel_tol=0.005) for count in PRINTED)
+
+
+def _resolution(tags: Any) -> tuple[float, float]:
+    """Return the pixels per unit along X and Y, 0 where it is not stated."""
+    counts = [0.0, 0.0]
+    for k, name in enumerate(("XResolution", "YResolution")):
+        value = tags[name].value if name in tags else (0, 1)
+        counts[k] = value[0] / value[1] if isinstance(value, tuple) and len(value) == 2 and value[1] else 0.0
+    return counts[0], counts[1] or counts[0]
+
+
+def _number(value: Any) -> float:
+    try:
+        number = abs(float(value))
+    except (TypeError, ValueError):
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+def ome_image(tiff: Any, series: int = 0) -> Mapping[str, Any]:
+    """Return what the OME-XML says of a series (element Image), empty where it says nothing."""
+    import tifffile
+
+    try:
+        images = tifffile.xml2dict(tiff.ome_metadata).get("OME", {}).get("Image", {})
+    except Exception:  # XML of any damage: the picture is there all the same
+        return {}
+    images = images if isinstance(images, list) else [images]
+    found = images[series] if series < len(images) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def ome_steps(image: Mapping[str, Any]) -> Steps:
+    """Return the steps of an OME Image: PhysicalSize of each axis, TimeIncrement, else the times of its planes."""
+    pixels = image.get("Pixels", {})
+    steps: Steps = {}
+    for axis in "XYZ":
+        unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), _number(pixels.get(f"PhysicalSize{axis}"))
+        if unit is not None and value > 0:
+            steps[axis] = value * unit, "micrometer"
+    unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), _number(pixels.get("TimeIncrement"))
+    if unit is not None and value > 0:
+        steps["T"] = value * unit, "second"
+    elif (value := _plane_interval(pixels.get("Plane", []))) > 0:
+        steps["T"] = value, "second"
+    return steps
+
+
+def _plane_interval(planes: Any) -> float:
+    """Return the seconds between frames that the planes' DeltaT state, 0 where they state none or uneven ones."""
+    times: dict[int, float] = {}
+    for plane in planes if isinstance(planes, list) else [planes]:
+        unit = seconds_per(plane.get("DeltaTUnit", "s"))
+        if unit is not None and "DeltaT" in plane and not plane.get("TheZ") and not plane.get("TheC"):
+            times[int(plane.get("TheT", 0))] = float(plane["DeltaT"]) * unit
+    if len(times) < 2:
+        return 0.0
+    apart = np.diff([times[k] for k in sorted(times)])
+    return float(apart.mean()) if apart.min() > 0 and np.ptp(apart) <= 0.05 * apart.mean() else 0.0
+
+
+def ome_channels(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the channels' names of an OME Image, empty where not all have one."""
+    channels = image.get("Pixels", {}).get("Channel", [])
+    names = [c.get("Name", "") for c in (channels if isinstance(channels, list) else [channels])]
+    return tuple(map(str, names)) if names and all(names) else ()
+
+
+def colours_last(data: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
+    """Return numbers with the samples of a pixel as last axis ``C``, wherever the file keeps them (axis ``S``)."""
+    if "S" not in axes:
+        return data, axes
+    if "C" in axes and data.shape[axes.index("C")] == 1:
+        data, axes = data.squeeze(axes.index("C")), axes.replace("C", "")
+    if "C" in axes:
+        return data, axes
+    at = axes.index("S")
+    return np.moveaxis(data, at, -1), axes.replace("S", "") + "C"
+
+
+def shown_colours(
+    path: Path, tiff: Any, page: Any, data: np.ndarray, axes: str
+) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """Return a series as it is shown (RGB, on white where transparent), and its numbers where these may be labels.
+
+    Raises
+    ------
+    ReadError
+        If inks, lightness and colour differences, or Lab cannot be turned into RGB.
+    """
+    kind = int(page.photometric)
+    if kind == PALETTE and page.colormap is not None and not tiff.is_imagej and "C" not in axes:
+        shown = palette_colours(data, np.asarray(page.colormap).T >> 8)
+        return (data, axes, None) if shown is None else (shown, axes + "C", data)
+    other = kind in (SEPARATED, CIELAB) or (kind == YCBCR and int(page.compression) not in JPEG)
+    if other and axes.endswith("C"):
+        return as_rgb(path, page, len(tiff.series)), "YXC", None
+    extra = [int(sample) for sample in page.extrasamples]
+    n = data.shape[-1] - len(extra)
+    if not (axes.endswith("C") and extra and n in (1, 3)):
+        return data, axes, None
+    if extra[0] not in (ASSOCIATED, UNASSOCIATED):  # samples of no stated meaning are no opacity
+        return (data[..., :3], axes, None) if n == 3 else (data[..., 0], axes[:-1], None)
+    laid, stored = on_white(data[..., : n + 1], extra[0] == ASSOCIATED), data[..., 0]
+    gray = n == 1 or bool((data[..., :3] == stored[..., None]).all())
+    labels = stored if gray and not np.array_equal(laid[..., 0], stored) else None
+    return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
+
+
+def palette_colours(indices: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
+    """Return the colours uint8 (..., 3) of a palette (n, 3), ``None`` where it holds grays."""
+    if indices.dtype.kind not in "bu" or np.ptp(palette, axis=1).max() == 0:
+        return None
+    colours: np.ndarray = palette.astype(np.uint8)[np.clip(indices, 0, len(palette) - 1)]
+    return colours
+
+
+def as_rgb(path: Path, page: Any, n_series: int) -> np.ndarray:
+    """Let Pillow turn the one picture of a file into RGB."""
+    try:
+        if n_series > 1 or page.dtype != np.uint8:
+            raise ValueError(f"{n_series} series of {page.dtype}")
+        with open_picture(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"{path.name} holds colours as {page.photometric.name}, which cannot be turned into red, green and blue "
+            f"({one_line(error)}). Save it as RGB."
+        ) from error
+
+
+def with_units(steps: Steps, axes: str) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return scale and units of `axes` (without ``C``), 1 pixel where nothing is known."""
+    known = [steps.get(axis, (1.0, PIXEL)) for axis in axes]
+    return tuple(step for step, _ in known), tuple(unit for _, unit in known)

@@ -1,0 +1,105 @@
+"""Where a slide lies and how large its pixels are: OME, resolution tags, bounds of SCN; OpenSlide reads it too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_medseg import io
+from napari_medseg.io import read
+
+openslide = pytest.importorskip("openslide")
+RGB = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
+TILED: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb"}
+
+
+def test_ome_pyramid_keeps_its_levels_and_its_pixel_size(tmp_path: Path) -> None:
+    """Levels lie in SubIFDs (OME-TIFF 6.0), which OpenSlide does not see."""
+    path = tmp_path / "slide.ome.tif"
+    size = {"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(RGB, subifds=1, metadata={"axes": "YXS", **size}, **TILED)
+        file.write(RGB[::2, ::2], subfiletype=1, metadata=None, **TILED)
+    image = read(path)[0]
+    assert (image.scale, image.units, image.name) == ((0.5, 0.25), ("micrometer",) * 2, "slide")
+    for level, right in zip(image.metadata["levels"], (RGB, RGB[::2, ::2]), strict=True):
+        np.testing.assert_array_equal(level.compute(), right)
+
+
+@pytest.mark.parametrize("per_inch", [72, 96, 300])
+def test_resolution_of_a_screen_is_no_pixel_size_of_a_slide(tmp_path: Path, per_inch: int) -> None:
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        options = {**TILED, "resolution": (per_inch, per_inch), "resolutionunit": "INCH", "metadata": None}
+        file.write(RGB, **options)
+        file.write(RGB[::2, ::2], subfiletype=1, **options)
+    assert not read(tmp_path / "slide.tif")[0].calibrated
+
+
+def scn(path: Path, scan: np.ndarray, corner: tuple[int, int], microns: float) -> Path:
+    """Write a Leica slide: an overview of the glass, and a scan at `corner` (row, column) of it, in two levels."""
+    height, width = scan.shape[:2]
+    nm = round(microns * 1000)
+    glass = f'sizeX="{2000 * nm}" sizeY="{1600 * nm}"'
+
+    def image(number: int, pixels: str, view: str, objective: float) -> str:
+        return (
+            f'<image name="i{number}" uuid="urn:uuid:{number}"><creationDate>2020-01-01T00:00:00Z</creationDate>'
+            f'<device model="Leica SCN400" version="1"/>{pixels}<view {view} spacingZ="0"/><scanSettings>'
+            f"<objectiveSettings><objective>{objective}</objective></objectiveSettings><illuminationSettings>"
+            "<numericalAperture>0.5</numericalAperture><illuminationSource>brightfield</illuminationSource>"
+            "</illuminationSettings></scanSettings></image>"
+        )
+
+    def level(number: int, page: int, size: tuple[int, int]) -> str:
+        return f'<dimension sizeX="{size[0]}" sizeY="{size[1]}" r="{number}" ifd="{page}"/>'
+
+    overview = image(0, f'<pixels sizeX="256" sizeY="256">{level(0, 0, (256, 256))}</pixels>',
+                     f'{glass} offsetX="0" offsetY="0"', 0.6)  # fmt: skip
+    levels = level(0, 1, (width, height)) + level(1, 2, (width // 4, height // 4))
+    place = f'offsetX="{corner[1] * nm}" offsetY="{corner[0] * nm}"'
+    view = f'sizeX="{width * nm}" sizeY="{height * nm}" {place}'
+    main = image(1, f'<pixels sizeX="{width}" sizeY="{height}">{levels}</pixels>', view, 20)
+    xml = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" uuid="urn:uuid:9">'
+        f'<collection name="c" uuid="urn:uuid:8" {glass}><barcode></barcode>{overview}{main}</collection></scn>'
+    )
+    options: dict[str, Any] = {**TILED, "metadata": None, "compression": "jpeg"}
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        file.write(np.full((256, 256, 3), 240, np.uint8), description=xml, **options)
+        per_cm = 10_000 / microns
+        file.write(scan, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER", **options)
+        file.write(scan[::4, ::4], **options)
+    return path
+
+
+def test_only_the_scanned_part_of_a_leica_slide_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+    scan = np.full((384, 512, 3), 230, np.uint8)
+    scan[100:140, 200:260] = (160, 80, 170)
+    path = scn(tmp_path / "case.scn", scan, (300, 120), 0.5)
+    with openslide.OpenSlide(path) as other:
+        bounds = [int(other.properties[f"openslide.bounds-{name}"]) for name in ("y", "x", "height", "width")]
+        assert bounds == [300, 120, 384, 512]
+        right = np.asarray(other.read_region((120, 300), 0, (512, 384)).convert("RGB"))
+    image = read(path)[0]
+    np.testing.assert_array_equal(image.data.compute(), right)
+    np.testing.assert_allclose(image.data.compute(), scan, atol=40)  # JPEG blurs edges
+    assert image.scale == pytest.approx((0.5, 0.5))
+    assert [level.shape[:2] for level in image.metadata["levels"]] == [(384, 512), (96, 128)]
+    assert tuple(image.metadata["slide_corner"]) == (300, 120)
+
+
+def test_outlines_beside_a_leica_slide_count_from_its_scanned_part(tmp_path: Path) -> None:
+    scn(tmp_path / "case.scn", np.full((384, 512, 3), 230, np.uint8), (300, 120), 0.5)
+    ring = [[10, 20], [40, 20], [40, 50], [10, 50], [10, 20]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    (tmp_path / "case.geojson").write_text(json.dumps(feature))
+    labels = io.read_one(tmp_path / "case.geojson", "labels")
+    assert labels.spatial_shape == (384, 512)
+    rows, columns = np.nonzero(labels.data)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 49, 10, 39)
