@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_medseg.cli import build_parser
 from napari_medseg.commands import COMMANDS
-from napari_medseg.methods import METHODS, get_method
+from napari_medseg.methods import KNOWN, METHODS, get_method
 from napari_medseg.settings import TrainSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
@@ -45,7 +45,7 @@ def main() -> None:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD, *(command(name) for name in COMMANDS), schedule(), *(method(name) for name in METHODS)]
+    parts = [HEAD, *(command(name) for name in COMMANDS), schedule(), *(method(name) for name in KNOWN)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -57,7 +57,7 @@ def command(name: str) -> str:
     rows = [row(action) for g in parser._action_groups if g.title not in ELSEWHERE for action in shown(g)]
     lines += table(("argument", "meaning", "default"), rows)
     if name in ("train", "describe"):
-        links = ", ".join(f"[{m}](#{m})" for m in METHODS)
+        links = ", ".join(f"[{m}](#{m})" for m in (METHODS if name == "train" else KNOWN))
         first = "the [training schedule](#training-schedule) and " * (name == "train")
         lines += [FOLLOW.format(schedule=first, methods=links), ""]
     return "\n".join(lines)
@@ -86,7 +86,7 @@ def shown_value(value: object) -> str:
 def method(name: str) -> str:
     """Return the section of one method's settings."""
     cls = get_method(name)
-    parser = subparser(["train", name], "train")
+    parser = subparser(["describe", name], "describe")
     group = next(g for g in parser._action_groups if g.title == cls.Settings.__name__)
     head = f"{cls.title}, [doi:{cls.doi}](https://doi.org/{cls.doi})." if cls.doi else f"{cls.title}."
     lines = [f"## {name}", "", head, ""]

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,20 @@ import numpy as np
 import torch
 
 from napari_medseg.catalog import bundled
-from napari_medseg.checkpoint import card, read_checkpoint, write_checkpoint
+from napari_medseg.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.deepigeos.interactions import robot_click
 from napari_medseg.image import Image
 from napari_medseg.inference import predict
 from napari_medseg.io import read_one
 from napari_medseg.jobs import Progress, run
 from napari_medseg.measure.compare import compare
+from napari_medseg.measure.tolerance import centreline, tolerance_f1
 from napari_medseg.method import Method, Model, count_parameters
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import TRAINING_FREE, create, load_model
 from napari_medseg.methods.frame_classifier import classify
 from napari_medseg.pairs import Pair
 from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.samples.ccm import ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
 from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
 from napari_medseg.settings import TrainSettings
@@ -48,6 +51,7 @@ SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
 TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
+CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI_EPOCHS, NUCLEI_STEPS = 24, 75
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 OWN_LICENSE = "BSD-3-Clause"
@@ -287,12 +291,46 @@ def demo_double_unet(task: Task) -> Bundle:
     return Bundle(model, ABOUT_MOVIES, OWN_LICENSE, {"dice": summary(values)})
 
 
+# ---- corneal nerves
+def nerve_scores(model: Model, task: Task) -> dict[str, Any]:
+    """Return F1 of centrelines within 3 pixels and the error of their length, on generated and on real images.
+
+    Real are the images 11 to 20 of the traced ones in the caller's folder; 1 to 10 may have chosen constants.
+    """
+    cases = {"generated": [ccm_image(TEST_SEED + k) for k in range(TESTS)]}
+    if task.data is not None:
+        pairs = model.method.find_pairs(task.data).require(task.data).pairs
+        cases["nottingham"] = [(read_one(p.image), read_one(p.label, "labels")) for p in pairs if int(p.stem) > CHOSEN]
+    scores: dict[str, Any] = {}
+    for name, images in cases.items():
+        masks = [
+            (np.asarray(run(predict(model, image)).labels.data), np.asarray(truth.data)) for image, truth in images
+        ]
+        lengths = [100 * abs(centreline(mask).sum() / max(centreline(truth).sum(), 1) - 1) for mask, truth in masks]
+        scores[f"f1_3px_{name}"] = summary([tolerance_f1(mask, truth) for mask, truth in masks])
+        scores[f"length_error_percent_{name}"] = summary(lengths)
+    return scores
+
+
 MODELS: dict[str, Callable[[Task], Bundle]] = {
     function.__name__: function
     for function in (
         demo_pnet_3d, demo_rnet_3d, demo_pnet_2d, demo_rnet_2d, nuclei_dsb2018, demo_frame_classifier, demo_double_unet
     )
 }  # fmt: skip
+
+
+# ---- methods without training
+def training_free(task: Task, name: str, scores: Callable[[Model, Task], dict[str, Any]]) -> Bundle:
+    """Write a method that needs no training as a checkpoint without weights, so that it runs as any other model."""
+    path = task.work / f"{name}.pt"
+    write_checkpoint(path, pack(create(name), {}))
+    model = load_model(path)
+    return Bundle(model, "nothing: it needs no training", OWN_LICENSE, scores(model, task))
+
+
+SCORES = {"nerve-ridges": nerve_scores}
+MODELS |= {name: partial(training_free, name=name, scores=SCORES[name]) for name in TRAINING_FREE}
 
 
 # ---- files

@@ -27,7 +27,8 @@ class Entry:
     def title(self) -> str:
         """Short line for a list: ``afm-unet · best``."""
         folder = self.path.parent.name if self.path.stem in {"best", "last"} else self.path.stem
-        return f"{self.card.get('method', 'unreadable')} · {folder}"
+        method = self.card.get("method", "unreadable")
+        return method if folder == method else f"{method} · {folder}"
 
     def unfit(self, image: Image | None) -> str:
         """Say why the model cannot take `image`; an empty string when it can."""
@@ -43,10 +44,10 @@ class Entry:
 
     def unfit_alone(self, image: Image | None) -> str:
         """Say why the model cannot make a mask of `image` by itself; an empty string when it can."""
-        from napari_medseg.methods import METHODS, get_method
+        from napari_medseg.methods import KNOWN, get_method
 
         method = self.card.get("method", "")
-        return (get_method(method).needs if not self.problem and method in METHODS else "") or self.unfit(image)
+        return (get_method(method).needs if not self.problem and method in KNOWN else "") or self.unfit(image)
 
     def distance(self, image: Image) -> tuple[bool, bool, bool]:
         """Say how far `image` is from what the model was made for (smaller is nearer): axes, movie or not, channels."""
@@ -65,7 +66,8 @@ class Entry:
             return self.problem
         card = self.card
         best = {k: v for k, v in card.get("best", {}).items() if k.startswith("val_") and isinstance(v, float)}
-        lines = [f"{card['method']}, epoch {card.get('epoch', '?')}, version {card.get('version', '?')}"]
+        epoch = f"epoch {card['epoch']}" if card.get("epoch") else "not trained"
+        lines = [f"{card['method']}, {epoch}, version {card.get('version', '?')}"]
         lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
         if best.keys() - {"val_loss", "val_score"}:  # the score that chose the epoch is one of the others

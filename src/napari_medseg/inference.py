@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def predict(model: Model, image: Image, settings: PredictSettings | None = None)
     probabilities = yield from infer(model, array, settings)
     labels = method.postprocess(probabilities, image)
     seconds = time.perf_counter() - start
-    device = str(next(model.network.parameters()).device)
+    device = str(next(chain(model.network.parameters(), model.network.buffers()), torch.empty(0)).device)
     return Prediction(labels, probabilities, device, seconds)
 
 

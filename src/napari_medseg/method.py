@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, read_one
 from napari_medseg.measure.compare import LabelKind
@@ -195,6 +195,30 @@ class Method(ABC):
         total = (predicted.sum() + truth.sum()).item()
         dice = 2 * (predicted & truth).sum().item() / total if total else 1.0
         return {"score": dice, "dice": dice}
+
+
+class TrainingFreeMethod(Method):
+    """A method without trained values: filters and thresholds that its settings describe.
+
+    It runs as every other one, from a checkpoint whose ``state_dict`` is empty. `build_network` may return fixed
+    filters; `activate` and `postprocess` do the rest.
+    """
+
+    def build_network(self) -> nn.Module:
+        """Return the input as it is."""
+        return nn.Identity()
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return the output as it is."""
+        return output
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Refuse: there is nothing to train."""
+        raise SettingsError(f"{self.name} needs no training.")
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Refuse: there is nothing to train."""
+        raise SettingsError(f"{self.name} needs no training.")
 
 
 class RefinementMethod(Method):

@@ -15,10 +15,10 @@ from napari_medseg.batch.review import ReviewSheet, is_reviewed
 from napari_medseg.checkpoint import ABOUT, CardSettings, card, load_weights, read_checkpoint
 from napari_medseg.dataset import inspect, split
 from napari_medseg.device import is_out_of_memory
-from napari_medseg.errors import DataError, DeviceError
+from napari_medseg.errors import DataError, DeviceError, SettingsError
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.method import Method, Model
+from napari_medseg.method import Method, Model, TrainingFreeMethod
 from napari_medseg.pairs import Pair, PairList
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training_run import Run
@@ -40,10 +40,14 @@ def train(
 
     Raises
     ------
+    SettingsError
+        If the method needs no training.
     DataError
         If no case is usable. Unusable and unpaired files are listed in the first `Progress`.
     """
     folder, run = Path(folder), Path(run)
+    if isinstance(method, TrainingFreeMethod):
+        raise SettingsError(f"{method.name} needs no training. Run it: medseg predict {method.name} IMAGES -o OUT.")
     report = inspect(method, cases_of(method, folder))
     if not report.pairs:
         raise DataError(

@@ -41,9 +41,9 @@ def drain(job: Job[T], quiet: bool = False) -> T:
 
 def method_class(words: Sequence[str]) -> Any:
     """Return the class of the method named in `words`, or ``None``."""
-    from napari_medseg.methods import METHODS, get_method
+    from napari_medseg.methods import KNOWN, get_method
 
-    name = next((word for word in words[1:] if word in METHODS), None)
+    name = next((word for word in words[1:] if word in KNOWN), None)
     return get_method(name) if name else None
 
 

@@ -16,10 +16,10 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.method import count_parameters
-        from napari_medseg.methods import METHODS, create
+        from napari_medseg.methods import KNOWN, create
 
         rows = []
-        for name in METHODS:
+        for name in KNOWN:
             method = create(name)
             count = count_parameters(method.build_network())[1]
             row = {"name": name, "title": method.title, "doi": method.doi, "ndim": method.ndim}

@@ -41,9 +41,9 @@ def _call(arguments: argparse.Namespace) -> None:
 
 def _kind(method: str, path: Path) -> str:
     """Return the measurement that fits the method the labels were made with."""
-    from napari_medseg.methods import METHODS, get_method
+    from napari_medseg.methods import KNOWN, get_method
 
-    kind = get_method(method).measure if method in METHODS else ""
+    kind = get_method(method).measure if method in KNOWN else ""
     if not kind:
         raise SettingsError(f"{path.name} does not say what it shows. Give --kind, one of: {', '.join(KINDS)}.")
     return kind

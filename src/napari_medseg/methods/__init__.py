@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,18 @@ METHODS = {
     "p-net": "deepigeos:PNet",
     "r-net": "deepigeos:RNet",
 }
+# methods that need no training; each is a bundled model of the same name
+TRAINING_FREE = {
+    "nerve-ridges": "nerve_ridges.method:NerveRidges",
+}
+KNOWN = ChainMap(TRAINING_FREE, METHODS)
 
 
 def get_method(name: str) -> type[Method]:
     """Return the method class called `name`, or raise `SettingsError` listing those there are."""
-    if name not in METHODS:
-        raise SettingsError(f"There is no method {name!r}. Known methods: {', '.join(METHODS)}.")
-    module, attribute = METHODS[name].split(":")
+    if name not in KNOWN:
+        raise SettingsError(f"There is no method {name!r}. Known methods: {', '.join(KNOWN)}.")
+    module, attribute = KNOWN[name].split(":")
     cls: type[Method] = getattr(importlib.import_module(f"napari_medseg.methods.{module}"), attribute)
     return cls
 

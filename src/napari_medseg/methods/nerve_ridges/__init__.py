@@ -1,0 +1,1 @@
+"""Corneal nerves by line filters, without training."""
