@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from napari_medseg.measure.compare import get_metric
+from napari_medseg.evaluate.metrics.compare import get_metric
 
 try:
     import pydensecrf.densecrf as dense

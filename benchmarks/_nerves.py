@@ -15,19 +15,19 @@ from scipy import ndimage
 from benchmarks._crf import POSTPROCESSOR, best_crf, crf
 from benchmarks._tables import Row, draw_lab, mean_row, spread, write_table
 from napari_medseg.device import autocast
+from napari_medseg.evaluate.metrics.compare import get_metric
+from napari_medseg.evaluate.metrics.tolerance import centreline, tolerance_f1
 from napari_medseg.image import Image
-from napari_medseg.inference import infer
+from napari_medseg.inference.network import infer
 from napari_medseg.io import read_one
+from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
-from napari_medseg.measure.compare import get_metric
-from napari_medseg.measure.tolerance import centreline, tolerance_f1
 from napari_medseg.method import Model
-from napari_medseg.methods.sc_dcnn import ScDcnn, ScDcnnSettings, drop_small
-from napari_medseg.pairs import Pair
+from napari_medseg.methods.sc_dcnn.method import ScDcnn, ScDcnnSettings, drop_small
 from napari_medseg.samples.ccm import ccm_image
 from napari_medseg.samples.ccm_traces import corrupt
 from napari_medseg.settings import PredictSettings
-from napari_medseg.training_run import calibrate
+from napari_medseg.training.run import calibrate
 
 ARMS: dict[str, dict[str, object]] = {
     "CE": {"balanced": False, "weight_pairwise": 0.0},

@@ -24,12 +24,12 @@ from scipy.spatial import cKDTree
 
 from benchmarks._nerves import chase, lab, nottingham
 from benchmarks._tables import write_table
+from napari_medseg.evaluate.metrics.compare import get_metric
+from napari_medseg.evaluate.metrics.tolerance import TOLERANCE_METRICS, centreline
 from napari_medseg.io import read_one
 from napari_medseg.measure import curves
-from napari_medseg.measure.compare import get_metric
 from napari_medseg.measure.skeleton import grid_length, strands
-from napari_medseg.measure.tolerance import TOLERANCE_METRICS, centreline
-from napari_medseg.methods.sc_dcnn import ScDcnn, ScDcnnSettings
+from napari_medseg.methods.sc_dcnn.method import ScDcnn, ScDcnnSettings
 
 try:
     import skan

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from napari_medseg.batch import BatchSettings, predict_files
-from napari_medseg.checkpoint import pack, write_checkpoint
 from napari_medseg.cluster import connect, predict_on_cluster
 from napari_medseg.image import Image
 from napari_medseg.io import write
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
 from napari_medseg.methods import create, load_model
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.settings import PredictSettings
 
 CPU = PredictSettings(device="cpu")

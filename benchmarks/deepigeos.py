@@ -27,20 +27,20 @@ import torch
 from scipy.stats import ttest_rel
 
 from napari_medseg import io
-from napari_medseg.dataset import split
-from napari_medseg.deepigeos.cases import case_folders
-from napari_medseg.deepigeos.interactions import interactive_rounds, simulate
+from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
-from napari_medseg.inference import predict
+from napari_medseg.inference.network import predict
+from napari_medseg.io.pairs import Pair, find_pairs
 from napari_medseg.jobs import run
-from napari_medseg.measure.compare import compare
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.mri import brain_mask, crop, resample, zscore
-from napari_medseg.pairs import Pair, find_pairs
+from napari_medseg.methods.deepigeos.cases import case_folders
+from napari_medseg.methods.deepigeos.simulated_user import interactive_rounds, simulate
+from napari_medseg.preprocessing.volumes import brain_mask, crop, resample, zscore
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.settings import TrainSettings
-from napari_medseg.training import fit
+from napari_medseg.training.data import split
+from napari_medseg.training.loop import fit
 
 METRICS = ("dice", "assd")
 P_NET, P_CRF = "P-Net", "P-Net + CRF-Net(f)"

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from benchmarks import header
-from napari_medseg.checkpoint import pack, write_checkpoint
 from napari_medseg.image import Image
-from napari_medseg.inference import LazyInput, predict
+from napari_medseg.inference.network import LazyInput, predict
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.samples.afm import afm_folder
 from napari_medseg.settings import PredictSettings, TrainSettings
-from napari_medseg.training_run import Run
+from napari_medseg.training.run import Run
 
 REPEATS = 3
 EDGE, TILE = 768, 256

@@ -24,7 +24,7 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.networks.crf_net import CRFNet
+from napari_medseg.methods.deepigeos.crf import CRFNet
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.mri import brain_volume
 

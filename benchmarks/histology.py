@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_medseg.histology import ternary
-from napari_medseg.histology.objects import drop_small, label_objects
-from napari_medseg.inference import predict
+from napari_medseg.evaluate.metrics.objects import aji, aji_greedy, object_hausdorff
+from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
 from napari_medseg.jobs import Job, run
-from napari_medseg.measure.objects import aji, aji_greedy, object_hausdorff
+from napari_medseg.measure.labels import instances
 from napari_medseg.method import Model
-from napari_medseg.methods.fullnet import FullNet, FullNetSettings
+from napari_medseg.methods.fullnet import ternary
+from napari_medseg.methods.fullnet.loss import Options, varce
+from napari_medseg.methods.fullnet.method import FullNet, FullNetSettings
+from napari_medseg.methods.fullnet.objects import drop_small, label_objects
 from napari_medseg.samples.histology import nuclei_tile
-from napari_medseg.varce import Options, varce
 
 Row = tuple[str, str, str]
 OPTIONS = Options()
@@ -188,7 +189,7 @@ def resident() -> float:
 def oracle_rows(folder: Path) -> Iterator[Row]:
     """Send true instances through ternary label, encoding and post-processing."""
     for path in sorted(folder.glob("*.png")):
-        truth = ternary.instances(read_one(path, "labels").data)
+        truth = instances(read_one(path, "labels").data)
         encoded = ternary.encode(ternary.ternary(truth))
         labels = label_objects(drop_small(encoded == ternary.INSIDE, 20), 2)
         counts = f"{labels.max()} of {truth.max()} objects"

@@ -21,13 +21,13 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from benchmarks import header
-from napari_medseg._napari import refine_saves
 from napari_medseg._napari.layers import layer_data
-from napari_medseg._napari.refine_setup import DEEPIGEOS
-from napari_medseg.catalog import bundled
-from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg._napari.refine import saves as refine_saves
+from napari_medseg._napari.refine.setup import DEEPIGEOS
 from napari_medseg.image import Image
 from napari_medseg.methods import create
+from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 SHAPES = ((512, 512), (160, 192, 128))

@@ -17,16 +17,16 @@ from scipy import stats
 from torch import nn
 
 from benchmarks import header
-from napari_medseg.dataset import split
-from napari_medseg.inference import predict
+from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
+from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
 from napari_medseg.method import count_parameters
-from napari_medseg.methods.double_unet import DoubleUnet, DoubleUnetSettings
-from napari_medseg.networks.afm_unet import LevelUNet
-from napari_medseg.pairs import Pair
+from napari_medseg.methods.afm_unet.network import LevelUNet
+from napari_medseg.methods.double_unet.method import DoubleUnet, DoubleUnetSettings
 from napari_medseg.settings import TrainSettings
-from napari_medseg.training import fit
+from napari_medseg.training.data import split
+from napari_medseg.training.loop import fit
 
 NERVE = 1
 

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg.device import choose_device
-from napari_medseg.io._movie import Movie
-from napari_medseg.io._movie_writer import MovieWriter
+from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.movies.writer import MovieWriter
 from napari_medseg.jobs import run
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
-from napari_medseg.methods.double_unet import DoubleUnet, DoubleUnetSettings
-from napari_medseg.methods.frame_classifier import FrameClassifier, FrameClassifierSettings
+from napari_medseg.methods.double_unet.method import DoubleUnet, DoubleUnetSettings
+from napari_medseg.methods.frame_classifier.method import FrameClassifier, FrameClassifierSettings
 from napari_medseg.samples.video import nerve_video
 from napari_medseg.video import VideoSettings, segment_video
 from napari_medseg.video.compute import Computed, Networks

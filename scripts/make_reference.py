@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli import build_parser
-from napari_medseg.commands import COMMANDS
+from napari_medseg.cli.commands import COMMANDS
+from napari_medseg.cli.main import build_parser
 from napari_medseg.methods import KNOWN, METHODS, get_method
 from napari_medseg.settings import TrainSettings
 

@@ -23,25 +23,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_medseg.catalog import bundled
-from napari_medseg.checkpoint import card, pack, read_checkpoint, write_checkpoint
-from napari_medseg.deepigeos.interactions import robot_click
+from napari_medseg.evaluate.metrics.compare import compare
+from napari_medseg.evaluate.metrics.tolerance import centreline, tolerance_f1
 from napari_medseg.image import Image
-from napari_medseg.inference import predict
+from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
+from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import Progress, run
-from napari_medseg.measure.compare import compare
-from napari_medseg.measure.tolerance import centreline, tolerance_f1
 from napari_medseg.method import Method, Model, count_parameters
 from napari_medseg.methods import TRAINING_FREE, create, load_model
-from napari_medseg.methods.frame_classifier import classify
-from napari_medseg.pairs import Pair
+from napari_medseg.methods.deepigeos.simulated_user import robot_click
+from napari_medseg.methods.frame_classifier.method import classify
+from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
 from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
 from napari_medseg.settings import TrainSettings
-from napari_medseg.training import fit
+from napari_medseg.training.loop import fit
 
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED, REFINE_SEED = 10_000, 20_000, 30_000, 40_000
 SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {

@@ -17,8 +17,8 @@ import pytest
 
 import napari_medseg
 from napari_medseg import methods
-from napari_medseg.catalog import bundled
-from napari_medseg.cli import build_parser, main
+from napari_medseg.cli.main import build_parser, main
+from napari_medseg.models.catalog import bundled
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -152,7 +152,7 @@ def test_code_about_checkpoints_runs(
 
 
 def test_the_fields_of_a_checkpoint_are_described() -> None:
-    from napari_medseg.checkpoint import read_checkpoint
+    from napari_medseg.models.checkpoint import read_checkpoint
 
     text = (DOCS / "reference" / "checkpoint.md").read_text("utf8")
     for field in read_checkpoint(bundled("demo_pnet_2d")):

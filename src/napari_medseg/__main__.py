@@ -1,5 +1,5 @@
 """``python -m napari_medseg`` is the ``medseg`` command."""
 
-from napari_medseg.cli import entry
+from napari_medseg.cli.main import entry
 
 entry()

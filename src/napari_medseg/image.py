@@ -11,6 +11,7 @@ import numpy as np
 from napari_medseg.errors import DataError
 
 Kind = Literal["image", "labels"]
+LabelKind = Literal["binary", "classes", "instances"]  # what the values of labels mean
 PIXEL = "pixel"
 
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from napari_medseg import settings as base
 from napari_medseg.errors import DataError, SettingsError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, LabelKind
 from napari_medseg.io import read_channels, read_one
-from napari_medseg.measure.compare import LabelKind
-from napari_medseg.pairs import Pair, PairList, find_pairs
+from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
 
 

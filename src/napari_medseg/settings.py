@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -104,3 +105,28 @@ class TrainSettings(Settings):
         description="auto: mixed bfloat16 where it pays, else float32",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Of every random choice")
+
+
+def as_flags(settings: Settings, defaults: Settings | None = None) -> list[str]:
+    """Return the flags that reproduce `settings` from `defaults` (or the class defaults)."""
+    defaults = defaults or type(settings)()
+    words: list[str] = []
+    for name, value in settings.model_dump(mode="json").items():
+        if value == defaults.model_dump(mode="json")[name]:
+            continue
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        else:
+            words += [f"{flag}={'none' if value is None else value}"]
+    return words
+
+
+def plain_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the annotation without ``| None``, and whether ``None`` was allowed."""
+    if get_origin(annotation) in (Union, UnionType):
+        inner = [a for a in get_args(annotation) if a is not type(None)]
+        return inner[0], len(inner) < len(get_args(annotation))
+    return annotation, False

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_medseg.checkpoint import pack, write_checkpoint
 from napari_medseg.jobs import run
 from napari_medseg.methods import create
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.settings import TrainSettings
 
 
@@ -34,7 +34,7 @@ def wait() -> Callable[[Callable[[], bool]], None]:
 def afm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-level AFM net trained for a few steps on generated scans."""
     from napari_medseg.samples.afm import afm_folder
-    from napari_medseg.training import train
+    from napari_medseg.training.loop import train
 
     folder = tmp_path_factory.mktemp("afm")
     afm_folder(folder / "data", 4, 64)

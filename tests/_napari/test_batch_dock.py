@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one, write
@@ -26,7 +26,7 @@ Wait = Callable[[Callable[[], bool]], None]
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
 
-from napari_medseg._napari import refine_saves
 from napari_medseg._napari.layers import label_layers
-from napari_medseg._napari.words import text
+from napari_medseg._napari.refine import saves as refine_saves
+from napari_medseg._napari.widgets.words import text
 from napari_medseg.samples.afm import afm_folder
 
 pytestmark = pytest.mark.viewer

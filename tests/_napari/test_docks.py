@@ -13,7 +13,7 @@ from napari.utils import progress as activity
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg.samples.afm import afm_folder
 
 pytestmark = pytest.mark.viewer
@@ -37,7 +37,7 @@ class Heartbeat:
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
 
 
@@ -207,7 +207,7 @@ def test_settings_save_load_reset(open_dock: Open, tmp_path: Path) -> None:
     _, dock = open_dock("Segment")
     dock.form["tile"].value = 256
     path = tmp_path / "settings.json"
-    from napari_medseg._napari.dock import FoldedSettings
+    from napari_medseg._napari.widgets.dock import FoldedSettings
 
     folded = dock.findChild(FoldedSettings)
     folded.save(str(path))

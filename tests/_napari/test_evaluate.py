@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari import refine_saves
 from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.image import Image
 from napari_medseg.io import write
 from napari_medseg.jobs import run

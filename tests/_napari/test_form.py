@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_medseg._napari.form import SettingsForm
+from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg.errors import SettingsError
 from napari_medseg.methods import METHODS, get_method
 from napari_medseg.settings import PredictSettings, TrainSettings

@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_medseg._napari.listening import listen
+from napari_medseg._napari.widgets.listening import listen
 
 
 class Counter(QLabel):

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from tifffile import imwrite
 
+from napari_medseg._napari.nerves.tracings import write_paths
 from napari_medseg._napari.readers import read_layers
-from napari_medseg._napari.tracings import write_paths
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
-from napari_medseg.io.tracings import write_tracings
+from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.measure import nerve
 
 pytestmark = pytest.mark.viewer

@@ -15,16 +15,16 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 
-from napari_medseg._napari import refine_saves
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_from_layer, layer_data
-from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.refine_setup import DEEPIGEOS, LABELS
-from napari_medseg._napari.save_button import proposed
-from napari_medseg.checkpoint import pack, write_checkpoint
-from napari_medseg.cli import main
+from napari_medseg._napari.refine import saves as refine_saves
+from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS
+from napari_medseg._napari.widgets.save_button import proposed
+from napari_medseg.cli.main import main
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
@@ -38,9 +38,9 @@ LESION, OUTSIDE = 2, 1
 def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Keep sessions and models of the test apart from the user's."""
     monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
-    monkeypatch.setattr("napari_medseg.catalog._bundled", lambda: iter(()))
+    monkeypatch.setattr("napari_medseg.models.catalog._bundled", lambda: iter(()))
     return tmp_path / "sessions"
 
 

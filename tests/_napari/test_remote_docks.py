@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_medseg._napari import preferences, refine_saves, remote
+from napari_medseg._napari import preferences, remote
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import layer_data
-from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.cluster import connection
 from napari_medseg.cluster.refine import RemoteEngine
 from napari_medseg.image import Image
@@ -25,8 +26,8 @@ Wait = Callable[[Callable[[], bool]], None]
 @pytest.fixture(autouse=True)
 def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr("napari_medseg.catalog._bundled", lambda: iter(()))
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg.models.catalog._bundled", lambda: iter(()))
     monkeypatch.setattr(ModelChooser, "session", [])
 
 

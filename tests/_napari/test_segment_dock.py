@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_layers
-from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.words import duration
-from napari_medseg.checkpoint import pack, write_checkpoint
+from napari_medseg._napari.widgets.words import duration
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
+from napari_medseg.models.checkpoint import pack, write_checkpoint
 
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
@@ -25,7 +25,7 @@ SHAPE = (24, 20)
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
 
 
@@ -158,7 +158,7 @@ def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait) -> None:
 def test_the_rest_is_told_by_the_pace_since_the_first_step(open_dock: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     _, dock = open_dock("Segment")
     bar, clock = dock.run_bar, [1000.0]
-    monkeypatch.setattr("napari_medseg._napari.run_bar.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("napari_medseg._napari.widgets.run_bar.time.monotonic", lambda: clock[0])
     bar.started, bar.pace = 900.0, (0.0, 0.0)  # loading took 100 s
     for step, message in ((0, "tile 0"), (10, "tile 10 · 18 s left"), (20, "tile 20 · 16 s left")):
         bar._progress(Progress(step, 100, f"tile {step}"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_medseg._napari.model_chooser import ModelChooser
+from napari_medseg._napari.docks.model_chooser import ModelChooser
 
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
@@ -18,7 +18,7 @@ Wait = Callable[[Callable[[], bool]], None]
 
 @pytest.fixture(autouse=True)
 def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
 
 

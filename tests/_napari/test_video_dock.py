@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.model_chooser import ModelChooser
-from napari_medseg._napari.video_result import video_job
+from napari_medseg._napari.docks.model_chooser import ModelChooser
+from napari_medseg._napari.video.result import video_job
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
@@ -48,13 +48,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Model]:
 @pytest.fixture
 def models(loaded: dict[Path, Model], monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Files of the networks; opening one gives the network at hand (reading it is tested elsewhere)."""
-    monkeypatch.setattr("napari_medseg._napari.video_result.load_model", loaded.__getitem__)
+    monkeypatch.setattr("napari_medseg._napari.video.result.load_model", loaded.__getitem__)
     return {model.method.name: path for path, model in loaded.items()}
 
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr(ModelChooser, "session", [])
 
 

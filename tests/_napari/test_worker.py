@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napari_medseg._napari.run_bar import RunBar
+from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
 
 Wait = Callable[[Callable[[], bool]], None]

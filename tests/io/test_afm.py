@@ -13,7 +13,8 @@ import tifffile
 
 from napari_medseg import errors, io
 from napari_medseg.errors import MissingDependencyError, ReadError
-from napari_medseg.io import _scan, afm
+from napari_medseg.io.afm import reader as afm
+from napari_medseg.io.afm import scan as _scan
 
 HEIGHT_NM = np.linspace(-200, 300, 6 * 4).reshape(6, 4)  # 6 rows, 4 columns: not square
 

@@ -14,7 +14,7 @@ import tifffile
 from napari_medseg import io
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
-from napari_medseg.io import afm
+from napari_medseg.io.afm import reader as afm
 from napari_medseg.measure import afm as measures
 from napari_medseg.measure import summarise
 from tests.io.test_afm import write_ibw, write_jpk

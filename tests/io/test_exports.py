@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from napari_medseg import io
-from napari_medseg.cli import main
+from napari_medseg.cli.main import main
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.polygons import fill
+from napari_medseg.io.outlines.polygons import fill
 from napari_medseg.io.write import write
 
 UM = ("micrometer", "micrometer")

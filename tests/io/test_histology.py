@@ -9,8 +9,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_medseg.errors import MissingDependencyError, ReadError
-from napari_medseg.io import geojson, histology, imagescope, read, read_one, slide
-from napari_medseg.io.polygons import Region, fill, outlines, rasterise
+from napari_medseg.io import histology, read, read_one, slide
+from napari_medseg.io.outlines import geojson, imagescope
+from napari_medseg.io.outlines.polygons import Region, fill, outlines, rasterise
 
 SQUARE = [(2.0, 3.0), (2.0, 8.0), (6.0, 8.0), (6.0, 3.0)]  # (row, column)
 

@@ -10,8 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 from napari_medseg import io
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io import mri
-from napari_medseg.io._itk import compose
+from napari_medseg.io.volumes import reader as mri
+from napari_medseg.io.volumes.itk import compose
 
 SERIES = "1.2.826.0.1.3680043.2.1125.1"
 

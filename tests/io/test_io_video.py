@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError, MissingDependencyError, ReadError, WriteError
-from napari_medseg.io import read, video
-from napari_medseg.io._movie import Movie
-from napari_medseg.io._movie_writer import MovieWriter
+from napari_medseg.io import read
+from napari_medseg.io.movies import reader as video
+from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.movies.writer import MovieWriter
 from napari_medseg.samples.video import nerve_video, write_movie
 
 av = pytest.importorskip("av")
@@ -207,7 +208,7 @@ def test_odd_rate_in_the_header_gives_way_to_the_frame_times(tmp_path: Path) -> 
 def test_non_monotonic_times_are_replaced_by_counting(
     movies: dict[str, Path], movie_frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_medseg.io import _movie
+    from napari_medseg.io.movies import movie as _movie
 
     original = _movie.packet_times
 

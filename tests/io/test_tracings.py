@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.io.tracings import draw, read_tracings, write_tracings
+from napari_medseg.io.outlines.tracings import draw, read_tracings, write_tracings
 
 TRUNK = np.array([[10.0, 5], [12, 30], [15, 60], [20, 90]])
 BRANCH = np.array([[12.0, 30], [40, 35], [60, 50]])

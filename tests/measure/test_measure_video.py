@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.video import classification_scores, mask_scores, mcc
 from napari_medseg.image import Image
 from napari_medseg.measure import video
-from napari_medseg.measure.video_scores import classification_scores, mask_scores, mcc
 
 
 def masks_image(masks: np.ndarray, unit: str = "pixel") -> Image:

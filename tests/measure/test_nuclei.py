@@ -7,9 +7,9 @@ import pytest
 from skimage.measure import regionprops
 
 from napari_medseg.errors import DataError
-from napari_medseg.histology.stains import TARGET
 from napari_medseg.image import Image
 from napari_medseg.measure import nuclei
+from napari_medseg.preprocessing.stains import TARGET
 
 UM = ("micrometer", "micrometer")
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from napari_medseg.image import Image
-from napari_medseg.inference import predict
+from napari_medseg.inference.network import predict
+from napari_medseg.inference.tiling import pad_to
 from napari_medseg.jobs import run
 from napari_medseg.method import Method, Model
 from napari_medseg.methods import METHODS, get_method
 from napari_medseg.settings import PredictSettings
-from napari_medseg.tiling import pad_to
 
 # trainable parameters under default settings, from the papers' specifications
 PARAMETERS = {

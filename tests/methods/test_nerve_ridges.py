@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medseg.catalog import bundled, entry, list_models
 from napari_medseg.cli import main
 from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image
 from napari_medseg.inference import predict
 from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.measure.lines import keep_lines
-from napari_medseg.measure.tolerance import tolerance_f1
 from napari_medseg.methods import METHODS, TRAINING_FREE, create, load_model
 from napari_medseg.methods.nerve_ridges.network import LineFilter, line_kernels, reach
+from napari_medseg.models.catalog import bundled, entry, list_models
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training import train

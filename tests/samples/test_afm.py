@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from napari_medseg import io, samples
 from napari_medseg.errors import DataError
-from napari_medseg.levelling import baseline_mask
-from napari_medseg.pairs import find_pairs
+from napari_medseg.io.pairs import find_pairs
+from napari_medseg.preprocessing.levelling import baseline_mask
 from napari_medseg.samples.afm import afm_folder, afm_scan
 
 

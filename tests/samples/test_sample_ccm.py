@@ -7,10 +7,10 @@ import pytest
 from scipy.ndimage import distance_transform_edt, label
 
 from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.tolerance import tolerance_scores
 from napari_medseg.io import read_one
 from napari_medseg.measure.skeleton import thin
-from napari_medseg.measure.tolerance import tolerance_scores
-from napari_medseg.methods.sc_dcnn import ScDcnn
+from napari_medseg.methods.sc_dcnn.method import ScDcnn
 from napari_medseg.samples import load_sample
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.ccm_drawing import CornealRanges, Painter

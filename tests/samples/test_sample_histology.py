@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_medseg.histology.ternary import components
+from napari_medseg.measure.labels import components
 from napari_medseg.samples import load_sample
 from napari_medseg.samples.histology import nuclei_tile
 

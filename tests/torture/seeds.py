@@ -136,7 +136,7 @@ def dicom_slice(path: Path, index: int) -> None:
 
 
 def movie(path: Path) -> None:
-    from napari_medseg.io._movie_writer import MovieWriter
+    from napari_medseg.io.movies.writer import MovieWriter
 
     codec = {".avi": "mpeg4", ".mp4": "libx264", ".mkv": "ffv1"}[path.suffix]
     with MovieWriter(path, 25, (32, 48), codec, options={"g": "4"}) as writer:
@@ -149,13 +149,13 @@ def annotation(path: Path) -> None:
 
 
 def geojson(path: Path) -> None:
-    from napari_medseg.io.geojson import write_labels
+    from napari_medseg.io.outlines.geojson import write_labels
 
     write_labels(path, (GRAY > 99).astype(np.int32) + (GRAY > 180), group="Nucleus")
 
 
 def tracing(path: Path) -> None:
-    from napari_medseg.io.tracings import write_tracings
+    from napari_medseg.io.outlines.tracings import write_tracings
 
     write_tracings(path, [np.array([[2, 3], [9, 12], [20, 40]]), np.array([[9, 12], [1, 30]])], ["main", "branch"])
 

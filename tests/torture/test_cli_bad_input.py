@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from toy import write_cases
 
-from napari_medseg.cli import main
+from napari_medseg.cli.main import main
 from napari_medseg.measure import KINDS
 from napari_medseg.methods import METHODS
 

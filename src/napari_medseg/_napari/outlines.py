@@ -15,8 +15,8 @@ from napari_medseg._napari.layers import geometry, image_from_layer, metadata
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import histology
-from napari_medseg.io.geojson import write_regions
-from napari_medseg.io.polygons import Overlap, Region, ellipse, rasterise
+from napari_medseg.io.outlines.geojson import write_regions
+from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
 
 COLOUR = "#E69F00"
 EDGE_PX = 2.0

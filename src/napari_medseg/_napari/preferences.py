@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.catalog import DEFAULT_FOLDER
+from napari_medseg.models.catalog import DEFAULT_FOLDER
 from napari_medseg.settings import PredictSettings
 
 NAME = "napari-medseg"

@@ -12,8 +12,8 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read, reader_for, write
+from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
 from napari_medseg.io.write import write_table
-from napari_medseg.pairs import file_stem, is_label, lies_among_labels
 
 OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
@@ -28,8 +28,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible."""
     from napari_medseg._napari.layers import layer_data
+    from napari_medseg._napari.nerves.tracings import shapes_data
     from napari_medseg._napari.outlines import outlines_data
-    from napari_medseg._napari.tracings import shapes_data
 
     layers: list[LayerData] = []
     for one in [path] if isinstance(path, str) else path:

@@ -13,14 +13,14 @@ from napari_medseg.batch.inputs import BatchSettings, Case, read_input
 from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.inference import Prediction, predict
+from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.io import write, write_table
-from napari_medseg.io._sidecar import json_safe
+from napari_medseg.io.sidecar import json_safe
 from napari_medseg.io.slide import is_slide
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
-from napari_medseg.overlay import overlay
+from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
 
 

@@ -15,8 +15,7 @@ from pydantic import Field
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, reader_for
-from napari_medseg.method import Model
-from napari_medseg.pairs import (
+from napari_medseg.io.pairs import (
     IMAGE_FOLDERS,
     case_files,
     case_name,
@@ -26,6 +25,7 @@ from napari_medseg.pairs import (
     is_label,
     lies_among_labels,
 )
+from napari_medseg.method import Model
 from napari_medseg.settings import Settings
 
 
@@ -203,7 +203,8 @@ def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
 
 def _is_one_image(path: Path, options: BatchSettings) -> bool:
     """Whether a folder is one image: modality files, a DICOM series, a Zarr store (not the frames of a film)."""
-    from napari_medseg.io import mri, pyramid
+    from napari_medseg.io import ome_zarr as pyramid
+    from napari_medseg.io.volumes import reader as mri
 
     return path.is_dir() and (
         bool(case_files(path, options.modality_files)) or pyramid.matches(path) or mri.matches(path)

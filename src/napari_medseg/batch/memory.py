@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.batch.case import provenance
 from napari_medseg.image import Image
-from napari_medseg.inference import Prediction, predict
+from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
 from napari_medseg.methods import load_model

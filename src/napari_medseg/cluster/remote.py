@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from napari_medseg.batch.memory import predict_with
-from napari_medseg.catalog import find_model
-from napari_medseg.checkpoint import card, read_checkpoint
 from napari_medseg.cluster.connection import UnreachableError, reach
 from napari_medseg.cluster.worker import GPU, ONE_AT_A_TIME, ask_workers, cached_model, model_path, share_model
 from napari_medseg.errors import MedSegError, MissingDependencyError
 from napari_medseg.image import Image
-from napari_medseg.inference import Prediction
+from napari_medseg.inference.network import Prediction
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
 from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import find_model
+from napari_medseg.models.checkpoint import card, read_checkpoint
 from napari_medseg.settings import PredictSettings
 
 T = TypeVar("T")

@@ -15,11 +15,11 @@ from napari_medseg import __version__
 from napari_medseg.batch import BatchSettings, Case, predict_case
 from napari_medseg.device import choose_device
 from napari_medseg.errors import CheckpointError, DeviceError
+from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import load_model
-from napari_medseg.pairs import file_stem
 from napari_medseg.settings import PredictSettings
 
 GPU = "GPU"

@@ -17,10 +17,10 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import Image, Kind, stack_channels
 from napari_medseg.io import plain
-from napari_medseg.io._sidecar import load as load_sidecar
 from napari_medseg.io.hints import hint
+from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.io.sidecar import load as load_sidecar
 from napari_medseg.io.write import write, write_table
-from napari_medseg.pairs import ANNOTATIONS
 
 __all__ = [
     "READERS",
@@ -35,7 +35,7 @@ __all__ = [
     "write_table",
 ]
 
-READERS = ("pyramid", "mri", "video", "afm", "histology", "ccm", "plain")
+READERS = ("ome_zarr", "volumes.reader", "movies.reader", "afm.reader", "histology", "ccm", "plain")
 JPEG = (".jpg", ".jpeg")
 
 

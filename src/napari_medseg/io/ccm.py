@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.image import Image
-from napari_medseg.io import plain, tracings
+from napari_medseg.io import plain
+from napari_medseg.io.outlines import tracings
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))

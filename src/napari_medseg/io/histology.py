@@ -11,9 +11,10 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io import geojson, imagescope, plain, slide
-from napari_medseg.io.polygons import Overlap, Region, rasterise
-from napari_medseg.pairs import IMAGE_FOLDERS, inner_folder
+from napari_medseg.io import plain, slide
+from napari_medseg.io.outlines import geojson, imagescope
+from napari_medseg.io.outlines.polygons import Overlap, Region, rasterise
+from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)

@@ -11,9 +11,9 @@ import numpy as np
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import tiff
-from napari_medseg.io._sidecar import load, restore
+from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.pictures import open_picture, shown
-from napari_medseg.pairs import file_stem
+from napari_medseg.io.sidecar import load, restore
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
 MAX_BYTES = 2**34

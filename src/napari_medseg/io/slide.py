@@ -16,8 +16,8 @@ import numpy as np
 from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
+from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.plain import check_size
-from napari_medseg.pairs import file_stem
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF_SUFFIXES = (".tif", ".tiff")

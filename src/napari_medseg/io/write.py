@@ -13,8 +13,8 @@ import numpy as np
 
 from napari_medseg.errors import WriteError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io._exports import write_geojson, write_rois, write_zarr
-from napari_medseg.io._sidecar import describe, json_safe, load, sidecar_path
+from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
+from napari_medseg.io.sidecar import describe, json_safe, load, sidecar_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -167,7 +167,7 @@ def _write_npy(path: Path, image: Image) -> str:
 
 
 def _write_volume(path: Path, image: Image) -> str:
-    from napari_medseg.io import mri
+    from napari_medseg.io.volumes import reader as mri
 
     mri.write(path, image)
     return image.axes

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.levelling import background, require_finite
+from napari_medseg.preprocessing.levelling import background, require_finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one
-from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import measure, summarise
-from napari_medseg.measure.nerve import by_eye
-from napari_medseg.pairs import (
+from napari_medseg.io.pairs import (
     DRAWINGS,
     IMAGE_FOLDERS,
     SCANS,
@@ -25,6 +22,9 @@ from napari_medseg.pairs import (
     list_images,
     list_labels,
 )
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import measure, summarise
+from napari_medseg.measure.nerve import by_eye
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,7 +105,7 @@ def read_image(kind: str, path: Path, channel: str = "") -> Image:
     """Read the image that labels are measured with; of an AFM scan the `channel`, or its measured height."""
     if kind != "afm" and not channel:
         return read_one(path)
-    from napari_medseg.io.afm import read_heights
+    from napari_medseg.io.afm.reader import read_heights
 
     return read_heights(path, channel)
 

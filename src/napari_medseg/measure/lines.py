@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_medseg.measure.tolerance import centreline
+from napari_medseg.evaluate.metrics.tolerance import centreline
 
 
 def keep_lines(evidence: np.ndarray, low: float, high: float, shortest: int = 0) -> np.ndarray:

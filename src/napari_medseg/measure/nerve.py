@@ -22,10 +22,10 @@ from pydantic import Field
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.ccm import parse_name
-from napari_medseg.io.tracings import draw
+from napari_medseg.io.outlines.tracings import draw
+from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
-from napari_medseg.pairs import case_stem
 from napari_medseg.settings import Settings
 
 MAIN, BRANCH = "main", "branch"

@@ -9,9 +9,9 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
-from napari_medseg.histology import ternary
-from napari_medseg.histology.stains import concentrations, rgb8
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.measure import labels as label_maps
+from napari_medseg.preprocessing.stains import concentrations, rgb8
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -92,7 +92,7 @@ def instances(labels: Image) -> np.ndarray:
     if data.dtype.kind not in "bui":
         raise DataError(f"{labels.name or 'The label image'} holds {data.dtype}, not labels. Give whole numbers.")
     data = data.astype(np.int64)
-    return ternary.instances(data) if ternary.ids_of(data).size <= 1 else data
+    return label_maps.instances(data) if label_maps.ids_of(data).size <= 1 else data
 
 
 def per_parent(labels: Image, parents: Image) -> DataFrame:
@@ -112,7 +112,7 @@ def per_parent(labels: Image, parents: Image) -> DataFrame:
             f"The objects are {labels.spatial_shape}, their parents {parents.spatial_shape}. Give labels of one image."
         )
     child, parent = instances(labels), instances(parents)
-    ids = ternary.ids_of(parent)
+    ids = label_maps.ids_of(parent)
     inside = child > 0
     pairs, pixels = np.unique(np.stack([child[inside], parent[inside]]), axis=1, return_counts=True)
     order = np.lexsort((pixels, pairs[0]))

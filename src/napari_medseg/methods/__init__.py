@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.catalog import find_model
-from napari_medseg.checkpoint import card, read_checkpoint
 from napari_medseg.errors import CheckpointError, SettingsError, one_line
 from napari_medseg.method import Method, Model
+from napari_medseg.models.catalog import find_model
+from napari_medseg.models.checkpoint import card, read_checkpoint
 
 # name -> module:class; resolved on first use so that listing one method does not import all
 METHODS = {
-    "afm-unet": "afm_unet:AfmUnet",
-    "sc-dcnn": "sc_dcnn:ScDcnn",
-    "frame-classifier": "frame_classifier:FrameClassifier",
-    "double-unet": "double_unet:DoubleUnet",
-    "fullnet": "fullnet:FullNet",
-    "p-net": "deepigeos:PNet",
-    "r-net": "deepigeos:RNet",
+    "afm-unet": "afm_unet.method:AfmUnet",
+    "sc-dcnn": "sc_dcnn.method:ScDcnn",
+    "frame-classifier": "frame_classifier.method:FrameClassifier",
+    "double-unet": "double_unet.method:DoubleUnet",
+    "fullnet": "fullnet.method:FullNet",
+    "p-net": "deepigeos.method:PNet",
+    "r-net": "deepigeos.method:RNet",
 }
 # methods that need no training; each is a bundled model of the same name
 TRAINING_FREE = {

@@ -13,10 +13,10 @@ import numpy as np
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement.geodesic import GeodesicEngine
+from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
+from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.history import BEGINNINGS, taken_back
 from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
-from napari_medseg.refinement.network import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
 from napari_medseg.refinement.state import (
     Place,
@@ -105,7 +105,7 @@ class RefinementSession(Timeline):
         self.engine.prepare()
         if self.pnet is None:
             return self.state
-        from napari_medseg.inference import predict
+        from napari_medseg.inference.network import predict
 
         start = time.perf_counter()
         predict_there = getattr(self.engine, "predict", predict)  # an engine on another computer has its own

@@ -13,7 +13,7 @@ import pandas as pd
 
 from napari_medseg import __version__
 from napari_medseg.image import Image
-from napari_medseg.overlay import overlay
+from napari_medseg.report.overlay import overlay
 
 ROWS, COLUMNS = 12, 9
 PACKAGES = ("numpy", "scipy", "scikit-image", "torch")

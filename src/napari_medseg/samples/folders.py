@@ -70,7 +70,7 @@ def strokes(truth: np.ndarray) -> np.ndarray:
     """Mark an object (Z, Y, X) as a user would: 2 in its middle, 1 on a ring around it in the same slice."""
     from scipy import ndimage
 
-    from napari_medseg.deepigeos.interactions import robot_click
+    from napari_medseg.methods.deepigeos.simulated_user import robot_click
 
     marks = robot_click(truth, np.zeros_like(truth), radius=2)
     middle = int(np.argwhere(marks)[:, 0].mean())

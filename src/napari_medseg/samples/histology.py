@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.histology.stains import TARGET
 from napari_medseg.image import Image
+from napari_medseg.preprocessing.stains import TARGET
 
 PIXEL_UM = 0.25
 GAP = 1.5  # pixels kept free between nuclei

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.image import Image
-from napari_medseg.io import mri as mri_io
+from napari_medseg.io.volumes import reader as mri_io
 
 SPACING = (1.5, 1.0, 1.0)
 WHITE, GREY, FLUID, LESION = 320.0, 420.0, 150.0, 620.0

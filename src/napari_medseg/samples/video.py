@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io._movie_writer import Codec, MovieWriter
+from napari_medseg.io.movies.writer import Codec, MovieWriter
 
 CLASSES = ("Nerve", "General Field", "Tendon")
 FPS = 20.0

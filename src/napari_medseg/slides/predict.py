@@ -17,8 +17,8 @@ from napari_medseg.batch.case import provenance
 from napari_medseg.batch.inputs import SlideSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.inference import Prediction, predict
-from napari_medseg.io._sidecar import describe, sidecar_path
+from napari_medseg.inference.network import Prediction, predict
+from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress, relabel

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medseg.errors import require
 from napari_medseg.image import Image
-from napari_medseg.io._exports import SMALLEST_LEVEL, ome_attributes
+from napari_medseg.io.exports import SMALLEST_LEVEL, ome_attributes
 from napari_medseg.io.write import disk_errors
 from napari_medseg.slides.tiles import boxes
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.io.write import replacing
-from napari_medseg.overlay import overlay
+from napari_medseg.report.overlay import overlay
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.tiles import boxes
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.method import Model
-from napari_medseg.methods.double_unet import DoubleUnet
-from napari_medseg.methods.frame_classifier import FrameClassifier
-from napari_medseg.networks.folding import folded
+from napari_medseg.methods.double_unet.method import DoubleUnet
+from napari_medseg.methods.frame_classifier.method import FrameClassifier
+from napari_medseg.nn.folding import folded
 from napari_medseg.video.decision import Decision
 from napari_medseg.video.settings import VideoSettings
 from napari_medseg.video.stages import batched, close

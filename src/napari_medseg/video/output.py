@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.io._movie_writer import SUFFIX, MovieWriter
+from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
 from napari_medseg.video.edits import SUMMARY, TABLE, refresh_edits, remove_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.video import frame_reader, read_movie
+from napari_medseg.io.movies.reader import frame_reader, read_movie
 from napari_medseg.video.settings import VideoSettings
 
 MAX_TICKS = 1001

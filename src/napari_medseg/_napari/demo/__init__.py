@@ -1,0 +1,1 @@
+"""Open napari on the results of a demo."""

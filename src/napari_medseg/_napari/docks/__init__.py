@@ -1,0 +1,1 @@
+"""The docks: what goes in, with which method or model, Run."""

@@ -1,0 +1,179 @@
+"""The Evaluate dock: a result against its reference, as two layers or two folders, or round by round."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari
+import pandas as pd
+from magicgui.widgets import FileEdit
+from napari.layers import Labels
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.docks.error_view import ErrorView, FixedChooser, plain_table, show_frame
+from napari_medseg._napari.docks.evaluate_rounds import RoundsCurve, RoundsInput
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg.errors import MedSegError
+from napari_medseg.evaluate import figures
+from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table, save_tables
+from napari_medseg.image import SHORT_UNITS
+from napari_medseg.jobs import Job
+from napari_medseg.methods import METHODS, get_method
+
+LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
+
+
+class EvaluateDock(Dock):
+    """Compare results with references."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
+        self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
+        for name in METHODS:
+            self.method.addItem(name, name)
+        self.metrics.setWordWrap(True)
+        self.result, self.reference = FixedChooser(napari_viewer, "afm"), FixedChooser(napari_viewer)
+        self.results = FileEdit(mode="d", label="Results", nullable=True)
+        self.references = FileEdit(mode="d", label="References", nullable=True)
+        self.pair, self.folders = _group(self.result, self.reference), _group(self.results, self.references)
+        self.rounds, self.curve = RoundsInput(napari_viewer, self.update_reason), RoundsCurve(napari_viewer)
+        self.run_bar = RunBar(self.make_job, self.show_result, text="Compare")
+        self.table, self.errors = plain_table(150), ErrorView(napari_viewer)
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.save_button, copy = QPushButton("Save tables ..."), QPushButton("Copy as command")
+        self.figure_button = QPushButton("Save figure ...")
+        for button, action in ((self.save_button, self.save), (self.figure_button, self.save_figure)):
+            button.setEnabled(False)
+            button.clicked.connect(lambda _=False, action=action: action())
+        copy.clicked.connect(lambda: QApplication.clipboard().setText(self.command()))
+        self.section("Compare", self.mode, self.pair, self.folders, self.rounds)
+        self.section("With the metrics of", self.method, self.metrics, copy)
+        self.section("Run", self.run_bar)
+        self.section("Result", self.table, self.curve, self.errors, self.save_button, self.figure_button)
+        self.result.changed.connect(self.update_state)
+        for changed in (self.mode.currentIndexChanged, self.method.currentIndexChanged, self.reference.changed):
+            changed.connect(lambda *_: self.update_reason())
+        listen(napari_viewer.layers.events.inserted, self._inserted, position="last")
+        for field in (self.results, self.references):
+            field.changed.connect(lambda _: self.update_reason())
+        made = next((layer for layer in self.result.found if "medseg" in layer.metadata), None)
+        if made is not None:
+            self.result.choose(made)
+        self.update_state()
+
+    def update_state(self) -> None:
+        """Choose the metrics of the result's method, and another layer as its reference."""
+        layer = self.result.layer
+        if layer is not None and "medseg" in layer.metadata:
+            self.method.setCurrentIndex(max(self.method.findData(layer.metadata["medseg"].get("method")), 0))
+        result, reference = self.result.box.currentData(), self.reference.box.currentData()
+        others = [x for x in self.reference.layers(self.viewer) if x.name != result]
+        if others and reference == result:
+            self.reference.choose(others[0])
+        self.update_reason()
+
+    def _inserted(self, event: Any) -> None:
+        """Take a new result of a method as the result."""
+        if "medseg" in event.value.metadata and isinstance(event.value, Labels):
+            self.result.choose(event.value)
+
+    def update_reason(self) -> None:
+        """Show the fields of the mode, and enable Run, or say what is missing."""
+        mode = self.mode.currentText()
+        for shown, fields in ((LAYERS, self.pair), (FOLDERS, self.folders), (ROUNDS, self.rounds)):
+            fields.setVisible(mode == shown)
+        metrics = ("dice after each step",) if mode == ROUNDS else get_method(self.method.currentData()).metrics
+        self.metrics.setText(", ".join(metrics))
+        a, b = self.result.box.currentData(), self.reference.box.currentData()
+        reason = "" if a and b and a != b else "Open a result and its reference as Labels layers."
+        if mode == FOLDERS:
+            reason = "" if _path(self.results) and _path(self.references) else "Choose both folders."
+        self.run_bar.set_reason(self.rounds.reason if mode == ROUNDS else reason)
+
+    def command(self) -> str:
+        """Return the ``medseg evaluate`` line that does the same."""
+        if self.mode.currentText() == ROUNDS:
+            return self.rounds.command(self.method.currentData())
+        files = [_path(self.results), _path(self.references)]
+        if self.mode.currentText() == LAYERS:
+            chosen = self.result.layer, self.reference.layer
+            files = ["" if layer is None else image_from_layer(layer).metadata["source_file"] for layer in chosen]
+        names = [file or word for file, word in zip(files, ("PRED", "REF"), strict=True)]
+        return shlex.join(["medseg", "evaluate", self.method.currentData(), *names])
+
+    def make_job(self) -> Job[Any]:
+        """Return the comparison."""
+        method = self.method.currentData()
+        if self.mode.currentText() == FOLDERS:
+            return evaluate(method, Path(self.results.value), Path(self.references.value))
+        if self.mode.currentText() == ROUNDS:
+            return self.rounds.job()
+        self.compared = self.result.layer, self.reference.layer
+        self.images = [image_from_layer(layer) for layer in self.compared]
+        return compare_pair(method, *self.images)
+
+    def show_result(self, result: Any) -> None:
+        """Fill the tables; for layers also show the errors, for a refinement the curve."""
+        done = self.run_bar.message.text()
+        self.errors.setVisible(isinstance(result, Comparison))
+        self.curve.show_rounds(result if isinstance(result, pd.DataFrame) else None)
+        if isinstance(result, Comparison):
+            unit = self.images[1].units[-1]
+            self.tables = {"metrics": metric_table(result.metrics, SHORT_UNITS.get(unit, unit))}
+            self.tables |= {} if result.objects is None else {"objects": result.objects}
+            self.draw = partial(figures.error_figure, result, *self.images)
+            self.errors.show_errors(result, *self.compared)
+            self.run_bar.say(f"{done}. The two layers are hidden below their errors.")
+        elif isinstance(result, pd.DataFrame):
+            self.tables, self.draw = {"rounds": result}, partial(figures.rounds_figure, result)
+            self.run_bar.say(f"{done}. Dice {result['dice'].iloc[-1]:.3f} after {len(result) - 1} steps.")
+        else:
+            self.tables = {"images": image_table(result)}
+            self.draw = partial(figures.metric_figure, self.tables["images"])
+            unpaired = f" Without partner: {', '.join(result['unpaired'])}." if result["unpaired"] else ""
+            problems = "".join(f" Not compared: {problem}" for problem in result["problems"])
+            self.run_bar.say(f"{done}. {len(result['images'])} images compared.{unpaired}{problems}")
+        show_frame(self.table, next(iter(self.tables.values())))
+        self.save_button.setEnabled(True)
+        self.figure_button.setEnabled(True)
+
+    def save(self, path: str = "") -> None:
+        """Save the tables as CSV or Excel."""
+        self._save(path, "evaluation.csv", "CSV (*.csv);;Excel (*.xlsx)", lambda p: save_tables(p, self.tables))
+
+    def save_figure(self, path: str = "") -> None:
+        """Save the figure as PNG, SVG or PDF."""
+        kinds = "PNG (*.png);;SVG (*.svg);;PDF (*.pdf)"
+        self._save(path, "evaluation.png", kinds, lambda p: [figures.save_figure(p, self.draw())])
+
+    def _save(self, path: str, name: str, kinds: str, write: Callable[[Path], list[Path]]) -> None:
+        path = path or QFileDialog.getSaveFileName(self, "Save", name, kinds)[0]
+        if not path:
+            return
+        try:
+            self.run_bar.say(f"Saved {', '.join(one.name for one in write(Path(path)))}")
+        except MedSegError as error:
+            self.run_bar.say(str(error))
+
+
+def _group(*fields: Any) -> QWidget:
+    box = QWidget()
+    layout = QVBoxLayout(box)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for name, field in zip(("Result", "Reference"), fields, strict=True):
+        layout.addWidget(QLabel(name))
+        layout.addWidget(getattr(field, "native", field))
+    return box
+
+
+def _path(edit: FileEdit) -> str:
+    value = edit.value
+    return str(value) if value and str(value) not in {"", "."} else ""

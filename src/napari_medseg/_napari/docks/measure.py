@@ -1,0 +1,138 @@
+"""The Measure dock: a Labels layer becomes a table; rows and objects select each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import napari
+import pandas as pd
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
+
+from napari_medseg._napari.docks.case_report import Measured, ReportButton
+from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind, measure_job
+from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.nerves.eyes import NerveEyes
+from napari_medseg._napari.nerves.paths import NervePaths
+from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg._napari.widgets.table import TableView
+from napari_medseg._napari.widgets.words import text
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job
+from napari_medseg.measure import KINDS
+
+
+class MeasureDock(Dock):
+    """Measure a Labels layer."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.labels = LayerChooser(napari_viewer, label_layers, sample="afm")
+        self.image = LayerChooser(napari_viewer, image_layers, none="no image")
+        self.kind = QComboBox()
+        for kind in KINDS:
+            self.kind.addItem(TITLES[kind], kind)
+        self.kind.setCurrentIndex(self.kind.findData("afm"))
+        self.kind_picked = self.proposing = False
+        self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
+        self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
+        self.eyes = NerveEyes(napari_viewer, self.show_eyes)
+        self.table, self.summary = TableView(napari_viewer), QLabel("")
+        self.summary.setWordWrap(True)
+        self.save_button = QPushButton("Save table ...")
+        self.save_button.setEnabled(False)
+        self.save_button.clicked.connect(lambda: self.save())
+        self.report_button = ReportButton(self, lambda sentence: self.run_bar.say(sentence))
+        self.section("Labels", self.labels)
+        self.section("Image (for heights and intensities)", self.image)
+        self.section("What", self.kind)
+        self.section("Run", self.run_bar, self.paths, self.eyes)
+        self.section("Result", self.summary, self.table, self.save_button, self.report_button)
+        self.labels.changed.connect(self.update_state)
+        self.kind.currentIndexChanged.connect(self.update_kind)
+        self.update_kind()
+        self.kind_picked = False
+        self.update_state()
+
+    def update_state(self) -> None:
+        """Choose the image and the kind that fit the layer, and enable Run."""
+        labels = self.labels.image
+        missing = self.labels.problem or "Open or make a Labels layer first."
+        self.run_bar.set_reason(missing if labels is None else "")
+        if labels is None:
+            return
+        source = self.labels.layer.metadata.get("medseg", {}).get("source_layer", "")
+        if source in self.viewer.layers:
+            self.image.choose(self.viewer.layers[source])
+        elif self.image.image is not None and self.image.image.spatial_shape != labels.spatial_shape:
+            same = [x for x in self.image.found if x.data.shape[: labels.data.ndim] == labels.data.shape]
+            self.image.choose(*same[:1] or [self.image.layer])
+        kind, known = likely_kind(self.labels.layer, labels, self.image.image)
+        if known or not self.kind_picked:
+            self.proposing = True
+            self.kind.setCurrentIndex(max(self.kind.findData(kind), 0))
+            self.proposing = False
+
+    def update_kind(self, index: int = 0) -> None:
+        """Offer paths and eyes where nerves are measured; what somebody picked is not proposed over."""
+        self.kind_picked = self.kind_picked or not self.proposing
+        for part in (self.paths, self.eyes):
+            part.setVisible(self.kind.currentData() == "nerve")
+
+    def chosen_labels(self) -> Image:
+        """Return the chosen labels."""
+        if self.labels.layer is None:
+            raise MedSegError("Open or make a Labels layer first.")
+        return image_from_layer(self.labels.layer)
+
+    def make_job(self) -> Job[Any]:
+        """Return the measuring job."""
+        self.measured = self.labels.layer
+        image = image_from_layer(self.image.layer) if self.image.layer is not None else None
+        labels = image_from_layer(self.measured)
+        self.before, self.measured_image = labels.data, image
+        if image is not None and image.spatial_shape != labels.spatial_shape:
+            raise MedSegError(
+                f"{image.name} is {image.spatial_shape} but the labels are {labels.spatial_shape}. "
+                "Choose the image that was segmented, or no image."
+            )
+        self.measured_as = str(self.kind.currentData())
+        return measure_job(self.measured_as, labels, image)
+
+    def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
+        """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
+        data, table, summary = result
+        if data is not self.before and data.max(initial=0) != self.before.max():
+            self.measured.data = data
+        self.show_tables(table, summary, self.measured)
+        shown = image_from_layer(self.measured)
+        self.report_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
+        rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
+        self.run_bar.say(f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}")
+        self.run_bar.offer("Save table ...", self.save)
+
+    def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
+        """Show the table of `layer` and the one-row summary."""
+        self.table.show_table(table, layer)
+        row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
+        self.summary.setText(
+            "<br>".join(f"{str(name).replace('_', ' ')}: <b>{text(value)}</b>" for name, value in row.items())
+        )
+        self.save_button.setEnabled(True)
+
+    def show_eyes(self, eyes: pd.DataFrame) -> None:
+        """Show one row for each eye."""
+        self.table.show_table(eyes, None)
+        self.summary.setText(f"{len(eyes)} eyes")
+        self.save_button.setEnabled(True)
+
+    def save(self, path: str = "") -> None:
+        """Save the table as CSV."""
+        from napari_medseg.io import write_table
+
+        path = path or QFileDialog.getSaveFileName(self, "Save table", "measurements.csv", "CSV (*.csv)")[0]
+        if path:
+            write_table(Path(path), self.table.frame)

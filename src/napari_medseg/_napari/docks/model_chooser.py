@@ -1,0 +1,138 @@
+"""Choose a trained model: what fits the input first, the rest greyed with the reason, a card below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.preferences import model_folder
+from napari_medseg.image import Image
+from napari_medseg.models.catalog import Entry, entry, list_models
+
+
+class ModelChooser(QWidget):
+    """List of models from the package, the model folder and this session."""
+
+    changed = Signal()
+    session: ClassVar[list[Path]] = []
+
+    def __init__(self, method: str = "", none: str = "", planes: bool = True) -> None:
+        super().__init__()
+        self.method, self.none, self.planes, self.image = method, none, planes, None
+        self.picked: Path | None = None
+        self.entries: list[Entry] = []
+        self.box, self.card = QComboBox(), QLabel("")
+        self.card.setWordWrap(True)
+        self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        browse, again = QPushButton("Browse ..."), QPushButton("Refresh")
+        browse.clicked.connect(lambda: self.browse())
+        again.clicked.connect(lambda: self.refresh())
+        row = QHBoxLayout()
+        row.addWidget(browse)
+        row.addWidget(again)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box)
+        layout.addLayout(row)
+        layout.addWidget(self.card)
+        self.box.currentIndexChanged.connect(self._pick)
+        self.refresh()
+
+    @property
+    def entry(self) -> Entry | None:
+        """The chosen model, or ``None``."""
+        index = self.box.currentData()
+        return self.entries[index] if isinstance(index, int) and 0 <= index < len(self.entries) else None
+
+    @property
+    def reason(self) -> str:
+        """Why the chosen model cannot run on the image; empty when it can."""
+        if self.entry is None:
+            return "" if self.none else "There is no model yet: train one in the Train dock, or browse for a .pt file."
+        return self._unfit(self.entry)
+
+    def set_image(self, image: Image | None) -> None:
+        """Judge the models against `image`; unless the user has picked one, the model nearest to it is chosen."""
+        self.image = image
+        self._fill()
+
+    def refresh(self, choose: Path | None = None) -> None:
+        """Look for models again and choose the file `choose`, if given."""
+        self.picked = choose or self.picked
+        found = list_models(model_folder(), self.session)
+        self.entries = [e for e in found if not self.method or e.problem or e.card.get("method") == self.method]
+        self._fill()
+
+    def browse(self, path: str = "") -> None:
+        """Add a checkpoint file to this session's list and choose it."""
+        path = path or QFileDialog.getOpenFileName(self, "Open model", str(model_folder()), "Models (*.pt)")[0]
+        if path:
+            self.add(Path(path))
+
+    def add(self, path: Path) -> None:
+        """Add a file to this session's list and choose it."""
+        if path not in self.session:
+            self.session.insert(0, path)
+        if not any(e.path == path for e in self.entries):
+            self.entries.insert(0, entry(path))
+        self.refresh(path)
+
+    def _fill(self) -> None:
+        self.box.blockSignals(True)
+        self.box.clear()
+        if self.none:
+            self.box.addItem(self.none, -1)
+        for problem, _, index in sorted(self._judged(), key=lambda judged: (bool(judged[0]), *judged[1])):
+            self.box.addItem(self.entries[index].title, index)
+            if problem:
+                item = self.box.model().item(self.box.count() - 1)
+                item.setEnabled(False)
+                item.setToolTip(problem)
+            if self.entries[index].path == self.picked:
+                self.box.setCurrentIndex(self.box.count() - 1)
+        self.box.blockSignals(False)
+        self._chosen()
+
+    def _judged(self) -> list[tuple[str, tuple[bool, ...], int]]:
+        """Return why each model cannot run, empty when it can, how far it is from the image, and its index."""
+        image = self.image
+        return [
+            (self._unfit(e), () if image is None or e.problem else e.distance(image), i)
+            for i, e in enumerate(self.entries)
+        ]
+
+    def _unfit(self, entry: Entry) -> str:
+        """Say why a model cannot take the image, or, unless `planes` is off, its planes."""
+        image = _plane(self.image, entry) if self.planes else self.image
+        return entry.unfit(image) if self.method else entry.unfit_alone(image)
+
+    def _pick(self, index: int = 0) -> None:
+        self.picked = self.entry.path if self.entry else None
+        self._chosen()
+
+    def _chosen(self) -> None:
+        self.card.setText(self.entry.describe() if self.entry else "")
+        self.changed.emit()
+
+
+def _plane(image: Image | None, model: Entry) -> Image | None:
+    """Return one plane of a stack, when the stack is one axis more than the model takes."""
+    if image is None or model.problem:
+        return image
+    from napari_medseg.methods import create
+
+    ndim: Any = create(model.card["method"], model.card["settings"]).ndim
+    if len(image.spatial_shape) != ndim + 1:
+        return image
+    axis = image.axes.index(image.spatial_axes[0])
+    data = image.data[(slice(None),) * axis + (0,)]
+    return image.replace(
+        data=data,
+        axes=image.axes.replace(image.spatial_axes[0], ""),
+        scale=image.scale[1:],
+        units=image.units[1:],
+        affine=None,
+    )

@@ -1,0 +1,141 @@
+"""The Prepare dock: raw images and annotations become a training folder."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import napari
+from magicgui.widgets import FileEdit
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
+
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
+from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.methods import METHODS
+from napari_medseg.methods.fullnet.preparation import PrepareReport, PrepareSettings, check_source, prepare
+from napari_medseg.settings import as_flags
+
+SHOWN = 20
+NOTES = {
+    "fullnet": "Pictures with instance maps, ImageScope .xml or QuPath .geojson become colour-normalised patches with "
+    "ternary labels, weight maps and colour statistics.",
+    "frame-classifier": "Needs no preparation: train on one folder of frames per class.",
+}
+COPIED = "Trains on images and labels as they are: sound pairs are copied to images/ and labels/."
+
+
+def check_job(method: str, source: Path) -> Job[tuple[str, ...]]:
+    """Look what a folder holds."""
+    yield Progress(0, 1, f"looking into {source}")
+    return check_source(method, source)
+
+
+class PrepareDock(Dock):
+    """Make a training folder."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.source = FileEdit(mode="d", label="Source", nullable=True)
+        self.destination = FileEdit(mode="d", label="Training folder", nullable=True)
+        self.check_bar = RunBar(self.make_check, self.show_check, text="Check source")
+        self.method, self.note = QComboBox(), QLabel("")
+        for name in METHODS:
+            self.method.addItem(name, name)
+        self.method.setCurrentIndex(self.method.findData("fullnet"))
+        self.form = SettingsForm(PrepareSettings())
+        self.folded = FoldedSettings(self.form, self.command)
+        self.run_bar = RunBar(self.make_job, self.show_report, text="Prepare")
+        self.findings = QLabel("")
+        for label in (self.note, self.findings):
+            label.setWordWrap(True)
+        sample = QPushButton("Make sample data ...")
+        sample.clicked.connect(lambda: self.make_sample())
+        self.section("Source folder", self.source.native, sample, self.check_bar)
+        self.section("For the method", self.method, self.note, self.folded)
+        self.section("Training folder", self.destination.native)
+        self.section("Run", self.run_bar)
+        self.section("Findings", self.findings)
+        self.method.currentIndexChanged.connect(lambda _: self.update_state())
+        for field in (self.source, self.destination):
+            field.changed.connect(lambda _: self.update_state())
+        self.update_state()
+
+    @property
+    def chosen(self) -> str:
+        """Name of the chosen method."""
+        return str(self.method.currentData())
+
+    def update_state(self) -> None:
+        """Show the settings that the method has, and enable what can run."""
+        self.note.setText(NOTES.get(self.chosen, COPIED))
+        self.folded.setVisible(self.chosen == "fullnet")
+        source, destination = _folder(self.source), _folder(self.destination)
+        missing = "" if source else "Choose the folder of raw images and annotations."
+        self.check_bar.set_reason(missing)
+        if not missing and self.chosen == "frame-classifier":
+            missing = NOTES["frame-classifier"]
+        elif not missing and not destination:
+            missing = "Choose the training folder to write."
+        self.run_bar.set_reason(missing)
+
+    def command(self) -> str:
+        """Return the ``medseg prepare`` line that does the same."""
+        folders = [str(_folder(self.source) or "SRC"), str(_folder(self.destination) or "DST")]
+        flags = as_flags(self.form.value) if self.chosen == "fullnet" else []
+        return shlex.join(["medseg", "prepare", self.chosen, *folders, *flags])
+
+    def make_check(self) -> Job[Any]:
+        """Return the job that looks into the source."""
+        return check_job(self.chosen, Path(self.source.value))
+
+    def show_check(self, lines: tuple[str, ...]) -> None:
+        """Show how many cases there are, and list what has no partner."""
+        self.check_bar.say(lines[0])
+        self.show_findings(lines[1:])
+
+    def make_job(self) -> Job[Any]:
+        """Return the preparation."""
+        self.findings.clear()
+        return prepare(self.chosen, Path(self.source.value), Path(self.destination.value), self.form.value)
+
+    def show_report(self, report: PrepareReport) -> None:
+        """Say what was made, list the problems, offer training."""
+        kept = f" ({len(report.skipped)} were there already)" if report.skipped else ""
+        cases = f"{len(report.cases)} case{'s' * (len(report.cases) != 1)}"
+        self.run_bar.say(f"{cases} in {report.folder}{kept}. {self.run_bar.message.text()}")
+        self.show_findings(report.problems)
+        self.run_bar.offer("Train", lambda: self.train(report.folder))
+
+    def show_findings(self, problems: tuple[str, ...]) -> None:
+        """List problems in words."""
+        lines = [f"<b>!</b> {problem}" for problem in problems[:SHOWN]]
+        more = [f"... and {len(problems) - SHOWN} more"] * (len(problems) > SHOWN)
+        self.findings.setText("<br>".join([*lines, *more]) or "No problems found.")
+
+    def train(self, folder: Path) -> None:
+        """Open the Train dock with the folder and the method."""
+        dock = self.open_next("Train")
+        dock.method.setCurrentIndex(dock.method.findData(self.chosen))
+        dock.data.value = folder
+
+    def make_sample(self, folder: str = "", size: int = 256) -> None:
+        """Write generated tissue with its nuclei into a folder and choose it."""
+        from napari_medseg.io import write
+        from napari_medseg.samples.histology import nuclei_tile
+
+        folder = folder or QFileDialog.getExistingDirectory(self, "Folder for sample data")
+        if not folder:
+            return
+        for seed in range(4):
+            image, labels = nuclei_tile(seed, size)
+            write(Path(folder) / "images" / f"{image.name}.png", image)
+            write(Path(folder) / "labels" / f"{labels.name}.png", labels)
+        self.source.value = Path(folder)
+
+
+def _folder(edit: FileEdit) -> Path | None:
+    value = edit.value
+    return Path(value) if value and str(value) not in {"", "."} else None

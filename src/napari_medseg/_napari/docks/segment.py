@@ -1,0 +1,131 @@
+"""The Segment dock: a layer, a model, Run."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import Any
+
+import napari
+from napari.layers import Layer
+from qtpy.QtWidgets import QCheckBox
+
+from napari_medseg._napari import remote
+from napari_medseg._napari.docks.extent import ExtentChooser
+from napari_medseg._napari.docks.model_chooser import ModelChooser
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like
+from napari_medseg._napari.preferences import predict_settings
+from napari_medseg._napari.widgets.channels import ChannelChooser, combined
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg._napari.widgets.words import duration
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job
+from napari_medseg.settings import PredictSettings, as_flags
+
+
+class SegmentDock(Dock):
+    """Segment one layer, with further channels where the model takes them, or every layer that fits the model."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.input = LayerChooser(napari_viewer, image_layers, sample="afm")
+        self.channels = ChannelChooser(napari_viewer)
+        self.extent = ExtentChooser(napari_viewer)
+        self.every = QCheckBox("every layer that fits the model")
+        self.probabilities = QCheckBox("also show the probability")
+        self.replace = QCheckBox("replace the earlier result")
+        self.replace.setToolTip("Otherwise each run adds a new layer")
+        self.models = ModelChooser()
+        self.form = SettingsForm(predict_settings(PredictSettings()))
+        self.run_bar = RunBar(self.make_job, self.show_results)
+        self.section("Input", self.input, self.channels, self.extent, self.every)
+        settings = FoldedSettings(self.form, self.command)
+        self.section("With", self.models, self.probabilities, self.replace, settings)
+        self.section("Run", self.run_bar)
+        show_device(self.run_bar, self.form)
+        self.input.changed.connect(self.update_state)
+        self.channels.changed.connect(self.update_image)
+        self.models.changed.connect(self.update_reason)
+        self.update_state()
+
+    def update_state(self) -> None:
+        """List the further channels of the chosen layer, and judge the models against it."""
+        self.channels.show_for(self.input.layer if self.input.image is not None else None)
+        self.extent.suit(self.input.layer)
+        self.update_image()
+
+    def update_image(self) -> None:
+        """Judge the models against what is chosen."""
+        self.every.setEnabled(not self.channels.chosen)
+        self.models.set_image(self.image)
+
+    def update_reason(self) -> None:
+        """Enable Run, or say why not."""
+        reason = "Open an image first." if self.input.layer is None else self.input.problem or self.models.reason
+        self.run_bar.set_reason(reason)
+
+    @property
+    def image(self) -> Image | None:
+        """The chosen layer with its further channels; ``None`` without one that can be used."""
+        return None if self.input.image is None else combined([self.input.layer, *self.channels.chosen])
+
+    def command(self) -> str:
+        """Return the ``medseg predict`` line that does the same."""
+        entry, image = self.models.entry, self.image
+        model = str(entry.path) if entry else "MODEL"
+        source = image.metadata["source_file"] if image is not None else ""
+        words = ["medseg", "predict", model, source or "INPUT", "-o", "OUT", *as_flags(self.form.value)]
+        return shlex.join(words)
+
+    def make_job(self) -> Job[Any]:
+        """Return the job for the chosen layers."""
+        self.targets = self.chosen_layers()
+        cut = [self.extent.cut(layer, *self.channels.chosen) for layer in self.targets]
+        images, self.offsets = zip(*cut, strict=True)
+        assert self.models.entry is not None  # Run is disabled without a model
+        shown = self.probabilities.isChecked()
+        return remote.segment(self.models.entry.path, images, self.form.value, probabilities=shown)
+
+    def chosen_layers(self) -> list[Layer]:
+        """Return the layers to segment."""
+        entry, found = self.models.entry, []
+        if not (self.every.isChecked() and self.every.isEnabled()) or entry is None:
+            return [self.input.layer]
+        for layer in image_layers(self.viewer):
+            with contextlib.suppress(MedSegError):
+                found += [] if entry.unfit(image_from_layer(layer)) else [layer]
+        return found or [self.input.layer]
+
+    def show_results(self, results: list[Any]) -> None:
+        """Add one Labels layer per segmented layer, exactly on its source."""
+        for layer, offset, prediction in zip(self.targets, self.offsets, results, strict=True):
+            kept = prediction.labels.metadata["medseg"]
+            placed = like(layer)
+            shift = [o * s for o, s in zip(offset, layer.scale[-len(offset) :], strict=True)]
+            placed["translate"] = layer.translate + shift
+            if self.probabilities.isChecked():
+                shown = {**placed, "metadata": {**placed["metadata"], **DERIVED}, "colormap": "magma", "opacity": 0.6}
+                self.show(f"{layer.name} · probability", prediction.probabilities[-1], self.viewer.add_image, shown)
+            placed["metadata"] = {**placed["metadata"], "medseg": kept}
+            name = f"{layer.name} · {kept['method']}"
+            self.made = self.show(name, prediction.labels.data, self.viewer.add_labels, {**placed, "opacity": 0.5})
+        made = ", ".join(layer.name for layer in self.targets)
+        spent = duration(sum(p.seconds for p in results))
+        self.run_bar.say(f"Segmented {made} in {spent} on {results[0].device}")
+        self.run_bar.offer("Measure", self.open_measure)
+
+    def show(self, name: str, data: Any, add: Any, placed: dict[str, Any]) -> Layer:
+        """Add a layer, or fill the earlier one of that name, if that is asked for and its size is the same."""
+        old = self.viewer.layers[name] if self.replace.isChecked() and name in self.viewer.layers else None
+        if old is None or old.data.shape != data.shape:
+            return add(data, name=name, **placed)
+        old.data, old.translate, old.metadata = data, placed["translate"], placed["metadata"]
+        return old
+
+    def open_measure(self) -> None:
+        """Open the Measure dock with what was made."""
+        self.open_next("Measure").labels.choose(self.made)

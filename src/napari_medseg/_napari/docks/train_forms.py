@@ -1,0 +1,84 @@
+"""What is trained: the method with its settings, and the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from napari_medseg._napari.widgets.dock import FoldedSettings, show_device
+from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg.errors import MedSegError
+from napari_medseg.methods import METHODS, get_method
+
+PAPER, SHORT, CUSTOM = "paper", "short", "custom"
+EPOCHS = 10
+
+
+class TrainForms(QWidget):
+    """Method and schedule, each with a folded form; `command` is the line that does the same."""
+
+    def __init__(self, command: Callable[[], str], run_bar: RunBar) -> None:
+        super().__init__()
+        self.command, self.run_bar = command, run_bar
+        self.method, self.schedule = QComboBox(), QComboBox()
+        for name in METHODS:
+            self.method.addItem(name, name)
+        self.schedule.addItems([PAPER, SHORT, CUSTOM])
+        self.schedule.setToolTip("paper: as published; short: to see whether it learns; custom: as changed below")
+        self.folded: list[FoldedSettings] = []
+        self.layout_ = QVBoxLayout(self)
+        self.layout_.setContentsMargins(0, 0, 0, 0)
+        self.layout_.addWidget(self.method)
+        self.layout_.addWidget(self.schedule)
+        self.method.currentIndexChanged.connect(lambda _: self.update_forms())
+        self.schedule.currentIndexChanged.connect(lambda _: self.update_schedule())
+        self.update_forms()
+
+    @property
+    def chosen(self) -> Any:
+        """The class of the chosen method."""
+        return get_method(self.method.currentData())
+
+    def update_forms(self) -> None:
+        """Show the settings of the chosen method."""
+        for old in self.folded:
+            self.layout_.removeWidget(old)
+            old.hide()
+            old.deleteLater()
+        self.method_form, self.training_form = SettingsForm(self.chosen.Settings()), SettingsForm(self.chosen.training)
+        self.training_form.changed.connect(lambda _: self.name_schedule())
+        self.folded = [
+            FoldedSettings(self.method_form, self.command, "Method settings"),
+            FoldedSettings(self.training_form, self.command, "Schedule"),
+        ]
+        for folded in self.folded:
+            self.layout_.addWidget(folded)
+        show_device(self.run_bar, self.training_form, here=True)
+        self.update_schedule()
+
+    def schedules(self) -> dict[str, Any]:
+        """Return the schedules that have a name."""
+        paper = self.chosen.training
+        return {PAPER: paper, SHORT: paper.updated(epochs=EPOCHS)}
+
+    def update_schedule(self) -> None:
+        """Fill in the schedule that is named, or unfold it for the user to fill in."""
+        named = self.schedules().get(self.schedule.currentText())
+        if named is None:
+            self.folded[1].expand(animate=False)
+        else:
+            self.training_form.value = named
+
+    def name_schedule(self) -> None:
+        """Name the schedule as it was edited."""
+        try:
+            edited = self.training_form.value
+        except MedSegError:  # something that cannot be is being typed
+            return
+        self.schedule.blockSignals(True)
+        named = (name for name, value in self.schedules().items() if value == edited)
+        self.schedule.setCurrentText(next(named, CUSTOM))
+        self.schedule.blockSignals(False)

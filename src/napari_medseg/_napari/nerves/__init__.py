@@ -1,0 +1,1 @@
+"""Corneal nerves in the window: editable paths, eyes."""

@@ -1,0 +1,143 @@
+"""Nerves as editable paths: a Shapes layer coloured by class, and a table that follows its edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.nerves.tracings import Paths, colour, recolour, shapes_data
+from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.worker import JobWorker
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import curves, nerve
+
+TOLERANCE_PX = 0.25
+DELAY_MS = 150
+
+
+def trace(labels: Image) -> Job[tuple[list[np.ndarray], list[str]]]:
+    """Return the nerves of `labels` as paths of few vertices, within a quarter of a pixel, and their classes."""
+    yield Progress(0, 1, "tracing the nerves")
+    found, classes = nerve.paths(labels)
+    return [curves.simplify(path, TOLERANCE_PX) for path in found], classes
+
+
+def measure_paths(paths: Paths, classes: Sequence[str], labels: Image) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return the table of edited paths and the one-row summary."""
+    yield Progress(0, 1, "measuring the paths")
+    mask = np.asarray(labels.data) > 0
+    known = (paths, classes, labels.spatial_shape, labels.scale, labels.units, mask)
+    return nerve.table_from_paths(*known), pd.DataFrame([nerve.summary_from_paths(*known)])
+
+
+def path_layer_name(labels: str) -> str:
+    """Return the name of the layer of paths that belongs to a Labels layer."""
+    return f"{labels} · nerves"
+
+
+class NervePaths(QWidget):
+    """Show the nerves of a label image as paths; `show(table, summary, layer)` is called after every edit."""
+
+    def __init__(
+        self, viewer: Any, labels: Callable[[], Image], show: Callable[[pd.DataFrame, pd.DataFrame, Any], None]
+    ) -> None:
+        super().__init__()
+        self.viewer, self.labels, self.show_result = viewer, labels, show
+        self.layer: Any = None
+        self.image: Image | None = None
+        self.worker: JobWorker | None = None
+        self.show_button, self.line = QPushButton("Show paths"), QLabel("")
+        self.show_button.setToolTip("Trace the nerves as paths that can be edited; the table follows")
+        self.show_button.clicked.connect(self.start)
+        self.line.setWordWrap(True)
+        row = QHBoxLayout()
+        row.addWidget(self.show_button)
+        for kind, name in (("main", "Main nerve"), ("branch", "Branch")):
+            button = QPushButton(name)
+            button.setToolTip(f"Make the selected paths, and those drawn next, of class {kind}")
+            button.setStyleSheet(f"border-bottom: 3px solid {colour(kind)}")
+            button.clicked.connect(lambda _=False, kind=kind: self.mark(kind))
+            row.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self.line)
+        self.timer = QTimer(self)
+        self.timer.setSingleShot(True)
+        self.timer.setInterval(DELAY_MS)
+        self.timer.timeout.connect(self.measure)
+        listen(viewer.layers.events.removed, self._removed)
+
+    def start(self) -> None:
+        """Trace the chosen labels in a worker and add the layer of paths."""
+        try:
+            self.image = self.labels()
+        except MedSegError as error:
+            self.line.setText(str(error))
+            return
+        self._run(trace(self.image), self._add)
+
+    def mark(self, kind: str) -> None:
+        """Give the selected paths, and paths drawn next, a class."""
+        if self.layer is None:
+            self.line.setText("Press Show paths first.")
+            return
+        features = self.layer.features.copy()
+        features.loc[sorted(self.layer.selected_data), "class"] = kind
+        self.layer.features = features
+        self.layer.feature_defaults = {"class": kind}
+        self.layer.current_edge_color = colour(kind)
+
+    def measure(self) -> None:
+        """Measure the paths as they are now; while a measurement runs, soon after it."""
+        if self.layer is None or self.worker is not None:
+            if self.layer is not None:
+                self.timer.start()
+            return
+        paths = [np.array(path) for path in self.layer.data]
+        self._run(measure_paths(paths, self.layer.features["class"].tolist(), self.image), self._measured)
+
+    def _run(self, job: Job[Any], done: Callable[[Any], None]) -> None:
+        def end() -> None:
+            self.worker = None
+
+        self.worker = JobWorker(
+            job,
+            on_progress=lambda p: self.line.setText(p.message),
+            on_result=done,
+            on_error=lambda error: self.line.setText(str(error)),
+            on_end=end,
+            quick=True,
+        )
+
+    def _add(self, result: tuple[Paths, Sequence[str]]) -> None:
+        data, kwargs, _ = shapes_data(*result, self.image, path_layer_name(self.image.name))
+        self.layer = self.viewer.add_shapes(data, **kwargs)
+        self.layer.current_edge_color = colour("main")
+        for event in (self.layer.events.data, self.layer.events.features):
+            listen(event, self._edited)
+        self.timer.start()
+
+    def _edited(self, event: Any = None) -> None:
+        self.timer.start()
+
+    def _measured(self, result: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+        if self.layer is None:
+            return
+        n = len(result[0])
+        self.line.setText(f"{n} paths; the table follows your edits")
+        recolour(self.layer)
+        self.show_result(*result, self.layer)
+
+    def _removed(self, event: Any) -> None:
+        if self.layer is not None and self.layer == event.value:  # either may be a proxy
+            self.timer.stop()
+            self.layer = None
+            self.line.setText("")

@@ -1,0 +1,185 @@
+"""The layers of one refinement: strokes to paint on, the mask, accepted objects, and how undecided each voxel is.
+
+Mask and objects belong to the session: they cannot be painted, so they have no undo history that could become stale.
+Only changed boxes are written, in place. Strokes that a round takes back or brings back go through napari's own
+history, so that Ctrl+Z always starts from what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_medseg._napari.layers import DERIVED, like
+from napari_medseg._napari.refine.swatches import mask_colours, stroke_colours
+from napari_medseg.refinement import RefinementState
+from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, union
+
+MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
+BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
+OBJECTS_OF = "medseg_objects_of"
+DRAWING = ("paint", "fill", "polygon")
+
+
+class RefineLayers:
+    """Layers on the grid of `image`, filled from `state`."""
+
+    def __init__(self, viewer: Any, image: Layer, state: RefinementState, classes: int, provenance: dict) -> None:
+        self.viewer, self.image, self.classes = viewer, image, classes
+        place = like(image)
+        place["metadata"] = {**place["metadata"], "medseg": provenance}
+        objects = self.find(viewer, image)
+        if objects is not None and _can_take(objects.data, state.result):
+            self.objects = objects
+            self.objects.data[...] = state.result
+            self.objects.refresh()
+        else:
+            self.objects = viewer.add_labels(state.result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
+        self.objects.metadata[OBJECTS_OF] = image.unique_id
+        self.mask = viewer.add_labels(
+            state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
+            **place,
+        )  # fmt: skip
+        self.scribbles = viewer.add_labels(
+            state.scribbles.copy(), name=f"{image.name} · scribbles", opacity=0.9, colormap=stroke_colours(classes),
+            **{**place, "metadata": {**like(image)["metadata"], **DERIVED}},
+        )  # fmt: skip
+        self.mask.editable = self.objects.editable = False
+        self.overlay: Layer | None = None
+        self.sent, self.writing = state.scribbles.copy(), False
+        self.box: Box | None = box_of(state.scribbles > 0)
+        size = min(self.scribbles.data.shape[-2:]) // BRUSH_SHARE
+        self.scribbles.brush_size = int(np.clip(size, *BRUSH_RANGE))
+        self.paint_with(2)
+
+    @staticmethod
+    def find(viewer: Any, image: Layer) -> Any:
+        """Return the layer of objects accepted earlier on `image`, or ``None``; it may have got another name."""
+        newest = list(reversed(viewer.layers))
+        own = (layer for layer in newest if layer.metadata.get(OBJECTS_OF) == image.unique_id)
+        named = (layer for layer in newest if layer.name == f"{image.name} · objects")
+        return next(own, next(named, None))
+
+    @property
+    def own(self) -> tuple[Layer, ...]:
+        """The layers without which the refinement ends."""
+        return self.image, self.mask, self.objects, self.scribbles
+
+    @property
+    def result(self) -> Layer:
+        """The layer that holds what was made: the accepted objects, or the mask while there are none."""
+        return self.objects if self.objects.data.any() else self.mask
+
+    @property
+    def left_out(self) -> str:
+        """What to say of a mask that is not part of the result; empty when there is none."""
+        waits = self.result is self.objects and bool(self.mask.data.any())
+        return f"The mask in {self.mask.name} is not accepted and not part of it." if waits else ""
+
+    def object_at(self, position: Sequence[float]) -> int:
+        """Return the number of the accepted object at a place of the viewer's world; 0 where there is none."""
+        return int(self.objects.get_value(position, world=True) or 0)
+
+    # ---- painting
+    def paint_with(self, value: int) -> None:
+        """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
+        self.viewer.layers.selection.active = self.scribbles
+        if not self.scribbles.visible:  # napari changes the tool even where nothing changes
+            self.scribbles.visible = True
+        if self.scribbles.mode not in DRAWING:
+            self.scribbles.mode = "paint"
+        self.scribbles.selected_label = value
+
+    @property
+    def painting(self) -> int:
+        """The class value that is painted now; 0 with the eraser."""
+        return 0 if self.scribbles.mode == "erase" else int(self.scribbles.selected_label)
+
+    def next_class(self) -> None:
+        """Paint with the next class; after the eraser with the class from before."""
+        before = int(self.scribbles.selected_label)
+        self.paint_with(before if before and not self.painting else before % (self.classes + 1) + 1)
+
+    def strokes(self) -> np.ndarray:
+        """Return a copy of the strokes, which counts as sent."""
+        self.sent = np.asarray(self.scribbles.data).copy()
+        return self.sent
+
+    def changed(self, everywhere: bool = False) -> bool:
+        """Whether strokes differ from those sent last; looks only where strokes have been, unless `everywhere`."""
+        if everywhere:
+            return not np.array_equal(self.scribbles.data, self.sent)
+        return self.box is not None and not np.array_equal(self.scribbles.data[self.box], self.sent[self.box])
+
+    # ---- showing
+    def show(self, state: RefinementState) -> None:
+        """Bring the layers to `state` by writing the boxes that changed."""
+        for layer, new, box in ((self.mask, state.mask, state.box), (self.objects, state.result, state.result_box)):
+            if box is not None:
+                layer.data[box] = new[box]
+                layer.refresh(extent=False, thumbnail=layer is self.objects)
+        self.box = union(self.box, state.stroke_box)
+        if state.kind in BEGINNINGS:
+            self._clear()
+        elif state.kind != "refine":
+            self.restore(state.scribbles)
+
+    def restore(self, strokes: np.ndarray) -> None:
+        """Show `strokes`, as one step of napari's own undo."""
+        places = np.nonzero(self.scribbles.data != strokes)
+        self.writing = True
+        try:
+            if len(places[0]):
+                self.box = union(self.box, tuple(slice(int(p.min()), int(p.max()) + 1) for p in places))
+                self.scribbles.data_setitem(places, strokes[places], refresh=False)
+                self.scribbles.refresh(extent=False)
+        finally:
+            self.writing = False
+        self.sent = strokes.copy()
+
+    def _clear(self) -> None:
+        """Remove all strokes with their undo history, which belongs to the accepted object."""
+        layer, mode = self.scribbles, self.scribbles.mode
+        layer.data[...] = 0
+        layer.editable = False  # napari forgets the layer's undo history here
+        layer.editable, layer.mode = True, mode
+        layer.refresh(extent=False)
+        self.sent = np.zeros_like(self.sent)
+
+    def outline(self, outline: bool) -> None:
+        """Show the mask as an outline or as a tint."""
+        self.mask.contour = OUTLINE if outline else 0
+        self.mask.opacity = OUTLINE_OPACITY if outline else MASK_OPACITY
+
+    def show_uncertainty(self, values: np.ndarray | None) -> None:
+        """Show how undecided each voxel is, or nothing."""
+        if values is None:
+            if self.overlay is not None and self.overlay in self.viewer.layers:
+                self.viewer.layers.remove(self.overlay)
+            self.overlay = None
+        elif self.overlay is None:
+            active, place = self.viewer.layers.selection.active, like(self.image)
+            place["metadata"] = {**place["metadata"], **DERIVED}
+            self.overlay = self.viewer.add_image(
+                values.copy(), name=f"{self.image.name} · uncertainty", colormap="magma", blending="additive",
+                contrast_limits=(0, 1), opacity=0.7, **place,
+            )  # fmt: skip
+            self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(self.mask))
+            self.viewer.layers.selection.active = active
+        else:
+            self.overlay.data[...] = values
+            self.overlay.refresh(extent=False, thumbnail=False)
+
+    def release(self) -> None:
+        """Leave the layers as ordinary layers and put the brush away."""
+        self.scribbles.mode = "pan_zoom"
+        self.mask.editable = self.objects.editable = True
+
+
+def _can_take(there: np.ndarray, result: np.ndarray) -> bool:
+    """Whether an array of objects can take `result` without losing one that it holds."""
+    same = there.shape == result.shape and there.dtype == result.dtype
+    return same and not ((there > 0) & (there != result)).any()

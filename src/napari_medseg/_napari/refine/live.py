@@ -1,0 +1,177 @@
+"""One refinement under way: what strokes, buttons and keys do, and what each round shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from qtpy.compat import isalive
+
+from napari_medseg._napari.refine.jobs import Opened, call
+from napari_medseg._napari.refine.keys import Keys
+from napari_medseg._napari.refine.layers import RefineLayers
+from napari_medseg._napari.refine.looks import Looks
+from napari_medseg._napari.refine.saves import Autosave, take_place
+from napari_medseg._napari.refine.steps import REFINE, ROUNDS, Steps, timer
+from napari_medseg.jobs import Job
+from napari_medseg.refinement import RefinementState
+
+FOLLOW_MS = 60
+
+
+class Live:
+    """A session with its layers and keys; `panel` shows what happens, `ended` is called with why it ended."""
+
+    def __init__(self, viewer: Any, image: Layer, opened: Opened, panel: Any, ended: Callable[[str], None]) -> None:
+        self.viewer, self.opened, self.session, self.panel, self.ended = viewer, opened, opened.session, panel, ended
+        state, classes = self.session.state, self.session.settings.classes
+        self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
+        take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
+        self.steps = Steps(panel.say, panel.busy)
+        self.looks = Looks(self.session, self.layers, self.steps, panel)
+        self.keys = Keys(viewer, self.actions())
+        self.closed = False
+        self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
+        self.autosave = Autosave(opened.saving, self.steps)
+        strokes = self.layers.scribbles.events
+        self.heard = [
+            (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
+            (strokes.mode, self._selected), (viewer.layers.events.removing, self._removing),
+            (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
+        ]  # fmt: skip
+        for emitter, listener in self.heard:
+            emitter.connect(listener)
+        panel.attach(self)
+        self._selected()
+        panel.show_state(state, self.session.rounds)
+        if opened.note:
+            panel.say(opened.note)
+
+    def actions(self) -> dict[str, Callable[..., None]]:
+        """Return what the keys do, by name."""
+        looks = self.looks
+        return {
+            "next_class": self.layers.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
+            "accept": self.accept, "reopen": self.reopen, "next_place": looks.next_place,
+            "disagreement": looks.disagreement, "hide": looks.hide,
+        }  # fmt: skip
+
+    # ---- strokes
+    def _painted(self, event: Any = None) -> None:
+        """Refine when a stroke is released: before it is drawn, but napari may tell before it is written."""
+        if not self.layers.writing and self.panel.automatic:
+            self.catch_up()
+            self.release.start()
+
+    def catch_up(self) -> None:
+        """Refine if there are strokes that are not refined yet."""
+        if not self.closed and self.layers.changed(everywhere=True):
+            self.refine()
+
+    def _shown(self, event: Any = None) -> None:
+        if not self.layers.writing and not self.closed:
+            self.follow.start()
+
+    def _follow(self) -> None:
+        """Refine when napari's own undo took strokes back or brought them back."""
+        if not self.closed and self.panel.automatic and self.layers.changed():
+            self.refine()
+
+    def _selected(self, event: Any = None) -> None:
+        """Press the swatch of what is painted now; napari also offers numbers that no class has."""
+        largest = self.layers.classes + 1
+        if self.layers.painting > largest:
+            self.layers.scribbles.selected_label = largest
+            self.panel.say("There is no further class. Finish, set Settings > Classes, and start again.")
+        self.panel.swatches.select(self.layers.painting)
+
+    def _displayed(self, event: Any = None) -> None:
+        if self.viewer.dims.ndisplay == 3:
+            self.panel.say("Strokes are painted in slices: Ctrl+Y leaves the 3D view.")
+
+    def _removing(self, event: Any) -> None:
+        """Put the brush away before a layer goes: napari may crash when the painted one goes under the brush."""
+        if self.viewer.layers[event.index] in self.layers.own:
+            self.layers.scribbles.mode = "pan_zoom"
+
+    def _removed(self, event: Any) -> None:
+        if event.value in self.layers.own:
+            self.close(f"The layer {event.value.name} was removed. The refinement is saved and can be continued.")
+        elif event.value == self.layers.overlay:
+            self.layers.overlay = None
+            self.panel.overlay.setChecked(False)
+
+    # ---- rounds
+    def refine(self) -> None:
+        """Bring the mask to the strokes; a newer call cancels an older one."""
+        self.steps.do(REFINE, lambda: self.session.refine(self.layers.strokes()), self._show)
+
+    def undo(self) -> None:
+        """Take back strokes that are not refined yet, else the last round."""
+        self.steps.do(ROUNDS, self._undo, self._show)
+
+    def _undo(self) -> Job[RefinementState] | None:
+        strokes = np.asarray(self.layers.scribbles.data)
+        if np.any((strokes != self.session.scribbles) & (self.session.result == 0)):
+            self.layers.restore(self.session.scribbles)
+            self.panel.say("Strokes that were not refined yet are taken back; Ctrl+Z brings them back.")
+            return None
+        return call("undo", self.session.undo)
+
+    def redo(self) -> None:
+        """Bring back the next round."""
+        self.steps.do(ROUNDS, lambda: call("redo", self.session.redo), self._show)
+
+    def go_to(self, index: int) -> None:
+        """Go to a round."""
+        self.steps.do(ROUNDS, lambda: call("going there", self.session.go_to, index), self._show)
+
+    def accept(self) -> None:
+        """Write the mask into the layer of objects, lock it there and clear the strokes."""
+        if self._all_refined():
+            self.steps.do("accept", lambda: call("accepting", self.session.accept_object), self._show)
+
+    def reopen(self) -> None:
+        """Take the accepted object under the mouse back into the mask, to be corrected."""
+        label = self.layers.object_at(self.viewer.cursor.position)
+        if not label:
+            self.panel.say("Point at an accepted object in a slice, then press O.")
+        elif self._all_refined():
+            self.steps.do("accept", lambda: call("opening", self.session.reopen_object, label), self._show)
+
+    def _all_refined(self) -> bool:
+        """Whether no stroke waits; otherwise say what to do with it."""
+        waiting = self.layers.changed(everywhere=True)
+        if waiting:
+            self.panel.say("Some strokes are not refined yet. Press S to refine or U to take them back first.")
+        return not waiting
+
+    def _show(self, state: RefinementState) -> None:
+        self.layers.show(state)
+        self.panel.show_state(state, self.session.rounds)
+        self.autosave.note()
+        if self.panel.overlay.isChecked():
+            self.looks.uncertainty(True)
+
+    # ---- ending
+    def finish(self) -> None:
+        """End at the user's wish: the overlay goes, mask, objects and strokes stay."""
+        self.looks.uncertainty(False)
+        self.close("The refinement is saved and can be continued." if self.session.rounds else "")
+        self.viewer.layers.selection.active = self.layers.result
+
+    def close(self, reason: str = "") -> None:
+        """End: unbind the keys, leave the layers as they are, cancel what runs, save."""
+        if self.closed:
+            return
+        self.closed = True
+        for waiting in filter(isalive, (self.release, self.follow)):
+            waiting.stop()
+        for emitter, listener in self.heard:
+            emitter.disconnect(listener)
+        self.keys.unbind()
+        self.layers.release()
+        self.steps.close(self.autosave.last)
+        self.ended(reason)

@@ -1,0 +1,161 @@
+"""What a refinement under way shows: swatches, rounds, places to look at, and what is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.layers import label_layers
+from napari_medseg._napari.refine.history_strip import HistoryStrip
+from napari_medseg._napari.refine.keys import legend
+from napari_medseg._napari.refine.swatches import Swatches
+from napari_medseg._napari.refine.words import CORRECT, HINT, REFERENCE, TIPS, accepted
+from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.save_button import SaveButton
+from napari_medseg.refinement import RefinementState
+
+TOLD_LINES = 7
+
+
+class Panel(QWidget):
+    """The lower half of the dock; it acts on the refinement that was attached last."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.live: Any = None
+        self.swatches, self.strip = Swatches(), HistoryStrip()
+        self.auto, self.outline, self.overlay = QCheckBox("refine while drawing"), QCheckBox("outline"), QCheckBox()
+        self.overlay.setText("uncertainty")
+        self.auto.setChecked(True)
+        self.status, self.message, self.activity = QLabel(""), QLabel(HINT), QLabel("")
+        self.reference = LayerChooser(viewer, self.references, none="no reference")
+        self.keys = QLabel(legend())
+        for label in (self.status, self.message, self.keys, self.activity):
+            label.setWordWrap(True)
+        for widget in (self.auto, self.outline, self.overlay, self.reference.box):
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click must not take the keys from the picture
+        self.buttons = {
+            "refine": self._button("Refine (S)", lambda: self.live.refine()),
+            "undo": self._button("Undo round (U)", lambda: self.live.undo()),
+            "redo": self._button("Redo (Shift+U)", lambda: self.live.redo()),
+            "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
+            "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
+            "accept": self._button("Accept object (A)", lambda: self.live.accept()),
+            "save": SaveButton(self, lambda: self.live.layers.result, self._saved),
+            "finish": self._button("Finish", lambda: self.live.finish()),
+        }
+        self.buttons["save"].setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for name, tip in TIPS.items():
+            (self.buttons[name] if name in self.buttons else getattr(self, name)).setToolTip(tip)
+        self.reference.box.setToolTip(REFERENCE)
+        self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
+        self.strip.go.connect(lambda index: self.live.go_to(index))
+        self.auto.toggled.connect(lambda on: on and self.live and self.live.catch_up())
+        self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
+        self.outline.toggled.connect(self._draw_outline)
+        self.reference.changed.connect(self._enable)
+        self._arrange()
+
+    @property
+    def automatic(self) -> bool:
+        """Whether each released stroke refines."""
+        return bool(self.auto.isChecked())
+
+    def references(self, viewer: Any) -> list[Any]:
+        """Return the Labels layers that can be a reference: not those of the refinement itself."""
+        own = self.live.layers.own if self.live is not None else ()
+        return [layer for layer in label_layers(viewer) if layer not in own]
+
+    def attach(self, live: Any) -> None:
+        """Act on `live`."""
+        self.live = live
+        self.reference.refresh()
+        self.reference.box.setCurrentIndex(self.reference.box.findData(""))
+        self.swatches.set_classes(live.session.settings.classes)
+        self._draw_outline(self.outline.isChecked())
+        self.busy("")
+        self._enable()
+        if self.overlay.isChecked():
+            live.looks.uncertainty(True)
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        self.message.setText(text)
+
+    def _saved(self, text: str) -> None:
+        self.say(f"{text} {self.live.layers.left_out}".strip())
+
+    def busy(self, text: str) -> None:
+        """Show what is going on, nothing when it has ended."""
+        self.activity.setText(f"{text} ..." if text else "")
+
+    def show_state(self, state: RefinementState, rounds: Sequence[Mapping[str, Any]]) -> None:
+        """Show what a round did, the rounds there are, and what can be done."""
+        started = state.kind in ("start", "now")
+        told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
+        self.status.setText(told if started else accepted(state) if state.kind == "accept" else state.describe())
+        hint = CORRECT if state.mask.any() else HINT
+        self.message.setText(state.message or (hint if started else ""))
+        self.strip.show_rounds(state.index, state.n_rounds, rounds)
+        self._enable()
+
+    def _enable(self) -> None:
+        session = getattr(self.live, "session", None)
+        self.buttons["undo"].setEnabled(session is not None and session.can_undo)
+        self.buttons["redo"].setEnabled(session is not None and session.can_redo)
+        self.buttons["disagreement"].setEnabled(self.reference.layer is not None)
+
+    def _draw_outline(self, outline: bool) -> None:
+        if self.live is not None:
+            self.live.layers.outline(outline)
+
+    def _button(self, text: str, action: Any) -> QPushButton:
+        button = QPushButton(text)
+        button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        button.clicked.connect(lambda _=False: action())
+        return button
+
+    def _arrange(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        grids = {
+            "switches": (self.auto, self.outline, self.overlay),
+            "rounds": tuple(self.buttons[name] for name in ("refine", "undo", "redo")),
+            "places": tuple(self.buttons[name] for name in ("place", "disagreement")),
+            "end": tuple(self.buttons[name] for name in ("accept", "save", "finish")),
+        }
+        made = {}
+        for name, widgets in grids.items():
+            made[name] = QWidget()
+            grid = QGridLayout(made[name])
+            grid.setContentsMargins(0, 0, 0, 0)
+            *first, left, right = widgets  # at most two side by side: the dock may be narrow
+            for widget in first:
+                grid.addWidget(widget, 0, 0, 1, 2)
+            grid.addWidget(left, 1, 0)
+            grid.addWidget(right, 1, 1)
+        order = (
+            _title("Paint"), self.swatches, made["switches"], _title("Rounds"), made["rounds"], self.strip,
+            self._told(), _title("Look"), made["places"], self.reference, _title("Object"), made["end"],
+            _title("Keys"), self.keys,
+        )  # fmt: skip
+        for widget in order:
+            column.addWidget(widget)
+
+    def _told(self) -> QWidget:
+        """Return what is told, with room for long sentences: the buttons below it stay where they are."""
+        told = QWidget()
+        lines = QVBoxLayout(told)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.setAlignment(Qt.AlignmentFlag.AlignTop)
+        for label in (self.status, self.message, self.activity):
+            lines.addWidget(label)
+        told.setMinimumHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
+        return told
+
+
+def _title(text: str) -> QLabel:
+    return QLabel(f"<b>{text}</b>")

@@ -1,0 +1,151 @@
+"""The Nerve video dock: a movie, two models, Run; the timeline below, the masks over the movie."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import napari
+from magicgui.widgets import FileEdit
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
+
+from napari_medseg._napari.docks.model_chooser import ModelChooser
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.preferences import compute
+from napari_medseg._napari.video.parts import LivePicture, MovieChooser, PausableBar, movie_of
+from napari_medseg._napari.video.result import Found, add_masks, edit_job, load_job, video_job
+from napari_medseg._napari.video.timeline import Timeline
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.worker import JobWorker
+from napari_medseg.errors import DataError
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.settings import as_flags
+from napari_medseg.video import VideoSettings
+
+
+class VideoDock(Dock):
+    """Find the frames of a movie that show nerve, and outline it."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.movie = MovieChooser(napari_viewer)
+        self.classifier = ModelChooser("frame-classifier", none="no classifier: every frame shows nerve")
+        self.segmenter = ModelChooser("double-unet")
+        self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
+        preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
+        self.form = SettingsForm(VideoSettings().updated(**preferred))
+        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress)
+        self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
+        self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
+        self.timeline.intervals.applied.connect(lambda: self.edit(True))
+        self.timeline.intervals.reset.connect(lambda: self.edit(False))
+        opening, earlier = (QPushButton(text) for text in ("Open movie ...", "Show an earlier result ..."))
+        opening.clicked.connect(lambda: self.open_movie())
+        earlier.clicked.connect(lambda: self.open_result())
+        self.section("Movie", self.movie, opening)
+        self.section("Classifier (which frames show nerve)", self.classifier)
+        self.section("Segmenter (where the nerve is)", self.segmenter, FoldedSettings(self.form, self.command))
+        self.section("Result folder", self.folder.native, earlier, self.follow)
+        show_device(self.run_bar, self.form, here=True)
+        self.layout().addWidget(self.run_bar)  # below the scrolling part: Pause and Stop stay in reach
+        for changed in (self.movie.changed, self.classifier.changed, self.segmenter.changed, self.folder.changed):
+            changed.connect(lambda *_: self.update_reason())
+        self.movie.changed.connect(self.update_state)
+        self.run_bar.ended.connect(self.finish)
+        self.update_state()
+
+    def update_state(self) -> None:
+        """Judge the models against the movie."""
+        layer = self.movie.layer
+        for chooser in (self.classifier, self.segmenter):
+            chooser.set_image(image_from_layer(layer) if layer is not None else None)
+
+    def update_reason(self) -> None:
+        """Enable Run, or say what is missing."""
+        reason = "Open a movie first." if self.movie.layer is None else ""
+        folder = "" if _path(self.folder) else "Choose a folder for the result."
+        self.run_bar.set_reason(reason or self.classifier.reason or self.segmenter.reason or folder)
+
+    def open_movie(self, path: str = "") -> None:
+        """Open a movie file."""
+        path = path or QFileDialog.getOpenFileName(self, "Open movie")[0]
+        if path:
+            self.viewer.open(path, plugin="napari-medseg")
+
+    def command(self) -> str:
+        """Return the ``medseg video`` line that does the same."""
+        source = movie_of(self.movie.layer) if self.movie.layer is not None else None
+        words = ["medseg", "video", str(source) if isinstance(source, Path) else "MOVIE"]
+        words += ["-o", str(_path(self.folder) or "OUT")]
+        words += ["--classifier", str(self.classifier.entry.path)] if self.classifier.entry else []
+        words += ["--segmenter", str(self.segmenter.entry.path if self.segmenter.entry else "S.pt")]
+        return shlex.join([*words, *as_flags(self.form.value)])
+
+    def make_job(self) -> Job[Any]:
+        """Return the job for the chosen movie."""
+        folder, segmenter, settings = _path(self.folder), self.segmenter.entry, self.form.value
+        if folder is None or segmenter is None:
+            raise DataError("Choose a segmenter and a result folder first.")
+        classifier, self.out = self.classifier.entry, folder
+        self.shown, self.probability = self.movie.layer, f"p_{settings.nerve_class.split()[0].lower()}"
+        self.timeline.clear()
+        self.timeline.open(self.shown.name)
+        self.live.open(self.shown)
+        movie = movie_of(self.shown)
+        return video_job(movie, classifier.path if classifier else None, segmenter.path, folder, settings)
+
+    def show_progress(self, progress: Progress) -> None:
+        """Draw the frame's numbers."""
+        self.timeline.add(progress.metrics, self.probability)
+        if self.follow.isChecked():
+            self.live.show(progress)
+
+    def finish(self) -> None:
+        """Show what a finished or stopped run wrote."""
+        self.live.close()
+        if not self.run_bar.failed:
+            self.load(self.out)
+
+    def open_result(self, folder: str = "") -> None:
+        """Show the folder of an earlier run over the chosen movie."""
+        folder = folder or QFileDialog.getExistingDirectory(self, "Result folder")
+        if folder and self.movie.layer is not None:
+            self.shown = self.movie.layer
+            self.load(Path(folder))
+
+    def load(self, folder: Path) -> None:
+        """Read a result folder in the background."""
+        self._start(load_job(folder))
+
+    def edit(self, keep: bool) -> None:
+        """Recompute the result by the intervals of the timeline, or go back to what the run found."""
+        edited = self.timeline.intervals
+        bounds = edited.value[["start_s", "stop_s"]].to_numpy().tolist()
+        self._start(edit_job(edited.folder, bounds if keep else None))
+
+    def _start(self, job: Job[Found]) -> None:
+        self.loader = JobWorker(
+            job,
+            on_progress=lambda _: None,
+            on_result=self.show_found,
+            on_error=lambda error: self.run_bar.say(str(error)),
+            on_end=lambda: setattr(self, "loader", None),
+        )
+
+    def show_found(self, found: Found) -> None:
+        """Show timeline, intervals and masks of a result."""
+        self.timeline.show_table(found.frames, f"p_{found.nerve_class.split()[0].lower()}")
+        bounds = [(row["start_s"], row["stop_s"]) for row in found.numbers.get("nerve_intervals", [])]
+        self.timeline.intervals.set(bounds, found.folder, "edited" in found.summary)
+        if found.masks is not None:
+            add_masks(self.viewer, self.shown, found)
+        self.timeline.open(self.shown.name)
+        self.run_bar.say(found.message)
+        self.run_bar.offer("Measure", lambda: self.open_next("Measure"))
+
+
+def _path(edit: FileEdit) -> Path | None:
+    value = edit.value
+    return Path(value) if value and str(value) not in {"", "."} else None

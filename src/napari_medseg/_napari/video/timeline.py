@@ -1,0 +1,151 @@
+"""A movie's nerve over time: probability, area and contrast in seconds; click or drag the line to go there."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyqtgraph as pg
+from qtpy.QtCore import QPointF, QTimer, Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_medseg._napari.video.intervals import Intervals
+from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.plot_style import follow_theme
+
+CURVES = {
+    "probability": ("probability", "#56b4e9"),
+    "mask_area_px": ("area (px)", "#009e73"),
+    "nbr": ("NBR", "#e69f00"),
+}
+CURSOR = "#cc79a7"
+REDRAW_MS, HEIGHT, AXIS = 100, 46, 24
+
+
+class SecondsAxis(pg.AxisItem):
+    """A time axis whose numbers carry their unit."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802
+        """Return the numbers in seconds."""
+        return [f"{text} s" for text in super().tickStrings(values, scale, spacing)]
+
+
+class Timeline(QWidget):
+    """Three curves over one time axis, intervals on the first; tied to a movie layer, it shows and sets the frame."""
+
+    sought = Signal(int)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.movie = viewer, ""
+        self.rows: list[Mapping[str, float]] = []
+        self.plots: list[pg.PlotWidget] = []
+        self.cursors: list[pg.InfiniteLine] = []
+        self.lines: dict[str, pg.PlotDataItem] = {}
+        layout = QVBoxLayout(self, spacing=0)
+        layout.setContentsMargins(4, 4, 4, 4)
+        for name, (title, colour) in CURVES.items():
+            plot = self._plot(title, colour)
+            self.lines[name] = plot.plot(pen=pg.mkPen(colour, width=2), connect="finite")
+            layout.addWidget(plot)
+        self.plots[0].setYRange(-0.05, 1.05)
+        self.plots[0].getAxis("left").setTicks([[(0, "0"), (0.5, "0.5"), (1, "1")]])
+        self.plots[-1].showAxis("bottom")
+        self.plots[-1].setMinimumHeight(HEIGHT + AXIS)
+        self.intervals = Intervals(self.plots[0], self.cursors[0])
+        layout.addWidget(self.intervals)
+        follow_theme(viewer, self.plots)
+        self.timer = QTimer(self, singleShot=True)
+        self.timer.timeout.connect(self.redraw)
+        self.sought.connect(self.show_frame)
+        listen(viewer.dims.events.current_step, self.follow)
+
+    def _plot(self, title: str, colour: str) -> pg.PlotWidget:
+        plot = pg.PlotWidget(background=None, axisItems={"bottom": SecondsAxis("bottom")})
+        plot.setMinimumHeight(HEIGHT)
+        name = pg.LabelItem(title, color=colour, bold=True)
+        name.setParentItem(plot.getViewBox())
+        name.anchor(itemPos=(0, 0), parentPos=(0, 0), offset=(4, -6))
+        plot.getAxis("left").setWidth(50)
+        plot.showGrid(x=True, alpha=0.2)
+        plot.hideButtons()
+        plot.hideAxis("bottom")
+        plot.setMouseEnabled(y=False)
+        if self.plots:
+            plot.setXLink(self.plots[0])
+        cursor = pg.InfiniteLine(pen=pg.mkPen(CURSOR, width=2), movable=True)
+        cursor.setZValue(20)
+        cursor.sigDragged.connect(lambda line: self.seek(line.value()))
+        plot.addItem(cursor)
+        plot.scene().sigMouseClicked.connect(lambda event: self.click(plot, event.scenePos()))
+        self.plots.append(plot)
+        self.cursors.append(cursor)
+        return plot
+
+    def open(self, movie: str) -> None:
+        """Dock below the picture, unless docked, and tie the cursor to the layer `movie`."""
+        self.movie = movie
+        if self.parent() is None:
+            self.viewer.window.add_dock_widget(self, name="Nerve timeline", area="bottom")
+        self.show()
+        self.follow()
+
+    def clear(self) -> None:
+        """Forget curves and intervals."""
+        self.rows = []
+        self.intervals.set([])
+        self.redraw()
+
+    def add(self, row: Mapping[str, float], probability: str) -> None:
+        """Add a frame's numbers, `probability` naming the one of nerve; the curves follow a little later."""
+        if "time_s" in row:
+            self.rows.append({**row, "probability": row.get(probability, math.nan)})
+            if not self.timer.isActive():
+                self.timer.start(REDRAW_MS)
+
+    def show_table(self, frame: pd.DataFrame, probability: str) -> None:
+        """Show a whole table of frames."""
+        if probability in frame:
+            frame = frame.assign(probability=frame[probability])
+        self.rows = frame[["frame", "time_s", *(name for name in CURVES if name in frame)]].to_dict("records")
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the curves."""
+        times = [row["time_s"] for row in self.rows]
+        for name, line in self.lines.items():
+            line.setData(times, [row.get(name, math.nan) for row in self.rows])
+        self.follow()
+
+    def seek(self, seconds: float) -> None:
+        """Ask for the frame nearest to a time."""
+        if self.rows:
+            self.sought.emit(int(min(self.rows, key=lambda row: abs(row["time_s"] - seconds))["frame"]))
+
+    def show_frame(self, number: int) -> None:
+        """Go to a frame of the movie."""
+        if self.movie in self.viewer.layers:
+            layer = self.viewer.layers[self.movie]
+            self.viewer.dims.set_point(self.viewer.dims.ndim - layer.ndim, layer.data_to_world((number, 0, 0))[0])
+
+    def follow(self, event: Any = None) -> None:
+        """Move the cursor to the frame of the movie that is in view."""
+        if self.movie in self.viewer.layers:
+            layer = self.viewer.layers[self.movie]
+            self.set_frame(round(layer.world_to_data(self.viewer.dims.point[-layer.ndim :])[0]))
+
+    def set_frame(self, number: float) -> None:
+        """Move the cursor to a frame."""
+        index = bisect_right(self.rows, number, key=lambda row: row["frame"]) - 1
+        if index >= 0:
+            for cursor in self.cursors:
+                cursor.setValue(self.rows[index]["time_s"])
+
+    def click(self, plot: pg.PlotWidget, place: QPointF) -> None:
+        """Go to the time at a place of the plot's scene."""
+        box = plot.getViewBox()
+        if box.sceneBoundingRect().contains(place):
+            self.seek(box.mapSceneToView(place).x())

@@ -1,0 +1,157 @@
+"""Parts that every dock is made of: a scrolling column, folded settings, where it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.notifications import show_info
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_medseg._napari.remote import where
+from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg.errors import MedSegError
+
+NARROWEST = 330
+
+
+class _Column(QScrollArea):
+    """Scrolls from top to bottom only: never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return the width of the widest widget beside the scroll bar."""
+        hint, inner = super().minimumSizeHint(), self.widget()
+        wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 4 if inner else 0
+        return QSize(max(NARROWEST, wanted), hint.height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Pass on that the width may have changed."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
+class Dock(QWidget):
+    """A dock: sections from top to bottom that scroll when the window is small."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        inner = QWidget()
+        self.column = QVBoxLayout(inner)
+        self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.area = _Column()
+        self.area.setWidgetResizable(True)
+        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # arrow keys go to the slices, not to the scroll bar
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.area)
+
+    def section(self, title: str, *widgets: QWidget) -> None:
+        """Add a titled group of widgets."""
+        self.column.addWidget(QLabel(f"<b>{title}</b>"))
+        for widget in widgets:
+            self.column.addWidget(widget)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring a part of the column into view, as soon as it has its place."""
+        QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(widget) if isalive(self) else None)
+
+    def event(self, event: QEvent) -> bool:
+        """Notice that the dock is closed: napari takes the widget out of its window."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.leave()
+        return handled
+
+    def leave(self) -> None:
+        """Stop what runs: without the dock nobody could."""
+        for bar in self.findChildren(RunBar):
+            bar.stop()
+
+    def open_next(self, name: str) -> Any:
+        """Open the dock of the next step as a tab beside this one."""
+        return self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)[1]
+
+
+def show_device(bar: RunBar, form: SettingsForm, *, here: bool = False) -> None:
+    """Keep saying under `bar` where the settings of `form` compute and why; `here`: never on a scheduler."""
+
+    def say(*_: Any) -> None:
+        bar.device.setText(where(str(form["device"].value), here=here))
+        bar.device.show()
+
+    form["device"].changed.connect(say)
+    say()
+
+
+class FoldedSettings(QCollapsible):
+    """A folded form with Reset, Save, Load and Copy as command."""
+
+    def __init__(self, form: SettingsForm, command: Callable[[], str], title: str = "Settings") -> None:
+        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self.form, self.command, self.title = form, command, title
+        self.toggled.connect(self._mark)
+        self._mark(False)
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for text, action in (
+            ("Reset", form.reset),
+            ("Save", self.save),
+            ("Load", self.load),
+            ("Copy as command", self.copy),
+        ):
+            button = QPushButton(text)
+            button.clicked.connect(lambda _=False, action=action: action())
+            layout.addWidget(button)
+        self.addWidget(form.native)
+        self.addWidget(row)
+
+    def _mark(self, opened: bool) -> None:
+        """Draw the arrow as text, in the colour that the theme gives to text."""
+        self.setText(f"{'▾' if opened else '▸'}  {self.title}")
+
+    def copy(self) -> None:
+        """Put the equivalent command line onto the clipboard."""
+        try:
+            QApplication.clipboard().setText(self.command())
+            show_info("Command copied")
+        except MedSegError as error:
+            show_info(str(error))
+
+    def save(self, path: str = "") -> None:
+        """Save the settings as JSON."""
+        path = path or QFileDialog.getSaveFileName(self, "Save settings", "settings.json", "JSON (*.json)")[0]
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.form.value.model_dump_json(indent=2))
+
+    def load(self, path: str = "") -> None:
+        """Load settings from JSON."""
+        path = path or QFileDialog.getOpenFileName(self, "Load settings", "", "JSON (*.json)")[0]
+        if not path:
+            return
+        try:
+            with open(path, encoding="utf-8") as file:
+                self.form.value = type(self.form.defaults).model_validate_json(file.read())
+        except (OSError, ValueError) as error:
+            show_info(f"{path} cannot be loaded: {error}")

@@ -1,0 +1,95 @@
+"""Choose a layer: the list follows the viewer, a line below says what was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.layers import Layer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.widgets.listening import listen
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+
+SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve film"}
+
+
+class LayerChooser(QWidget):
+    """Choose one of the layers that `layers` lists, or `none`; offer the `sample` where there are none."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any, layers: Callable[[Any], list[Any]], none: str = "", sample: str = "") -> None:
+        super().__init__()
+        self.viewer, self.layers, self.none, self.sample = viewer, layers, none, sample
+        self.found: list[Layer] = []
+        self.image: Image | None = None
+        self.problem = ""
+        self.box, self.line = QComboBox(), QLabel("")
+        self.line.setWordWrap(True)
+        self.button = QPushButton(f"Open sample: {SAMPLES.get(sample, sample)}")
+        self.button.clicked.connect(lambda: viewer.open_sample("napari-medseg", sample))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.box, self.line, self.button):
+            layout.addWidget(widget)
+        self.box.currentIndexChanged.connect(self._chosen)
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, getattr(events, "renamed", None)):
+            if event is not None:  # older versions of napari do not tell of new names
+                listen(event, self.refresh)
+        listen(viewer.layers.selection.events.active, self._follow)
+        self.refresh()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        row = self.box.currentIndex()
+        layer = self.found[row] if 0 <= row < len(self.found) else None
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def choose(self, layer: Layer) -> None:
+        """Choose `layer`, if it can be listed."""
+        if layer not in self.found and layer in self.layers(self.viewer):
+            self.refresh()  # the viewer told someone else of the new layer first
+        if layer in self.found:
+            self.box.setCurrentIndex(self.found.index(layer))
+
+    def refresh(self, event: Any = None) -> None:
+        """List the viewer's layers again, keeping the choice where it still exists."""
+        layer, nothing = self.layer, bool(self.none) and self.box.currentIndex() == len(self.found) > 0
+        self.found = list(self.layers(self.viewer))
+        self.box.blockSignals(True)
+        self.box.clear()
+        for one in self.found:
+            self.box.addItem(one.name, one.name)
+        if self.none:
+            self.box.addItem(self.none, "")
+        self.box.setCurrentIndex(self.found.index(layer) if layer in self.found else len(self.found) * nothing)
+        self.box.blockSignals(False)
+        self.box.setVisible(bool(self.found or self.none))
+        self.button.setVisible(bool(self.sample) and not self.found)
+        self._chosen()
+
+    def _follow(self, event: Any = None) -> None:
+        active = self.viewer.layers.selection.active
+        if active is not None and active is not self.layer:
+            self.choose(active)
+
+    def _chosen(self, index: int = 0) -> None:
+        layer = self.layer
+        try:
+            self.image, self.problem = None if layer is None else image_from_layer(layer), ""
+        except MedSegError as error:
+            self.image, self.problem = None, str(error)
+        self.line.setText(self.problem if self.image is None else _said(self.image))
+        self.line.setVisible(bool(self.line.text()))
+        self.changed.emit()
+
+
+def _said(image: Image) -> str:
+    """Return the description of an image, and what its reader noted (an assumed pixel size)."""
+    return "\n".join([image.describe(), *image.metadata.get("notes", [])])

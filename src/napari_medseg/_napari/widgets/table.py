@@ -1,0 +1,123 @@
+"""A table linked to a layer: a row selects its object or path and centres the view, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Labels, Shapes
+from qtpy.compat import isalive
+from qtpy.QtCore import QModelIndex
+from qtpy.QtWidgets import QTableView
+
+from napari_medseg._napari.widgets.frame_model import FrameModel
+from napari_medseg._napari.widgets.listening import listen
+
+STILL = 3  # pixels that a click may move
+
+
+class TableView(QTableView):
+    """The table of one Labels layer, or of a Shapes layer with one row for each shape."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
+        self.unfollow: Callable[[], None] = lambda: None
+        self.following = False
+        viewer.mouse_drag_callbacks.append(self._press)
+        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.setMinimumHeight(220)
+
+    def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
+        """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer` (``None``: to no layer)."""
+        row = self.currentIndex().row() if layer is self.layer else -1
+        if self.layer is not None:
+            self.unfollow()
+        self.frame, self.layer = frame, layer
+        self.setModel(FrameModel(frame))
+        self.resizeColumnsToContents()
+        if 0 <= row < len(frame):
+            self.selectRow(row)
+        self.selectionModel().currentRowChanged.connect(self._select_object)
+        if "label" in frame and isinstance(layer, Labels):
+            indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
+            layer.features = indexed
+        if layer is not None:
+            self.unfollow = listen(_selection_event(layer), self._select_row)
+
+    def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
+        if self.layer is None or self.following or not 0 <= current.row() < len(self.frame):
+            return
+        place = self._select_shape(current.row()) if isinstance(self.layer, Shapes) else self._select_label(current)
+        if place is None:
+            return
+        world = self.layer.data_to_world(place)
+        self.viewer.dims.set_point(range(self.viewer.dims.ndim), world)
+        self.viewer.camera.center = tuple(world)[-3:]
+
+    def _select_label(self, current: QModelIndex) -> tuple[float, ...] | None:
+        if "label" not in self.frame:
+            return None
+        label = int(self.frame["label"].iloc[current.row()])
+        self.layer.selected_label = label
+        return object_centre(np.asarray(self.layer.data), label)
+
+    def _select_shape(self, row: int) -> tuple[float, ...] | None:
+        if row >= len(self.layer.data):
+            return None
+        if set(self.layer.selected_data) != {row}:
+            self.layer.selected_data = {row}
+        points = np.asarray(self.layer.data[row])
+        return tuple(points[len(points) // 2])
+
+    def _select_row(self, event: Any = None) -> None:
+        if self.layer is None:
+            return
+        if isinstance(self.layer, Shapes):
+            rows = np.array(sorted(self.layer.selected_data))
+        elif "label" in self.frame:
+            rows = np.flatnonzero(self.frame["label"].to_numpy() == self.layer.selected_label)
+        else:
+            return
+        if rows.size and rows[0] < len(self.frame) and self.currentIndex().row() != rows[0]:
+            self.following = True  # the object is in view: the view stays
+            self.selectRow(int(rows[0]))
+            self.following = False
+
+    def _press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
+        """Select the row of the object under a click; a drag moves the picture as always."""
+        if not isalive(self):
+            viewer.mouse_drag_callbacks.remove(self._press)
+            return
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        active = viewer.layers.selection.active
+        moving = self.isVisible() and (active is None or active.mode == "pan_zoom")
+        if moving and np.abs(np.array(event.pos) - start).max() <= STILL and isinstance(self.layer, Labels):
+            self._click(event)
+
+    def _click(self, event: Any) -> None:
+        if "label" not in self.frame or self.layer not in self.viewer.layers:
+            return
+        seen = {"view_direction": event.view_direction, "dims_displayed": list(event.dims_displayed)}
+        value = self.layer.get_value(event.position, world=True, **seen)
+        value = value[-1] if isinstance(value, tuple) else value  # of several resolutions: level and value
+        if value:
+            self.layer.selected_label = int(value)
+
+
+def _selection_event(layer: Any) -> Any:
+    return layer.selected_data.events.items_changed if isinstance(layer, Shapes) else layer.events.selected_label
+
+
+def object_centre(labels: np.ndarray, label: int) -> tuple[float, ...] | None:
+    """Return the middle pixel of an object (one of its own), or ``None`` when it is not there."""
+    places = np.argwhere(labels == label)
+    if not len(places):
+        return None
+    middle = places[np.argmin(((places - places.mean(0)) ** 2).sum(1))]
+    return tuple(float(v) for v in middle)

@@ -1,0 +1,34 @@
+"""``medseg demo``: walk through training, prediction and measurement on generated data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.cli.commands import drain
+
+KINDS = ("story", "afm", "mri", "video")
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("demo", help="walk through training, prediction and measurement on generated data")
+    parser.add_argument(
+        "--kind", choices=KINDS, default=KINDS[0],
+        help="story: afm, then mri; afm: train, segment and measure cells; mri: refine a lesion with scribbles; "
+        "video: outline the nerve in a movie (default: story)",
+    )  # fmt: skip
+    parser.add_argument("--headless", action="store_true", help="do not open napari")
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: demo-output)")
+    parser.add_argument("--screenshots", action="store_true", help="take pictures of the window, then close it")
+
+    def call(arguments: argparse.Namespace) -> int:
+        from napari_medseg.samples.demo import demo, open_viewer
+
+        result = drain(demo(arguments.output, arguments.kind))
+        print("\n".join(result.lines))
+        return 0 if arguments.headless else open_viewer(arguments.output, arguments.screenshots, arguments.kind)
+
+    parser.set_defaults(call=call)

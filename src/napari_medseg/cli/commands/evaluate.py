@@ -1,0 +1,126 @@
+"""``medseg evaluate``: compare results with references."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from napari_medseg.cli.commands import drain, show, table
+
+LISTED = 8  # unpaired files named on the screen
+CLASSIFIER = "frame-classifier"
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("evaluate", help="compare results with references")
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PRED",
+        help=f"label file or folder, or recorded refinement (folder, .jsonl); {CLASSIFIER}: run folder, .csv or model",
+    )
+    parser.add_argument(
+        "references", type=Path, metavar="REF", help=f"label file or folder; {CLASSIFIER}: class folders or .csv"
+    )
+    parser.add_argument("--class", dest="only", default="", metavar="NAME", help=f"{CLASSIFIER}: this class only")
+    parser.add_argument("-o", "--output", type=Path, metavar="TABLE", help="also write the tables: .csv or .xlsx")
+    parser.add_argument("--figure", type=Path, metavar="FIGURE", help="also draw: .png, .svg or .pdf")
+    parser.add_argument("--image", type=Path, metavar="IMAGE", help="what was refined, if not the session's own file")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+
+    def call(arguments: argparse.Namespace) -> None:
+        from napari_medseg.evaluate.rounds import is_session
+
+        if arguments.method == CLASSIFIER:
+            frames(arguments)
+        elif is_session(arguments.predictions):
+            rounds(arguments)
+        else:
+            masks(arguments)
+
+    parser.set_defaults(call=call)
+
+
+def masks(arguments: argparse.Namespace) -> None:
+    """Print the metrics of every image and, for movies, how frames without nerve count."""
+    from napari_medseg.evaluate.masks import evaluate
+
+    result: dict[str, Any] = drain(
+        evaluate(arguments.method, arguments.predictions, arguments.references), arguments.json
+    )
+    if result["unpaired"]:
+        names = cast("list[str]", result["unpaired"])
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
+    for problem in result["problems"]:
+        print(f"medseg: not compared: {problem}", file=sys.stderr)
+    value = {name: result[name] for name in ("mean", "images", "pooled", "movie") if name in result}
+    rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
+    pooled = [{"over": "all objects as one set", **value["pooled"]}] if "pooled" in value else []
+    over = [{"over": name, **row} for name, row in value.get("movie", {}).items()]
+    _keep_masks(arguments, result)
+    show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, pooled, over) if part))
+
+
+def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write tables and figure, of two files with their errors and objects."""
+    from napari_medseg.evaluate.masks import compare_pair, image_table, read_pair, save_tables
+    from napari_medseg.io.pairs import Pair
+
+    if not (arguments.output or arguments.figure):
+        return
+    images, found = image_table(result), None
+    pair = arguments.predictions, arguments.references
+    if all(path.is_file() for path in pair):
+        labels = read_pair(Pair(*pair))
+        found = drain(compare_pair(arguments.method, *labels), arguments.json)
+    if arguments.output:
+        objects = {} if found is None or found.objects is None else {"objects": found.objects}
+        save_tables(arguments.output, {"images": images, **objects})
+    if arguments.figure:
+        from napari_medseg.evaluate.figures import error_figure, metric_figure, save_figure
+
+        save_figure(arguments.figure, error_figure(found, *labels) if found else metric_figure(images))
+
+
+def rounds(arguments: argparse.Namespace) -> None:
+    """Repeat a recorded refinement and print the Dice after each of its steps."""
+    from napari_medseg.evaluate.masks import save_tables
+    from napari_medseg.evaluate.rounds import replay_scores
+    from napari_medseg.io import read_one
+
+    image = read_one(arguments.image) if arguments.image else None
+    truth = read_one(arguments.references, "labels")
+    frame = drain(replay_scores(arguments.predictions, truth, image), arguments.json)
+    if arguments.output:
+        save_tables(arguments.output, {"rounds": frame})
+    if arguments.figure:
+        from napari_medseg.evaluate.figures import rounds_figure, save_figure
+
+        save_figure(arguments.figure, rounds_figure(frame))
+    rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    show({"rounds": rows}, arguments.json, lambda: table(rows))
+
+
+def frames(arguments: argparse.Namespace) -> None:
+    """Print how well frames are classified: each class against the rest, and the table of confusions."""
+    from napari_medseg.evaluate.frames import evaluate_frames
+
+    found = drain(evaluate_frames(arguments.predictions, arguments.references, arguments.only), arguments.json)
+    if found.unpaired:
+        print(f"medseg: {found.unpaired} frames without partner", file=sys.stderr)
+    value = {
+        "frames": found.frames,
+        "accuracy": found.accuracy,
+        "scores": found.scores.astype(object).where(found.scores.notna(), None).to_dict("records"),
+        "confusion": found.confusion.to_dict("index"),
+    }
+    heading = f"{found.frames} frames, {found.accuracy:.1%} right; intervals hold 95 %"
+    scores = found.scores.to_string(index=False, float_format=lambda v: f"{v:.4f}")
+    parts = [heading, scores, str(found.confusion)]
+    show(value, arguments.json, lambda: "\n\n".join(parts))

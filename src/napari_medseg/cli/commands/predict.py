@@ -1,0 +1,65 @@
+"""``medseg predict``: segment images with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.cli.commands import drain, show
+from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.errors import counted
+from napari_medseg.settings import PredictSettings
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("predict", help="segment images with a trained model")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint (.pt), or the name of a bundled model")
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="image files or folders")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
+    parser.add_argument("--redo", action="store_true", help="predict again what is finished")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON only")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to work on, e.g. tcp://host:8786")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="work on N processes of this machine")
+    add_flags(parser, PredictSettings)
+    if words[:1] == ["predict"]:
+        from napari_medseg.batch.inputs import BatchSettings
+
+        add_flags(parser, BatchSettings)
+    parser.set_defaults(call=_call)
+
+
+def _call(arguments: argparse.Namespace) -> None:
+    from napari_medseg.methods import load_model
+
+    model = load_model(arguments.model)
+    settings = model.method.prediction.updated(**given(arguments, PredictSettings))
+    record = _predict(arguments, model, settings)
+    failed = {k: v["reason"] for k, v in record["files"].items() if v["status"] == "failed"}
+    done = len(record["files"]) - len(failed)
+    lines = [f"{counted(done, 'file')} predicted into {arguments.output}"]
+    lines += [f"not predicted: {name}: {reason}" for name, reason in failed.items()]
+    lines += [f"skipped as no images or as labels of images: {len(record['skipped'])}"] if record["skipped"] else []
+    unsure = {row["name"]: row["uncertainty"] for row in record["files"].values() if "uncertainty" in row}
+    if len(unsure) > 1:
+        worst = max(unsure, key=lambda name: unsure[name])
+        lines += [f"least certain: {worst} (mean entropy {unsure[worst]:.3f} of 1)"]
+    show(record, arguments.json, lambda: "\n".join(lines))
+
+
+def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSettings) -> dict[str, Any]:
+    from napari_medseg.batch import BatchSettings, predict_files
+
+    options = BatchSettings.parse(given(arguments, BatchSettings))
+    what = (model, arguments.inputs, arguments.output, settings)
+    resume = not arguments.redo
+    if not (arguments.scheduler or arguments.workers):
+        return drain(predict_files(*what, resume=resume, options=options), arguments.json)
+    from napari_medseg.cluster import connect, predict_on_cluster
+
+    with connect(arguments.scheduler, arguments.workers) as client:
+        print(f"medseg: dashboard {client.dashboard_link}", file=sys.stderr)
+        return drain(predict_on_cluster(client, *what, resume=resume, options=options), arguments.json)

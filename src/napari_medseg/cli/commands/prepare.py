@@ -1,0 +1,39 @@
+"""``medseg prepare``: make a training folder from raw images and annotations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.cli.commands import drain, show
+from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.errors import counted
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("prepare", help="make a training folder from raw images and annotations")
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder of images with label maps or outlines")
+    parser.add_argument("destination", type=Path, metavar="DST", help="training folder to write")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON only")
+    if words[:1] == ["prepare"] and "fullnet" in words:
+        from napari_medseg.methods.fullnet.prepare_case import PrepareSettings
+
+        add_flags(parser, PrepareSettings)
+
+    def call(arguments: argparse.Namespace) -> None:
+        from napari_medseg.methods.fullnet.preparation import PrepareSettings, prepare
+
+        settings = PrepareSettings.parse(given(arguments, PrepareSettings))
+        job = prepare(arguments.method, arguments.source, arguments.destination, settings)
+        report = drain(job, arguments.json)
+        value: dict[str, Any] = {"folder": str(report.folder), "cases": report.cases, "kept": report.skipped}
+        value |= {"problems": report.problems, "mean": report.mean, "std": report.std}
+        lines = [f"{counted(len(report.cases), 'case')} in {report.folder} ({len(report.skipped)} were there already)"]
+        lines += [f"not used: {problem}" for problem in report.problems]
+        show(value, arguments.json, lambda: "\n".join(lines))
+
+    parser.set_defaults(call=call)

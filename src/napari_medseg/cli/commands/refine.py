@@ -1,0 +1,101 @@
+"""``medseg refine``: refine a mask with scribbles, or replay an interaction log."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg import __version__
+from napari_medseg.cli.commands import drain, show
+from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.errors import SettingsError
+from napari_medseg.refinement import RefinementSettings
+
+SCRIBBLES = "label image of strokes: 1 background, 2 foreground, 3 ... further classes, 0 nothing"
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser(
+        "refine", help="refine a mask with scribbles",
+        description=f"Refine a mask with scribbles. SCRIBBLES is a {SCRIBBLES}. MASK: 1 foreground, 2 ... classes.",
+    )  # fmt: skip
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("scribbles", type=Path, nargs="?", metavar="SCRIBBLES", help=SCRIBBLES)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help="mask on the image's grid")
+    parser.add_argument("--proposal", type=Path, metavar="PNET.pt", help="P-Net model whose mask is the start")
+    parser.add_argument("--model", type=Path, metavar="RNET.pt", help="R-Net model; makes deepigeos the engine")
+    parser.add_argument("--initial", type=Path, metavar="MASK", help="mask to start from")
+    parser.add_argument(
+        "--replay", type=Path, metavar="SESSION", help="session folder or log.jsonl to repeat, instead of SCRIBBLES"
+    )
+    parser.add_argument(
+        "--channel",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="further modality of the case, on the same grid; may be given again",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    add_flags(parser, RefinementSettings)
+    parser.set_defaults(call=_refine)
+
+
+def _refine(arguments: argparse.Namespace) -> None:
+    from napari_medseg.io import read_channels, write
+    from napari_medseg.methods import load_model
+    from napari_medseg.refinement.state import elements
+
+    _check(arguments)
+    image = read_channels((arguments.image, *arguments.channel))
+    rnet = load_model(arguments.model, "r-net") if arguments.model else None
+    pnet = load_model(arguments.proposal, "p-net") if arguments.proposal else None
+    if arguments.replay:
+        from napari_medseg.refinement import replay
+
+        mask, text = replay(image, arguments.replay, model=rnet, pnet=pnet), "replayed"
+    else:
+        mask, text = drain(_rounds(image, arguments, rnet, pnet), arguments.json)
+    kept = {
+        "method": "r-net" if rnet else "geodesic", "checkpoint": str(arguments.model or ""),
+        "proposal": str(arguments.proposal or ""), "settings": mask.metadata.get("settings", {}),
+        "version": __version__, "source_file": str(arguments.image),
+    }  # fmt: skip
+    path = write(arguments.output, mask.replace(metadata={**mask.metadata, "medseg": kept}))
+    record = {"mask": str(path), "voxels": int((mask.data > 0).sum()), "rounds": text}
+    show(record, arguments.json, lambda: f"{text}\n{record['voxels']:,} {elements(mask.data.ndim)} in {path}")
+
+
+def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
+    """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
+    from napari_medseg.io import read_one
+    from napari_medseg.measure.files import with_geometry
+    from napari_medseg.refinement import RefinementSession
+
+    scribbles = read_one(arguments.scribbles, "labels")
+    image = with_geometry(image, scribbles, None)
+    initial = with_geometry(read_one(arguments.initial, "labels"), image, None) if arguments.initial else None
+    implied = {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
+    settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
+    session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
+    if pnet is not None:
+        yield from session.propose()
+    scribbles = with_geometry(scribbles, image, None)
+    state = yield from session.refine(scribbles)
+    moved = "" if scribbles.same_grid(image) else (
+        f"The scribbles ({scribbles.describe()}) lie elsewhere than the image ({image.describe()}); they were moved "
+        "onto it by the positions in the files. Save them with the image's header if that is not meant."
+    )  # fmt: skip
+    return session.mask_image(), "\n".join(text for text in (state.describe(), state.message, moved) if text)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.scribbles is None) == (arguments.replay is None):
+        raise SettingsError("Give either SCRIBBLES or --replay SESSION.")
+    if arguments.initial and arguments.proposal:
+        raise SettingsError("Give either --initial MASK or --proposal PNET.pt, not both: there is one start.")
+    if arguments.replay and (arguments.initial or given(arguments, RefinementSettings)):
+        raise SettingsError("--replay repeats the session with its own settings and start. Leave out other settings.")

@@ -1,0 +1,97 @@
+"""``medseg train``: train a method on a folder of images and labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medseg.cli.commands import drain, method_class, show
+from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.errors import SettingsError
+from napari_medseg.settings import TrainSettings
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; `words` are the command line's, to find the method."""
+    parser = commands.add_parser("train", help="train a method on a folder of images and labels")
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="folder with images/ and labels/, or files side by side, or the results of a reviewed batch",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
+    parser.add_argument(
+        "--from", type=Path, dest="start", metavar="CHECKPOINT.pt",
+        help="start from this model's weights and with its settings",
+    )  # fmt: skip
+    parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    cls = method_class(words) if words[:1] == ["train"] else None
+    if cls:
+        add_flags(parser, cls.Settings)
+        add_flags(parser, TrainSettings, cls.training)
+        from napari_medseg.models.checkpoint import CardSettings
+
+        add_flags(parser, CardSettings)
+    parser.set_defaults(call=_call)
+
+
+def _call(arguments: argparse.Namespace) -> None:
+    from napari_medseg.methods import get_method
+    from napari_medseg.models.checkpoint import CardSettings
+    from napari_medseg.training import distributed as parallel
+    from napari_medseg.training.loop import train
+
+    cls = get_method(arguments.method)
+    config = _read_config(arguments.config, cls.name)
+    start, known = _read_start(arguments.start, cls.name)
+    method = cls(cls.Settings.parse({**known, **config.get("settings", {}), **given(arguments, cls.Settings)}))
+    changes = {**config.get("training", {}), **given(arguments, TrainSettings)}
+    settings = cls.training.updated(**changes)
+    about = CardSettings.parse(given(arguments, CardSettings))
+    parallel.start()
+    try:
+        what = (method, arguments.data, arguments.output, settings)
+        job = train(*what, resume=arguments.resume, start=start, about=about)
+        model = drain(job, quiet=parallel.rank() > 0)
+    finally:
+        parallel.stop()
+    show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
+
+
+def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file of the model to start from, and the settings it was made with."""
+    if path is None:
+        return None, {}
+    from napari_medseg.models.catalog import find_model
+    from napari_medseg.models.checkpoint import read_checkpoint
+
+    path = find_model(path)
+    content = read_checkpoint(path)
+    return path, content["settings"] if content["method"] == method else {}
+
+
+def _read_config(path: Path | None, method: str) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as settings: {error}. Give the settings.json of a run.") from error
+    if not isinstance(config, dict) or not set(config) <= {"method", "settings", "training"}:
+        raise SettingsError(f'{path}: expected {{"method": ..., "settings": {{}}, "training": {{}}}}.')
+    if config.get("method", method) != method:
+        raise SettingsError(f"{path} holds settings of {config['method']}, not of {method}.")
+    return config
+
+
+def _best(card: dict[str, Any]) -> str:
+    before = ", ".join(f"{k} {v:.4g}" for k, v in card.get("before", {}).items())
+    best = ", ".join(f"{k} {v:.4g}" for k, v in card.get("best", {}).items() if isinstance(v, float))
+    return f"{best}\nbefore: {before}" if before else best

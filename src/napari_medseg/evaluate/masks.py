@@ -1,0 +1,277 @@
+"""Compare results with references by the metrics of a method's field: folders, or one pair in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medseg.errors import DataError, MedSegError, WriteError, require
+from napari_medseg.evaluate.metrics.compare import compare, error_map
+from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_scores
+from napari_medseg.evaluate.metrics.video import count, score_counts
+from napari_medseg.image import Image
+from napari_medseg.io import read_labels, write_table
+from napari_medseg.io.pairs import (
+    ANNOTATIONS,
+    LABEL_FOLDERS,
+    SUFFIXES,
+    Pair,
+    PairList,
+    case_stem,
+    file_stem,
+    inner_folder,
+    is_label,
+    list_images,
+    list_labels,
+    pair_files,
+)
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.methods import get_method
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ONE_CLASS = {("p-net", 2), ("geodesic", 1), ("r-net", 1)}  # method and classes; P-Net counts the background
+Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
+
+
+def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
+    """Return ``{"mean": {metric: value}, "images": {stem: {metric: value}}, "unpaired": [file], "problems": [...]}``.
+
+    Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
+    a problem, in a sentence, and the others go on. Masks of movie frames also give
+    ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs count 1), and
+    ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance over the
+    objects of all images as one set, as the GlaS contest defines them.
+
+    Raises
+    ------
+    DataError
+        If nothing pairs up, or no pair can be compared.
+    """
+    cls = get_method(method)
+    found = _pairs(Path(predictions), Path(references))
+    images: dict[str, dict[str, float]] = {}
+    counts: list[tuple[int, int, int]] = []
+    objects: list[dict[str, Terms]] = []
+    problems: list[str] = []
+    for index, pair in enumerate(found.pairs, 1):
+        yield Progress(index - 1, len(found.pairs), pair.stem)
+        try:
+            predicted, truth = read_pair(pair)
+            images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
+        except MedSegError as error:
+            problems.append(str(error))
+            continue
+        counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
+        if cls.label_kind == "instances":
+            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), truth.scale))
+    if not images:
+        raise DataError(problems[0])
+    names = list(dict.fromkeys(name for row in images.values() for name in row))
+    mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
+    more: Result = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
+    more |= {"pooled": pooled_scores(objects)} if objects else {}
+    unpaired = [path.name for path in found.unpaired]
+    return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, **more}
+
+
+def read_pair(pair: Pair) -> tuple[Image, Image]:
+    """Read a result and its reference; outlines (``.xml``, ``.geojson``) are drawn on the result's grid.
+
+    Raises
+    ------
+    ReadError
+        If one of them cannot be read as labels.
+    """
+    assert pair.label is not None  # `pair_files` gives each result its reference
+    predicted = read_labels(pair.image)
+    return predicted, as_learnt(read_labels(pair.label, predicted), predicted)
+
+
+def as_learnt(truth: Image, predicted: Image) -> Image:
+    """Return a reference with one foreground class where the result's model or session knew no more."""
+    known = predicted.metadata.get("medseg", predicted.metadata)
+    if (known.get("method"), known.get("settings", {}).get("classes")) not in ONE_CLASS:
+        return truth
+    return truth.replace(data=(np.asarray(truth.data) > 0).astype(np.uint8))
+
+
+def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
+    rows = [*score_counts(counts).to_dict("records"), *score_counts(counts, "zero").to_dict("records")[:1]]
+    names = [*(str(row.pop("over")) for row in rows[:-1]), f"{rows[-1].pop('over')}, empty 0"]
+    return {
+        name: {str(k): v if isinstance(v, int) else float(v) for k, v in row.items()}
+        for name, row in zip(names, rows, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One result against its reference.
+
+    Parameters
+    ----------
+    metrics
+        Value of each metric.
+    errors
+        The `error_map`, uint8 (*spatial).
+    counts
+        Pixels of true positives, false positives and false negatives.
+    objects
+        For instances the table of `match_objects`, else ``None``.
+    """
+
+    metrics: dict[str, float]
+    errors: np.ndarray
+    counts: tuple[int, int, int]
+    objects: DataFrame | None
+
+
+def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]:
+    """Compare one label image with its reference: metrics, where the errors are, and which objects match.
+
+    Raises
+    ------
+    DataError
+        If the two are of different size, or hold what the metrics cannot take.
+    """
+    cls = get_method(method)
+    yield Progress(0, 3, "computing the metrics")
+    truth = as_learnt(truth, predicted)
+    predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))
+    metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
+    yield Progress(1, 3, "drawing the errors")
+    errors = error_map(predicted.data, truth.data, cls.label_kind)
+    counts = np.bincount(errors.ravel(), minlength=4)
+    yield Progress(2, 3, "matching objects")
+    objects = match_objects(predicted.data, truth.data) if cls.label_kind == "instances" else None
+    return Comparison(metrics, errors, (int(counts[1]), int(counts[2]), int(counts[3])), objects)
+
+
+LENGTHS = ("assd", "hd95", "object_hausdorff", "matched_hausdorff")
+
+
+def metric_table(metrics: Mapping[str, float], unit: str) -> DataFrame:
+    """Return metrics as rows ``metric, value, unit``; `unit` is that of the reference's pixel size."""
+    import pandas as pd
+
+    units = [unit if name.startswith(LENGTHS) else "" for name in metrics]
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values()), "unit": units})
+
+
+def image_table(result: Result) -> DataFrame:
+    """Return one row per image of what `evaluate` returned, the mean last."""
+    import pandas as pd
+
+    rows = {**result["images"], "MEAN": result["mean"]}  # type: ignore[dict-item]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("image").reset_index()
+
+
+def match_objects(predicted: np.ndarray, truth: np.ndarray) -> DataFrame:
+    """Return one row per object: its number in the result and in the reference (0: none), Dice and IoU.
+
+    Pairs are those of the AJI with one-to-one matching. ``verdict`` is *found* (IoU above 0.5, as in the panoptic
+    quality), *partly*, *missed* or *spurious*; the last columns hold an object's centre in pixels, one per axis.
+    """
+    import pandas as pd
+    from scipy import ndimage
+
+    from napari_medseg.evaluate.metrics.objects import match_greedy
+    from napari_medseg.evaluate.metrics.overlap import overlaps
+
+    (p, p_ids), (t, t_ids) = _numbered(predicted), _numbered(truth)
+    o = overlaps(p, t)
+    pairs = match_greedy(o)
+    missed = np.setdiff1d(np.arange(t_ids.size), o.ref[pairs])
+    spurious = np.setdiff1d(np.arange(p_ids.size), o.pred[pairs])
+    alone = missed.size + spurious.size
+    verdicts = ["found" if iou > 0.5 else "partly" for iou in o.iou[pairs]]
+    frame = pd.DataFrame(
+        {
+            "reference": np.concatenate([t_ids[o.ref[pairs]], t_ids[missed], np.zeros(spurious.size, int)]),
+            "result": np.concatenate([p_ids[o.pred[pairs]], np.zeros(missed.size, int), p_ids[spurious]]),
+            "verdict": verdicts + ["missed"] * missed.size + ["spurious"] * spurious.size,
+            "iou": np.append(o.iou[pairs], np.zeros(alone)),
+            "dice": np.append(o.dice[pairs], np.zeros(alone)),
+        }
+    )
+    places = [
+        centre
+        for found, objects in ((t, o.ref[pairs]), (t, missed), (p, spurious))
+        if objects.size
+        for centre in ndimage.center_of_mass(found > 0, found, objects + 1)
+    ]
+    axes = [f"{axis} (px)" for axis in "tzyx"[-truth.ndim :]]
+    return frame.join(pd.DataFrame(places, columns=axes))
+
+
+def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return objects 1 .. N and their N ids; a map of one id is split, and its objects' ids are their numbers."""
+    from napari_medseg.measure.labels import ids_of, instances
+
+    objects, ids = instances(labels), ids_of(labels)
+    n = int(objects.max(initial=0))
+    return objects, ids if ids.size == n else np.arange(1, n + 1)
+
+
+def save_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
+    """Write tables: ``.xlsx`` with a sheet each, or ``.csv`` files, the first as `path`, others ``<stem>_<name>.csv``.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is another, or the disk refuses.
+    MissingDependencyError
+        If Excel files cannot be written here.
+    """
+    if path.suffix.lower() == ".csv":
+        paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
+        return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
+    if path.suffix.lower() != ".xlsx":
+        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
+    require("openpyxl", "export", "An Excel file")
+    import pandas as pd
+
+    try:
+        with pd.ExcelWriter(path, engine="openpyxl") as book:
+            for name, frame in tables.items():
+                frame.to_excel(book, sheet_name=name, index=False)
+    except OSError as error:
+        raise WriteError(f"{path} could not be written: {error}. Close it elsewhere, or rename.") from error
+    return [path]
+
+
+def _pairs(predictions: Path, references: Path) -> PairList:
+    for path in (predictions, references):
+        if not path.exists():
+            raise DataError(f"{path} does not exist. Give a label file or a folder of them.")
+    if predictions.is_file() and references.is_file():
+        return PairList((Pair(predictions, references),))  # whatever they are called
+    left = [predictions] if predictions.is_file() else _label_files(predictions)
+    right = [references] if references.is_file() else list_labels(references)
+    found = pair_files(left, right)
+    if not found.pairs:
+        raise DataError(
+            f"No file of {predictions} has a partner in {references}: {len(left)} results, {len(right)} references. "
+            "Files pair up by their stem, for example cell1_labels.tif with cell1_label.png."
+        )
+    others = [] if references.is_file() else [path for path in _label_files(references) if path not in right]
+    return PairList(found.pairs, (*found.unpaired, *others))
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """List a folder's label files and outlines; probabilities, overlays and images beside them are not labels."""
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, (*SUFFIXES, *ANNOTATIONS)) or list_labels(folder)
+    files = [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
+    labelled = {case_stem(path) for path in files if is_label(path)}
+    return [path for path in files if is_label(path) or case_stem(path) not in labelled]
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")

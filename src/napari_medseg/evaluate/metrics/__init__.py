@@ -1,0 +1,1 @@
+"""Metrics by the names that the papers use."""

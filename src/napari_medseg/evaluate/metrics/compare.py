@@ -1,0 +1,161 @@
+"""Evaluation metrics of a label map against its reference, by the names that the papers use.
+
+Undefined ratios (0/0) are 0, but a score of two empty masks is 1, so that one blank image never poisons a mean.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.image import Image, LabelKind
+
+Metric = Callable[[np.ndarray, np.ndarray, tuple[float, ...]], float]
+
+
+def confusion(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int, int, int]:
+    """Return true positives, false positives, false negatives and true negatives of two masks."""
+    p, t = predicted > 0, truth > 0
+    tp, fp, fn = int((p & t).sum()), int((p & ~t).sum()), int((~p & t).sum())
+    return tp, fp, fn, p.size - tp - fp - fn
+
+
+def accuracy(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """(TP + TN) / all."""
+    tp, _, _, tn = confusion(p, t)
+    return _ratio(tp + tn, p.size, 1.0)
+
+
+def precision(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """TP / (TP + FP)."""
+    tp, fp, fn, _ = confusion(p, t)
+    return _ratio(tp, tp + fp, float(fn == 0))
+
+
+def recall(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """TP / (TP + FN), the sensitivity."""
+    tp, fp, fn, _ = confusion(p, t)
+    return _ratio(tp, tp + fn, float(fp == 0))
+
+
+def specificity(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """TN / (TN + FP)."""
+    _, fp, _, tn = confusion(p, t)
+    return _ratio(tn, tn + fp, 1.0)
+
+
+def dice(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """2 TP / (2 TP + FP + FN)."""
+    tp, fp, fn, _ = confusion(p, t)
+    return _ratio(2 * tp, 2 * tp + fp + fn, 1.0)
+
+
+def iou(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """TP / (TP + FP + FN)."""
+    tp, fp, fn, _ = confusion(p, t)
+    return _ratio(tp, tp + fp + fn, 1.0)
+
+
+def mcc(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+    """Matthews correlation (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)); 0 when undefined."""
+    tp, fp, fn, tn = confusion(p, t)
+    product = float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / product**0.5 if product else 0.0
+
+
+OVERLAP_METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+    "dice": dice,
+    "iou": iou,
+    "mcc": mcc,
+}
+SOURCES = {"tolerance": "TOLERANCE_METRICS", "objects": "OBJECT_METRICS", "surface": "SURFACE_METRICS"}
+
+
+def get_metric(name: str) -> Metric:
+    """Return a metric ``f(predicted, truth, spacing) -> float`` by name."""
+    known = dict(OVERLAP_METRICS)
+    for module, table in SOURCES.items():
+        if name in known:
+            break
+        known |= getattr(importlib.import_module(f"napari_medseg.evaluate.metrics.{module}"), table)
+    if name not in known:
+        raise SettingsError(f"There is no metric {name!r}. Known metrics: {', '.join(known)}.")
+    return known[name]
+
+
+def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKind = "binary") -> dict[str, float]:
+    """Return metrics of one image; for several classes the mean over classes and each as ``dice_1``, ``dice_2`` ...
+
+    Raises
+    ------
+    DataError
+        If the two are of different size.
+    """
+    if predicted.spatial_shape != truth.spatial_shape:
+        raise DataError(
+            f"The result {predicted.name!r} is {predicted.spatial_shape} but its reference {truth.name!r} is "
+            f"{truth.spatial_shape}. Compare on the same grid."
+        )
+    p, t = np.asarray(predicted.data), np.asarray(truth.data)
+    if kind == "instances":
+        return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
+    if kind == "binary":
+        p, t = as_mask(p), as_mask(t, 0)
+        return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
+    return _by_class(p, t, truth.scale, tuple(names))
+
+
+def as_mask(data: np.ndarray, threshold: int = 127) -> np.ndarray:
+    """Turn 0/1 masks and 8-bit probability pictures (foreground above `threshold`) into 0/1."""
+    grey = data.dtype == np.uint8 and data.size and data.max() > 1
+    return (data > (threshold if grey else 0)).astype(np.uint8)
+
+
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = 1, 2, 3
+
+
+def error_map(predicted: np.ndarray, truth: np.ndarray, kind: LabelKind = "binary") -> np.ndarray:
+    """Return 1 where both have foreground, 2 only the result, 3 only the reference, 0 elsewhere; uint8 (*spatial).
+
+    Masks are read as `compare` reads them. With ``kind="classes"`` another class than the reference's is a false
+    positive; instances count as foreground whatever their number.
+
+    Raises
+    ------
+    DataError
+        If the two are of different size.
+    """
+    if predicted.shape != truth.shape:
+        raise DataError(f"The result is {predicted.shape} but its reference {truth.shape}. Compare on the same grid.")
+    if kind == "binary":
+        predicted, truth = as_mask(predicted), as_mask(truth, 0)
+    p, t = predicted > 0, truth > 0
+    right = p & t & (predicted == truth) if kind == "classes" else p & t
+    errors = np.zeros(p.shape, np.uint8)
+    errors[t & ~p] = FALSE_NEGATIVE
+    errors[p] = FALSE_POSITIVE
+    errors[right] = TRUE_POSITIVE
+    return errors
+
+
+def _by_class(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
+    classes = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0] or [1]
+    rows: dict[str, float] = {}
+    for name in names:
+        values = [float(get_metric(name)(p == k, t == k, spacing)) for k in classes]
+        finite = [v for v in values if np.isfinite(v)]
+        rows[name] = float(np.mean(finite)) if finite else float("nan")
+        if len(classes) > 1:
+            rows |= {f"{name}_{k}": v for k, v in zip(classes, values, strict=True)}
+    return rows
+
+
+def _ratio(numerator: float, denominator: float, undefined: float) -> float:
+    return numerator / denominator if denominator else undefined

@@ -1,0 +1,197 @@
+"""Run a network over an image of any size: tiles, blending, test-time views and out-of-memory fallback."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice, product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
+from napari_medseg.errors import DeviceError
+from napari_medseg.image import Image
+from napari_medseg.inference import tiling
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.method import Method, Model
+from napari_medseg.nn.folding import folded
+from napari_medseg.settings import PredictSettings
+
+ON_DISK_BYTES = 2**29
+AUTO_TILE = {2: 1024, 3: 256}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Result of `predict`: label image, probabilities (K, *spatial), where and how long it was computed."""
+
+    labels: Image
+    probabilities: np.ndarray
+    device: str
+    seconds: float
+
+
+@dataclass
+class _Plan:
+    """What the fallback may change: device, tile and batch."""
+
+    device: torch.device
+    tile: int
+    batch: int
+
+    def smaller(self) -> str | None:
+        """Halve the batch, then the tile, then leave the GPU; return what was done, ``None`` if nothing is left."""
+        if self.batch > 1:
+            self.batch //= 2
+            return f"memory ran out: going on with batches of {self.batch}"
+        if self.tile > 64:
+            self.tile //= 2
+            return f"memory ran out: going on with tiles of {self.tile}"
+        if self.device.type != "cpu":
+            self.device = torch.device("cpu")
+            return "memory ran out on the GPU: going on with the CPU"
+        return None
+
+
+class LazyInput:
+    """Network input (C, *spatial) of a whole image, normalised block by block when read."""
+
+    def __init__(self, method: Method, image: Image) -> None:
+        method.check(image)
+        image = method.preprocess(image)
+        self._method, self._raw = method, image.channels_first()
+        self._statistics = method.statistics(image)
+        self.shape = (method.in_channels, *image.spatial_shape)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        return self._method.normalise(np.asarray(self._raw[(slice(None), *index[1:])]), self._statistics)
+
+
+def predict(model: Model, image: Image, settings: PredictSettings | None = None) -> Job[Prediction]:
+    """Segment `image`: prepare, `infer`, postprocess.
+
+    Raises
+    ------
+    DataError
+        If the method cannot take the image.
+    """
+    start = time.perf_counter()
+    method = model.method
+    settings = fast_settings(method, settings or PredictSettings())
+    array: Any = LazyInput(method, image) if method.tiled else method.prepare(image)
+    probabilities = yield from infer(model, array, settings)
+    labels = method.postprocess(probabilities, image)
+    seconds = time.perf_counter() - start
+    device = str(next(chain(model.network.parameters(), model.network.buffers()), torch.empty(0)).device)
+    return Prediction(labels, probabilities, device, seconds)
+
+
+def fast_settings(method: Method, settings: PredictSettings) -> PredictSettings:
+    """Return `settings` with the precision that ``auto`` means for `method` where it will run."""
+    device, _ = choose_device(settings.device)
+    return settings.updated(precision=fast_precision(settings.precision, device, method.halves))
+
+
+def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool = False) -> Job[np.ndarray]:
+    """Return probabilities (or logits) float32 (K, *spatial) of network input `array` (C, *spatial).
+
+    Tiles overlap by ``settings.overlap``; with -1 by twice the method's `halo`, which makes the tiled answer equal to
+    the whole one. When memory runs out the batch, then the tile is halved, then the CPU takes over.
+    Precision ``auto`` is bfloat16 on a GPU and float32 elsewhere here; `fast_settings` knows better.
+    Results above 512 MB live in a temporary file, so memory stays bounded by the tile.
+    """
+    device, reason = choose_device(settings.device)
+    plan = _Plan(device, settings.tile or AUTO_TILE.get(len(array.shape) - 1, 512), settings.batch)
+    yield Progress(0, 1, reason)
+    while True:
+        try:
+            return (yield from _infer(model, array, plan, settings, logits))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise DeviceError(f"The network failed: {error}") from error
+            note = plan.smaller()
+            if note is None:
+                raise DeviceError("Memory ran out even with the smallest tile on the CPU. Close programs.") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        yield Progress(0, 1, note)
+
+
+@torch.no_grad()
+def forward(model: Model, batch: np.ndarray, device: torch.device, settings: PredictSettings, logits: bool) -> Tensor:
+    """Run one batch (B, C, *spatial) and return float32 (B, K, *spatial) on the device, averaged over test views."""
+    x = torch.from_numpy(batch).to(device, non_blocking=True)
+    x = x.contiguous(memory_format=memory_format(device, x.ndim - 2))
+    views = list(_views(x.ndim - 2)) if settings.tta else [((), False)]
+    total: Tensor | None = None
+    for flips, turn in views:
+        with autocast(device, settings.precision):
+            output = model.network(_view(x, flips, turn))
+        output = output.float() if logits else model.method.activate(output.float())
+        output = _unview(output, flips, turn)
+        total = output if total is None else total + output
+    assert total is not None  # there is always the identity view
+    return total / len(views)
+
+
+def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, logits: bool) -> Job[np.ndarray]:
+    method, network = model.method, model.network.to(plan.device).eval()
+    network = network.to(memory_format=memory_format(plan.device, method.ndim))  # type: ignore[call-overload]
+    model = replace(model, network=folded(network))
+    if not method.tiled:
+        result: np.ndarray = forward(model, np.asarray(array)[None], plan.device, settings, logits)[0].cpu().numpy()
+        return result
+    sizes = tuple(array.shape[1:])
+    overlap = 2 * method.halo if settings.overlap < 0 else settings.overlap
+    overlap = min(overlap, plan.tile * 3 // 4)
+    axes = [tiling.tile_axis(n, plan.tile, overlap, method.halo, method.size_multiple) for n in sizes]
+    total, done = tiling.count(axes), 0
+    out = _allocate((method.out_channels, *sizes))
+    tiles = tiling.grid(axes)
+    start = time.perf_counter()
+    while chunk := list(islice(tiles, plan.batch)):
+        blocks = np.stack([tiling.read_block(array, starts, [a.tile for a in axes]) for starts, _ in chunk])
+        results = forward(model, blocks, plan.device, settings, logits).cpu().numpy()
+        for (starts, weight), block in zip(chunk, results, strict=True):
+            _add(out, block, weight, starts)
+        done += len(chunk)
+        pace = (time.perf_counter() - start) / done
+        yield Progress(done, total, f"tile {done} of {total}, {pace:.2g} s/tile")
+    return out
+
+
+def _add(out: np.ndarray, block: np.ndarray, weight: np.ndarray, starts: tuple[int, ...]) -> None:
+    sizes = [min(n - s, t) for n, s, t in zip(out.shape[1:], starts, weight.shape, strict=True)]
+    inside = tuple(slice(0, n) for n in sizes)
+    where = tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))
+    if weight.min() == 1.0:
+        out[(slice(None), *where)] = block[(slice(None), *inside)]
+    else:
+        out[(slice(None), *where)] += block[(slice(None), *inside)] * weight[inside]
+
+
+def _allocate(shape: tuple[int, ...]) -> np.ndarray:
+    if int(np.prod(shape)) * 4 <= ON_DISK_BYTES:
+        return np.zeros(shape, np.float32)
+    file = tempfile.TemporaryFile(prefix="medseg-")  # noqa: SIM115  lives as long as the map
+    return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _views(ndim: int) -> Iterator[tuple[tuple[int, ...], bool]]:
+    """Flips of the last two axes, each also turned by 90 degrees in 2D."""
+    yield from product(((), (-1,), (-2,), (-1, -2)), (False, True) if ndim == 2 else (False,))
+
+
+def _view(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
+    x = torch.rot90(x, 1, (-2, -1)) if turn else x
+    return torch.flip(x, flips) if flips else x
+
+
+def _unview(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
+    x = torch.flip(x, flips) if flips else x
+    return torch.rot90(x, -1, (-2, -1)) if turn else x

@@ -1,0 +1,1 @@
+"""Atomic force microscopy: one module for each vendor's format behind one reader."""

@@ -1,0 +1,132 @@
+"""Labels in the formats of other programs: QuPath GeoJSON, ImageJ ROI archive, OME-Zarr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medseg.errors import WriteError, require
+from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.outlines.polygons import outlines
+
+CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
+IMAGEJ_EDGE = 60_535
+MOVE, LINE, CLOSE = 0, 1, 4  # segments of an ImageJ shape
+SMALLEST_LEVEL = 256
+CHUNK = {1: 256, 2: 256, 3: 64}
+SPACE = "ZYX"
+
+
+def write_geojson(path: Path, image: Image) -> str:
+    """Write the objects of a 2D label map as QuPath detections; reading gives the same pixels."""
+    from napari_medseg.io.outlines import geojson
+
+    _check_labels(path, image)
+    if image.axes != "YX":
+        raise WriteError(f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
+        part = Path(folder) / path.name  # the names of the objects hang on the file's
+        geojson.write_labels(part, image)
+        os.replace(part, path)
+    return image.axes
+
+
+def write_rois(path: Path, image: Image) -> str:
+    """Write one ImageJ region per object and plane; holes and loose parts are kept (ImageJ's composite regions)."""
+    from napari_medseg.io.write import replacing
+
+    roifile = require("roifile", "export", "An ImageJ ROI archive")
+    _check_labels(path, image)
+    if len(image.axes) > 3 or max(image.data.shape[-2:]) > IMAGEJ_EDGE:
+        raise WriteError(
+            f"{path.name}: ImageJ regions lie in planes of at most {IMAGEJ_EDGE} pixels; these labels have axes "
+            f"{image.axes} and shape {image.data.shape}. Write them as .ome.zarr."
+        )
+    with replacing(path) as part:
+        roifile.roiwrite(part, list(_rois(roifile, np.asarray(image.data))), mode="w")
+    return image.axes
+
+
+def _rois(roifile: Any, labels: np.ndarray) -> Iterator[Any]:
+    stack = labels if labels.ndim == 3 else labels[None]
+    for plane, part in enumerate(stack):
+        for index, region in outlines(part):
+            rings = [ring[:, ::-1] + CORNER for ring in region.rings]
+            roi = _composite(roifile, rings) if len(rings) > 1 else roifile.ImagejRoi.frompoints(rings[0])
+            roi.name = str(index) if labels.ndim == 2 else f"{plane + 1:04}-{index:04}"
+            roi.position = plane + 1 if labels.ndim == 3 else 0
+            yield roi
+
+
+def _composite(roifile: Any, rings: Sequence[np.ndarray]) -> Any:
+    """Return a region of several outlines (n, 2) of (x, y), filled by the even-odd rule."""
+    points = np.concatenate(rings)
+    left, top = np.floor(points.min(0)).astype(int)
+    right, bottom = np.ceil(points.max(0)).astype(int)
+    path: list[float] = []
+    for ring in rings:
+        for index, (x, y) in enumerate(ring):
+            path += [LINE if index else MOVE, x, y]
+        path.append(CLOSE)
+    roi = roifile.ImagejRoi()
+    roi.roitype = roifile.ROI_TYPE.RECT
+    roi.left, roi.top, roi.right, roi.bottom = int(left), int(top), int(right), int(bottom)
+    roi.multi_coordinates = np.array(path, np.float32)
+    roi.shape_roi_size = len(path)
+    return roi
+
+
+def write_zarr(path: Path, image: Image) -> str:
+    """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X."""
+    zarr = require("zarr", "export", "OME-Zarr")
+    _check_labels(path, image)
+    if path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
+        raise WriteError(f"{path} exists and is no Zarr store. Choose another name.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
+        part = Path(folder) / path.name
+        levels = _pyramid(np.asarray(image.data))
+        group = zarr.create_group(str(part), zarr_format=2, attributes=ome_attributes(image, len(levels)))
+        for index, data in enumerate(levels):
+            edge = CHUNK[min(3, len([a for a in image.axes if a in SPACE]))]
+            chunks = tuple(min(n, edge if a in SPACE else 1) for n, a in zip(data.shape, image.axes, strict=True))
+            encoding = {"name": "v2", "separator": "/"}
+            group.create_array(str(index), data=data, chunks=chunks, chunk_key_encoding=encoding)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    return image.axes
+
+
+def _pyramid(labels: np.ndarray) -> list[np.ndarray]:
+    levels = [labels]
+    while max(levels[-1].shape[-2:]) > SMALLEST_LEVEL:
+        levels.append(np.ascontiguousarray(levels[-1][..., ::2, ::2]))
+    return levels
+
+
+def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
+    """Return the OME-Zarr 0.4 attributes of a pyramid of `levels` by every second pixel of Y and X."""
+    kinds = {"T": "time", "C": "channel"}
+    steps = dict(zip(image.spatial_axes, zip(image.scale, image.units, strict=True), strict=True))
+    axes = [
+        {"name": a.lower(), "type": kinds.get(a, "space")}
+        | ({"unit": steps[a][1]} if a in steps and steps[a][1] != PIXEL else {})
+        for a in image.axes
+    ]
+    datasets = []
+    for level in range(levels):
+        scale = [steps[a][0] * 2**level if a in "YX" else steps.get(a, (1.0,))[0] for a in image.axes]
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    scales = {"version": "0.4", "name": image.name, "axes": axes, "datasets": datasets}
+    return {"multiscales": [scales]} | ({"image-label": {"version": "0.4"}} if image.kind == "labels" else {})
+
+
+def _check_labels(path: Path, image: Image) -> None:
+    if image.kind != "labels":
+        raise WriteError(f"{path.name}: this format is for labels, {image.name!r} is an image. Write it as .tif.")

@@ -1,0 +1,1 @@
+"""Movies: frame-exact reading and writing."""

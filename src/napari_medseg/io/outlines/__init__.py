@@ -1,0 +1,1 @@
+"""Outlines and tracings of other programs, in and out."""

@@ -1,0 +1,60 @@
+"""Label maps: their ids, their objects, and what is one object."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_medseg.errors import DataError
+
+EIGHT = np.ones((3, 3), bool)
+
+
+def instances(labels: np.ndarray) -> np.ndarray:
+    """Return instances 1 .. N, int32 (H, W), in the order of their ids.
+
+    A map with a single id is split into its 8-connected components.
+
+    Raises
+    ------
+    DataError
+        If an 8-bit map has overflowed: all 255 ids are in use and several are shared by separate objects.
+    """
+    labels = np.asarray(labels)
+    ids = ids_of(labels)
+    if ids.size == 1:
+        return np.asarray(ndimage.label(labels, EIGHT)[0], np.int32)
+    if labels.dtype == np.uint8 and ids.size >= 250:
+        _refuse_overflow(labels, ids.size)
+    return consecutive(labels)
+
+
+def ids_of(labels: np.ndarray) -> np.ndarray:
+    """Return the sorted non-zero ids of a label map."""
+    flat = labels.ravel()
+    if flat.size == 0:
+        return flat[:0]
+    ids = np.flatnonzero(np.bincount(flat)) if flat.max() < 2**24 else np.unique(flat)
+    return ids[ids > 0]
+
+
+def consecutive(labels: np.ndarray) -> np.ndarray:
+    """Renumber ids to 1 .. N in ascending order, int32."""
+    ids = ids_of(labels)
+    return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0).astype(np.int32)
+
+
+def _refuse_overflow(labels: np.ndarray, n_ids: int) -> None:
+    n_objects = int(components(labels).max())
+    if n_objects > n_ids + 5:
+        raise DataError(
+            f"The label map is 8-bit: its {n_ids} ids are shared by {n_objects} separate objects, so ids above 255 "
+            "have overflowed. Export the instances as a 16-bit PNG or TIFF."
+        )
+
+
+def components(labels: np.ndarray) -> np.ndarray:
+    """Label the 8-connected components of equal value 1..N in raster order, int32 (H, W)."""
+    from skimage.measure import label
+
+    return np.asarray(label(np.asarray(labels), connectivity=2, background=0), np.int32)

@@ -1,0 +1,308 @@
+"""Cells in atomic force microscopy: scratch U-nets, U-VGG16/19 and U-Xception.
+
+Tiryaki et al., Cytometry A 2022;101:507-520, doi:10.1002/cyto.a.24533.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import ndimage
+from torch import Tensor, nn
+
+from napari_medseg import settings as base
+from napari_medseg.augment.spatial import affine, random_flip, random_matrix
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io.pairs import PairList, find_pairs
+from napari_medseg.method import Method
+from napari_medseg.methods.afm_unet.network import build_unet, receptive_radius
+from napari_medseg.nn.losses import LOSSES, bce_with_logits
+from napari_medseg.nn.pretrained import STATISTICS, load_imagenet
+
+SAMPLE_PIXELS = 4_000_000
+PERCENTILES = (0.1, 99.9)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(3, 1, 1)
+COLOURS = ("red", "green", "blue")
+DATE = re.compile(r"\d{1,2}[a-z]{3}\d{2}", re.IGNORECASE)
+
+
+class AfmUnetSettings(base.Settings):
+    """Settings of `AfmUnet`; the defaults are the paper's best scratch net on height images."""
+
+    architecture: Literal["unet2", "unet3", "unet4", "unet5", "vgg16", "vgg19", "xception"] = Field(
+        "unet5",
+        title="Architecture",
+        description="unet2 to unet5: trained from nothing, 2 to 5 levels; vgg16, vgg19, xception: ImageNet encoders",
+    )
+    channels: Literal[1, 3] = Field(
+        1, title="Channels", description="1: height, deflection or friction; 3: all of them, or colour"
+    )
+    dropout: float = Field(
+        -1.0, ge=-1, lt=1, title="Dropout", json_schema_extra={"step": 0.05},
+        description="Rate in unet2 to unet5; below 0: the paper's, 0.5 for unet5 and 0.55 for the others",
+    )  # fmt: skip
+    loss: Literal["dice", "bce", "tversky", "focal_tversky", "log_cosh_dice"] = Field(
+        "dice", title="Loss", description="What training minimises, over the whole batch"
+    )
+    augmentation: Literal["fixed", "paper"] = Field(
+        "fixed", title="Augmentation",
+        description="paper: periodic borders, shear of 0.05 degrees, interpolated masks; "
+        "fixed: mirrored borders, shear of 0.05 radians, nearest masks",
+    )  # fmt: skip
+    scaling: Literal["auto", "paper", "percentile"] = Field(
+        "auto", title="Scaling",
+        description="To 0..1. auto: 8-bit images by 255, others by percentiles 0.1 and 99.9; "
+        "paper: 8-bit by 255, others by minimum and maximum; percentile: always by percentiles",
+    )  # fmt: skip
+    level: bool = Field(
+        False, title="Level", description="Subtract a robust quadratic background first (the paper did not)"
+    )
+    normalisation: Literal["auto", "paper", "imagenet"] = Field(
+        "auto", title="Normalisation",
+        description="paper: 0..1 for every network; imagenet: the encoder's own mean and SD; "
+        "auto: imagenet when an encoder gets ImageNet weights",
+    )  # fmt: skip
+    encoder_weights: str = Field(
+        "download", title="Encoder weights",
+        description="Start of vgg16, vgg19, xception: download, none, or the path of a torchvision or timm file",
+    )  # fmt: skip
+    transfer_rate: float = Field(
+        0.1, gt=0, le=1, title="Transfer rate", json_schema_extra={"step": 0.05},
+        description="Factor of the learning rate for vgg16, vgg19, xception (paper: 1e-4 instead of 1e-3)",
+    )  # fmt: skip
+    crop: int = Field(0, ge=0, le=8192, title="Crop", description="Edge of training samples; 0: the whole image")
+    group: Literal["image", "date"] = Field(
+        "image", title="Group", description="What a split keeps together; date: images whose names share 14jun11"
+    )
+    threshold: float = Field(
+        0.5, gt=0, lt=1, title="Threshold", description="A pixel above is cell", json_schema_extra={"step": 0.05}
+    )
+    min_area: int = Field(
+        0, ge=0, le=100_000_000, title="Smallest object", description="Objects of fewer pixels are removed; 0: keep all"
+    )
+    fill_holes: int = Field(
+        0, ge=0, le=100_000_000, title="Fill holes", description="Gaps of fewer pixels are filled; 0: keep all"
+    )
+
+    @property
+    def transfer(self) -> bool:
+        """Whether the network has an ImageNet encoder."""
+        return not self.architecture.startswith("unet")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values (channels, 1, 1) that become 0 and 1."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+class AfmUnet(Method):
+    """Binary segmentation of cells on a flat substrate from AFM height, deflection and friction images.
+
+    The learning rate of the training settings is that of the scratch nets; networks with an ImageNet encoder train
+    at ``transfer_rate`` times it.
+    """
+
+    name = "afm-unet"
+    title = "AFM cell U-net"
+    doi = "10.1002/cyto.a.24533"
+    Settings = AfmUnetSettings
+    training: ClassVar[base.TrainSettings] = base.TrainSettings(
+        epochs=100,
+        steps_per_epoch=120,
+        batch_size=6,
+        learning_rate=1e-3,
+        plateau_patience=3,
+        plateau_factor=0.1,
+        stop_patience=5,
+    )
+    measure = "afm"
+    halves = True
+    metrics = ("accuracy", "precision", "recall", "specificity", "dice", "iou", "mcc")
+
+    # ---- the network and its geometry
+    def build_network(self) -> nn.Module:
+        """Build the network: (B, C, Y, X) float32 -> (B, 1, Y, X) logits."""
+        s = self.settings
+        papers = 0.5 if s.architecture == "unet5" else 0.55
+        return build_unet(s.architecture, self.in_channels, papers if s.dropout < 0 else s.dropout)
+
+    def initialise(self, network: nn.Module) -> str:
+        """Load ImageNet weights into the encoder; warn when they cannot be had.
+
+        Raises
+        ------
+        CheckpointError
+            If the given file is damaged or of another network.
+        """
+        if not self.settings.transfer:
+            return ""
+        return load_imagenet(network.encoder, self.settings.architecture, self.settings.encoder_weights)  # type: ignore[arg-type]
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input: those of the settings, 3 for ImageNet encoders."""
+        return 3 if self.settings.transfer else int(self.settings.channels)
+
+    @property
+    def size_multiple(self) -> int:
+        """Every spatial size given to the network is padded to a multiple of this."""
+        if self.settings.transfer:
+            return 32 if self.settings.architecture == "xception" else 16
+        return 1 << (int(self.settings.architecture[-1]) - 1)
+
+    @property
+    def halo(self) -> int:
+        """Radius of the receptive field in pixels."""
+        return receptive_radius(self.settings.architecture)
+
+    # ---- image -> network input
+    def check(self, image: Image) -> None:
+        """Raise `DataError` unless `image` is 2D with channels the network can take."""
+        super().check(image)
+        n, names = image.n_channels, tuple(c.lower() for c in image.channels)
+        is_colour = n in (3, 4) and (not names or names[:3] == COLOURS)
+        if n == 1 or is_colour or (n == 3 and self.settings.channels == 3):
+            return
+        listed = f" ({', '.join(image.channels)})" if names else ""
+        raise DataError(
+            f"{image.name or 'This image'} has {n} channels{listed}; this network takes {self.settings.channels}. "
+            "Choose one channel, or three with the setting channels=3."
+        )
+
+    def preprocess(self, image: Image) -> Image:
+        """Level the whole image when the settings ask for it."""
+        if not self.settings.level:
+            return image
+        from napari_medseg.preprocessing.levelling import flatten
+
+        data = np.asarray(image.channels_first())
+        _require_finite(data)
+        levelled = np.stack([flatten(channel.astype(np.float32), order=2) for channel in data])
+        return image.replace(data=levelled, axes="C" + image.spatial_axes)
+
+    def statistics(self, image: Image) -> Range:
+        """Return what becomes 0 and 1, from a regular subsample when the image has more than 4 Mpx."""
+        data = image.channels_first()
+        step = max(1, math.ceil(math.sqrt(math.prod(image.spatial_shape) / SAMPLE_PIXELS)))
+        sample = self._content(np.asarray(data[:, ::step, ::step]))
+        flat = sample.reshape(len(sample), -1)
+        low, high = flat.min(1), flat.max(1)
+        bytes_by_255 = data.dtype == np.uint8 and self.settings.scaling != "percentile"
+        if bytes_by_255 and (low < high).any():
+            low, high = np.zeros_like(low), np.full_like(high, 255)
+        elif not bytes_by_255 and self.settings.scaling != "paper":
+            low, high = np.percentile(flat, PERCENTILES, axis=1)
+        return Range(*(np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (low, high)))
+
+    def normalise(self, block: np.ndarray, statistics: Range) -> np.ndarray:
+        """Map raw (c, Y, X) values to network input float32 (C, Y, X); a constant channel becomes 0."""
+        span = statistics.high - statistics.low
+        scaled = (self._content(block) - statistics.low) / np.where(span > 0, span, 1)
+        x = np.where(span > 0, np.clip(scaled, 0, 1), 0).astype(np.float32)
+        x = np.repeat(x, self.in_channels, 0) if len(x) == 1 else x
+        if not self._by_imagenet:
+            return x
+        mean, sd = (np.array(v, np.float32).reshape(3, 1, 1) for v in STATISTICS[self.settings.architecture])
+        return np.asarray((x - mean) / sd)
+
+    @property
+    def _by_imagenet(self) -> bool:
+        s = self.settings
+        chosen = s.normalisation == "imagenet" or (s.normalisation == "auto" and s.encoder_weights != "none")
+        return bool(s.transfer and chosen)
+
+    def _content(self, block: np.ndarray) -> np.ndarray:
+        """Return float32 (1, Y, X) or (3, Y, X): colour becomes luma for one channel, alpha is dropped."""
+        _require_finite(block)
+        block = np.asarray(block[:3], np.float32)
+        return (block * LUMA).sum(0, keepdims=True) if len(block) == 3 and self.settings.channels == 1 else block
+
+    # ---- network output -> result
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Threshold to labels uint8 {0, 1}; small objects and gaps go only if the settings ask for it."""
+        mask = np.asarray(probabilities[0] > self.settings.threshold)
+        mask = _without_small(mask, self.settings.min_area, connectivity=2)
+        mask = ~_without_small(~mask, self.settings.fill_holes, connectivity=1)
+        return image.labels_like(mask.astype(np.uint8))
+
+    # ---- training
+    def find_pairs(self, folder: Path) -> PairList:
+        """Find the training cases below `folder`, grouped by image or by the date in the file name."""
+        return find_pairs(Path(folder), _date if self.settings.group == "date" else str)
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Return float32 (Y, X), 1 where the label is not 0 (so 0/1 and 0/255 masks are alike)."""
+        return np.asarray(np.asarray(labels.data) > 0, np.float32)
+
+    def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a random crop, or take the whole image; mirrored up to what the network divides."""
+        m = self.size_multiple
+        wanted = [-(-(self.settings.crop or n) // m) * m for n in y.shape]
+        pad = [(0, max(0, w - n)) for w, n in zip(wanted, y.shape, strict=True)]
+        if any(after for _, after in pad):
+            x, y = np.pad(x, [(0, 0), *pad], mode="symmetric"), np.pad(y, pad, mode="symmetric")
+        starts = (int(rng.integers(n - w + 1)) for w, n in zip(wanted, y.shape, strict=True))
+        window = tuple(slice(s, s + w) for s, w in zip(starts, wanted, strict=True))
+        return x[(slice(None), *window)], y[window]
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rotate +-45 degrees, shift and zoom 5 %, shear, flip: the same for image and mask."""
+        papers = self.settings.augmentation == "paper"
+        matrix = random_matrix(
+            rng,
+            y.shape,
+            rotate=math.radians(45),
+            shift=0.05,
+            shear=math.radians(0.05) if papers else 0.05,
+            zoom=(0.95, 1.05),
+        )
+        x, y = affine(x, y, matrix, mode="grid-wrap" if papers else "reflect", target_order=1 if papers else 0)
+        return random_flip(x, (y > 0.5).astype(np.float32), rng)
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Return the chosen loss and the soft Dice coefficient of a batch."""
+        logits = output.float()
+        truth, probabilities = target.reshape(logits.shape).float(), logits.sigmoid()
+        chosen = self.settings.loss
+        loss = bce_with_logits(logits, truth) if chosen == "bce" else LOSSES[chosen](probabilities, truth)
+        return {"loss": loss, "dice": 1 - LOSSES["dice"](probabilities.detach(), truth)}
+
+    def optimizer(self, network: nn.Module, settings: base.TrainSettings, phase: int) -> torch.optim.Optimizer:
+        """Build Adam, at a tenth of the rate for ImageNet encoders."""
+        rate = settings.learning_rate * (self.settings.transfer_rate if self.settings.transfer else 1)
+        return torch.optim.Adam(network.parameters(), rate, weight_decay=settings.weight_decay)
+
+
+def _require_finite(block: np.ndarray) -> None:
+    bad = 0 if block.dtype.kind in "bui" else int(np.count_nonzero(~np.isfinite(block)))
+    if bad:
+        raise DataError(
+            f"{bad} of {block.size} values are not numbers or infinite; every height must be finite. "
+            "Fill or crop the missing part of the scan first."
+        )
+
+
+def _without_small(mask: np.ndarray, size: int, connectivity: int) -> np.ndarray:
+    """Return `mask` without its connected components of fewer than `size` pixels."""
+    if size <= 1:
+        return mask
+    labels: Any = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))[0]
+    keep = np.bincount(labels.ravel()) >= size
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _date(stem: str) -> str:
+    found = DATE.search(stem)
+    return found.group().lower() if found else stem

@@ -1,0 +1,1 @@
+"""Outlines of nerves in frames of a movie."""

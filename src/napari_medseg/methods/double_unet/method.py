@@ -1,0 +1,274 @@
+"""DoubleU-Net on nerve-reflectance frames (network: Jha et al. 2020; use: He et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_medseg.augment import intensity, spatial
+from napari_medseg.augment.elastic import elastic
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.io.pairs import PairList, find_pairs
+from napari_medseg.io.similarity import similarity_groups
+from napari_medseg.method import Method
+from napari_medseg.methods.double_unet.network import MULTIPLE, PAPER_WIDTH, DoubleUnetNet
+from napari_medseg.nn import frames
+from napari_medseg.nn.pretrained import load_imagenet
+from napari_medseg.settings import Settings, TrainSettings
+
+SMOOTH = 1.0
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+Arrays = tuple[np.ndarray, np.ndarray]
+Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], Arrays]
+
+
+class DoubleUnetSettings(Settings):
+    """Input size, loss and result of DoubleU-Net."""
+
+    input_size: int = Field(
+        256, ge=32, le=2048, multiple_of=MULTIPLE, title="Network size",
+        description="Frames are resized to this square in pixels; the paper trains at 224",
+    )  # fmt: skip
+    width: int = Field(
+        PAPER_WIDTH, ge=4, le=128, multiple_of=4, title="Width",
+        description="Channels of the first stage; 64: the paper's 29 million values, 8: half a million",
+    )  # fmt: skip
+    loss: Literal["dice", "bce_dice", "focal"] = Field("dice", title="Loss", description="The paper uses Dice alone")
+    mode: Literal["fixed", "paper"] = Field(
+        "fixed", title="Mode",
+        description="paper: Dice over the whole batch and both outputs at once, plain bilinear resizing, soft mask "
+        "edges; fixed: Dice per image, antialiased resizing, masks stay binary",
+    )  # fmt: skip
+    encoder_weights: str = Field(
+        "download", title="Encoder weights", description="VGG19: download, none, or the path of a torchvision file"
+    )
+    augmentations: str = Field(
+        "hflip,vflip,rotate,brightness_contrast,blur,noise", title="Augmentations",
+        description="Used when training with augmentation, separated by commas: hflip, vflip, rotate, rotate90, "
+        "transpose, elastic, crop, brightness_contrast, gamma, blur, noise, channel_shuffle, dropout",
+    )  # fmt: skip
+    group: Literal["name", "similarity"] = Field(
+        "name", title="Held out together",
+        description="Frames never split between training and validation: those of one movie by file name, or those "
+        "that look alike",
+    )  # fmt: skip
+    threshold: float = Field(
+        0.5, ge=0, lt=1, title="Threshold", description="Nerve where the probability is above this",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    min_area: int = Field(0, ge=0, le=10_000_000, title="Smallest piece", description="Drop pieces of fewer pixels")
+    fill_holes: bool = Field(False, title="Fill holes", description="Fill holes of the mask")
+
+    @field_validator("augmentations")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        unknown = [name for name in _names(value) if name not in AUGMENTATIONS]
+        if unknown:
+            raise ValueError(f"unknown augmentation {', '.join(unknown)}; known are {', '.join(AUGMENTATIONS)}")
+        return ",".join(_names(value))
+
+
+class DoubleUnet(Method):
+    """Binary nerve mask of a frame: DoubleU-Net on median-centred pixels; the second output is the answer."""
+
+    name = "double-unet"
+    title = "DoubleU-Net (nerve in reflectance frames)"
+    doi = "10.1109/CBMS49503.2020.00111"
+    Settings = DoubleUnetSettings
+    training: ClassVar[TrainSettings] = TrainSettings(
+        epochs=20, batch_size=3, learning_rate=1e-4, plateau_patience=20, stop_patience=50, augment=False, seed=42
+    )
+    tiled = False
+    halves = True
+    measure = "video"
+    metrics = ("dice", "iou", "precision", "recall", "specificity", "accuracy")
+    out_channels = 2
+
+    def build_network(self) -> nn.Module:
+        """Build `DoubleUnetNet` with random weights."""
+        return DoubleUnetNet(self.settings.width)
+
+    def initialise(self, network: nn.Module) -> str:
+        """Load ImageNet weights into the first encoder if it has the paper's width; warn when they cannot be had."""
+        if self.settings.width != PAPER_WIDTH:
+            return f"There are no ImageNet weights of width {self.settings.width}; the encoder starts from random ones."
+        return load_imagenet(network.encoder1, "vgg19", self.settings.encoder_weights)  # type: ignore[arg-type]
+
+    @property
+    def in_channels(self) -> int:
+        """Three: grey frames are repeated."""
+        return 3
+
+    @property
+    def size_multiple(self) -> int:
+        """Four poolings by 2."""
+        return MULTIPLE
+
+    def check(self, image: Image) -> None:
+        """Refuse anything but a grey or colour 2D image of finite values."""
+        super().check(image)
+        if image.n_channels not in (1, 3, 4):
+            raise DataError(
+                f"{self.title} takes grey or RGB frames; {image.name or 'this image'} has {image.n_channels} channels."
+            )
+        if np.dtype(image.data.dtype).kind == "f" and not np.isfinite(np.asarray(image.data)).all():
+            raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
+
+    def encode(self, batch: Tensor) -> Tensor:
+        """Map frames (B, c, Y, X) to network input float32 (B, 3, size, size): resize, then centre the median."""
+        size = (self.settings.input_size,) * 2
+        return frames.median_centre(frames.shrink(batch, size, antialias=self.settings.mode == "fixed"))
+
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Return `encode` of one frame (c, Y, X)."""
+        return np.asarray(self.encode(frames.from_numpy(block)[None])[0].numpy())
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return the sigmoid of both outputs."""
+        return torch.sigmoid(output)
+
+    def decode(self, probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+        """Upsample the second output of (B, 2, h, w) bilinearly to (B, *size) and threshold it."""
+        probability = frames.resize(probabilities[:, -1:], size, antialias=False)[:, 0]
+        return torch.gt(probability, self.settings.threshold)
+
+    def clean(self, mask: np.ndarray) -> np.ndarray:
+        """Fill holes and drop small pieces of a mask (Y, X) as the settings say."""
+        from scipy import ndimage
+
+        if self.settings.fill_holes:
+            mask = np.asarray(ndimage.binary_fill_holes(mask))
+        if self.settings.min_area > 1 and mask.any():
+            pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+            mask = (np.bincount(pieces.ravel()) >= self.settings.min_area)[pieces] & mask
+        return mask
+
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Bring the probability to the image's size, threshold, clean; labels 0 background, 1 nerve."""
+        height, width = image.spatial_shape
+        mask = self.decode(torch.from_numpy(np.ascontiguousarray(probabilities))[None], (height, width))[0].numpy()
+        return image.labels_like(self.clean(mask).astype(np.uint8), f"{image.name}_nerve")
+
+    # ---- training
+    def find_pairs(self, folder: Any) -> PairList:
+        """Pair frames with masks; groups are movies (the text before ``_<number>``), or frames of one scene."""
+        found = find_pairs(folder, lambda stem: stem.rpartition("_")[0] or stem)
+        if self.settings.group == "name":
+            return found
+        groups = similarity_groups([np.asarray(read_one(pair.image).data) for pair in found.pairs])
+        pairs = tuple(replace(p, subject=f"scene{k}") for p, k in zip(found.pairs, groups, strict=True))
+        return PairList(pairs, found.unpaired)
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Return float32 (1, size, size) in [0, 1]: masks 0/255 are cut at 128, others above 0."""
+        values = np.asarray(labels.data)
+        nerve = torch.from_numpy(values >= 128 if values.max(initial=0) > 127 else values > 0).float()[None, None]
+        size = (self.settings.input_size,) * 2
+        if self.settings.mode == "paper":
+            return np.asarray(frames.resize(nerve, size, antialias=False)[0].numpy())
+        return np.asarray(F.interpolate(nerve, size, mode="nearest-exact")[0].numpy())
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+        """Apply each augmentation of the settings with probability 1/2."""
+        for name in _names(self.settings.augmentations):
+            if rng.random() < 0.5:
+                x, y = AUGMENTATIONS[name](x, y, rng)
+        return np.clip(x, 0, 1), y
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Compare both outputs with the mask.
+
+        Dice D = (2 sum(yp) + 1) / (sum y + sum p + 1); ``paper`` sums over batch, outputs and pixels together,
+        ``fixed`` over the pixels of each image and output and then averages. BCE + Dice adds the mean cross entropy;
+        focal is -alpha_t (1 - p_t)^2 log p_t with alpha .25.
+        """
+        target = target.expand_as(output)
+        dice = 1 - self._dice(torch.sigmoid(output), target)
+        if self.settings.loss == "dice":
+            return {"loss": dice}
+        if self.settings.loss == "focal":
+            return {"loss": _focal(output, target), "dice_loss": dice}
+        bce = F.binary_cross_entropy_with_logits(output, target)
+        return {"loss": bce + dice, "bce": bce, "dice_loss": dice}
+
+    def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
+        """Dice and IoU of the thresholded second output; two empty masks score 1."""
+        predicted, truth = probabilities[:, -1:] > self.settings.threshold, target > 0.5
+        overlap, total = int((predicted & truth).sum()), int(predicted.sum() + truth.sum())
+        dice = 2 * overlap / total if total else 1.0
+        return {"score": dice, "dice": dice, "iou": overlap / (total - overlap) if total else 1.0}
+
+    def _dice(self, p: Tensor, y: Tensor) -> Tensor:
+        axes = (-2, -1) if self.settings.mode == "fixed" else tuple(range(p.ndim))
+        overlap, total = (p * y).sum(axes), p.sum(axes) + y.sum(axes)
+        return ((2 * overlap + SMOOTH) / (total + SMOOTH)).mean()
+
+
+def _focal(logits: Tensor, y: Tensor) -> Tensor:
+    p = torch.sigmoid(logits)
+    right = p * y + (1 - p) * (1 - y)
+    weight = FOCAL_ALPHA * y + (1 - FOCAL_ALPHA) * (1 - y)
+    cross = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+    return (weight * (1 - right) ** FOCAL_GAMMA * cross).mean()
+
+
+def _names(augmentations: str) -> list[str]:
+    return [name.strip() for name in augmentations.split(",") if name.strip()]
+
+
+def _rotate(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+    return spatial.affine(x, y, spatial.random_matrix(rng, x.shape[1:], rotate=np.deg2rad(20)))
+
+
+def _crop(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+    """Show a random part of 70 to 100 % of the frame's edges, enlarged to the frame."""
+    return spatial.affine(x, y, spatial.random_matrix(rng, x.shape[1:], zoom=(0.7, 1.0), shift=0.1))
+
+
+def _elastic(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+    x, mask = elastic(x, y[0], rng)
+    return x, mask[None]
+
+
+def _transpose(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+    return np.ascontiguousarray(x.swapaxes(-2, -1)), np.ascontiguousarray(y.swapaxes(-2, -1))
+
+
+def _dropout(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
+    """Blacken up to 8 boxes of at most an eighth of the frame's edge."""
+    x = x.copy()
+    for _ in range(int(rng.integers(1, 9))):
+        height, width = (int(rng.integers(1, max(n // 8, 1) + 1)) for n in x.shape[1:])
+        top, left = (int(rng.integers(0, n)) for n in x.shape[1:])
+        x[:, top : top + height, left : left + width] = 0
+    return x, y
+
+
+def _pixels(function: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Augmentation:
+    return lambda x, y, rng: (function(x, rng), y)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "hflip": lambda x, y, rng: spatial.random_flip(x, y, rng, axes=(-1,), probability=1),
+    "vflip": lambda x, y, rng: spatial.random_flip(x, y, rng, axes=(-2,), probability=1),
+    "rotate": _rotate,
+    "rotate90": spatial.random_rot90,
+    "transpose": _transpose,
+    "elastic": _elastic,
+    "crop": _crop,
+    "brightness_contrast": _pixels(intensity.brightness_contrast),
+    "gamma": _pixels(intensity.gamma),
+    "blur": _pixels(intensity.blur),
+    "noise": _pixels(intensity.gaussian_noise),
+    "channel_shuffle": _pixels(lambda x, rng: x[rng.permutation(len(x))]),
+    "dropout": _dropout,
+}

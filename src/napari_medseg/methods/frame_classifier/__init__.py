@@ -1,0 +1,1 @@
+"""What a frame of a movie shows."""

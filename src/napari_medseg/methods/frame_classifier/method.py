@@ -1,0 +1,228 @@
+"""Frame classifier: what a nerve-reflectance frame shows, by transfer learning (He et al. 2022)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_medseg import settings as base
+from napari_medseg.augment import spatial
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+from napari_medseg.io.pairs import Pair, PairList, list_images
+from napari_medseg.method import Method, Model
+from napari_medseg.methods.frame_classifier.network import FINE_TUNED, Backbone, FrameClassifierNet
+from napari_medseg.nn import frames
+from napari_medseg.nn.pretrained import IMAGENET
+from napari_medseg.settings import TrainSettings
+
+SYNONYMS = {"general field": ("opening wound", "general"), "nerve": ("nerves",)}
+PARTS = ("train", "val", "test")
+FRAME_NAME = re.compile(r"^(.+)_\d+$")
+TURN = 0.2 * 2 * np.pi
+
+
+class FrameClassifierSettings(base.Settings):
+    """Classes, backbone and fine-tuning of the frame classifier."""
+
+    classes: str = Field(
+        "Nerve,General Field,Tendon", title="Classes", description="Class names in the order of the outputs, by commas"
+    )
+    backbone: Backbone = Field(
+        "densenet201", title="Backbone",
+        description="DenseNet201 as published; densenet_small: 36 thousand values without ImageNet weights; ResNeXt, "
+        "MobileNetV3, ViT, Swin by timm",
+    )  # fmt: skip
+    input_size: int = Field(
+        224, ge=32, le=1024, multiple_of=32, title="Network size", description="Frames are resized to this square"
+    )
+    dropout: float = Field(
+        0.3, ge=0, lt=1, title="Dropout", description="Before the last layer", json_schema_extra={"step": 0.05}
+    )
+    encoder_weights: str = Field(
+        "download", title="Backbone weights", description="ImageNet: download, none, or the path of a torchvision file"
+    )
+    head_epochs: int = Field(
+        10, ge=0, le=10_000, title="Head epochs", description="Epochs with the backbone frozen, before fine-tuning"
+    )
+    fine_tune_tensors: int = Field(
+        FINE_TUNED, ge=0, le=10_000, title="Fine-tuned tensors",
+        description="Last parameter tensors of the backbone trained in the second phase; 32: the paper's cut",
+    )  # fmt: skip
+    fine_tune_rate: float = Field(
+        0.1, gt=0, le=1, title="Fine-tuning rate", description="Factor of the learning rate in the second phase",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+
+    @field_validator("classes")
+    @classmethod
+    def _at_least_two(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if len(names) < 2 or len({name.lower() for name in names}) != len(names):
+            raise ValueError("give at least two different class names, separated by commas")
+        return ",".join(names)
+
+    @model_validator(mode="after")
+    def _size_of_transformers(self) -> FrameClassifierSettings:
+        if self.backbone.endswith("_224") and self.input_size != 224:
+            raise ValueError(f"{self.backbone} takes frames of 224 pixels only; set the network size to 224")
+        return self
+
+
+class FrameClassifier(Method):
+    """Class of a frame: DenseNet201 with frozen statistics, trained head first, then from dense layer 28 on."""
+
+    name = "frame-classifier"
+    title = "Frame classifier (DenseNet201)"
+    doi = "10.6084/m9.figshare.20787751"
+    Settings = FrameClassifierSettings
+    training: ClassVar[TrainSettings] = TrainSettings(epochs=31, batch_size=12, learning_rate=1e-3, seed=1337)
+    tiled = False
+    measure = "video"
+    needs = "It names what a frame shows and gives no mask: use it in the dock Nerve video."
+    metrics = ("accuracy", "precision", "recall", "specificity", "mcc")
+
+    def __init__(self, settings: base.Settings | None = None) -> None:
+        super().__init__(settings)
+        self.out_channels = len(self.classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return tuple(self.settings.classes.split(","))
+
+    def build_network(self) -> nn.Module:
+        """Build the chosen backbone with its head, random weights."""
+        return FrameClassifierNet(self.settings.backbone, len(self.classes), self.settings.dropout)
+
+    def initialise(self, network: nn.Module) -> str:
+        """Load ImageNet weights into the backbone; warn when they cannot be had."""
+        return network.load_imagenet(self.settings.encoder_weights)  # type: ignore[operator, no-any-return]
+
+    @property
+    def in_channels(self) -> int:
+        """Three: grey frames are repeated."""
+        return 3
+
+    def check(self, image: Image) -> None:
+        """Refuse anything but a grey or colour 2D image."""
+        super().check(image)
+        if image.n_channels not in (1, 3, 4):
+            raise DataError(
+                f"{self.title} takes grey or RGB frames; {image.name or 'this image'} has {image.n_channels} channels."
+            )
+
+    def encode(self, batch: Tensor) -> Tensor:
+        """Map frames (B, c, Y, X) to float32 (B, 3, size, size): plain bilinear resize, ImageNet standardisation."""
+        size = (self.settings.input_size,) * 2
+        return frames.standardise(frames.shrink(batch, size, antialias=False), *IMAGENET)
+
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Return `encode` of one frame (c, Y, X)."""
+        return np.asarray(self.encode(frames.from_numpy(block)[None])[0].numpy())
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return the softmax over the classes (B, K)."""
+        return torch.softmax(output, 1)
+
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Raise `DataError`: a class is no label image."""
+        raise DataError(
+            f"{self.title} names what a frame shows ({', '.join(self.classes)}); it gives no mask. Run it on a movie "
+            "together with a double-unet model: medseg video MOVIE -o OUT --classifier THIS.pt --segmenter OTHER.pt"
+        )
+
+    # ---- training
+    def find_pairs(self, folder: Path) -> PairList:
+        """Find frames in class folders, below `folder` or its train, val and test folders.
+
+        Raises
+        ------
+        DataError
+            If a folder with frames is named after no class.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder. Give the folder that holds one folder of frames per class.")
+        pairs: list[Pair] = []
+        for child in class_folders(folder):
+            index = self._class_index(child)
+            pairs += [Pair(path, None, movie_name(path.stem), {"class": index}) for path in list_images(child)]
+        if not pairs:
+            raise DataError(f"No frames in {folder}. Expected one folder per class: {', '.join(self.classes)}.")
+        return PairList(tuple(pairs))
+
+    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Read one frame: x float32 (3, size, size) and its class index as an int64 scalar array."""
+        return self.prepare(read_one(pair.image)), np.array(pair.extra["class"], np.int64)
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Raise `DataError`: classes come from folder names."""
+        raise DataError(f"{self.title} learns from class folders ({', '.join(self.classes)}), not from label images.")
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Flip at random and rotate by up to 0.2 turns, reflecting at the border (the paper's intention)."""
+        picture, _ = spatial.random_flip(x, x[0], rng, axes=(-1,))
+        matrix = spatial.random_matrix(rng, x.shape[1:], rotate=TURN)
+        return spatial.affine(picture, picture[0], matrix, mode="reflect")[0], y
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Cross entropy of the logits (the authors' softmax before it is a slip)."""
+        return {"loss": F.cross_entropy(output, target.long())}
+
+    def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
+        """Accuracy; the probability of the true class decides between equally accurate models."""
+        true = float(probabilities.gather(1, target.long().view(-1, 1)).mean())
+        accuracy = float((probabilities.argmax(1) == target.view(-1)).float().mean())
+        return {"score": accuracy + 1e-3 * true, "accuracy": accuracy}
+
+    def phase(self, epoch: int, settings: TrainSettings) -> int:
+        """0 while the backbone is frozen, then 1."""
+        return int(epoch >= self.settings.head_epochs)
+
+    def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
+        """Adam on the head; in phase 1 on the backbone's end too, at a tenth of the rate."""
+        tensors = self.settings.fine_tune_tensors if phase else 0
+        rate = settings.learning_rate * (self.settings.fine_tune_rate if phase else 1)
+        parameters = network.unfreeze(tensors)  # type: ignore[operator]
+        return torch.optim.Adam(parameters, rate, weight_decay=settings.weight_decay)
+
+    def _class_index(self, folder: Path) -> int:
+        wanted = folder.name.lower()
+        for index, name in enumerate(self.classes):
+            if wanted in {name.lower(), *SYNONYMS.get(name.lower(), ())}:
+                return index
+        others = ",".join(sorted(p.name for p in folder.parent.iterdir() if p.is_dir()))
+        raise DataError(
+            f"The folder {folder} is named after none of the classes {', '.join(self.classes)}. "
+            f'Rename it, or train with the classes of the folders: --classes "{others}".'
+        )
+
+
+@torch.inference_mode()
+def classify(model: Model, batch: Tensor) -> np.ndarray:
+    """Return class probabilities float32 (N, K) of frames (N, c, Y, X), where the network is."""
+    device = next(model.network.parameters()).device
+    logits = model.network(model.method.encode(batch.to(device)))  # type: ignore[attr-defined]
+    return np.asarray(model.method.activate(logits.float()).cpu().numpy())
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """List the folders with frames below `folder`, or below its train, val and test folders."""
+    roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
+    children = [p for root in roots for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    return [child for child in children if list_images(child)]
+
+
+def movie_name(stem: str) -> str:
+    """Return the movie or animal of a frame: the name before ``_<number>``, or all of it."""
+    match = FRAME_NAME.match(stem)
+    return match[1] if match else stem

@@ -1,0 +1,348 @@
+"""FullNet with varCE: nuclei and glands in H&E images (Qu et al., MICCAI 2019)."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import ndimage
+from torch import Tensor, nn
+
+from napari_medseg import settings as base
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.image import Image
+from napari_medseg.io import as_labels, read_one
+from napari_medseg.io.pairs import Pair, PairList
+from napari_medseg.measure.labels import instances
+from napari_medseg.method import Method
+from napari_medseg.methods.fullnet import ternary
+from napari_medseg.methods.fullnet.cases import find_cases
+from napari_medseg.methods.fullnet.loss import Options, varce
+from napari_medseg.methods.fullnet.network import FullNet as FullNetNetwork
+from napari_medseg.methods.fullnet.network import receptive_radius
+from napari_medseg.methods.fullnet.objects import drop_small, inside_mask, label_objects
+from napari_medseg.methods.fullnet.tissue import TISSUES, Tissue
+from napari_medseg.methods.fullnet.transforms import SCALES, Warp, random_window, warp
+from napari_medseg.preprocessing.stains import (
+    apply_macenko,
+    apply_reinhard,
+    fit_macenko,
+    fit_reinhard,
+    jitter_stain,
+    rgb8,
+    white_level,
+)
+from napari_medseg.settings import PredictSettings, TrainSettings
+
+PRESETS = {"paper": (6, 24), "light": (4, 12)}
+PATCH_PER_CROP = 250 / 208
+ROOM = 1.75
+GLAND_ZOOM = 238 / 208
+STATISTICS_PIXELS = 4_000_000
+Triple = tuple[float, float, float]
+
+
+class FullNetSettings(base.Settings):
+    """Network, loss, target and result of FullNet."""
+
+    tissue: Literal["nuclei", "glands"] = Field(
+        "nuclei", title="Objects", description="Nuclei (MultiOrgan) or glands (GlaS): sets all pixel radii and scales"
+    )
+    preset: Literal["paper", "light"] = Field(
+        "paper", title="Size", description="paper: 6 layers of 24 maps; light: 4 of 12, about a tenth of the work"
+    )
+    n_layers: int = Field(0, ge=0, le=12, title="Layers", description="Of a dense block; 0: the preset's")
+    growth: int = Field(0, ge=0, le=128, title="Growth", description="Maps added per layer; 0: the preset's")
+    hybrid: bool = Field(True, title="Hybrid dilation", description="Layers of a block differ in dilation")
+    bottleneck: bool = Field(False, title="Bottleneck", description="1x1 convolution before each 3x3 one")
+    pooling: bool = Field(False, title="Pooling baseline", description="FCN-pooling of the paper's ablation")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, title="Dropout", description="Of new maps", json_schema_extra={"step": 0.05}
+    )
+    alpha: float = Field(
+        1.0, ge=0, le=100, title="Variance weight", description="Of the variance term; 0: cross entropy alone",
+        json_schema_extra={"step": 0.1},
+    )  # fmt: skip
+    var_channels: Literal["all", "true_class"] = Field(
+        "all", title="Variance channels", description="Probabilities whose variance counts; all: the authors' code"
+    )
+    unbiased: bool = Field(True, title="Unbiased variance", description="Divide by n - 1 (the authors' code), not n")
+    encoding: Literal["paper", "fixed"] = Field(
+        "paper", title="Target", description="paper: inside eroded once more, ring around it; fixed: the ternary label"
+    )
+    augmentation: Literal["fixed", "paper"] = Field(
+        "fixed", title="Augmentation", description="paper: tight window, black filling, elastic quirk"
+    )
+    colour_jitter: float = Field(
+        0.0, ge=0, le=2, title="Colour jitter", json_schema_extra={"step": 0.1},
+        description="Largest change of a sample's stain strength (logarithm of its optical density's factor); paper: 0",
+    )  # fmt: skip
+    crop: int = Field(208, ge=32, le=2048, title="Crop", description="Edge of training samples in pixels")
+    validation_size: int = Field(
+        0, ge=0, le=8192, title="Validation size", description="Centre of held-out images that is scored; 0: all"
+    )
+    stain: Literal["none", "macenko", "reinhard"] = Field(
+        "none", title="Colour normalisation", description="Of every image; prepared images already have it"
+    )
+    mean: Triple = Field((0.0, 0.0, 0.0), title="Mean", description="Of RGB / 255; zeros: of the paper's images")
+    std: Triple = Field((0.0, 0.0, 0.0), title="SD", description="Of RGB / 255; zeros: of the paper's images")
+    threshold: float = Field(
+        0.0, ge=0, le=1, title="Threshold", description="Of the inside probability; 0: the likeliest class",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    min_area: int = Field(
+        -1, ge=-1, le=1_000_000, title="Smallest area", description="In pixels of the network; -1: 20, glands 100"
+    )
+    grow: int = Field(-1, ge=-1, le=50, title="Grow", description="Rim given back, in pixels; -1: 2, glands 4")
+    growth_mode: Literal["disk", "free"] = Field(
+        "disk", title="Growth", description="disk: as the authors; free: only into unlabelled pixels"
+    )
+    fill_holes: bool = Field(False, title="Fill holes", description="Of every object")
+
+
+class FullNet(Method):
+    """Full-resolution dense network; labels are instances 1 .. N."""
+
+    name = "fullnet"
+    title = "FullNet with varCE (nuclei and glands)"
+    doi = "10.1007/978-3-030-32239-7_42"
+    Settings = FullNetSettings
+    training: ClassVar[TrainSettings] = TrainSettings(
+        epochs=300, steps_per_epoch=24, batch_size=8, learning_rate=1e-3, weight_decay=1e-4
+    )
+    prediction: ClassVar[PredictSettings] = PredictSettings(tile=400, overlap=80)
+    halves = True
+    measure = "nuclei"
+    metrics = (
+        "accuracy", "f1", "aji", "aji_greedy", "pq", "sq", "rq", "matched_dice",
+        "f1_glas", "object_dice", "object_iou", "object_hausdorff",
+    )  # fmt: skip
+    label_kind = "instances"
+    out_channels = 3
+
+    def __init__(self, settings: base.Settings | None = None) -> None:
+        super().__init__(settings)
+        self.tiled = self.settings.tissue == "nuclei"  # type: ignore[misc]
+
+    @property
+    def tissue(self) -> Tissue:
+        """Constants of the chosen tissue."""
+        return TISSUES[self.settings.tissue]
+
+    # ---- the network and its geometry
+    def build_network(self) -> nn.Module:
+        """Build `napari_medseg.methods.fullnet.network.FullNet`."""
+        s = self.settings
+        layers, growth = self._size()
+        return FullNetNetwork(
+            layers, growth, hybrid=s.hybrid, bottleneck=s.bottleneck, pooling=s.pooling, dropout=s.dropout
+        )
+
+    def _size(self) -> tuple[int, int]:
+        layers, growth = PRESETS[self.settings.preset]
+        return self.settings.n_layers or layers, self.settings.growth or growth
+
+    @property
+    def in_channels(self) -> int:
+        """Red, green, blue."""
+        return 3
+
+    @property
+    def size_multiple(self) -> int:
+        """16 for the pooling baseline, else 1."""
+        return 16 if self.settings.pooling else 1
+
+    @property
+    def halo(self) -> int:
+        """Radius of the receptive field: 218 pixels for the paper's network."""
+        return receptive_radius(self._size()[0], self.settings.hybrid, self.settings.pooling)
+
+    # ---- image -> network input
+    def check(self, image: Image) -> None:
+        """Refuse anything but a 2D colour image."""
+        super().check(image)
+        if image.n_channels not in (3, 4):
+            raise DataError(
+                f"{self.title} needs a stained colour image (red, green, blue); {image.name or 'this image'} is "
+                f"{image.describe()}. Give the RGB image."
+            )
+
+    def statistics(self, image: Image) -> Any:
+        """Return the value of white and, for colour normalisation, the image's stain statistics."""
+        data = image.metadata.get("levels", [image.data])[-1]
+        data = data if image.axes == "YXC" else Image(data, image.axes).channels_first().transpose(1, 2, 0)
+        step = max(1, round((data.shape[0] * data.shape[1] / STATISTICS_PIXELS) ** 0.5))
+        if self.settings.stain == "none" and data.dtype == np.uint8:
+            return 255.0, None
+        sample = np.asarray(data[::step, ::step])
+        top = white_level(sample)
+        fit = {"macenko": fit_macenko, "reinhard": fit_reinhard}.get(self.settings.stain)
+        return top, fit(rgb8(sample, top)) if fit else None
+
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Return (RGB / 255 - mean) / SD after colour normalisation."""
+        top, source = statistics
+        rgb = rgb8(block.transpose(1, 2, 0), top)
+        if self.settings.stain == "macenko":
+            rgb = apply_macenko(rgb, source)
+        elif self.settings.stain == "reinhard":
+            rgb = apply_reinhard(rgb, source)
+        mean, std = self.colour_statistics()
+        return np.ascontiguousarray(((rgb.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1))
+
+    def colour_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and SD (3,) of RGB / 255 that inputs are normalised with."""
+        s = self.settings
+        mean = s.mean if any(s.mean) else self.tissue.mean
+        std = s.std if all(s.std) else self.tissue.std
+        return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """Normalise; glands are resized so that the short side has 208 pixels."""
+        return self._to_network_scale(super().prepare(image), order=1)
+
+    def _to_network_scale(self, array: np.ndarray, order: int) -> np.ndarray:
+        wanted, short = self.tissue.short_side, min(array.shape[1:])
+        if not wanted or short == wanted:
+            return array
+        shape = (len(array), *(max(round(n * wanted / short), 1) for n in array.shape[1:]))
+        return _resize(array, shape, order)
+
+    # ---- network output -> result
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Threshold, drop small pieces, resize glands back, label, grow the eroded rim."""
+        s, tissue = self.settings, self.tissue
+        mask = drop_small(inside_mask(probabilities, s.threshold), tissue.min_area if s.min_area < 0 else s.min_area)
+        if mask.shape != image.spatial_shape:
+            mask = _resize(mask.astype(np.float32), image.spatial_shape, 1) > 0.5
+        labels = label_objects(mask, tissue.grow if s.grow < 0 else s.grow, s.growth_mode, s.fill_holes)
+        return image.labels_like(labels)
+
+    # ---- training
+    def find_pairs(self, folder: Path) -> PairList:
+        """Find cases (see `find_cases`); they may have weight maps.
+
+        A folder made by ``prepare`` brings its colour statistics, which are taken over unless the settings have some.
+
+        Raises
+        ------
+        SettingsError
+            If the folder was prepared for the other tissue.
+        DataError
+            If the folder holds outlines, which are no training data before they are prepared.
+        """
+        folder = Path(folder)
+        notes = self._adopt(folder)
+        return find_cases(folder, bool(notes.get("patches")))
+
+    def _adopt(self, folder: Path) -> dict[str, Any]:
+        path = folder / "prepare.json"
+        notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        tissue = notes.get("settings", {}).get("tissue", self.settings.tissue)
+        if tissue != self.settings.tissue:
+            raise SettingsError(f"{folder} was prepared for {tissue}. Set tissue to {tissue!r}, or prepare it again.")
+        path = folder / "mean_std.json"
+        if path.is_file() and not any(self.settings.mean):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            self.settings = self.settings.updated(mean=values["mean"], std=values["std"])
+        return notes
+
+    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Read x (3, H, W) and y (2, H, W): ternary classes and weights, from ternary labels or instance maps."""
+        if pair.label is None:
+            raise DataError(f"{pair.image} has no label file.")
+        image, labels = read_one(pair.image), read_one(pair.label)
+        if image.spatial_shape != labels.spatial_shape:
+            raise DataError(
+                f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "
+                f"{labels.spatial_shape}; they must have the same size. Export the label on the image's grid."
+            )
+        y = self.target(labels)
+        weight = pair.extra.get("weight")
+        if isinstance(weight, Path):
+            y[1] = ternary.weights_from_grey(as_labels(read_one(weight)).data)
+        classes, weights = (self._to_network_scale(part[None], order) for part, order in zip(y, (0, 1), strict=True))
+        return self.prepare(image), np.concatenate([classes, weights])
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Turn instances, or a ternary RGB picture, into float32 (2, H, W): ternary classes and weights."""
+        if "C" in labels.axes and ternary.is_ternary(np.asarray(labels.data)):
+            classes = ternary.from_rgb(np.asarray(labels.data))
+            objects = label_objects(classes == ternary.INSIDE, self.tissue.disk).astype(np.int32)
+        else:
+            objects = instances(np.asarray(as_labels(labels).data))
+            classes = ternary.ternary(objects, self.tissue.disk)
+        return np.stack([classes.astype(np.float32), ternary.weight_map(objects, self.tissue.sigma)])
+
+    def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a window from which `augment` draws its crop; smaller images are padded.
+
+        As the authors' patches: 250 pixels for a crop of 208, for glands the crop itself. Where the image allows and
+        the augmentation is ``"fixed"``, 1.75 times the crop, so that a turned crop is not filled up.
+        """
+        crop = self.settings.crop
+        least = math.ceil(crop * PATCH_PER_CROP) if self.settings.tissue == "nuclei" else crop
+        room = 0 if self.settings.augmentation == "paper" else min(math.ceil(crop * ROOM), *x.shape[1:])
+        return random_window(x, y, max(least, room), rng)
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Change the stain's strength, scale, flip, affine, rotate, deform and crop."""
+        paper = self.settings.augmentation == "paper"
+        mean, std = self.colour_statistics()
+        if self.settings.colour_jitter:
+            x = jitter_stain(x, mean, std, self.settings.colour_jitter, rng)
+        black = -mean / std
+        fill = (float(black[0]), float(black[1]), float(black[2])) if paper else (0.0, 0.0, 0.0)
+        scales = SCALES if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
+        return warp(x, y, rng, Warp(self.settings.crop, scales, fill, paper))
+
+    def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut the crop out of a window that was not augmented."""
+        return random_window(x, y, self.settings.crop, rng)
+
+    def validation_sample(
+        self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keep the centre that is to be scored."""
+        size = self.settings.validation_size
+        starts = [max((n - size) // 2, 0) if size else 0 for n in x.shape[1:]]
+        window = (slice(None), *(slice(s, s + size if size else None) for s in starts))
+        return x[window], y[window]
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Return varCE of logits (B, 3, H, W); instances are the 8-connected components of each crop's insides."""
+        classes, instances = self._encoded(target)
+        options = Options(self.settings.alpha, self.settings.var_channels, self.settings.unbiased)
+        return varce(output, classes.to(output.device), target[:, 1], instances.to(output.device), options)
+
+    def _encoded(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        raw = target[:, 0].cpu().numpy()
+        classes = np.stack([ternary.encode(c, self.tissue.encoding, self.settings.encoding) for c in raw])
+        instances = np.stack([ndimage.label(c == ternary.INSIDE, ternary.EIGHT)[0] for c in classes])
+        return torch.from_numpy(classes.astype(np.int64)), torch.from_numpy(instances.astype(np.int64))
+
+    def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
+        """Return Adam with betas (0.9, 0.99)."""
+        return torch.optim.Adam(
+            network.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+        )
+
+    def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
+        """Return pixel IoU (which selects the best model) and accuracy of the class "inside"."""
+        predicted = probabilities.argmax(1).cpu() == ternary.INSIDE
+        truth = self._encoded(target)[0] == ternary.INSIDE
+        union = int((predicted | truth).sum())
+        iou = int((predicted & truth).sum()) / union if union else 1.0
+        return {"score": iou, "iou": iou, "accuracy": float((predicted == truth).float().mean())}
+
+
+def _resize(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
+    from skimage.transform import resize
+
+    shrinks = order > 0 and shape[-1] < array.shape[-1]
+    return np.asarray(resize(array, shape, order=order, anti_aliasing=shrinks, preserve_range=True), np.float32)

@@ -1,0 +1,177 @@
+"""One case of a FullNet training folder: read, normalise, write its pictures and a record of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_medseg.errors import DataError, MedSegError, WriteError
+from napari_medseg.io import as_labels, read_one
+from napari_medseg.io.histology import read_annotation
+from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.measure.labels import consecutive, instances
+from napari_medseg.methods.fullnet import ternary
+from napari_medseg.methods.fullnet.patches import PATCH, windows
+from napari_medseg.methods.fullnet.sources import Source
+from napari_medseg.methods.fullnet.tissue import TISSUES
+from napari_medseg.preprocessing import stains
+from napari_medseg.settings import Settings
+
+DONE = ".prepare"
+
+
+class PrepareSettings(Settings):
+    """How a FullNet training folder is made."""
+
+    tissue: Literal["nuclei", "glands"] = Field(
+        "nuclei", title="Objects", description="Sets the radius of ternary labels and the width of weight maps"
+    )
+    stain: Literal["auto", "macenko", "reinhard", "none"] = Field(
+        "auto", title="Colour normalisation", description="auto: Macenko for nuclei, none for glands"
+    )
+    target: str = Field(
+        "", title="Target image", description="Picture whose colours are taken; empty: the paper's constants"
+    )
+    patch: int = Field(
+        -1, ge=-1, le=4096, title="Patch",
+        description="Edge of training patches in pixels; 0: whole images; -1: 250, whole images for glands",
+    )  # fmt: skip
+    overlap: Literal["first", "last"] = Field(
+        "first", title="Overlapping outlines", description="Which outline keeps the pixels of an overlap"
+    )
+    workers: int = Field(0, ge=0, le=256, title="Processes", description="0: as many as processors")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to make of one source."""
+
+    source: Source
+    folder: Path
+    settings: PrepareSettings
+
+    @property
+    def marker(self) -> Path:
+        """File that says the case is finished."""
+        return self.folder / DONE / f"{self.source.key.replace('/', '_')}.json"
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything the result depends on."""
+        paths = (self.source.image, self.source.label)
+        files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+        return {"settings": self.settings.model_dump(exclude={"workers"}), "files": files}
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the result of an earlier run with the same settings and files, if all it wrote is still there."""
+        try:
+            result: dict[str, Any] = json.loads(self.marker.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = result.get("fingerprint") == self.fingerprint
+        return result if same and all((self.folder / name).is_file() for name in result["written"]) else None
+
+
+def prepare_case(task: Task) -> dict[str, Any] | str:
+    """Write one case; return its record, or what is wrong with its files."""
+    try:
+        rgb, objects = _load(task.source, task.settings)
+    except WriteError:
+        raise
+    except MedSegError as error:
+        return str(error)
+    tissue = TISSUES[task.settings.tissue]
+    pictures = {
+        "images": (rgb, ""),
+        "labels": (ternary.to_rgb(ternary.ternary(objects, tissue.disk)), "_label"),
+        "weight_maps": (ternary.weights_to_grey(ternary.weight_map(objects, tissue.sigma)), "_weight"),
+    }
+    split, stem = task.source.split, task.source.stem
+    patch = patch_size(task.settings) if split in ("", "train") else 0
+    written = []
+    for folder, (picture, suffix) in pictures.items():
+        if not patch:
+            written.append((f"{folder}/{split}/{stem}{suffix}.png", picture))
+            continue
+        for k, window in enumerate(windows((rgb.shape[0], rgb.shape[1]), patch)):
+            written.append((f"{folder}/{split}/{stem}_{k}{suffix}.png", picture[window]))
+    written.append((f"labels_instance/{split}/{stem}_label.png", objects.astype(np.uint16)))
+    for name, picture in written:
+        _write_png(task.folder / name, picture)
+    values = rgb.reshape(-1, 3).astype(np.float64) / 255
+    record = {
+        "fingerprint": task.fingerprint,
+        "split": split,
+        "written": [name for name, _ in written],
+        "objects": int(objects.max(initial=0)),
+        "moments": [len(values), values.sum(0).tolist(), (values**2).sum(0).tolist()],
+    }
+    write_bytes(task.marker, json.dumps(record).encode())
+    return record
+
+
+def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.ndarray]:
+    image = read_one(source.image)
+    if image.axes != "YXC":
+        raise DataError(f"{source.image.name} is no colour picture ({image.describe()}). Give the RGB image.")
+    rgb = stains.rgb8(np.asarray(image.data))
+    if source.label.suffix.lower() in ANNOTATIONS:
+        objects = consecutive(read_annotation(source.label, (rgb.shape[0], rgb.shape[1]), settings.overlap).data)
+    else:
+        objects = instances(as_labels(read_one(source.label)).data)
+    if objects.shape != rgb.shape[:2]:
+        raise DataError(
+            f"{source.image.name} is {rgb.shape[:2]} but its label {source.label.name} is {objects.shape}; they must "
+            "have the same size. Export the label on the image's grid."
+        )
+    if objects.max(initial=0) >= 2**16:
+        raise DataError(f"{source.label.name} has more than 65,535 objects, too many for 16 bits. Cut it into tiles.")
+    return _normalise(rgb, settings), objects
+
+
+def _normalise(rgb: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+    stain = settings.stain
+    if stain == "auto":
+        stain = "macenko" if settings.tissue == "nuclei" else "none"
+    if stain == "none":
+        return rgb
+    target = stains.rgb8(np.asarray(read_one(settings.target).data)) if settings.target else None
+    if stain == "reinhard":
+        return stains.reinhard(rgb, stains.LAB_TARGET if target is None else stains.fit_reinhard(target))
+    fitted = None if target is None else stains.fit_macenko(target)
+    if target is not None and fitted is None:
+        raise DataError(f"The target image {settings.target} has too little stained tissue. Choose another.")
+    return stains.macenko(rgb, fitted or stains.TARGET)
+
+
+def patch_size(settings: PrepareSettings) -> int:
+    """Return the edge of training patches, 0 for whole images."""
+    if settings.patch >= 0:
+        return settings.patch
+    return PATCH if settings.tissue == "nuclei" else 0
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(picture).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WriteError(f"{path} could not be written: {error}. Free disk space or choose another folder.") from error

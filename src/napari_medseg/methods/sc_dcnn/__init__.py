@@ -1,0 +1,1 @@
+"""Corneal nerves from inaccurate traces (arXiv 2004.09443)."""

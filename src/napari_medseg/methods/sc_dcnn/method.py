@@ -1,0 +1,238 @@
+"""Spatially constrained DCNN: nerve fibres learnt from inaccurate traces (Zhang et al., ISBI 2020)."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from napari_medseg import settings as base
+from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
+from napari_medseg.image import Image
+from napari_medseg.io.ccm import parse_name, to_grey
+from napari_medseg.io.pairs import Pair, PairList, find_pairs
+from napari_medseg.method import Method
+from napari_medseg.methods.sc_dcnn.loss import inaccurate_label_loss
+from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, receptive_radius
+from napari_medseg.settings import TrainSettings
+
+LEVELS = 5
+DEFAULT_PATCH = {2: 384, 3: 64}
+
+
+class ScDcnnSettings(base.Settings):
+    """Network, loss and result of the spatially constrained DCNN."""
+
+    ndim: int = Field(2, ge=2, le=3, title="Dimensions", description="2 for images, 3 for volumes")
+    width: int = Field(16, ge=1, le=128, title="Width", description="Channels of the first level; the paper uses 16")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, title="Dropout", description="Dropout rate", json_schema_extra={"step": 0.05}
+    )
+    logit_relu: bool = Field(
+        False, title="ReLU on logits", description="As in the authors' code; pixels can get stuck at p = 0.5"
+    )
+    balanced: bool = Field(True, title="Balanced", description="Weigh classes by their frequency in the batch")
+    weight_unary: float = Field(
+        0.9, ge=0, le=100, title="Label weight", description="Of the cross entropy", json_schema_extra={"step": 0.05}
+    )
+    weight_pairwise: float = Field(
+        0.1, ge=0, le=100, title="Spatial weight", description="Of the spatial constraint; 0 switches it off",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    sigma: float = Field(
+        0.5, gt=0, le=100, title="Sigma", description="Grey-value tolerance in SD of the image",
+        json_schema_extra={"step": 0.1},
+    )  # fmt: skip
+    dilate_labels: int = Field(
+        0, ge=0, le=20, title="Dilate labels", description="Thicken training traces by this many pixels on each side"
+    )
+    patch: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        title="Patch",
+        description="Edge of training samples in pixels, 32 or more; 0: 384 in 2D, 64 in 3D",
+    )
+    select: Literal["loss", "f1_3px"] = Field(
+        "loss", title="Select by", description="Picks the best epoch on held-out images: the paper's total loss, or F1"
+    )
+    cut: float = Field(
+        0.5, ge=0, le=1, title="Cut", description="Probability above which a pixel is nerve; 0.5 is the paper's. "
+        "Balanced training thickens thin traces; 1 minus the share of nerve pixels (0.97) undoes it",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    min_size: int = Field(
+        0, ge=0, le=1_000_000, title="Smallest piece", description="Drop predicted pieces of fewer pixels"
+    )
+
+
+class ScDcnn(Method):
+    """Residual U-Net trained with balanced cross entropy and the spatial constraint; labels 0 background, 1 nerve."""
+
+    name = "sc-dcnn"
+    title = "Spatially constrained DCNN (corneal nerves)"
+    doi = "10.48550/arXiv.2004.09443"
+    Settings = ScDcnnSettings
+    training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
+    measure = "nerve"
+    halves = True
+    metrics = ("f1_1px", "f1_2px", "f1_3px", "dice", "iou", "precision", "recall", "specificity", "accuracy", "cldice")
+    out_channels = 2
+
+    def __init__(self, settings: base.Settings | None = None) -> None:
+        super().__init__(settings)
+        self.ndim = self.settings.ndim  # type: ignore[misc]
+
+    def build_network(self) -> nn.Module:
+        """Build `ScDcnnNet`."""
+        s = self.settings
+        return ScDcnnNet(s.ndim, s.width, LEVELS, dropout=s.dropout, logit_relu=s.logit_relu)
+
+    @property
+    def size_multiple(self) -> int:
+        """Four poolings by 2."""
+        return int(2 ** (LEVELS - 1))
+
+    @property
+    def halo(self) -> int:
+        """Radius of the receptive field."""
+        return receptive_radius(LEVELS)
+
+    def check(self, image: Image) -> None:
+        """Refuse images of another dimension and channel counts other than grey, RGB and RGBA."""
+        super().check(image)
+        if image.n_channels not in (1, 3, 4):
+            raise DataError(f"{self.title} takes grey or RGB images; {image.name or 'this image'} has "
+                            f"{image.n_channels} channels. Give one of them.")  # fmt: skip
+
+    def statistics(self, image: Image) -> tuple[float, float]:
+        """Return mean and population SD of the whole (grey) image."""
+        grey = to_grey(np.asarray(image.channels_first()))
+        mean, deviation = float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))
+        if not np.isfinite([mean, deviation]).all():
+            raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
+        return mean, deviation
+
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Return z-scores of the grey values, 0 where the image is constant."""
+        mean, deviation = statistics
+        grey = to_grey(block).astype(np.float32)
+        return ((grey - mean) / deviation if deviation > 0 else np.zeros_like(grey))[None].astype(np.float32)
+
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Keep what is likelier than ``cut``, drop pieces smaller than ``min_size``."""
+        mask = probabilities[1] > self.settings.cut
+        if self.settings.min_size > 1:
+            mask = drop_small(mask, self.settings.min_size)
+        return image.labels_like(mask.astype(np.uint8))
+
+    def find_pairs(self, folder: Path) -> PairList:
+        """Find pairs in `folder` or its ``train`` sub-folder; identical images share one subject."""
+        folder = Path(folder)
+        found = find_pairs(folder / "train" if (folder / "train").is_dir() else folder, subject_of)
+        return replace(found, pairs=merge_identical(found.pairs))
+
+    def target(self, labels: Image) -> np.ndarray:
+        """Return int64 (*spatial), 1 for nerve, dilated by ``dilate_labels`` pixels."""
+        mask = binary(labels)
+        if self.settings.dilate_labels:
+            from scipy.ndimage import distance_transform_edt
+
+            mask = distance_transform_edt(~mask) <= self.settings.dilate_labels if mask.any() else mask
+        return mask.astype(np.int64)
+
+    def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a random patch, or reflect-pad up to its size."""
+        size = max(self.settings.patch or DEFAULT_PATCH[self.ndim], 2 * self.size_multiple)
+        missing = [(0, max(0, size - n)) for n in y.shape]
+        if any(after for _, after in missing):
+            x, y = np.pad(x, [(0, 0), *missing], "symmetric"), np.pad(y, missing, "symmetric")
+        box = tuple(slice(a, a + size) for a in (int(rng.integers(n - size + 1)) for n in y.shape))
+        return np.ascontiguousarray(x[(slice(None), *box)]), np.ascontiguousarray(y[box])
+
+    def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Flip, turn by quarters in the last two axes, change the gamma by up to 15 %."""
+        for axis in range(1, y.ndim + 1):
+            if rng.random() < 0.5:
+                x, y = np.flip(x, -axis), np.flip(y, -axis)
+        turns = int(rng.integers(4)) if y.shape[-1] == y.shape[-2] else 0
+        x, y = np.rot90(x, turns, (-2, -1)), np.rot90(y, turns, (-2, -1))
+        return change_gamma(x, float(rng.uniform(0.85, 1.15))), np.ascontiguousarray(y)
+
+    def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """Return ``weight_unary * ce + weight_pairwise * sc`` and its terms."""
+        s = self.settings
+        return inaccurate_label_loss(
+            output, target.long(), image,
+            unary=s.weight_unary, pairwise=s.weight_pairwise, sigma=s.sigma, balanced=s.balanced,
+        )  # fmt: skip
+
+    def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
+        """Adam with Keras's epsilon 1e-7."""
+        rate, decay = settings.learning_rate, settings.weight_decay
+        return torch.optim.Adam(network.parameters(), rate, eps=1e-7, weight_decay=decay)
+
+    @property
+    def selects_by_loss(self) -> bool:
+        """Whether the total loss on held-out images picks the best epoch, as in the paper."""
+        return bool(self.settings.select == "loss")
+
+    def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
+        """Return the 3-pixel F1 as score, and Dice, which says little against 1-pixel traces."""
+        mask = (probabilities[0, 1] > self.settings.cut).cpu().numpy()
+        f1 = tolerance_f1(mask, target[0].cpu().numpy(), tolerance=3.0)
+        return {"score": f1, "f1_3px": f1, "dice": super().score(probabilities, target)["dice"]}
+
+
+def binary(labels: Image) -> np.ndarray:
+    """Return ``labels > 0``; masks may be 0/1 or 0/255, other values count as nerve with a warning."""
+    data = np.asarray(labels.data)
+    stray = np.setdiff1d(np.unique(data), (0, data.max(initial=0)))
+    if stray.size or data.max(initial=0) not in (0, 1, 255):
+        values = ", ".join(map(str, np.unique(data)[:6]))
+        warnings.warn(f"{labels.name or 'The mask'} holds {values} instead of 0/1 or 0/255; every value above 0 "
+                      "counts as nerve.", UserWarning, stacklevel=2)  # fmt: skip
+    return data > 0
+
+
+def subject_of(stem: str) -> str:
+    """Return the subject that a file name states, or the stem."""
+    return parse_name(stem).get("subject", stem)
+
+
+def merge_identical(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Give pairs whose image files are byte-identical, and all of their subjects, one common subject."""
+    first: dict[str, str] = {}
+    joined = {pair.subject: pair.subject for pair in pairs}
+    for pair in pairs:
+        digest = hashlib.sha256(pair.image.read_bytes()).hexdigest()
+        one, other = joined[first.setdefault(digest, pair.subject)], joined[pair.subject]
+        joined = {name: one if group == other else group for name, group in joined.items()}
+    return tuple(replace(pair, subject=joined[pair.subject]) for pair in pairs)
+
+
+def drop_small(mask: np.ndarray, size: int) -> np.ndarray:
+    """Remove the 8-/26-connected pieces of `mask` with fewer than `size` pixels."""
+    from scipy.ndimage import label
+
+    pieces, _ = label(mask, np.ones((3,) * mask.ndim))
+    keep = np.bincount(pieces.ravel()) >= size
+    keep[0] = False
+    return np.asarray(keep[pieces])
+
+
+def change_gamma(x: np.ndarray, gamma: float) -> np.ndarray:
+    """Raise grey values, scaled to [0, 1], to `gamma`, and z-score again."""
+    low, high = float(x.min()), float(x.max())
+    if high <= low:
+        return np.ascontiguousarray(x)
+    y = ((x - low) / (high - low)) ** gamma
+    return np.ascontiguousarray((y - y.mean()) / y.std(), np.float32)

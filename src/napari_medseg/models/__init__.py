@@ -1,0 +1,1 @@
+"""Trained networks as files: checkpoints, the catalogue, and the models that ship with the package."""

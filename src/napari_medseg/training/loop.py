@@ -1,0 +1,134 @@
+"""The training loop: `fit` trains one network, `train` a folder (split or folds) into a run folder.
+
+``last.pt`` and ``best.pt`` are written before an epoch's `Progress` is yielded, and all randomness follows from
+(seed, epoch): stopping, crashing and resuming are one case, and a resumed run equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from napari_medseg.batch.review import ReviewSheet, is_reviewed
+from napari_medseg.device import is_out_of_memory
+from napari_medseg.errors import DataError, DeviceError, SettingsError
+from napari_medseg.io.pairs import Pair, PairList
+from napari_medseg.io.write import write_json
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.method import Method, Model, TrainingFreeMethod
+from napari_medseg.models.checkpoint import ABOUT, CardSettings, card, load_weights, read_checkpoint
+from napari_medseg.settings import TrainSettings
+from napari_medseg.training import distributed as parallel
+from napari_medseg.training.data import inspect, split
+from napari_medseg.training.run import Run
+
+
+def train(
+    method: Method,
+    folder: Path,
+    run: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    start: Path | None = None,
+    about: CardSettings | None = None,
+) -> Job[Model]:
+    """Train on the cases of `folder` into `run`; with folds each fold gets ``run/fold0`` ... and the last is returned.
+
+    The results of a batch that was reviewed are a training folder too: its accepted and corrected cases count.
+
+    Raises
+    ------
+    SettingsError
+        If the method needs no training.
+    DataError
+        If no case is usable. Unusable and unpaired files are listed in the first `Progress`.
+    """
+    folder, run = Path(folder), Path(run)
+    if isinstance(method, TrainingFreeMethod):
+        raise SettingsError(f"{method.name} needs no training. Run it: medseg predict {method.name} IMAGES -o OUT.")
+    report = inspect(method, cases_of(method, folder))
+    if not report.pairs:
+        raise DataError(
+            f"No usable case in {folder}. The first of {len(report.problems)} problems: {report.problems[0]}"
+        )
+    yield Progress(0, 1, "; ".join([*report.lines, *report.problems]))
+    splits = list(enumerate(split(report.pairs, settings)))
+    if settings.folds > 1 and settings.fold >= 0:
+        splits = splits[settings.fold : settings.fold + 1]
+    model = None
+    for fold, part in splits:
+        target = run / f"fold{fold}" if settings.folds > 1 else run
+        if parallel.rank() == 0:
+            write_json(target / "split.json", part.stems())
+        job = fit(method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about)
+        model = yield from job
+    if model is None:
+        raise DataError(f"There is no fold {settings.fold} of {settings.folds}; folds count from 0.")
+    return model
+
+
+def cases_of(method: Method, folder: Path) -> PairList:
+    """Return the training cases of a folder: of a reviewed batch, or images with labels as `method` finds them.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    if is_reviewed(folder):
+        pairs = ReviewSheet(folder).pairs()
+        if not pairs:
+            raise DataError(f"Nothing in {folder} is accepted or corrected yet. Review some cases first.")
+        return PairList(pairs)
+    return method.find_pairs(folder).require(folder)
+
+
+def fit(
+    method: Method,
+    pairs: Sequence[Pair],
+    held_out: Sequence[Pair],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    start: Path | None = None,
+    about: CardSettings | None = None,
+) -> Job[Model]:
+    """Train `method` on `pairs`, select on `held_out`, write ``best.pt last.pt history.csv settings.json`` to `folder`.
+
+    Closing the generator stops training; the files then hold the last whole epoch. A new run begins with the weights of
+    the checkpoint `start`, if given: its scores on `held_out` are row 0 of the history, and ``card["before"]`` of the
+    model that is returned. `about` goes onto the model's card.
+
+    Raises
+    ------
+    DataError, CheckpointError, WriteError, DeviceError
+        If the data do not fit, `resume` finds another method's run, `start` is another network, the folder is not
+        writable, memory runs out.
+    """
+    run = Run(method, pairs, held_out, settings, Path(folder))
+    yield Progress(0, 1, run.reason)
+    begun = resume and run.load()
+    run.about = (about or CardSettings()).model_dump()
+    if start is not None:
+        known = card(read_checkpoint(start), start) if begun else load_weights(method, run.network, start)
+        run.about |= {key: run.about[key] or known.get(key, "") for key in ABOUT}
+        run.about["started_from"] = known["sha256"]
+    note = "" if begun else f"starting from {start}" if start else method.initialise(run.network)
+    if note:
+        yield Progress(0, 1, note)
+    before = (yield from run.score_start()) if start and not begun and held_out else {}
+    try:
+        while not run.finished:
+            yield from run.train_epoch()
+            yield run.end_epoch((yield from run.validate()))
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError(
+                "Memory ran out in training. Choose a smaller batch or crop; the last whole epoch is saved."
+            ) from error
+        raise DeviceError(f"Training failed: {error}") from error
+    model = run.best_model()
+    return replace(model, card={**model.card, "before": before}) if before else model

@@ -1,0 +1,301 @@
+"""One training run: its network, optimiser, state and folder; `training.fit` drives it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from napari_medseg.device import autocast, choose_device, fast_precision, memory_format
+from napari_medseg.errors import CheckpointError, DataError
+from napari_medseg.image import Image
+from napari_medseg.inference.network import infer
+from napari_medseg.io.pairs import Pair
+from napari_medseg.io.write import write_json, write_table
+from napari_medseg.jobs import Job, Progress, relabel
+from napari_medseg.method import Method, Model
+from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
+from napari_medseg.settings import PredictSettings, TrainSettings
+from napari_medseg.training import distributed as parallel
+from napari_medseg.training.data import Batches, Cases
+
+
+@dataclass
+class State:
+    """Everything of a run that is not the network or the optimiser."""
+
+    epoch: int = 0
+    steps: int = 0
+    drops: int = 0
+    waited: int = 0
+    best_loss: float = math.inf
+    best: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Run:
+    """One training run: network, optimiser, state and folder."""
+
+    def __init__(
+        self, method: Method, pairs: Sequence[Pair], held_out: Sequence[Pair], settings: TrainSettings, folder: Path
+    ) -> None:
+        if not pairs:
+            raise DataError("There are no training cases.")
+        torch.manual_seed(settings.seed)
+        self.method, self.settings, self.folder = method, settings, folder
+        self.device, self.reason = choose_device(settings.device)
+        self.precision = fast_precision(settings.precision, self.device, method.halves)
+        self.network = method.build_network().to(self.device)
+        self.network.to(memory_format=memory_format(self.device, method.ndim))  # type: ignore[call-overload]
+        self.parallel = parallel.wrap(self.network)
+        self.batches = Batches(Cases(method, pairs), settings)
+        self.held_out = Cases(method, held_out)
+        self.state, self.phase, self.started = State(), -1, time.perf_counter()
+        self.about: dict[str, Any] = {}  # what the checkpoints' cards say besides
+        self.optimizer: torch.optim.Optimizer
+        self._enter_phase(method.phase(0, settings))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        if parallel.rank() == 0:
+            described = {"method": method.name, "settings": method.settings.model_dump(mode="json")}
+            write_json(folder / "settings.json", {**described, "training": settings.model_dump(mode="json")})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule is done or patience is spent."""
+        patience = self.settings.stop_patience
+        return self.state.epoch >= self.settings.epochs or bool(patience and self.state.waited >= patience)
+
+    def train_epoch(self) -> Job[None]:
+        """Train one epoch, yielding after each step."""
+        epoch, total = self.state.epoch, self.settings.epochs * self.batches.steps
+        torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0]))
+        self._enter_phase(self.method.phase(epoch, self.settings))
+        self.parallel.train()
+        sums: dict[str, float] = {}
+        for step, (x, y) in enumerate(self.batches.epoch(epoch, parallel.rank(), parallel.size()), 1):
+            self._set_rate()
+            for name, value in self._step(x.to(self.device), y.to(self.device)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.state.steps += 1
+            yield Progress(
+                epoch * self.batches.steps + step,
+                total,
+                f"epoch {epoch + 1} of {self.settings.epochs}, step {step} of {self.batches.steps}",
+                {"loss": sums["loss"] / step},
+            )
+        self.means = {name: value / self.batches.steps for name, value in sums.items()}
+
+    def validate(self, calibrated: bool = True) -> Job[dict[str, Any]]:
+        """Return mean validation loss and scores over the held-out cases, and a preview of the first.
+
+        Batch-norm statistics are taken anew before, unless `calibrated` is off.
+        """
+        batches = self._calibration_batches() if calibrated else ()
+        calibrate(self.network, (x.to(self.device) for x, _ in batches))
+        self.network.eval()
+        sums: dict[str, float] = {}
+        preview = None
+        model = Model(self.method, self.network, {})
+        for index in range(len(self.held_out) if parallel.rank() == 0 else 0):
+            x, y = self.method.validation_sample(*self.held_out[index], np.random.default_rng([1, index]))
+            quiet = PredictSettings.parse({"device": self.settings.device, "precision": self.precision})
+            job = infer(model, x, quiet, logits=True)
+            note = partial(self._validating, index)
+            output = torch.from_numpy((yield from relabel(job, note)))
+            scores = self._scores(output[None], x, y)
+            for name, value in scores.items():
+                sums[name] = sums.get(name, 0.0) + value
+            if preview is None and output.ndim > 2:
+                preview = _preview(
+                    x, self.method.activate(output[None].float())[0].numpy(), self.held_out.pairs[0].stem
+                )
+        self.network.to(self.device)
+        means = {f"val_{name}": value / len(self.held_out) for name, value in sums.items()}
+        return {"scores": parallel.broadcast(means), "preview": preview}
+
+    def score_start(self) -> Job[dict[str, float]]:
+        """Score the network as it is before its first epoch on the held-out cases; it is row 0 of the history."""
+        scores: dict[str, float] = (yield from self.validate(calibrated=False))["scores"]
+        row = {"epoch": 0.0, **scores}
+        self.state.history.append(row)
+        told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        yield Progress(0, self.settings.epochs * self.batches.steps, f"before training: {told}", row)
+        return scores
+
+    def end_epoch(self, validation: dict[str, Any]) -> Progress:
+        """Update schedule and best model, write the checkpoints and the history, return the epoch's `Progress`."""
+        state, scores = self.state, validation["scores"]
+        state.epoch += 1
+        row = {"epoch": float(state.epoch), "learning_rate": self._rate(), **self.means, **scores}
+        row["seconds"] = round(time.perf_counter() - self.started, 1)
+        state.history.append(row)
+        self._update_patience(scores.get("val_loss", self.means["loss"]))
+        score = -scores.get("val_loss", self.means["loss"])
+        if not self.method.selects_by_loss:
+            score = scores.get("val_score", score)
+        improved = not state.best or score > state.best["score"]
+        if improved:
+            state.best = {"score": score, **row}
+        if parallel.rank() == 0:
+            self._save(improved)
+        total = self.settings.epochs * self.batches.steps
+        text = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if k in {"loss", "val_loss", "val_score", "val_dice"})
+        best = f"best score {state.best['score']:.4g} in epoch {state.best['epoch']:.0f}"
+        message = f"epoch {state.epoch} of {self.settings.epochs}: {text}; {best}"
+        return Progress(state.epoch * self.batches.steps, total, message, row, validation["preview"])
+
+    def load(self) -> bool:
+        """Continue from ``last.pt``; return whether there was one."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return False
+        content = read_checkpoint(path)
+        if content["method"] != self.method.name or content["settings"] != self.method.settings.model_dump():
+            raise CheckpointError(
+                f"{path} was trained with {content['method']} {content['settings']}; to resume give the same method "
+                "and settings, or choose a new run folder."
+            )
+        self.network.load_state_dict(content["state_dict"])
+        self.state = State(**content["state"])
+        self._enter_phase(self.method.phase(max(self.state.epoch - 1, 0), self.settings))
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        if parallel.rank() == 0 and self.state.history:  # a kill between the two files leaves the table one row short
+            write_table(self.folder / "history.csv", pd.DataFrame(self.state.history))
+        return True
+
+    def best_model(self) -> Model:
+        """Return the best model so far."""
+        path = self.folder / "best.pt"
+        content = read_checkpoint(path)
+        self.network.load_state_dict(content["state_dict"])
+        return Model(self.method, self.network.cpu().eval(), card(content, path))
+
+    def _calibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(self.batches.epoch(self.state.epoch), min(self.settings.calibrate_batches, self.batches.steps))
+
+    def _validating(self, index: int, inner: Progress) -> Progress:
+        step, total = (self.state.epoch + 1) * self.batches.steps, self.settings.epochs * self.batches.steps
+        return Progress(step, total, f"validating case {index + 1} of {len(self.held_out)}")
+
+    def _enter_phase(self, phase: int) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self.optimizer = self.method.optimizer(self.network, self.settings, phase)
+            for group in self.optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+
+    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        x = x.contiguous(memory_format=memory_format(self.device, x.ndim - 2))
+        with autocast(self.device, self.precision):
+            output = self.parallel(x)
+        terms = self.method.loss(output.float(), y, x)
+        if not torch.isfinite(terms["loss"]):
+            raise DataError(
+                "The loss is not a number any more. Lower the learning rate; the last whole epoch is saved."
+            )
+        self.scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _scores(self, output: Tensor, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        target, image = torch.from_numpy(y)[None], torch.from_numpy(x)[None]
+        with torch.no_grad():
+            loss = float(self.method.loss(output, target, image)["loss"])
+            return {"loss": loss, **self.method.score(self.method.activate(output), target)}
+
+    def _factor(self) -> float:
+        halvings = self.state.steps // self.settings.halve_steps if self.settings.halve_steps else 0
+        return float(self.settings.plateau_factor**self.state.drops * 0.5**halvings)
+
+    def _rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["initial_lr"] * self._factor())
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self._factor()
+
+    def _update_patience(self, loss: float) -> None:
+        state, patience = self.state, self.settings.plateau_patience
+        if loss < state.best_loss - 1e-4 * abs(state.best_loss if math.isfinite(state.best_loss) else 0):
+            state.best_loss, state.waited = loss, 0
+            return
+        state.waited += 1
+        if patience and state.waited % patience == 0:
+            state.drops += 1
+
+    def _save(self, improved: bool) -> None:
+        state = self.state
+        weights = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        content = pack(
+            self.method,
+            weights,
+            train_settings=self.settings.model_dump(),
+            epoch=state.epoch,
+            best=state.best,
+            history=state.history,
+            **self.about,
+        )
+        if improved:
+            write_checkpoint(self.folder / "best.pt", content)
+        extra = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(state)}
+        write_checkpoint(self.folder / "last.pt", {**content, **extra})
+        write_table(self.folder / "history.csv", pd.DataFrame(state.history))
+        _tensorboard(self.folder, state.history[-1])
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Iterator[Tensor]) -> None:
+    """Take the statistics of batch norm anew as plain means over `batches`, without dropout.
+
+    The running averages of the papers (Keras momentum .99) trail behind in schedules of fewer than some thousand
+    steps and then spoil the network in evaluation mode. Layers whose statistics are frozen are left alone.
+    """
+    network.train()
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    network.eval()
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for index, batch in enumerate(batches):
+        for norm in norms:
+            if index == 0:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean
+            norm.train()
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _preview(x: np.ndarray, probabilities: np.ndarray, name: str) -> Image:
+    """Middle slice of the first input channel beside the last class's probability, as ``CYX``."""
+    picture, answer = x[0], probabilities[-1]
+    while picture.ndim > 2:
+        picture, answer = picture[len(picture) // 2], answer[len(answer) // 2]
+    return Image(np.stack([picture, answer]), "CYX", name=name, channels=("image", "probability"))
+
+
+def _tensorboard(folder: Path, row: dict[str, float]) -> None:
+    """Log one epoch for TensorBoard when it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(str(folder / "tensorboard")) as writer:  # type: ignore[no-untyped-call]
+        for name, value in row.items():
+            writer.add_scalar(name, value, int(row["epoch"]))  # type: ignore[no-untyped-call]

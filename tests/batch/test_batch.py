@@ -1,0 +1,269 @@
+"""Batches: which files, what they are called, what is written, and what a second run does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from toy import ToyMethod
+
+from napari_medseg.batch import BatchSettings, list_inputs, name_cases, predict_files
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.jobs import Progress, run
+from napari_medseg.method import Model
+from napari_medseg.methods import create
+from napari_medseg.report.overlay import overlay
+from napari_medseg.settings import PredictSettings
+
+CPU = PredictSettings(device="cpu")
+
+
+class Measured(ToyMethod):
+    measure = "volume"
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    method = Measured()
+    return Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    for index, name in enumerate(["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png"]):
+        picture(root / name, index)
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden.png").write_bytes(b"")
+    return root
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_side_cars_are_part_of_their_image(tmp_path: Path) -> None:
+    from napari_medseg.samples.afm import afm_folder
+
+    images = afm_folder(tmp_path, 1, 32) / "images"
+    (images / "notes.json").write_text("{}")
+    files, skipped = list_inputs([images])
+    assert [path.name for path in files] == ["scan_000.tif"]
+    assert [Path(path).name for path in skipped] == ["notes.json"]
+
+
+def test_subfolders_patterns_and_what_is_skipped(tree: Path) -> None:
+    files, skipped = list_inputs([tree])
+    assert [p.relative_to(tree).as_posix() for p in files] == ["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png"]
+    assert [Path(p).name for p in skipped] == ["notes.txt"]
+    assert [p.name for p in list_inputs([tree], "*_raw.png")[0]] == ["c_raw.png"]
+    assert [p.name for p in list_inputs([tree], "m2/*.png")[0]] == ["a.png", "b.png", "c_raw.png"]
+    assert [p.name for p in list_inputs([tree], exclude=tree / "m2")[0]] == ["a.png"]
+    with pytest.raises(DataError, match=r"\*\.tif"):
+        list_inputs([tree], "*.tif")
+    with pytest.raises(DataError, match="does not exist"):
+        list_inputs([tree / "nowhere"])
+
+
+def test_colliding_stems_keep_their_folder(tree: Path, tmp_path: Path) -> None:
+    files = [(p, tree) for p in list_inputs([tree])[0]]
+    assert [c.name for c in name_cases(files)] == ["m1/a", "m2/a", "b", "c_raw"]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["/x/a.png", "/x/a.tif"], ["x/a_png", "x/a_tif"]),
+        (["/x/a_org.png", "/x/a.png"], ["a_org", "a"]),
+        (["/x/a.png", "/y/a.png"], ["x/a", "y/a"]),
+        (["/x/A.png", "/y/a.png"], ["x/A", "y/a"]),
+    ],
+)
+def test_names_never_collide(files: list[str], names: list[str]) -> None:
+    found = [c.name for c in name_cases([(Path(f), Path(f).parent) for f in files])]
+    assert len({n.casefold() for n in found}) == len(found)
+    assert found == names
+
+
+def test_same_file_names_everywhere_still_differ() -> None:
+    files = [(Path(f"/{k}/x/a.png"), Path(f"/{k}/x")) for k in "pqr"]
+    assert len({c.name for c in name_cases(files)}) == 3
+    taken = {Path("/p/x/a.png"): "a"}
+    assert [c.name for c in name_cases(files[:2], taken)] == ["a", "x/a"]
+
+
+def test_batch_writes_results_tables_and_overlays(tree: Path, tmp_path: Path, model: Model) -> None:
+    picture(tree / "bad.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    record = run(predict_files(model, [tree], out, CPU, options=BatchSettings(overlays=True)))
+    assert json.loads((out / "run.json").read_text())["files"] == record["files"]
+    states = {Path(k).name: v["status"] for k, v in record["files"].items()}
+    assert states == {"a.png": "done", "b.png": "done", "c_raw.png": "done", "bad.png": "failed"}
+    for name in ("m1/a", "m2/a", "b", "c_raw"):
+        assert (out / f"{name}_labels.tif").is_file()
+        with Pillow.open(out / f"{name}_overlay.png") as small:
+            assert small.size == (20, 24)
+    summary = {row["image"]: row for row in rows(out / "summary.csv")}
+    assert set(summary) == {"m1/a.png", "m2/a.png", "b.png", "c_raw.png", "bad.png"}
+    assert summary["bad.png"]["status"] == "failed"
+    assert summary["bad.png"]["reason"]
+    assert any("(" in key for key in summary["b.png"])
+    labelled = sum(int(row["voxels"]) for row in rows(out / "measurements.csv") if row["image"] == "b.png")
+    labels = np.asarray(Pillow.open(out / "b_labels.tif"))
+    assert labelled == np.count_nonzero(labels)
+
+
+def test_results_inside_the_input_folder_are_no_input(tree: Path, model: Model) -> None:
+    first = run(predict_files(model, [tree], tree / "out", CPU))
+    second = run(predict_files(model, [tree], tree / "out", CPU))
+    assert set(second["files"]) == set(first["files"])
+
+
+def _stop_after(job: Any, n: int) -> None:
+    for progress in job:
+        if progress.step >= n and progress.message.endswith("done"):
+            job.close()
+            return
+
+
+def _stamps(out: Path) -> dict[str, int]:
+    return {p.relative_to(out).as_posix(): p.stat().st_mtime_ns for p in sorted(out.rglob("*_labels.tif"))}
+
+
+def test_resume_after_a_stop_redoes_nothing(tree: Path, tmp_path: Path, model: Model) -> None:
+    out = tmp_path / "out"
+    _stop_after(predict_files(model, [tree], out, CPU), 2)
+    before = _stamps(out)
+    assert len(before) == 2
+    said: list[Progress] = []
+    record = run(predict_files(model, [tree], out, CPU), said.append)
+    assert said[0].message == "2 files were done before"
+    assert all(row["status"] == "done" for row in record["files"].values())
+    assert {name: _stamps(out)[name] for name in before} == before
+    whole = run(predict_files(model, [tree], tmp_path / "whole", CPU))
+    assert [r["name"] for r in record["files"].values()] == [r["name"] for r in whole["files"].values()]
+    assert (out / "measurements.csv").read_bytes() == (tmp_path / "whole" / "measurements.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [({}, False), ({"tile": 64}, False), ({"tta": True}, True), ({"overlap": 3}, True)],
+)
+def test_other_settings_that_change_results_are_not_mixed(
+    change: dict[str, Any], redone: bool, tree: Path, tmp_path: Path, model: Model
+) -> None:
+    out = tmp_path / "out"
+    run(predict_files(model, [tree / "m1"], out, CPU))
+    before = _stamps(out)
+    run(predict_files(model, [tree / "m1"], out, CPU.updated(**change)))
+    assert (_stamps(out) != before) == redone
+
+
+def test_a_later_file_of_the_same_name_does_not_overwrite(tree: Path, tmp_path: Path, model: Model) -> None:
+    out = tmp_path / "out"
+    run(predict_files(model, [tree / "m1"], out, CPU))
+    record = run(predict_files(model, [tree / "m2"], out, CPU))
+    assert sorted(row["name"] for row in record["files"].values()) == ["a", "b", "c_raw", "m2/a"]
+
+
+def test_many_files_do_not_write_the_record_for_ever(tmp_path: Path, model: Model) -> None:
+    """The record costs a bounded share: with a slow disk it is written rarely, at the end in any case."""
+    from napari_medseg.batch.inputs import Case
+    from napari_medseg.batch.record import BatchRecord
+
+    record = BatchRecord(tmp_path, {"model": {}, "settings": {}, "skipped": []}, {})
+    record.cases = [Case(tmp_path / f"{i}.png", str(i)) for i in range(50)]
+    record.todo = list(record.cases)
+    writes = 0
+
+    def slow() -> None:
+        nonlocal writes
+        writes += 1
+        record._saved, record._cost = time.monotonic(), 10.0
+
+    record.save = slow  # type: ignore[method-assign]
+    for case in record.cases:
+        record.finish(case, {"status": "done", "name": case.name})
+    assert writes == 1
+
+
+def _planes() -> Iterator[tuple[Image, np.ndarray]]:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 10:30] = 1
+    yield Image(np.linspace(0, 1, 2400, dtype=np.float32).reshape(40, 60), "YX"), mask
+    yield Image(np.zeros((40, 60, 3), np.uint8), "YXC"), mask
+    yield Image(np.zeros((5, 40, 60), np.int16), "ZYX"), np.stack([mask * (z == 3) for z in range(5)])
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_overlay_shows_the_outline_of_the_labels(case: int) -> None:
+    image, mask = list(_planes())[case]
+    shown = overlay(image, image.labels_like(mask)).astype(int)
+    assert shown.shape == (40, 60, 3)
+    red = (shown[..., 0] == 230) & (shown[..., 1] == 25)
+    assert red[10, 10:30].all()
+    assert red[10:20, 29].all()
+    assert not red[12:18, 12:28].any()
+    assert not red[:10].any()
+
+
+def test_overlay_is_small() -> None:
+    image = Image(np.zeros((2000, 1500), np.uint8), "YX")
+    assert overlay(image, image.labels_like(image.data), size=256).shape == (250, 188, 3)
+
+
+def test_a_photograph_for_a_height_network_is_outlined_without_heights(tmp_path: Path) -> None:
+    Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path / "photo.png")
+    method = create("afm-unet", {"architecture": "unet2"})
+    model = Model(method, method.build_network().eval(), {"sha256": "a", "file": "m.pt"})
+    record = run(predict_files(model, [tmp_path / "photo.png"], tmp_path / "out", CPU))
+    (row,) = record["files"].values()
+    assert row["status"] == "done"
+    assert "only outlines were measured" in row["note"]
+    with (tmp_path / "out" / row["measurements"]).open(encoding="utf-8") as file:
+        header = file.readline()
+    assert "area" in header
+    assert "height" not in header
+
+
+def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model: Model) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".123.b_labels.tif", ".123.other.tif", ".hidden"):
+        (out / name).write_bytes(b"half")
+    run(predict_files(model, [tree], out, CPU))
+    assert sorted(p.name for p in out.glob(".*")) == [".123.other.tif", ".hidden"]
+
+
+@pytest.mark.parametrize(
+    ("names", "images"),
+    [
+        (["a.png", "a_mask.png", "b_seg.png"], ["a.png", "b_seg.png"]),
+        (["Images/a.png", "GT/a.png", "GT/more.png", "labels_instance/a.png"], ["Images/a.png"]),
+        (["GT/a.png"], ["GT/a.png"]),
+    ],
+)
+def test_labels_beside_their_images_are_not_predicted(tmp_path: Path, names: list[str], images: list[str]) -> None:
+    for name in names:
+        picture(tmp_path / name)
+    found, skipped = list_inputs([tmp_path])
+    assert found == [tmp_path / name for name in images]
+    assert len(skipped) == len(names) - len(images)
+    assert len(list_inputs([tmp_path], pattern="*.png")[0]) == len(names)

@@ -1,0 +1,147 @@
+"""``medseg refine``: strokes in, mask on the image's grid out; the log of a session gives its mask again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medseg.cli.main import main
+from napari_medseg.image import Image
+from napari_medseg.io import read_one, write
+from napari_medseg.jobs import run
+from napari_medseg.methods import create
+from napari_medseg.models.checkpoint import pack, write_checkpoint
+from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.samples.mri import brain_volume, slice_2d
+
+
+class Case:
+    """A generated volume, its lesion, and one stroke in it, as files."""
+
+    def __init__(self, folder: Path, seed: int = 3) -> None:
+        self.folder = folder
+        self.image, truth = brain_volume(seed, (24, 40, 36))
+        self.truth = np.asarray(truth.data) > 0
+        self.centre = tuple(np.round(np.argwhere(self.truth).mean(0)).astype(int))
+        self.path = write(folder / "case.nii.gz", self.image)
+        self.strokes = np.zeros(self.truth.shape, np.uint8)
+        self.strokes[self.centre] = 2
+        self.scribbles = self.write("strokes.nii.gz", self.strokes)
+        self.out = folder / "out" / "mask.nii.gz"
+
+    def write(self, name: str, labels: np.ndarray) -> Path:
+        return write(self.folder / name, self.image.labels_like(labels))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    code, _, message = call(capsys, "refine", *words)
+    assert code == 2
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_stroke_makes_a_mask_on_the_grid_of_the_image(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = call(capsys, "refine", case.path, case.scribbles, "-o", case.out, "--json")
+    assert code == 0
+    record = json.loads(text)
+    mask = read_one(case.out, "labels")
+    assert mask.same_grid(read_one(case.path))
+    assert record["voxels"] == np.count_nonzero(mask.data)
+    assert 2 * (case.truth & (mask.data > 0)).sum() / (case.truth.sum() + (mask.data > 0).sum()) > 0.7
+    session = RefinementSession(read_one(case.path), settings=RefinementSettings())
+    run(session.refine(case.strokes))
+    np.testing.assert_array_equal(mask.data, session.mask)
+    kept = json.loads((case.out.parent / "mask.json").read_text())
+    assert "geodesic" in json.dumps(kept)
+
+
+def test_an_initial_mask_is_corrected(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    initial = np.zeros_like(case.strokes)
+    initial[2:5, 2:5, 2:5] = 1
+    path = case.write("initial.nii.gz", initial)
+    assert call(capsys, "refine", case.path, case.scribbles, "-o", case.out, "--initial", path)[0] == 0
+    mask = read_one(case.out).data
+    assert mask[3, 3, 3] == 1
+    assert mask[case.centre] == 1
+
+
+def test_strokes_without_geometry_take_that_of_the_image(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = case.folder / "strokes.npy"
+    np.save(plain, case.strokes)
+    assert call(capsys, "refine", case.path, plain, "-o", case.out)[0] == 0
+    assert read_one(case.out).data[case.centre] == 1
+
+
+def test_strokes_that_lie_elsewhere_are_named(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    affine = np.array(case.image.affine)
+    affine[0, -1] += 1
+    strokes = write(case.folder / "moved.nii.gz", case.image.replace(affine=affine).labels_like(case.strokes))
+    code, text, _ = call(capsys, "refine", case.path, strokes, "-o", case.out)
+    assert code == 0
+    assert "lie elsewhere than the image" in text
+    assert "lie elsewhere" not in call(capsys, "refine", case.path, case.scribbles, "-o", case.out)[1]
+
+
+def test_a_session_folder_is_replayed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    session = RefinementSession(read_one(case.path))
+    run(session.refine(case.strokes))
+    case.strokes[3, 3, 3] = 1
+    run(session.refine(case.strokes))
+    session.undo()
+    folder = session.save(case.folder / "session")
+    assert call(capsys, "refine", case.path, "--replay", folder, "-o", case.out)[0] == 0
+    np.testing.assert_array_equal(read_one(case.out).data, session.mask)
+    other = write(case.folder / "other.nii.gz", brain_volume(4, (24, 40, 36))[0])
+    assert "Open the image it was made on" in refused(capsys, other, "--replay", folder, "-o", case.out)
+
+
+def test_networks_propose_and_refine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, _ = slice_2d(3, (48, 48))
+    strokes = np.zeros((48, 48), np.uint8)
+    strokes[20, 20], strokes[4, 4] = 2, 1
+    source, scribbles = write(tmp_path / "a.tif", image), write(tmp_path / "s.tif", image.labels_like(strokes))
+    models = {}
+    for name in ("p-net", "r-net"):
+        method = create(name, {"ndim": 2})
+        models[name] = tmp_path / f"{name}.pt"
+        write_checkpoint(models[name], pack(method, method.build_network().state_dict()))
+    out, deep = tmp_path / "mask.tif", ["--model", models["r-net"], "--proposal", models["p-net"], "--device", "cpu"]
+    code, text, _ = call(capsys, "refine", source, scribbles, "-o", out, *deep)
+    assert code == 0
+    assert "ms network" in text
+    mask = read_one(out, "labels").data
+    assert (mask[20, 20], mask[4, 4]) == (1, 0)
+    assert "p-net" in refused(capsys, source, scribbles, "-o", out, "--model", models["p-net"])
+    assert "R-Net model" in refused(capsys, source, scribbles, "-o", out, "--engine", "deepigeos")
+    assert "one start" in refused(capsys, source, scribbles, "-o", out, *deep, "--initial", scribbles)
+
+
+def test_bad_input_is_one_message(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("-o", case.out)
+    assert "either SCRIBBLES or --replay" in refused(capsys, case.path, *out)
+    assert "own settings" in refused(capsys, case.path, *out, "--replay", case.folder, "--tau", "0.3")
+    assert "interaction log" in refused(capsys, case.path, *out, "--replay", case.folder)
+    empty = case.write("empty.nii.gz", np.zeros_like(case.strokes))
+    assert "Paint at least one stroke" in refused(capsys, case.path, empty, *out)
+    three = case.write("three.nii.gz", case.strokes * 2)
+    assert "set classes" in refused(capsys, case.path, three, *out)
+    small = write(case.folder / "small.nii.gz", Image(np.ones((4, 4, 4), np.uint8), "ZYX", kind="labels"))
+    assert "(4, 4, 4)" in refused(capsys, case.path, case.scribbles, *out, "--initial", small)
+    far = Image(np.ones((4, 4, 4), np.uint8), "ZYX", (1, 1, 1), ("millimeter",) * 3, np.diag([1, 1, 1, 1.0]) +
+                np.pad(np.full((3, 1), 900.0), ((0, 1), (3, 0))), "labels")  # fmt: skip
+    assert "outside the image" in refused(capsys, case.path, write(case.folder / "far.nii.gz", far), *out)
+    assert not case.out.exists()

@@ -1,0 +1,145 @@
+"""Batches on real Dask processes: the serial results, byte by byte, also when a worker is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from napari_medseg.batch import BatchSettings, predict_files
+from napari_medseg.cli.main import main
+from napari_medseg.cluster import connect, predict_on_cluster
+from napari_medseg.cluster.run import _inspect
+from napari_medseg.errors import CheckpointError, DeviceError, SettingsError
+from napari_medseg.jobs import Progress, run
+from napari_medseg.method import Model
+from napari_medseg.methods import create, load_model
+from napari_medseg.models.checkpoint import pack as pack_checkpoint
+from napari_medseg.models.checkpoint import write_checkpoint
+from napari_medseg.settings import PredictSettings
+
+pytest.importorskip("distributed", reason="the extra distributed is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # dask warns of bokeh and of forks
+CPU = PredictSettings(device="cpu")
+FILES = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, pictures in two sub-folders with one name twice, a damaged one, and the serial result."""
+    folder = tmp_path_factory.mktemp("cluster")
+    torch.manual_seed(0)
+    method = create("afm-unet", {"architecture": "unet2"})
+    write_checkpoint(folder / "m.pt", pack_checkpoint(method, method.build_network().state_dict()))
+    rng = np.random.default_rng(0)
+    for index in range(FILES):
+        path = folder / "in" / f"s{index % 2}" / f"{'a' if index < 2 else index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(rng.integers(0, 255, (32, 40), np.uint8)).save(path)
+    (folder / "in" / "bad.png").write_bytes(b"no picture")
+    run(predict_files(load_model(folder / "m.pt"), [folder / "in"], folder / "serial", CPU))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with connect(workers=2) as client:
+        yield client
+
+
+def same_results(out: Path, serial: Path) -> None:
+    names = sorted(p.relative_to(serial).as_posix() for p in serial.rglob("*") if p.is_file())
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == names
+    for name in set(names) - {"run.json", "summary.csv"}:  # these hold times
+        assert (out / name).read_bytes() == (serial / name).read_bytes(), name
+    ours, theirs = (json.loads((p / "run.json").read_text())["files"] for p in (out, serial))
+    assert list(ours) == list(theirs)
+    assert {k: {**v, "seconds": 0} for k, v in ours.items()} == {k: {**v, "seconds": 0} for k, v in theirs.items()}
+
+
+@pytest.mark.parametrize("shared", [None, False])
+def test_workers_give_the_serial_result(client: Any, folder: Path, tmp_path: Path, shared: bool | None) -> None:
+    model = load_model(folder / "m.pt")
+    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU, shared=shared))
+    assert sum(row["status"] == "done" for row in record["files"].values()) == FILES
+    same_results(tmp_path, folder / "serial")
+
+
+def test_killed_worker_loses_no_result(client: Any, folder: Path, tmp_path: Path) -> None:
+    model = load_model(folder / "m.pt")
+    victims = list(client.run(os.getpid).values())[:1]
+    finished = 0
+
+    def kill_in_the_middle(progress: Progress) -> None:
+        nonlocal finished
+        finished += progress.message.endswith("done")
+        if finished == FILES // 2 and victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+
+    record = run(predict_on_cluster(client, model, [folder / "in"], tmp_path, CPU), kill_in_the_middle)
+    assert not victims
+    assert sum(row["status"] == "done" for row in record["files"].values()) == FILES
+    same_results(tmp_path, folder / "serial")
+
+
+def test_command(client: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(folder / "m.pt"), str(folder / "in"), "-o", str(tmp_path), "--json"]
+    address = client.scheduler.address
+    assert main([*words, "--device", "cpu", "--pattern", "s1/*", "--scheduler", address]) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["files"]) == FILES // 2
+    assert "dashboard http" in captured.err
+
+
+def test_overlays_are_written_by_workers(client: Any, folder: Path, tmp_path: Path) -> None:
+    options = BatchSettings(overlays=True, pattern="s0/a.png")
+    run(predict_on_cluster(client, load_model(folder / "m.pt"), [folder / "in"], tmp_path, CPU, options=options))
+    assert (tmp_path / "a_overlay.png").is_file()
+
+
+@pytest.mark.parametrize(("scheduler", "workers"), [("", 0), ("tcp://localhost:8786", 2)])
+def test_scheduler_or_workers(scheduler: str, workers: int) -> None:
+    with pytest.raises(SettingsError, match="either"), connect(scheduler, workers):
+        pass
+
+
+def test_no_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_medseg.cluster.connection.PATIENCE", 0.5)
+    with (
+        pytest.raises(DeviceError, match=r"answers at tcp://127.0.0.1:9\."),
+        connect("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with pytest.raises(DeviceError, match="answers at nonsense"), connect("nonsense://x"):
+        pass
+
+
+def test_workers_that_announce_a_gpu_get_one_task_at_a_time(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": False, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=3, resources={"GPU": 1}, **options) as cluster,
+        connect_to(cluster) as client,
+    ):
+        assert _inspect(client, tmp_path, []) == (True, {"GPU": 1})
+        assert _inspect(client, tmp_path, [tmp_path / "elsewhere"])[0] is False
+    assert not list(tmp_path.iterdir())
+
+
+def connect_to(cluster: Any) -> Any:
+    return pytest.importorskip("distributed").Client(cluster, set_as_default=False)
+
+
+def test_a_model_without_a_file_is_refused(tmp_path: Path) -> None:
+    method = create("afm-unet", {"architecture": "unet2"})
+    job = predict_on_cluster(None, Model(method, method.build_network(), {}), [tmp_path], tmp_path, CPU)
+    with pytest.raises(CheckpointError, match="as a file"):
+        run(job)

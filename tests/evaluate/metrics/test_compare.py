@@ -1,0 +1,71 @@
+"""Metrics against a confusion table counted by hand and against the published reference vector's identities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.evaluate.metrics.compare import compare, get_metric
+from napari_medseg.image import Image
+
+# TP 3, FP 1, FN 2, TN 4
+P = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).reshape(2, 5)
+T = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0]).reshape(2, 5)
+BY_HAND = {
+    "accuracy": 0.7,
+    "precision": 3 / 4,
+    "recall": 3 / 5,
+    "specificity": 4 / 5,
+    "dice": 6 / 9,
+    "iou": 3 / 6,
+    "mcc": (3 * 4 - 1 * 2) / (4 * 5 * 5 * 6) ** 0.5,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_by_hand(name: str) -> None:
+    result = compare(Image(P, "YX"), Image(T, "YX"), [name])
+    assert result[name] == pytest.approx(BY_HAND[name])
+
+
+def test_8bit_probabilities_are_cut_above_127() -> None:
+    p = np.array([[0, 127, 128, 255]], np.uint8)
+    assert compare(Image(p, "YX"), Image(np.array([[0, 0, 255, 255]], np.uint8), "YX"), ["dice"])["dice"] == 1
+
+
+def test_empty_masks_do_not_poison_a_mean() -> None:
+    zero, one = Image(np.zeros((3, 3), np.uint8), "YX"), Image(np.eye(3, dtype=np.uint8), "YX")
+    both = compare(zero, zero, BY_HAND)
+    assert both == {"accuracy": 1, "precision": 1, "recall": 1, "specificity": 1, "dice": 1, "iou": 1, "mcc": 0}
+    missed = compare(zero, one, ["dice", "precision", "recall", "mcc"])
+    assert missed == {"dice": 0, "precision": 0, "recall": 0, "mcc": 0}
+
+
+def test_classes_are_scored_one_by_one() -> None:
+    p, t = np.array([[1, 1, 2, 2]]), np.array([[1, 1, 2, 0]])
+    result = compare(Image(p, "YX"), Image(t, "YX"), ["dice"], "classes")
+    assert result == {"dice_1": 1, "dice_2": pytest.approx(2 / 3), "dice": pytest.approx((1 + 2 / 3) / 2)}
+
+
+def test_other_size_and_unknown_metric_are_refused() -> None:
+    with pytest.raises(DataError, match=r"\(2, 5\)"):
+        compare(Image(P, "YX"), Image(np.zeros((3, 3), int), "YX"), ["dice"])
+    with pytest.raises(SettingsError, match="nonsense"):
+        get_metric("nonsense")
+
+
+def test_the_published_reference_vector_is_consistent_with_ours() -> None:
+    """Counts solved from the published accuracy, precision and recall of a 512x512 pair give its other values."""
+    n, wrong = 512 * 512, round((1 - 0.989960) * 512 * 512)
+    tp = round(wrong / (1 / 0.986602 + 1 / 0.974364 - 2))
+    fp = round(tp * (1 / 0.986602 - 1))
+    fn = wrong - fp
+    p, t = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+    p[: tp + fp], t[:tp], t[tp + fp : tp + fp + fn] = 255, 255, 255
+    names = ("accuracy", "precision", "recall", "mcc", "dice", "iou")
+    values = compare(Image(p.reshape(512, 512), "YX"), Image(t.reshape(512, 512), "YX"), names)
+    published = dict(zip(names, (0.989960, 0.986602, 0.974364, 0.973726, 0.980445, 0.961640), strict=True))
+    assert values == pytest.approx(published, abs=2e-5)
+    background = compare(Image(255 - p.reshape(512, 512), "YX"), Image(255 - t.reshape(512, 512), "YX"), ["dice"])
+    assert background["dice"] == pytest.approx(0.993246, abs=2e-5)

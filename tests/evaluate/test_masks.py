@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg.errors import DataError, WriteError
+from napari_medseg.evaluate.masks import compare_pair, evaluate, match_objects, save_tables
+from napari_medseg.evaluate.metrics.compare import compare, error_map
+from napari_medseg.image import Image
+from napari_medseg.io import write
+from napari_medseg.jobs import run
+
+
+def test_error_map_of_every_combination() -> None:
+    p, t = np.array([[0, 0, 1, 1, 2]]), np.array([[0, 1, 0, 1, 1]])
+    assert error_map(p, t).tolist() == [[0, 3, 2, 1, 1]]
+    assert error_map(p, t, "classes").tolist() == [[0, 3, 2, 1, 2]]
+    assert error_map(p, t, "instances").tolist() == [[0, 3, 2, 1, 1]]
+    with pytest.raises(DataError, match="same grid"):
+        error_map(p, t.T)
+
+
+def test_error_map_reads_masks_as_the_metrics_do() -> None:
+    grey = np.array([[0, 100, 200, 255]], np.uint8)
+    assert error_map(grey, np.array([[0, 1, 1, 1]])).tolist() == [[0, 3, 1, 1]]
+
+
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Reference 10 found, 20 partly, 30 missed; result 7 found, 8 partly, 9 spurious.
+
+    ::
+
+        reference 10 10 .  20 20 20 .  30 .
+        result     7  7 .   8  .  . .  .  9
+    """
+    truth = np.array([[10, 10, 0, 20, 20, 20, 0, 30, 0]] * 2, np.uint16)
+    result = np.array([[7, 7, 0, 8, 0, 0, 0, 0, 9]] * 2, np.uint16)
+    return result, truth
+
+
+def test_objects_are_matched_by_hand() -> None:
+    frame = match_objects(*blocks())
+    assert frame[["reference", "result"]].to_numpy().tolist() == [[10, 7], [20, 8], [30, 0], [0, 9]]
+    assert frame["verdict"].tolist() == ["found", "partly", "missed", "spurious"]
+    assert frame["iou"].tolist() == pytest.approx([1, 1 / 3, 0, 0])
+    assert frame["dice"].tolist() == pytest.approx([1, 0.5, 0, 0])
+    assert frame[["y (px)", "x (px)"]].to_numpy().tolist() == [[0.5, 0.5], [0.5, 4], [0.5, 7], [0.5, 8]]
+
+
+def test_a_mask_is_split_and_blank_maps_give_no_rows() -> None:
+    mask = np.array([[1, 0, 1]], np.uint8)
+    assert match_objects(mask, mask)["result"].tolist() == [1, 2]
+    assert match_objects(np.zeros((3, 3), int), np.zeros((3, 3), int)).empty
+
+
+def test_compare_pair_holds_metrics_errors_and_objects() -> None:
+    result, truth = (Image(data, "YX", kind="labels") for data in blocks())
+    found = run(compare_pair("fullnet", result, truth))
+    assert found.counts == (6, 2, 6)
+    assert found.metrics["pq"] == pytest.approx(compare(result, truth, ("pq",), "instances")["pq"])
+    assert found.objects is not None
+    assert run(compare_pair("afm-unet", result, truth)).objects is None
+    with pytest.raises(DataError, match="same grid"):
+        run(compare_pair("afm-unet", result, truth.replace(data=truth.data[:1])))
+
+
+def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    tables = {"metrics": pd.DataFrame({"metric": ["dice"], "value": [0.5]}), "objects": pd.DataFrame({"iou": [0.25]})}
+    assert [p.name for p in save_tables(tmp_path / "t.csv", tables)] == ["t.csv", "t_objects.csv"]
+    assert pd.read_csv(tmp_path / "t_objects.csv")["iou"].tolist() == [0.25]
+    save_tables(tmp_path / "t.xlsx", tables)
+    for name, frame in tables.items():
+        pd.testing.assert_frame_equal(pd.read_excel(tmp_path / "t.xlsx", sheet_name=name), frame)
+    with pytest.raises(WriteError, match=r"csv or \.xlsx"):
+        save_tables(tmp_path / "t.txt", tables)
+    with pytest.raises(WriteError, match="could not be written"):
+        save_tables(tmp_path / "none" / "t.xlsx", tables)
+
+
+def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:
+    from napari_medseg.evaluate.masks import _label_files
+
+    for name in ("a_labels.tif", "a_probabilities.tif", "a_overlay.png", "my_overlays.png"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in _label_files(tmp_path)] == ["a_labels.tif", "my_overlays.png"]
+
+
+def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path) -> None:
+    from napari_medseg.evaluate.masks import _pairs
+
+    for name in ("mask.tif", "case_000.tif"):
+        (tmp_path / name).write_text("")
+    (pair,) = _pairs(tmp_path / "mask.tif", tmp_path / "case_000.tif").pairs
+    assert (pair.image.name, pair.label.name) == ("mask.tif", "case_000.tif")
+    (tmp_path / "mask.tif").rename(tmp_path.with_name("alone.tif"))
+    with pytest.raises(DataError, match="has a partner"):
+        _pairs(tmp_path.with_name("alone.tif"), tmp_path)
+
+
+def test_glands_are_pooled_over_the_images(tmp_path: Path) -> None:
+    """One image found wholly (16 pixels), one with half of its gland (8 of 16): Dice 1 and 2/3, weighted by area."""
+    whole, half = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    whole[2:6, 2:6], half[2:6, 2:4] = 1, 1
+    for name, found in (("a", whole), ("b", half)):
+        write(tmp_path / "found" / f"{name}.tif", Image(found, "YX", kind="labels"))
+        write(tmp_path / "truth" / f"{name}.tif", Image(whole, "YX", kind="labels"))
+    result = run(evaluate("fullnet", tmp_path / "found", tmp_path / "truth"))
+    over_references, over_found = (16 * 1 + 16 * 2 / 3) / 32, (16 * 1 + 8 * 2 / 3) / 24
+    assert result["pooled"]["object_dice"] == pytest.approx((over_references + over_found) / 2)  # type: ignore[call-overload]
+
+
+def labels(path: Path, data: np.ndarray, **metadata: object) -> Path:
+    return write(path, Image(data, "YX", kind="labels", metadata=dict(metadata)))
+
+
+def test_one_bad_pair_does_not_lose_the_others(tmp_path: Path) -> None:
+    for name, shape in (("a", (4, 4)), ("b", (4, 5))):
+        labels(tmp_path / "found" / f"{name}.tif", np.ones((4, 4), np.uint8))
+        labels(tmp_path / "truth" / f"{name}.tif", np.ones(shape, np.uint8))
+    labels(tmp_path / "found" / "c.tif", np.ones((4, 4), np.uint8))
+    (tmp_path / "truth" / "c.tif").write_bytes(b"II*")
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "truth"))
+    assert list(result["images"]) == ["a"]
+    assert ["same grid" in result["problems"][0], "c.tif" in result["problems"][1]] == [True, True]
+    (tmp_path / "truth" / "a.tif").unlink()
+    with pytest.raises(DataError, match="same grid"):
+        run(evaluate("afm-unet", tmp_path / "found", tmp_path / "truth"))
+
+
+@pytest.mark.parametrize("name", ["GT/a.png", "a_seg.png", "a/a_seg.png"])
+def test_references_may_lie_beside_their_images(tmp_path: Path, name: str) -> None:
+    truth = np.eye(4, dtype=np.uint8)
+    labels(tmp_path / "found" / "a_labels.tif", truth)
+    labels(tmp_path / "data" / name, truth)
+    labels(tmp_path / "data" / name.replace("_seg", "_img").replace("GT", "images"), 1 - truth)
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "data"))
+    assert result["mean"]["dice"] == 1  # type: ignore[call-overload]
+
+
+def test_an_image_beside_its_label_is_no_reference(tmp_path: Path) -> None:
+    labels(tmp_path / "found" / "p1_flair_labels.tif", np.eye(4, dtype=np.uint8))
+    labels(tmp_path / "found" / "p2_labels.tif", np.eye(4, dtype=np.uint8))
+    for name in ("p1_flair", "p1_seg", "p2_seg"):
+        labels(tmp_path / "data" / f"{name}.tif", np.eye(4, dtype=np.uint8))
+    result = run(evaluate("afm-unet", tmp_path / "found", tmp_path / "data"))
+    assert list(result["images"]) == ["p2"]
+    assert result["unpaired"] == ["p1_flair_labels.tif", "p1_seg.tif", "p1_flair.tif"]
+
+
+def test_outlines_are_references_on_the_grid_of_the_result(tmp_path: Path) -> None:
+    found = np.zeros((8, 9), np.uint8)
+    found[2:6, 2:5] = 1
+    labels(tmp_path / "found" / "a_labels.tif", found)
+    ring = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((2, 2), (5, 2), (5, 6), (2, 6)))
+    outlines = f'<Annotations><Annotation><Regions><Region Id="1"><Vertices>{ring}</Vertices></Region>'
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "a.xml").write_text(f"{outlines}</Regions></Annotation></Annotations>")
+    result = run(evaluate("fullnet", tmp_path / "found", tmp_path / "xml"))
+    assert result["mean"]["aji"] == 1  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(("classes", "dice"), [(2, 1.0), (3, 1 / 3)])
+def test_a_model_of_one_structure_is_compared_with_all_classes_as_one(
+    tmp_path: Path, classes: int, dice: float
+) -> None:
+    """All six pixels of two classes are found as class 1: Dice 1 as one class, else 2/3 and 0."""
+    truth = np.array([[0, 1, 2], [0, 1, 2], [0, 1, 2]], np.uint8)
+    made = {"method": "p-net", "settings": {"classes": classes}}
+    predicted = labels(tmp_path / "a_labels.nii.gz", (truth > 0).astype(np.uint8), medseg=made)
+    reference = labels(tmp_path / "a.nii.gz", truth)
+    assert run(evaluate("p-net", predicted, reference))["mean"]["dice"] == pytest.approx(dice)  # type: ignore[call-overload]

@@ -1,0 +1,103 @@
+"""Inference: any size, tiled equals whole, memory fallback, test-time views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toy import Identity, ToyMethod
+
+from napari_medseg.errors import DataError, DeviceError
+from napari_medseg.image import Image
+from napari_medseg.inference.network import infer, predict
+from napari_medseg.jobs import Progress, run
+from napari_medseg.method import Model
+from napari_medseg.settings import PredictSettings
+
+RNG = np.random.default_rng(1)
+
+
+def model(cls: type[ToyMethod] = ToyMethod) -> Model:
+    torch.manual_seed(0)
+    method = cls()
+    return Model(method, method.build_network().eval(), {})
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (33, 37), (64, 64)])
+@pytest.mark.parametrize("tta", [False, True])
+def test_identity_network_returns_its_input(shape: tuple[int, int], tta: bool) -> None:
+    x = RNG.random((1, *shape), np.float32)
+    settings = PredictSettings(tile=32, overlap=8, device="cpu", tta=tta, batch=3)
+    np.testing.assert_allclose(run(infer(model(Identity), x, settings)), x, atol=1e-6)
+
+
+def test_tiled_equals_whole() -> None:
+    x = RNG.random((1, 90, 75), np.float32)
+    whole = run(infer(model(), x, PredictSettings(tile=512, device="cpu")))
+    tiled = run(infer(model(), x, PredictSettings(tile=32, device="cpu")))
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_predict_keeps_geometry_and_shape() -> None:
+    image = Image(RNG.integers(0, 255, (21, 34), np.uint8), "YX", (0.5, 0.25), ("micrometer",) * 2, name="a")
+    result = run(predict(model(), image, PredictSettings(device="cpu")))
+    assert result.labels.spatial_shape == image.spatial_shape
+    assert (result.labels.scale, result.labels.units) == (image.scale, image.units)
+    assert result.probabilities.shape == (1, 21, 34)
+
+
+def test_a_3d_image_is_refused_in_plain_words() -> None:
+    with pytest.raises(DataError, match=r"works on 2D images"):
+        run(predict(model(), Image(np.zeros((4, 8, 8)), "ZYX")))
+
+
+class _Greedy(torch.nn.Module):
+    """Fails like the CPU allocator when it gets more than `limit` values."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self.weight = limit, torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.numel() > self.limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return x * self.weight
+
+
+def test_memory_fallback_halves_batch_then_tile_and_says_so() -> None:
+    greedy = Model(Identity(), _Greedy(64 * 64), {})
+    x = RNG.random((1, 200, 130), np.float32)
+    said: list[Progress] = []
+    result = run(infer(greedy, x, PredictSettings(tile=128, batch=4, device="cpu", overlap=8)), said.append)
+    np.testing.assert_allclose(result, x, atol=1e-6)
+    notes = [p.message for p in said if "memory ran out" in p.message]
+    assert notes[0].endswith("batches of 2")
+    assert notes[-1].endswith("tiles of 64")
+
+
+def test_memory_that_never_suffices_is_an_error_in_words() -> None:
+    with pytest.raises(DeviceError, match="smallest tile"):
+        run(infer(Model(Identity(), _Greedy(3), {}), np.zeros((1, 64, 64), np.float32), PredictSettings(device="cpu")))
+
+
+def test_big_inputs_are_read_block_by_block() -> None:
+    """The network input of a lazily read image is never made as a whole."""
+    largest = 0
+
+    class Watching(Identity):
+        def normalise(self, block: np.ndarray, statistics: object) -> np.ndarray:
+            nonlocal largest
+            largest = max(largest, block.size)
+            return super().normalise(block, statistics)
+
+    image = Image(np.full((300, 300), 255, np.uint8), "YX")
+    result = run(predict(model(Watching), image, PredictSettings(tile=64, device="cpu")))
+    assert result.labels.data.all()
+    assert largest <= 64 * 64
+
+
+def test_unavailable_device_is_named() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(DeviceError, match="cuda"):
+        run(infer(model(), np.zeros((1, 8, 8), np.float32), PredictSettings(device="cuda")))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io.volumes.itk import compose
+from napari_medseg.preprocessing.volumes import (
+    MriSettings,
+    brain_mask,
+    n4,
+    preprocess,
+    resample,
+    restore,
+    unit_range,
+    zscore,
+)
+from napari_medseg.samples.mri import brain_volume
+
+STEPS = MriSettings(n4=False, crop=False, zscore=False)
+OBLIQUE = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
+
+
+def oblique_brain() -> tuple[Image, Image]:
+    image, mask = brain_volume(2, (24, 36, 32))
+    affine = compose((1.0, 1.0, 1.5), OBLIQUE.ravel(), (5.0, -20.0, 8.0))
+    return image.replace(affine=affine), mask.replace(affine=affine)
+
+
+def test_zscore_and_crop_by_hand() -> None:
+    data = np.zeros((8, 9, 10), np.int16)
+    data[2:4, 3:5, 4:6] = np.arange(8).reshape(2, 2, 2) + 10
+    image = Image(data, "ZYX", (2, 1, 1))
+    done = preprocess(image, MriSettings(crop_margin=1, clip_low=0, clip_high=100))
+    assert done.spatial_shape == (4, 4, 4)
+    inside = np.arange(8) - 3.5
+    np.testing.assert_allclose(done.data[1:3, 1:3, 1:3].ravel(), inside / inside.std(), rtol=1e-5)
+    assert done.data[0].any() is np.False_
+    np.testing.assert_allclose(np.asarray(done.affine)[:3, 3], (2, 2, 3))
+
+
+@pytest.mark.parametrize("orient", ["keep", "RAS", "LPS"])
+def test_crop_and_orientation_are_undone_exactly(orient: str) -> None:
+    image, mask = oblique_brain()
+    settings = STEPS.updated(orient=orient, crop=True)
+    done = preprocess(image, settings)
+    marked = preprocess(image.replace(data=np.where(mask.data > 0, 5000, image.data)), settings)
+    back = restore(done.labels_like((marked.data == 5000).astype(np.uint8)), image)
+    assert back.same_grid(image)
+    assert back.data.dtype == np.uint8
+    np.testing.assert_array_equal(back.data, mask.data)
+
+
+def test_resampling_there_and_back_keeps_the_object() -> None:
+    image, mask = oblique_brain()
+    fine = preprocess(image, STEPS.updated(resample=1.0))
+    assert fine.scale == pytest.approx((1.0, 1.0, 1.0))
+    assert fine.spatial_shape == (36, 36, 32)
+    back = restore(resample(mask, 1.0), image)
+    both = (back.data > 0) & (mask.data > 0)
+    assert 2 * both.sum() / (back.data.sum() + mask.data.sum()) > 0.95
+    same = resample(Image(np.full((4, 5, 6), 3.0, np.float32), "ZYX", (3, 1, 1)), 1.5)
+    assert np.all(same.data == 3.0)
+
+
+def test_probabilities_come_back_linearly() -> None:
+    image, _ = oblique_brain()
+    done = preprocess(image, MriSettings())
+    ones = done.replace(data=np.ones((2, *done.spatial_shape), np.float32), axes="CZYX")
+    back = restore(ones, image)
+    assert back.data.shape == (2, *image.spatial_shape)
+    brain = np.asarray(image.data) > 0
+    np.testing.assert_allclose(back.data[0][brain], 1, atol=1e-5)
+
+
+def test_brain_mask_of_stripped_normalised_and_whole_heads() -> None:
+    image, _ = brain_volume(0, (24, 36, 32))
+    brain = np.asarray(image.data) > 0
+    np.testing.assert_array_equal(brain_mask(image), brain)
+    shifted = image.replace(data=image.data / 100 - 3.25)
+    np.testing.assert_array_equal(brain_mask(shifted), brain)
+    air = np.random.default_rng(0).integers(0, 20, brain.shape)
+    noisy = brain_mask(image.replace(data=image.data + air))
+    assert (noisy != ndimage.binary_fill_holes(brain)).mean() < 0.05
+
+
+def test_n4_flattens_a_bias_field() -> None:
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 32, 32)), indexing="ij")
+    head = z**2 + y**2 + x**2 < 0.9
+    rng = np.random.default_rng(0)
+    clean = head * (200 + 60 * (np.abs(x) < 0.3) + rng.normal(0, 3, head.shape))
+    biased = Image(clean * (1 + 0.4 * y + 0.2 * x), "ZYX")
+    flat = n4(biased, shrink=2, iterations=20)
+    tissue = head & (np.abs(x) > 0.35)
+    before, after = (np.std(v[tissue]) / np.mean(v[tissue]) for v in (np.asarray(biased.data), flat))
+    assert after < 0.4 * before
+
+
+def test_nan_voxels_one_slice_and_channels() -> None:
+    image, _ = brain_volume(1, (1, 40, 40))
+    data = np.stack([image.data, image.data]).astype(np.float32)
+    data[0, 0, 20, 20] = np.nan
+    done = preprocess(Image(data, "CZYX", image.scale, image.units), MriSettings())
+    assert done.axes == "CZYX"
+    assert np.isfinite(done.data).all()
+    assert done.data.dtype == np.float32
+
+
+def test_empty_image_and_bad_input() -> None:
+    flat = Image(np.zeros((4, 5, 6)), "ZYX")
+    assert preprocess(flat, MriSettings()).data.any() is np.False_
+    assert zscore(flat, np.zeros((4, 5, 6), bool)).any() is np.False_
+    with pytest.raises(DataError, match="Choose one time point"):
+        preprocess(Image(np.zeros((2, 4, 5, 6)), "TZYX"))
+    with pytest.raises(DataError, match="Set orientation to keep"):
+        preprocess(Image(np.zeros((4, 5)), "YX"), MriSettings(orient="RAS"))
+
+
+def test_unit_range() -> None:
+    np.testing.assert_allclose(unit_range(np.array([-9.0, 0, 3])), [0, 0.5, 1])

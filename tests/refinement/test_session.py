@@ -1,0 +1,642 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_medseg.errors import DataError
+from napari_medseg.geodesic import GeodesicMap
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.methods.deepigeos.simulated_user import robot_click
+from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
+from napari_medseg.refinement.history import Change, History, box_of, changed_box
+from napari_medseg.refinement.maps import ScribbleMaps
+from napari_medseg.refinement.reach import clearest_border, depth, voxels_within
+from napari_medseg.refinement.rule import decide, joined
+from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
+from napari_medseg.refinement.state import amount
+from napari_medseg.samples.mri import brain_volume, slice_2d
+
+MM = ("millimeter",) * 3
+FAST = RefinementSettings(crf=False)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float(((a > 0) & (b > 0)).sum()) / max(1, int((a > 0).sum() + (b > 0).sum()))
+
+
+def halves(shape: tuple[int, ...] = (40, 60)) -> Image:
+    """Dark left half, bright right half."""
+    data = np.full(shape, 100, np.int16)
+    data[..., shape[-1] // 2 :] = 900
+    return Image(data, "ZYX"[-len(shape) :], (1.0,) * len(shape), MM[: len(shape)], name="halves")
+
+
+def stroke(shape: tuple[int, ...], value: int, *where: slice | int) -> np.ndarray:
+    out = np.zeros(shape, np.uint8)
+    out[where] = value
+    return out
+
+
+def session_2d(**settings: Any) -> RefinementSession:
+    return RefinementSession(halves(), settings=RefinementSettings(crf=False, **settings))
+
+
+# ---- the rule
+def test_rule_by_hand() -> None:
+    mask = np.array([0, 0, 0, 1, 1], np.uint8)
+    background, foreground = np.array([4.0, 3, 2, 1, 0]), np.array([0.1, 1, 2, 3, 4])
+    labels, margin, rival = decide([background, foreground], mask, [-np.inf, 1.5])
+    assert labels.tolist() == [1, 1, 0, 1, 1]
+    np.testing.assert_allclose(np.exp(margin[:3]), [15, 1.5, 0.75], rtol=1e-5)  # reach over distance
+    assert rival.tolist() == [1, 1, 1, 1, 1]
+    labels, _, _ = decide([background, foreground], mask, [9.0, 30.0])
+    assert labels.tolist() == [1, 1, 0, 0, 0]
+
+
+def test_what_looks_like_the_stroke_is_changed_from_farther_away() -> None:
+    distances = [np.full(4, np.inf), np.array([1.0, 2, 3, 4])]
+    looks = np.log(np.array([[0.5, 0.5, 0.02, 0.5], [0.5, 0.5, 1, 0.01]], np.float32))
+    mask = np.zeros(4, np.uint8)
+    assert decide(distances, mask, [-np.inf, 1.5])[0].tolist() == [1, 0, 0, 0]
+    labels, margin, _ = decide(distances, mask, [-np.inf, 1.5], looks)
+    assert labels.tolist() == [1, 0, 1, 0]
+    np.testing.assert_allclose(np.exp(margin), [1.5, 0.75, 1.5 / 3 * np.e, 1.5 / 4 / np.e], rtol=1e-5)  # odds at most 3
+
+
+def test_change_must_touch_a_new_stroke() -> None:
+    labels, mask = np.zeros((3, 9), np.uint8), np.zeros((3, 9), np.uint8)
+    labels[:, :2] = labels[:, 5:7] = 1
+    joined(labels, mask, stroke((3, 9), 2, 1, 6))
+    assert labels.sum(0).tolist() == [0, 0, 0, 0, 0, 3, 3, 0, 0]
+
+
+def test_clearest_border_is_the_edge_of_the_object() -> None:
+    rng = np.random.default_rng(0)
+    d = np.sort(rng.random(4000)).astype(np.float32) * 10
+    values = np.where(d < 4, 0.8, 0.3) + rng.normal(0, 0.05, d.size)
+    assert clearest_border(d, values[None]) == pytest.approx(4, rel=0.1)
+    assert clearest_border(d[:10], values[None, :10]) is None
+
+
+def test_smoothing_equals_the_crf_net() -> None:
+    torch = pytest.importorskip("torch")
+    from napari_medseg.methods.deepigeos.crf import CRFNet
+
+    rng = np.random.default_rng(3)
+    for shape in ((9, 11), (4, 6, 5), (1, 8, 7)):
+        mask, rival = rng.integers(0, 3, (2, *shape)).astype(np.uint8)
+        logits, features = rng.normal(0, 2, shape).astype(np.float32), rng.random((2, *shape), np.float32) * 0.2
+        strokes = np.where(rng.random(shape) < 0.1, rng.integers(1, 4, shape), 0).astype(np.uint8)
+        labels = mean_field(logits, mask, rival, features, strokes, 3)
+        unary = np.full((3, *shape), -MAX_LOGIT, np.float32)
+        np.put_along_axis(unary, mask[None].astype(int), 0, 0)
+        np.put_along_axis(unary, rival[None].astype(int), np.where(rival == mask, 0, logits)[None], 0)
+        window = tuple(min(3, n) for n in shape)
+        crf = CRFNet(3, 2, ndim=len(shape), kernel="bilateral", window=window, iterations=(2, 2)).eval()
+        crf.kernel.theta = (1e6, 0.05, 1e6)
+        with torch.no_grad():
+            crf.kernel.weights.copy_(torch.tensor([3.0, 1.0]) / (3 ** len(shape) - 1))
+            tensors = [torch.from_numpy(a)[None] for a in (unary, features, strokes.astype(int))]
+            expected = crf(*tensors)[0].numpy().argmax(0)
+        np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("shape", [(700, 600), (1, 700, 600), (80, 90, 100)])
+def test_sizes_on_a_thinned_grid_are_about_right(shape: tuple[int, ...]) -> None:
+    spacing = (2.0, 1.0, 1.0)[-len(shape) :]
+    middle = tuple(n // 2 for n in shape)
+    seeds = stroke(shape, 1, *middle) > 0
+    grid = np.indices(shape).T * np.asarray(spacing)
+    way = np.linalg.norm(grid - np.asarray(middle) * spacing, axis=-1).T
+    radius = 0.4 * shape[-1]
+    found = voxels_within(seeds, np.ones(shape, bool), radius, spacing)
+    assert found == pytest.approx(np.count_nonzero(way <= radius), rel=0.1)
+    assert depth(seeds, way >= radius, spacing) == pytest.approx(radius, rel=0.1)
+
+
+# ---- the geodesic engine
+@pytest.mark.parametrize("shape", [(40, 60), (12, 20, 24), (1, 30, 40)])
+def test_strokes_of_both_classes_fill_their_halves(shape: tuple[int, ...]) -> None:
+    middle = tuple(n // 2 for n in shape[:-1])
+    marks = stroke(shape, 1, *middle, slice(3, 6)) | stroke(shape, 2, *middle, slice(shape[-1] - 6, shape[-1] - 3))
+    session = RefinementSession(halves(shape))
+    state = run(session.refine(marks))
+    np.testing.assert_array_equal(state.mask > 0, session.image.data > 500)
+    assert state.n_strokes == 2
+    assert set(state.timings) == {"geodesic", "crf"}
+
+
+def test_foreground_alone_grows_to_the_border() -> None:
+    session = session_2d()
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    np.testing.assert_array_equal(session.mask > 0, session.image.data > 500)
+    limited = session_2d(reach=0.5, weight=0.9)
+    run(limited.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    columns = np.flatnonzero(limited.mask[20])
+    assert (columns.min(), columns.max()) == (36, 47)  # 0.1 a pixel in a flat image, below 0.5
+
+
+def test_background_alone_says_what_is_missing() -> None:
+    state = run(session_2d().refine(stroke((40, 60), 1, 20, slice(3, 6))))
+    assert not state.mask.any()
+    assert state.message == "Only background strokes: paint a foreground stroke too."
+
+
+def test_strokes_correct_an_initial_mask_locally() -> None:
+    data = np.full((60, 60), 0.1, np.float32)
+    data[10:50, 10:50] = 0.8
+    truth = data > 0.5
+    start = truth.copy()
+    start[10:50, 10:22] = False  # a missing strip
+    start[52:58, 2:58] = True  # and one too much
+    data[:, 22] = np.where(truth[:, 22], 0.7, 0.1)
+    session = RefinementSession(Image(data, "YX"), proposal=start.astype(np.uint8), settings=FAST)
+    assert dice(session.mask, truth) < 0.85
+    marks = stroke((60, 60), 2, slice(20, 40), 14)
+    run(session.refine(marks))
+    assert session.mask[12:48, 12:20].mean() > 0.95
+    assert session.mask[54, 4:56].all()  # far from the stroke nothing changed
+    run(session.refine(marks | stroke((60, 60), 1, 55, slice(6, 54))))
+    assert session.mask[52:58, 2:58].mean() < 0.1
+    assert dice(session.mask, truth) > 0.97
+
+
+def test_a_stroke_inside_its_class_changes_nothing() -> None:
+    image = halves()
+    session = RefinementSession(image, proposal=(image.data > 500).astype(np.uint8), settings=FAST)
+    state = run(session.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    assert (state.n_changed, state.box) == (0, None)
+
+
+def test_several_classes() -> None:
+    data = np.repeat(np.array([0.1, 0.5, 0.9], np.float32), 20)[None].repeat(30, 0)
+    marks = stroke((30, 60), 1, 15, slice(5, 9)) | stroke((30, 60), 2, 15, slice(28, 32))
+    marks |= stroke((30, 60), 3, 15, slice(50, 54))
+    session = RefinementSession(Image(data, "YX"), settings=RefinementSettings(classes=2))
+    run(session.refine(marks))
+    np.testing.assert_array_equal(session.mask[3], np.repeat([0, 1, 2], 20))
+    with pytest.raises(DataError, match="values 1 to 3"):
+        run(session.refine(stroke((30, 60), 4, 2, 2)))
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_scribbled_voxels_keep_their_class(crf: bool) -> None:
+    image, mask = slice_2d(2, (72, 80))
+    rng = np.random.default_rng(0)
+    marks = np.where(rng.random(image.data.shape) < 0.02, rng.integers(1, 3, image.data.shape), 0).astype(np.uint8)
+    session = RefinementSession(image, proposal=mask, settings=RefinementSettings(crf=crf))
+    run(session.refine(marks))
+    painted = marks > 0
+    np.testing.assert_array_equal(session.mask[painted], marks[painted] - 1)
+
+
+def test_later_stroke_wins_on_one_voxel() -> None:
+    session = session_2d()
+    marks = stroke((40, 60), 2, 20, slice(40, 44))
+    run(session.refine(marks))
+    marks[20, 42] = 1
+    run(session.refine(marks))
+    assert session.mask[20, 42] == 0
+    assert session.mask[20, 43] == 1
+
+
+def test_no_stroke_other_shapes_and_shifted_layers() -> None:
+    session = session_2d()
+    with pytest.raises(DataError, match="Paint at least one stroke"):
+        run(session.refine(np.zeros((40, 60), np.uint8)))
+    with pytest.raises(DataError, match=r"shape \(40, 61\).*Give labels on the image's own grid"):
+        run(session.refine(np.ones((40, 61), np.uint8)))
+    fine = Image(np.zeros((80, 120), np.uint8), "YX", (0.5, 0.5), MM[:2], kind="labels")
+    fine.data[40, 80:90] = 2  # at (20, 40..44.5) mm
+    state = run(session.refine(fine))
+    assert state.scribbles[20, 40:45].tolist() == [2] * 5
+    away = np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])
+    placed = RefinementSession(halves().replace(affine=np.eye(3)))
+    with pytest.raises(DataError, match="lie outside the image"):
+        run(placed.refine(Image(stroke((40, 60), 2, 3, 3), "YX", (1, 1), MM[:2], away)))
+
+
+def test_bad_images_and_masks() -> None:
+    with pytest.raises(DataError, match="Take one of them"):
+        RefinementSession(Image(np.zeros((2, 3, 4, 5)), "TZYX"))
+    with pytest.raises(DataError, match="proposal has shape"):
+        RefinementSession(halves(), proposal=np.zeros((3, 3), np.uint8))
+    moved = halves().labels_like(np.zeros((40, 60), np.uint8)).replace(affine=np.diag([3.0, 3, 1]))
+    with pytest.raises(DataError, match="another place or voxel size"):
+        RefinementSession(halves().replace(affine=np.eye(3)), proposal=moved)
+    with pytest.raises(DataError, match="holds label 3"):
+        RefinementSession(halves(), proposal=np.full((40, 60), 3), settings=RefinementSettings(classes=2))
+    with pytest.raises(DataError, match="needs an R-Net model"):
+        RefinementSession(halves(), settings=RefinementSettings(engine="deepigeos"))
+
+
+def test_nan_voxels_and_flat_images() -> None:
+    data = halves().data.astype(np.float32)
+    data[10:14, 30:40] = np.nan
+    session = RefinementSession(Image(data, "YX"))
+    run(session.refine(stroke((40, 60), 1, 20, slice(3, 6)) | stroke((40, 60), 2, 20, slice(50, 54))))
+    assert dice(session.mask, halves().data > 500) > 0.9
+    flat = RefinementSession(Image(np.full((20, 30), np.nan, np.float32), "YX"))
+    run(flat.refine(stroke((20, 30), 1, 10, 3) | stroke((20, 30), 2, 10, 26)))
+    assert 0 < flat.mask.sum() < flat.mask.size
+
+
+def test_locked_labels_are_never_overwritten() -> None:
+    image = halves()
+    locked = np.zeros((40, 60), np.int32)
+    locked[15:25, 45:55] = 7
+    session = RefinementSession(image, locked=locked, settings=FAST)
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 50))))
+    assert not session.mask[locked > 0].any()
+    assert session.mask[locked == 0].sum() == (image.data > 500).sum() - 100
+    state = session.accept_object()
+    assert sorted(np.unique(state.result)) == [0, 7, 8]
+    assert (state.result[locked > 0] == 7).all()
+    assert not state.mask.any()
+    assert not state.scribbles.any()
+    with pytest.raises(DataError, match="mask is empty"):
+        session.accept_object()
+    with pytest.raises(DataError, match="lie on locked objects"):
+        run(session.refine(stroke((40, 60), 2, 20, slice(46, 50))))
+    run(session.refine(stroke((40, 60), 2, 20, slice(5, 9))))
+    with pytest.raises(DataError, match=r"taken or not positive.*9"):
+        session.accept_object(8)
+    assert session.undo().kind == "undo"
+    assert session.undo().mask.any()
+    assert 8 not in session.result
+
+
+def test_an_accepted_object_can_be_opened_again_and_keeps_its_number() -> None:
+    session = RefinementSession(halves(), settings=FAST)
+    first = stroke((40, 60), 2, 20, slice(40, 50))
+    run(session.refine(first))
+    session.accept_object()
+    run(session.refine(stroke((40, 60), 2, 20, slice(5, 9))))
+    with pytest.raises(DataError, match="not accepted"):
+        session.reopen_object(1)
+    session.accept_object()
+    one, two = session.result == 1, session.result == 2
+    for label in (3, 0, -1):
+        with pytest.raises(DataError, match=f"no accepted object {label}"):
+            session.reopen_object(label)
+    state = session.reopen_object(1)
+    np.testing.assert_array_equal(state.mask > 0, one)
+    np.testing.assert_array_equal(state.result, 2 * two)
+    assert "Object 1 is open again" in state.message
+    wrong = np.zeros((40, 60), np.uint8)
+    wrong[np.nonzero(one)[0][0], np.nonzero(one)[1][0]] = 1
+    run(session.refine(wrong))
+    corrected = session.mask > 0
+    assert 0 < corrected.sum() < one.sum()
+    state = session.accept_object()
+    np.testing.assert_array_equal(state.result, np.where(corrected, 1, 2 * two))
+    again = replay(halves(), session.log)
+    np.testing.assert_array_equal(again.data, session.mask)
+    for _ in range(3):
+        session.undo()
+    np.testing.assert_array_equal(session.result, one + 2 * two)
+    session.undo()
+    np.testing.assert_array_equal(session.accept_object().result, one + 2 * two)  # not opened again: the next free one
+
+
+def test_objects_of_several_classes_are_not_opened_again() -> None:
+    session = RefinementSession(halves(), settings=RefinementSettings(crf=False, classes=2))
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 50))))
+    session.accept_object()
+    with pytest.raises(DataError, match="several classes"):
+        session.reopen_object(1)
+
+
+# ---- history
+def random_session(**settings: Any) -> tuple[RefinementSession, list[np.ndarray], list[np.ndarray]]:
+    image, _ = slice_2d(1, (64, 72))
+    session = RefinementSession(image, settings=RefinementSettings(crf=False, **settings))
+    rng = np.random.default_rng(4)
+    marks = np.zeros((64, 72), np.uint8)
+    masks, strokes = [session.mask.copy()], [marks.copy()]
+    for n in range(6):
+        y, x = rng.integers(8, 56, 2)
+        marks[y, x : x + 6] = 1 + n % 2
+        run(session.refine(marks))
+        masks.append(session.mask.copy())
+        strokes.append(marks.copy())
+    return session, masks, strokes
+
+
+def test_undo_and_redo_round_trip() -> None:
+    session, masks, strokes = random_session()
+    shown = masks[-1].copy()
+    for index in (5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 6):
+        state = session.undo() if index < session.history.index else session.redo()
+        assert state.index == index
+        np.testing.assert_array_equal(state.mask, masks[index])
+        np.testing.assert_array_equal(state.scribbles, strokes[index])
+        if state.box:  # writing the box alone brings a viewer's copy to the state
+            shown[state.box] = state.mask[state.box]
+        np.testing.assert_array_equal(shown, masks[index])
+    np.testing.assert_array_equal(session.go_to(2).mask, masks[2])
+    assert not session.go_to(0).mask.any()
+    assert session.undo().message == "There is nothing to undo."
+    with pytest.raises(DataError, match="rounds 0 to 6 are"):
+        session.go_to(9)
+
+
+def test_drawing_after_undo_drops_later_rounds() -> None:
+    session, masks, strokes = random_session()
+    session.go_to(3)
+    marks = strokes[3].copy()
+    marks[60, 4:9] = 2
+    state = run(session.refine(marks))
+    assert (state.index, state.n_rounds) == (4, 4)
+    assert state.message == "3 later rounds dropped."
+    assert not session.can_redo
+    np.testing.assert_array_equal(session.undo().mask, masks[3])
+
+
+def test_taken_back_stroke_leaves_no_trace() -> None:
+    session, masks, strokes = random_session()
+    state = run(session.refine(strokes[2]))  # Ctrl+Z over four strokes, then refine
+    np.testing.assert_array_equal(state.mask, masks[2])
+    assert not run(session.refine(np.zeros_like(strokes[0]))).mask.any()
+
+
+def test_an_erased_stroke_that_is_back_leaves_no_trace() -> None:
+    session, masks, strokes = random_session()
+    last = len(strokes) - 1
+    without = np.where(strokes[1] > 0, np.uint8(0), strokes[last])
+    run(session.refine(without))
+    np.testing.assert_array_equal(run(session.refine(strokes[last])).mask, masks[last])
+    np.testing.assert_array_equal(run(session.refine(strokes[last - 1])).mask, masks[last - 1])
+    session.accept_object()
+    assert not (run(session.refine(strokes[last])).mask[masks[last - 1] > 0]).any()
+
+
+def test_history_memory_is_bounded() -> None:
+    rng = np.random.default_rng(0)
+    history = History({"mask": np.zeros((64, 64), np.uint8)}, max_bytes=3000)
+    made = []
+    for _ in range(20):
+        made.append(rng.integers(0, 2, (64, 64)).astype(np.uint8))
+        history.push({"mask": made[-1]}, {})
+        assert history.nbytes <= 3000
+    assert history.first == 20 - len(history.rounds) > 0
+    while history.back():
+        np.testing.assert_array_equal(history.arrays["mask"], made[history.index - 1])
+    assert history.index == history.first
+
+
+def test_change_is_its_own_inverse() -> None:
+    rng = np.random.default_rng(1)
+    old = rng.integers(0, 5, (6, 7, 8)).astype(np.int32)
+    new = old.copy()
+    new[2:4, 3, 1:6] += 70_000
+    change = Change.between(old, new)
+    assert change is not None
+    assert change.box == (slice(2, 4), slice(3, 4), slice(1, 6))
+    assert change.count == 10
+    array = old.copy()
+    change.apply(array)
+    np.testing.assert_array_equal(array, new)
+    change.apply(array)
+    np.testing.assert_array_equal(array, old)
+    assert Change.between(old, old) is None
+    assert changed_box(old, old) is None
+    assert box_of(np.ones((2, 3), bool)) == (slice(0, 2), slice(0, 3))
+
+
+# ---- failures leave the session as it was
+def test_closed_or_failed_refinement_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_2d()
+    marks = stroke((40, 60), 2, 20, slice(40, 44))
+    job = session.refine(marks)
+    next(job)
+    job.close()
+    assert not session.mask.any()
+    assert session.history.last == 0
+    monkeypatch.setattr("napari_medseg.refinement.geodesic_engine.decide", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(session.refine(marks))
+    monkeypatch.undo()
+    assert session.history.last == 0
+    run(session.refine(marks))
+    np.testing.assert_array_equal(session.mask > 0, session.image.data > 500)
+
+
+# ---- keeping
+def test_save_load_and_go_on(tmp_path: Path) -> None:
+    session, masks, strokes = random_session()
+    session.go_to(4)
+    folder = session.save(tmp_path / "session")
+    session.save(folder)
+    again = RefinementSession.load(folder, session.image)
+    assert again.settings == session.settings
+    assert [dict(r) for r in again.rounds] == json.loads(json.dumps([dict(r) for r in session.rounds]))
+    np.testing.assert_array_equal(again.mask, masks[4])
+    for index in (6, 0, 3):
+        state = again.go_to(index)
+        np.testing.assert_array_equal(state.mask, masks[index])
+        np.testing.assert_array_equal(state.scribbles, strokes[index])
+    run(again.refine(strokes[5]))
+    assert sorted(p.name.split("_")[0] for p in folder.iterdir()) == sorted(
+        ["log.jsonl", "session.json", "state", *["round"] * 6]
+    )
+
+
+def test_crash_while_saving_keeps_the_older_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, masks, _ = random_session()
+    folder = session.save(tmp_path)
+    session.go_to(1)
+    monkeypatch.setattr("napari_medseg.refinement.log.json.dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        session.save(folder)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(RefinementSession.load(folder, session.image).mask, masks[6])
+
+
+def test_session_of_another_image_or_none(tmp_path: Path) -> None:
+    session, _, _ = random_session()
+    session.save(tmp_path / "s")
+    with pytest.raises(DataError, match="Open the image it was made on"):
+        RefinementSession.load(tmp_path / "s", session.image.replace(data=session.image.data + 1))
+    with pytest.raises(DataError, match="Open the image first"):
+        RefinementSession.load(tmp_path / "s")
+    with pytest.raises(DataError, match="no complete refinement session"):
+        RefinementSession.load(tmp_path / "nothing", session.image)
+
+
+def test_replay_gives_the_same_mask(tmp_path: Path) -> None:
+    image, truth = slice_2d(1, (64, 72))
+    start = np.roll(truth.data, 4, 1)
+    session = RefinementSession(image, proposal=start, locked=stroke((64, 72), 5, slice(0, 8), slice(0, 8)))
+    marks = np.zeros((64, 72), np.uint8)
+    for _ in range(3):
+        new = robot_click(truth.data, session.mask)
+        marks = np.where(new > 0, new, marks)
+        run(session.refine(marks))
+    session.undo()
+    session.redo()
+    session.go_to(2)
+    new = robot_click(truth.data, session.mask, radius=3)
+    run(session.refine(np.where(new > 0, new, session.scribbles)))
+    folder = session.save(tmp_path)
+    np.testing.assert_array_equal(replay(image, folder).data, session.mask)
+    np.testing.assert_array_equal(replay(image, session.log).data, session.mask)
+    with pytest.raises(DataError, match="Open the image it was made on"):
+        replay(image.replace(data=image.data + 1), folder / "log.jsonl")
+    with pytest.raises(DataError, match="does not begin with a start event"):
+        replay(image, session.log[1:])
+    (folder / "log.jsonl").write_text("{broken")
+    with pytest.raises(DataError, match="no interaction log"):
+        replay(image, folder)
+
+
+def test_replay_after_loading_and_accepting(tmp_path: Path) -> None:
+    session = session_2d()
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    session.accept_object()
+    again = RefinementSession.load(session.save(tmp_path), session.image)
+    run(again.refine(stroke((40, 60), 2, 20, slice(10, 14))))
+    assert again.mask.any()
+    np.testing.assert_array_equal(replay(again.image, again.log).data, again.mask)
+
+
+# ---- what the user is told
+def test_state_reports_boxes_volume_and_text() -> None:
+    shape = (10, 20, 30)
+    image = halves(shape).replace(scale=(2.0, 1.0, 0.5))
+    session = RefinementSession(image, settings=FAST)
+    state = run(session.refine(stroke(shape, 2, 5, 10, slice(20, 24))))
+    assert state.box == (slice(0, 10), slice(0, 20), slice(15, 30))
+    assert state.stroke_box == (slice(5, 6), slice(10, 11), slice(20, 24))
+    assert state.n_changed == 3000
+    assert (state.volume_change, state.unit) == (pytest.approx(3.0), "mL")
+    assert state.describe().startswith("round 1 · 1 stroke · ")
+    assert state.describe().endswith("ms geodesic · 3,000 voxels changed (+3 mL)")
+    back = session.undo()
+    assert back.volume_change == pytest.approx(-3.0)
+    assert back.describe() == "round 0 of 1 · 3,000 voxels changed (-3 mL)"
+    assert amount(7460.4, "mm^2", "+") == "+7,460 mm^2"
+    assert amount(0.07951, "mL") == "0.0795 mL"
+    assert amount(11665.0, "px^2", "+") == "+11,665 px^2"
+    with pytest.raises(ValueError, match="read-only"):
+        state.mask[0] = 1
+
+
+def test_places_to_look_at() -> None:
+    image = halves()
+    truth = (image.data > 500).astype(np.uint8)
+    session = RefinementSession(image, settings=FAST)
+    place = session.biggest_disagreement(truth)
+    assert place is not None
+    assert (place.voxels, place.why) == (1200, "missing")
+    assert truth[place.position] == 1
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    assert session.biggest_disagreement(truth) is None
+    wrong = truth.copy()
+    wrong[5:10, 40:45] = 0
+    extra = session.biggest_disagreement(wrong)
+    assert extra is not None
+    assert (extra.position, extra.voxels, extra.why) == ((7, 42), 25, "too much")
+    assert RefinementSession(image).uncertain_place() is None
+
+
+def test_uncertain_place_is_where_the_border_has_no_edge() -> None:
+    data = np.zeros((40, 60), np.float32)
+    data[:, 30:] = 1
+    data[25:35] = 0.5  # a band without any edge
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:, 30:] = 1
+    session = RefinementSession(Image(data, "YX"), proposal=mask, settings=FAST)
+    place = session.uncertain_place()
+    assert place is not None
+    assert 25 <= place.position[0] < 35
+    assert abs(place.position[1] - 30) <= 2
+    run(session.refine(stroke((40, 60), 2, slice(26, 35), slice(30, 33))))
+    after = session.uncertain_place()
+    assert after is None or session.scribbles[after.position] == 0
+
+
+def test_visited_places_are_skipped() -> None:
+    data = np.zeros((40, 90), np.float32)
+    data[:, 30:60] = 1
+    data[5:11, 27:33] = data[25:31, 57:63] = 0.5  # two places without an edge
+    mask = np.zeros((40, 90), np.uint8)
+    mask[:, 30:60] = 1
+    session = RefinementSession(Image(data, "YX"), proposal=mask, settings=FAST)
+    first = session.uncertain_place()
+    assert first is not None
+    assert session.uncertain_place() == first
+    second = session.uncertain_place([first.position])
+    assert second is not None
+    near = sorted((p.position[1] > 45, p.position[0] > 20) for p in (first, second))
+    assert near == [(False, False), (True, True)]
+    assert session.uncertain_place([first.position, second.position]) not in (first, second)
+
+
+def test_a_failed_map_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).random((1, 20, 30), np.float32)
+    maps = ScribbleMaps(features, (1.0, 1.0), 0.9, "linear", 2)
+    first = stroke((20, 30), 2, 4, 5)
+    maps.update(first)
+    monkeypatch.setattr(GeodesicMap, "add", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        maps.update(first | stroke((20, 30), 2, 9, 20))
+    monkeypatch.undo()
+    fresh = ScribbleMaps(features, (1.0, 1.0), 0.9, "linear", 2)
+    for kept, new in zip(maps.update(first), fresh.update(first), strict=True):
+        np.testing.assert_allclose(kept, new, rtol=1e-5)
+
+
+# ---- it helps
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_dice_rises_with_robot_scribbles(seed: int) -> None:
+    image, truth = brain_volume(seed)
+    start = np.roll(truth.data, 5, 2)
+    session = RefinementSession(image, proposal=start)
+    scores = [dice(session.mask, truth.data)]
+    marks = np.zeros(truth.data.shape, np.uint8)
+    for _ in range(4):
+        new = robot_click(truth.data, session.mask, radius=2)
+        if not new.any():  # no error of 50 voxels is left
+            break
+        marks = np.where(new > 0, new, marks)
+        run(session.refine(marks))
+        scores.append(dice(session.mask, truth.data))
+    assert all(after > before for before, after in pairwise(scores))
+    assert scores[-1] > scores[0] + 0.25
+
+
+def test_one_stroke_brings_back_the_missing_half_of_a_lesion() -> None:
+    image, truth = slice_2d(1)
+    wanted = truth.data > 0
+    middle = np.argwhere(wanted).mean(0)[1]
+    start = np.where(np.arange(wanted.shape[1]) < middle, truth.data, 0).astype(np.uint8)
+    session = RefinementSession(image, proposal=start)
+    assert dice(session.mask, wanted) < 0.75
+    missing = np.argwhere(wanted & (start == 0))
+    y, x = np.round(missing.mean(0)).astype(int)
+    run(session.refine(stroke(wanted.shape, 2, slice(y - 6, y + 7), x)))
+    assert dice(session.mask, wanted) > 0.97
+
+
+def test_one_stroke_takes_a_thick_rim_off() -> None:
+    image, truth = slice_2d(1)
+    wanted = truth.data > 0
+    start = ndimage.binary_dilation(wanted, iterations=4).astype(np.uint8)
+    session = RefinementSession(image, proposal=start)
+    assert dice(session.mask, wanted) < 0.85
+    column = int(np.argwhere(wanted).mean(0)[1])
+    top = int(np.flatnonzero(start[:, column])[0])
+    run(session.refine(stroke(wanted.shape, 1, slice(top, top + 3), slice(column - 6, column + 7))))
+    assert dice(session.mask, wanted) > 0.9
+
+
+def test_state_is_exported() -> None:
+    assert isinstance(session_2d().state, RefinementState)

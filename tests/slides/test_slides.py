@@ -1,0 +1,252 @@
+"""Whole slides: stitched equals whole, objects once, resume, tissue only."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from skimage.draw import ellipse
+from skimage.measure import label as components
+from torch import Tensor, nn
+
+from napari_medseg.batch import BatchSettings, predict_files
+from napari_medseg.errors import DataError, WriteError
+from napari_medseg.inference.network import predict
+from napari_medseg.io import read_one
+from napari_medseg.io.slide import is_slide, read_slide
+from napari_medseg.io.write import disk_errors
+from napari_medseg.jobs import run
+from napari_medseg.measure import measure
+from napari_medseg.method import Model
+from napari_medseg.methods import create
+from napari_medseg.settings import PredictSettings
+from napari_medseg.slides import SlideSettings, boxes, centred, predict_slide, tissue_mask
+from napari_medseg.slides.pyramid import Pyramid
+
+pytest.importorskip("dask")
+SHAPE = (1200, 1500)
+SETTINGS = PredictSettings(device="cpu", tile=512, overlap=80)
+OPTIONS = SlideSettings(core=400, reach=40)
+
+
+class Dark(nn.Module):
+    """An oracle: inside where the picture is dark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        dark = (x[:, 1] < -1.5).float() * 20 - 10
+        return torch.stack([-dark, dark, torch.full_like(dark, -30)], 1)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dark nuclei on pink tissue that fills the left part, nothing but glass on the right."""
+    rng = np.random.default_rng(0)
+    rgb = np.full((*SHAPE, 3), 245, np.uint8)
+    rgb[:, :900] = (230, 170, 200)
+    for y, x in rng.uniform((0, 0), (1200, 880), (400, 2)):
+        radii = rng.uniform(4, 16, 2)
+        rows, columns = ellipse(y, x, *radii, SHAPE, rotation=rng.uniform(0, 3))
+        rgb[rows, np.minimum(columns, 899)] = (80, 20, 110)
+    path = tmp_path_factory.mktemp("slide") / "block.tif"
+    options = {"tile": (256, 256), "photometric": "rgb", "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb, subfiletype=0, resolution=(40000, 40000), **options)
+        tiff.write(rgb[::4, ::4], subfiletype=1, resolution=(10000, 10000), **options)
+    return path
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(create("fullnet", {"preset": "light"}), Dark(), {"sha256": "oracle", "file": "oracle.pt"})
+
+
+def test_stitched_equals_whole(slide: Path, model: Model, tmp_path: Path) -> None:
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
+    image = read_slide(slide)
+    whole = np.asarray(run(predict(model, image.replace(data=np.asarray(image.data)), SETTINGS)).labels.data)
+    labels = read_one(tmp_path / row["labels"], kind="labels")
+    stitched = np.asarray(labels.data)
+    np.testing.assert_array_equal(stitched > 0, whole > 0)
+    pairs = np.unique(np.stack([stitched[whole > 0], whole[whole > 0]]), axis=1)
+    assert len(pairs[0]) == len(set(pairs[0])) == len(set(pairs[1])) == whole.max() > 100
+    assert row["summary"]["objects"] == whole.max()
+    assert row["summary"]["objects cut by their tile"] == 0
+    assert labels.scale == pytest.approx((0.25, 0.25))
+    assert labels.metadata["medseg"]["checkpoint_sha256"] == "oracle"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "block_labels.json", "block_labels.ome.zarr", "block_labels.tif", "block_measurements.csv",
+    ]  # fmt: skip
+    with tifffile.TiffFile(tmp_path / "block_labels.tif") as tiff:
+        assert tiff.is_bigtiff
+        assert tiff.pages[0].is_tiled
+
+
+def test_table_of_a_slide_equals_that_of_the_whole_picture(slide: Path, model: Model, tmp_path: Path) -> None:
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
+    image = read_slide(slide)
+    image = image.replace(data=np.asarray(image.data))
+    labels = read_one(tmp_path / row["labels"], kind="labels")
+    expected = measure("nuclei", labels, image)
+    table = pd.read_csv(tmp_path / row["measurements"])
+    assert list(table.columns) == list(expected.columns)
+    assert len(table) == row["summary"]["objects"] > 100
+    found = table.set_index("label").sort_index()
+    pd.testing.assert_frame_equal(found, expected.set_index("label"), check_dtype=False, rtol=1e-9)
+    assert not [path.name for path in tmp_path.iterdir() if "part" in path.name]
+
+
+def test_labels_are_a_pyramid_and_probabilities_are_on_request(slide: Path, model: Model, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    options = OPTIONS.updated(slide_probabilities=True)
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, options))
+    labels = tifffile.imread(tmp_path / row["labels"])
+    group = zarr.open_group(str(tmp_path / row["pyramid"]), mode="r")
+    (scales,) = group.attrs["multiscales"]
+    levels = [np.asarray(group[entry["path"]]) for entry in scales["datasets"]]
+    assert [level.shape for level in levels] == [(1200, 1500), (600, 750), (300, 375), (150, 188)]
+    for k, level in enumerate(levels):
+        np.testing.assert_array_equal(level, labels[:: 2**k, :: 2**k])
+    steps = [entry["coordinateTransformations"][0]["scale"] for entry in scales["datasets"]]
+    np.testing.assert_allclose(steps, [[0.25 * 2**k] * 2 for k in range(4)], rtol=1e-3)
+    back = read_one(tmp_path / row["pyramid"])
+    assert back.kind == "labels"
+    assert back.scale == pytest.approx((0.25, 0.25))
+    assert [level.shape for level in back.metadata["levels"]] == [level.shape for level in levels]
+    np.testing.assert_array_equal(back.data, labels)
+    assert read_one(tmp_path / row["probabilities"]).axes == "CYX"
+    maps = zarr.open_group(str(tmp_path / row["probabilities"]), mode="r")
+    inside = np.asarray(maps["0"])[0]
+    image = read_slide(slide)
+    dark = np.asarray(image.data)[..., 1] < 100
+    np.testing.assert_array_equal(inside[:, :800], np.where(dark, 255, 0)[:, :800])
+    assert [axis["type"] for axis in maps.attrs["multiscales"][0]["axes"]] == ["channel", "space", "space"]
+
+
+def test_a_full_disk_is_one_sentence_and_the_slide_goes_on_later(
+    slide: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Pyramid.__setitem__
+    calls = []
+
+    def full(self: Pyramid, box: tuple[slice, ...], values: np.ndarray) -> None:
+        calls.append(box)
+        with disk_errors(self.path):
+            if len(calls) == 4:
+                self._levels[0][(slice(0, 9), slice(0, 9))] = 1  # a part of the tile is on the disk already
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, box, values)
+
+    monkeypatch.setattr(Pyramid, "__setitem__", full)
+    with pytest.raises(WriteError, match=r"No space left on device.*has room"):
+        run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
+    monkeypatch.setattr(Pyramid, "__setitem__", write)
+    row = run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
+    expected = run(predict_slide(model, slide, tmp_path / "whole", SETTINGS, OPTIONS))
+    assert row["summary"]["objects"] == expected["summary"]["objects"]
+
+
+@pytest.mark.parametrize("where", ["labels", "table"])
+def test_a_file_larger_than_the_disk_allows_is_refused_in_words(
+    where: str, slide: Path, model: Model, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    code = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from napari_medseg.errors import WriteError
+from napari_medseg.io.slide import read_slide
+from napari_medseg.slides.objects import ObjectTable
+from napari_medseg.slides.pyramid import Pyramid
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    if {where!r} == "labels":
+        store = Pyramid(Path({str(tmp_path / "a.zarr")!r}), (512, 512), np.uint32)
+        store[:512, :512] = np.random.default_rng(0).integers(0, 2**32, (512, 512), np.uint32)
+    else:
+        table = ObjectTable(Path({str(tmp_path / "a.csv")!r}), read_slide(Path({str(slide)!r})))
+        labels = np.arange(40 * 40).reshape(40, 40).repeat(3, 0).repeat(3, 1)
+        table.add(labels, 0, (slice(0, 120), slice(0, 120)), np.zeros((120, 120, 3), np.uint8))
+except WriteError as error:
+    print("refused:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert resource is not None
+    assert done.stdout.startswith("refused:")
+    assert "has room" in done.stdout
+
+
+def test_glass_is_left_out(slide: Path, model: Model, tmp_path: Path) -> None:
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
+    assert row["summary"]["tiles with tissue"] == 9  # of 12: the right column is glass
+    assert not tissue_mask(np.full((20, 20, 3), 250, np.uint8)).any()
+    assert tissue_mask(np.full((20, 20, 3), (200, 100, 150), np.uint8)).all()
+
+
+def test_a_stopped_slide_goes_on(slide: Path, model: Model, tmp_path: Path) -> None:
+    run(predict_slide(model, slide, tmp_path / "whole", SETTINGS, OPTIONS))
+    calls = model.network.calls
+    job = predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS)
+    while next(job).step < 5:
+        pass
+    job.close()
+    assert (tmp_path / "out" / "block_tiles.json").is_file()
+    model.network.calls = 0
+    row = run(predict_slide(model, slide, tmp_path / "out", SETTINGS, OPTIONS))
+    assert 0 < model.network.calls < calls / 2 + 1
+    one, two = ((tmp_path / folder / row["measurements"]).read_text() for folder in ("out", "whole"))
+    assert one == two
+    stitched, wanted = (tifffile.imread(tmp_path / folder / row["labels"]) for folder in ("out", "whole"))
+    np.testing.assert_array_equal(stitched, wanted)
+
+
+def test_an_object_belongs_to_the_core_of_its_centre() -> None:
+    labels = np.zeros((8, 8), int)
+    labels[1:3, 1:6], labels[5:8, 5:8] = 1, 2
+    kept = [centred(labels, core, [(False, True)] * 2) for core in boxes((8, 8), 4)]
+    assert [n for _, n, _ in kept] == [1, 0, 0, 1]
+    assert [cut for _, _, cut in kept] == [0, 0, 0, 1]
+    np.testing.assert_array_equal(kept[0][0] > 0, labels == 1)
+    np.testing.assert_array_equal(components(sum(k for k, _, _ in kept) > 0), components(labels > 0))
+
+
+def test_glands_need_whole_pictures(slide: Path, tmp_path: Path) -> None:
+    glands = Model(create("fullnet", {"preset": "light", "tissue": "glands"}), Dark(), {})
+    with pytest.raises(DataError, match="whole pictures"):
+        run(predict_slide(glands, slide, tmp_path, SETTINGS))
+
+
+def test_a_batch_takes_slides(slide: Path, model: Model, tmp_path: Path) -> None:
+    options = BatchSettings(overlays=True, core=1024)
+    record = run(predict_files(model, [slide], tmp_path, SETTINGS, options=options))
+    (row,) = record["files"].values()
+    assert row["status"] == "done"
+    assert row["summary"]["tiles with tissue"] == 2
+    assert (tmp_path / row["labels"]).is_file()
+    assert (tmp_path / row["overlay"]).stat().st_size > 10_000
+    assert len(pd.read_csv(tmp_path / "measurements.csv")) == row["summary"]["objects"]
+    again = options.updated(slide_probabilities=True)
+    (row,) = run(predict_files(model, [slide], tmp_path, SETTINGS, options=again))["files"].values()
+    assert (tmp_path / row["probabilities"]).is_dir()
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_pyramid_of_any_step_is_a_slide(tmp_path: Path, factor: int) -> None:
+    rgb = np.zeros((640, 640, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(rgb, tile=(256, 256), photometric="rgb")
+        tiff.write(rgb[::factor, ::factor], tile=(256, 256), photometric="rgb", subfiletype=1)
+    assert is_slide(tmp_path / "a.tif")

@@ -1,0 +1,210 @@
+"""The training loop: learns, stops, resumes bit-identically, survives faults."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy import ToyMethod, write_cases
+
+from napari_medseg import methods
+from napari_medseg.errors import CheckpointError, DataError, WriteError
+from napari_medseg.io.pairs import Pair, find_pairs
+from napari_medseg.jobs import Progress, run
+from napari_medseg.method import Model
+from napari_medseg.models.checkpoint import read_checkpoint
+from napari_medseg.settings import TrainSettings
+from napari_medseg.training.data import Batches, Cases, inspect, split
+from napari_medseg.training.loop import fit, train
+from napari_medseg.training.run import calibrate
+
+SETTINGS = TrainSettings(epochs=4, batch_size=2, learning_rate=0.05, device="cpu")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    return write_cases(tmp_path / "cases")
+
+
+def fitted(cases: Path, folder: Path, settings: TrainSettings = SETTINGS, resume: bool = False) -> Model:
+    pairs = find_pairs(cases).pairs
+    return run(fit(ToyMethod(), pairs[:4], pairs[4:], settings, folder, resume=resume))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path)["state_dict"]
+
+
+def test_it_learns_and_writes_the_run_folder(cases: Path, tmp_path: Path) -> None:
+    model = fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=15))
+    history = read_checkpoint(tmp_path / "run" / "last.pt")["history"]
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    assert max(row["val_score"] for row in history) == model.card["best"]["val_score"]
+    assert {p.name for p in (tmp_path / "run").iterdir()} >= {"best.pt", "last.pt", "history.csv", "settings.json"}
+    with (tmp_path / "run" / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 15
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 9])
+def test_stop_and_resume_equals_uninterrupted(cases: Path, tmp_path: Path, stop_after: int) -> None:
+    """Closing the generator anywhere, also in mid-epoch, and resuming gives bit-identical weights."""
+    fitted(cases, tmp_path / "whole")
+    pairs = find_pairs(cases).pairs
+    job = fit(ToyMethod(), pairs[:4], pairs[4:], SETTINGS, tmp_path / "parts")
+    for _ in range(stop_after):
+        next(job)
+    job.close()
+    fitted(cases, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole" / "last.pt"), weights(tmp_path / "parts" / "last.pt")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_longer_schedule_goes_on_from_a_finished_run(cases: Path, tmp_path: Path) -> None:
+    fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=2))
+    fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=3), resume=True)
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 3
+
+
+def test_resuming_completes_a_table_that_a_kill_left_short(cases: Path, tmp_path: Path) -> None:
+    settings, table = SETTINGS.updated(epochs=2), tmp_path / "run" / "history.csv"
+    fitted(cases, tmp_path / "run", settings)
+    whole = table.read_text()
+    table.write_text("\n".join(whole.splitlines()[:-1]) + "\n")  # killed after last.pt, before the table
+    fitted(cases, tmp_path / "run", settings, resume=True)
+    assert table.read_text() == whole
+
+
+def test_resume_of_another_method_is_refused(cases: Path, tmp_path: Path) -> None:
+    fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=1))
+
+    class Other(ToyMethod):
+        name = "other"
+
+    pairs = find_pairs(cases).pairs
+    with pytest.raises(CheckpointError, match="same method"):
+        run(fit(Other(), pairs, (), SETTINGS, tmp_path / "run", resume=True))
+
+
+def test_plateau_drops_the_rate_and_patience_stops(cases: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.updated(epochs=50, learning_rate=1e-9, plateau_patience=1, stop_patience=3)
+    fitted(cases, tmp_path / "run", settings)
+    history = read_checkpoint(tmp_path / "run" / "last.pt")["history"]
+    assert len(history) < 10
+    rates = [row["learning_rate"] for row in history]
+    assert rates[-1] < rates[0]
+
+
+def test_halving_schedule(cases: Path, tmp_path: Path) -> None:
+    fitted(cases, tmp_path / "run", SETTINGS.updated(halve_steps=4))  # two steps per epoch
+    rates = [row["learning_rate"] for row in read_checkpoint(tmp_path / "run" / "last.pt")["history"]]
+    np.testing.assert_allclose(rates, [0.05, 0.025, 0.025, 0.0125])
+
+
+def test_progress_counts_steps(cases: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    pairs = find_pairs(cases).pairs
+    run(fit(ToyMethod(), pairs[:4], pairs[4:], SETTINGS, tmp_path / "run"), seen.append)
+    epochs = [p for p in seen if "epoch" in p.metrics]
+    assert [p.step for p in epochs] == [2, 4, 6, 8]
+    assert {p.total for p in epochs} == {8}
+    assert epochs[0].preview is not None
+    assert epochs[0].preview.data.shape == (2, 16, 16)
+
+
+def test_an_unwritable_folder_is_named(cases: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="file"):
+        fitted(cases, tmp_path / "file")
+
+
+def test_folds_are_grouped_and_complete() -> None:
+    pairs = [Pair(Path(f"{s}_{i}.png"), None, subject=s) for s in "abcdefg" for i in range(3)]
+    splits = split(pairs, TrainSettings(folds=5))
+    assert len(splits) == 5
+    for part in splits:
+        assert not {p.subject for p in part.train} & {p.subject for p in part.held_out}
+        assert len(part.train) + len(part.held_out) == len(pairs)
+    assert sorted(p.stem for part in splits for p in part.held_out) == sorted(p.stem for p in pairs)
+    with pytest.raises(DataError, match="7"):
+        split(pairs, TrainSettings(folds=8))
+
+
+def test_batches_depend_on_seed_epoch_and_position_alone(cases: Path) -> None:
+    batches = Batches(Cases(ToyMethod(), find_pairs(cases).pairs), SETTINGS)
+    first, again, other = (list(batches.epoch(e)) for e in (0, 0, 1))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, other, strict=True))
+
+
+def test_ranks_share_a_batch(cases: Path) -> None:
+    batches = Batches(Cases(ToyMethod(), find_pairs(cases).pairs), SETTINGS)
+    whole = next(iter(batches.epoch(0)))[0]
+    parts = [next(iter(batches.epoch(0, rank, 2)))[0] for rank in (0, 1)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_inspect_lists_every_problem(cases: Path) -> None:
+    from PIL import Image as Pillow
+
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(cases / "labels" / "case0_label.png")  # other size
+    Pillow.fromarray(np.zeros((16, 16), np.uint8)).save(cases / "labels" / "case1_label.png")  # nothing in it
+    (cases / "labels" / "case2_label.png").unlink()
+    (cases / "images" / "case3.png").write_bytes(b"no picture")
+    report = inspect(ToyMethod(), find_pairs(cases))
+    text = " ".join(report.problems)
+    assert len(report.pairs) == 3
+    for part in (
+        "case0.png is (16, 16) but its",
+        "without foreground: case1",
+        "case2.png",
+        "case3.png cannot be read",
+    ):
+        assert part in text
+
+
+def test_images_of_different_size_cannot_share_a_batch(cases: Path, tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+
+    for folder, name in (("images", "big.png"), ("labels", "big_label.png")):
+        Pillow.fromarray(np.ones((24, 24), np.uint8)).save(cases / folder / name)
+    pairs = find_pairs(cases).pairs
+    with pytest.raises(DataError, match="crop size"):
+        run(fit(ToyMethod(), pairs, (), SETTINGS.updated(batch_size=7), tmp_path / "run"))
+
+
+def test_train_writes_split_and_folds(cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(train(ToyMethod(), cases, tmp_path / "run", SETTINGS.updated(epochs=1, folds=3)))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["fold0", "fold1", "fold2"]
+    stems = json.loads((tmp_path / "run" / "fold1" / "split.json").read_text())
+    assert len(stems["held_out"]) == 2
+    assert methods.METHODS  # the toy is not one of them
+    assert "toy" not in methods.METHODS
+
+
+def test_an_empty_folder_says_which_layouts_are_known(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="images and"):
+        run(train(ToyMethod(), tmp_path, tmp_path / "run", SETTINGS))
+
+
+def test_calibration_gives_the_means_of_the_batches() -> None:
+    """Batch-norm statistics after calibration are the plain means over the batches, dropout off, frozen ones kept."""
+    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.BatchNorm2d(1, momentum=0.01))
+    batches = [torch.full((2, 1, 3, 3), float(v)) + torch.arange(9).reshape(3, 3) for v in (0, 6)]
+    calibrate(network, iter(batches))
+    norm = network[1]
+    assert norm.running_mean.item() == pytest.approx((4 + 10) / 2)
+    assert norm.running_var.item() == pytest.approx(torch.arange(9.0).repeat(2).var().item())
+    assert norm.momentum == 0.01
+    assert not norm.training
+
+
+def test_without_calibration_the_running_averages_stay(cases: Path, tmp_path: Path) -> None:
+    for batches in (0, 4):
+        fitted(cases, tmp_path / str(batches), SETTINGS.updated(calibrate_batches=batches, epochs=1))
+    running, calibrated = (weights(tmp_path / str(b) / "last.pt") for b in (0, 4))
+    assert torch.equal(running["0.weight"], calibrated["0.weight"])
+    assert not torch.equal(running["1.running_var"], calibrated["1.running_var"])
