@@ -133,12 +133,18 @@ def as_labels(image: Image) -> Image:
 
     JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of its brightest pixel.
     """
+    if n := image.metadata.get("overlapping"):
+        raise ReadError(
+            f"{image.name} is one of {n} segments that overlap, which is no single label map. Export each segment as a "
+            "file of its own."
+        )
     data = np.asarray(image.channels_first())
     if any(not np.array_equal(data[0], channel) for channel in data[1:3]):
         raise ReadError(f"{image.name} is a colour picture, not a label map. Give one whole number per pixel.")
     labels = data[0]
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
         labels = (labels > labels.max() / 2).astype(np.uint8)
+    labels = _whole(labels, image)
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
         raise ReadError(f"{image.name} holds fractions, not labels. Give whole numbers, 0 for background.")
     if labels.dtype.kind == "f" or labels.dtype.kind == "b":
@@ -146,6 +152,15 @@ def as_labels(image: Image) -> Image:
     if labels.size and labels.min() < 0:
         raise ReadError(f"{image.name} holds negative labels ({labels.min()}). Use 0 for background, 1, 2, ...")
     return image.replace(data=labels, axes=image.spatial_axes, kind="labels", channels=())
+
+
+def _whole(labels: np.ndarray, image: Image) -> np.ndarray:
+    """Round labels that a program stored as scaled integers: they are whole up to half a step of the scaling."""
+    step = abs(float(image.metadata.get("scl_slope", 0.0)))
+    if labels.dtype.kind != "f" or not 0 < step < 1 or not np.isfinite(labels).all():
+        return labels
+    rounded = np.round(labels)
+    return rounded if np.abs(labels - rounded).max(initial=0) <= step / 2 * (1 + 1e-3) else labels
 
 
 def known_patterns() -> list[str]:

@@ -1,0 +1,136 @@
+"""MR and other volumes: NIfTI, NRRD, MetaImage and DICOM series, each value at its place, in its unit.
+
+Axes are ``ZYX`` (``YX`` for a picture). A fourth axis is time (``TZYX``) when the file says so, when it gives a time
+step other than 0 and 1, or when there are more than 16 volumes; else channels (``CZYX``): multi-modal files seldom
+state one.
+What is not stated, not used or odd (a voxel size, a unit, NaN voxels) is said in ``metadata["notes"]``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.image import Image
+from napari_medseg.io._sidecar import provenance
+from napari_medseg.io.volumes import metaimage, nifti, nrrd
+from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
+from napari_medseg.io.volumes.space import with_note
+from napari_medseg.io.write import replacing
+from napari_medseg.pairs import file_stem
+
+SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.hdr", "*.img", "*.dcm", "*.ima", "DICOM folder")
+
+
+def matches(path: Path) -> bool:
+    """Whether this reader takes `path`: a known suffix, a DICOM file, or a folder that holds DICOM files."""
+    if path.is_dir():
+        return holds_dicom(path)
+    if not path.is_file():
+        return False
+    return path.name.lower().endswith(SUFFIXES) or nifti.is_pair(path) or is_dicom(path)
+
+
+def read(path: Path) -> list[Image]:
+    """Read a volume file, a DICOM series folder, or the series that a DICOM file belongs to.
+
+    Raises
+    ------
+    ReadError
+        If the file is cut or damaged, its voxel size is 0, or a DICOM series is incomplete or mixed.
+    """
+    path = Path(path)
+    with _quiet():
+        return [_note_nan(image) for image in _read(path)]
+
+
+def read_case(paths: Sequence[str | Path]) -> Image:
+    """Read the files of one case (one modality each) as the channels of one ``CZYX`` image.
+
+    Raises
+    ------
+    ReadError
+        If the files do not lie on one grid.
+    """
+    if not paths:
+        raise ReadError("A case needs at least one file. Give the files of its modalities.")
+    images = [read(Path(p))[0] for p in paths]
+    first = images[0]
+    for path, image in zip(paths, images, strict=True):
+        if image.spatial_axes != first.spatial_axes or not first.same_grid(image):
+            raise ReadError(
+                f"{Path(path).name} ({image.describe()}) and {Path(paths[0]).name} ({first.describe()}) do not lie on "
+                "one grid (size, voxel size or position differ). Resample the modalities onto one of them first."
+            )
+    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
+    stems = [file_stem(Path(p)) for p in paths]
+    names = tuple(f"{s}:{c}" if n > 1 else s for s, i in zip(stems, images, strict=True)
+                  for n in [i.n_channels] for c in range(n))  # fmt: skip
+    common = "".join(c[0] for c in takewhile(lambda c: len(set(c)) == 1, zip(*stems, strict=False))).rstrip("_-. ")
+    metadata = {**first.metadata, "source_files": [str(p) for p in paths]}
+    return first.replace(data=data, axes="C" + first.spatial_axes, channels=names, name=common or first.name,
+                         metadata=metadata)  # fmt: skip
+
+
+def write(path: str | Path, image: Image) -> None:
+    """Write `image` (``YX``, ``ZYX``, ``TZYX``, with or without ``C``) on its own grid, affine and dtype kept.
+
+    The suffix decides the format. The file appears under its name only when complete. A result on the grid of a NIfTI
+    file carries that file's qform, sform and their codes.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown, or the dtype, the unit or a shear has no place in such files.
+    """
+    path = Path(path)
+    suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise WriteError(f"{path.name}: volumes are written as {', '.join(SUFFIXES)}. Choose one of these suffixes.")
+    module = next(m for m in (nifti, nrrd, metaimage) if suffix in m.SUFFIXES)
+    data = np.asarray(image.data)
+    if data.dtype.kind not in "buif" or data.dtype.itemsize > 8:
+        raise WriteError(f"{path.name} cannot be written: {data.dtype} values have no place in a volume file.")
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} cannot be written: its folder does not exist. Make it, or choose another.")
+    with replacing(path) as part, part.open("wb") as stream:
+        module.write(stream, path.name, image)
+
+
+def _read(path: Path) -> list[Image]:
+    if path.is_dir() or not (path.name.lower().endswith(SUFFIXES) or nifti.is_pair(path)):
+        return read_series(path)
+    if path.stat().st_size == 0:
+        raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
+    about = {**provenance(path), "source_file": str(path)}
+    name = file_stem(path)
+    if path.name.lower().endswith(nrrd.SUFFIXES):
+        return nrrd.read(path, name, **about)
+    module = metaimage if path.name.lower().endswith(metaimage.SUFFIXES) else nifti
+    return [module.read(path, name, **about)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel's lines about odd headers off the screen: what matters becomes a note or an error."""
+    log = logging.getLogger("nibabel.global")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _note_nan(image: Image) -> Image:
+    if image.data.dtype.kind != "f":
+        return image
+    n = int(image.data.size - np.count_nonzero(np.isfinite(image.data)))
+    return with_note(image, f"{n} voxels are not finite (NaN or infinite) and are left out.") if n else image

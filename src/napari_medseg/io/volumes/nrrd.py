@@ -1,0 +1,417 @@
+"""NRRD (``.nrrd``; ``.nhdr`` with its voxels beside it): every field that says where, how large and what a voxel is.
+
+Field names are those of the format's definition (teem.sourceforge.net/nrrd/format.html). Segmentations of 3D Slicer
+(``.seg.nrrd``) keep the names of their segments.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.image import Image
+from napari_medseg.io.volumes.segments import Segment, labels_of
+from napari_medseg.io.volumes.space import (
+    MICROMETER,
+    MILLIMETER,
+    SECOND,
+    array_affine,
+    extra_axis,
+    file_matrix,
+    in_unit,
+    measured,
+    mm_per,
+    placed,
+    timed,
+    without_size,
+)
+from napari_medseg.io.volumes.stored import little_endian, read_voxels
+
+SUFFIXES = (".nrrd", ".nhdr")
+HEADER_BYTES = 2**20
+TYPES = {
+    "i1": "signed char,int8,int8_t", "u1": "uchar,unsigned char,uint8,uint8_t",
+    "i2": "short,short int,signed short,signed short int,int16,int16_t",
+    "u2": "ushort,unsigned short,unsigned short int,uint16,uint16_t", "i4": "int,signed int,int32,int32_t",
+    "u4": "uint,unsigned int,uint32,uint32_t",
+    "i8": "longlong,long long,long long int,signed long long,signed long long int,int64,int64_t",
+    "u8": "ulonglong,unsigned long long,unsigned long long int,uint64,uint64_t", "f4": "float", "f8": "double",
+}  # fmt: skip
+TYPE_OF = {name: code for code, names in TYPES.items() for name in names.split(",")}
+NAME_OF = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32",
+           "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}  # fmt: skip
+ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2", "ascii": "text",
+             "text": "text", "txt": "text"}  # fmt: skip
+TO_LPS = {
+    "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1), "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
+}  # fmt: skip
+SPACE_KINDS = {"domain", "space"}
+COLOURS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
+SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
+UNKNOWN = {"", "none", "???", "nan"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Fields of an NRRD file (lower case), its keys and values, and where its voxels begin."""
+
+    path: Path
+    fields: Mapping[str, str]
+    keys: Mapping[str, str]
+    begin: int
+    sizes: tuple[int, ...] = field(default=())
+
+    def words(self, name: str) -> list[str]:
+        """Return the entries of a field, vectors ``(x,y,z)`` and quoted texts in one piece."""
+        return re.findall(r'\([^)]*\)|"[^"]*"|[^\s"()]+', self.fields.get(name, ""))
+
+    def numbers(self, name: str) -> list[float]:
+        """Return the entries of a field as numbers, NaN for what is none."""
+        return [_number(word) for word in self.words(name)]
+
+    def vectors(self, name: str) -> list[np.ndarray | None]:
+        """Return the vectors of a field, ``None`` for ``none`` and for what holds no finite numbers."""
+        found = []
+        for word in self.words(name):
+            vector = np.array([_number(part) for part in word.strip("()").split(",")])
+            found.append(vector if word.startswith("(") and np.isfinite(vector).all() else None)
+        return found
+
+
+def read(path: Path, name: str, **metadata: Any) -> list[Image]:
+    """Read a volume as ``ZYX``, ``TZYX`` or ``CZYX``, colours as last axis; a ``.seg.nrrd`` as labels.
+
+    Segments that overlap come as one label image each.
+
+    Raises
+    ------
+    ReadError
+        If a field is missing or cannot be true, or the voxels are cut or damaged.
+    """
+    header = read_header(path)
+    stored = _voxels(header)
+    image = _image(header, stored, name, metadata)
+    segments = _segments(header)
+    if not segments:
+        return [image]
+    layers = image.channels_first()
+    masks = [layers[min(s.layer, len(layers) - 1)] == s.value for s in segments]
+    plain = image.replace(data=layers[0], axes=image.spatial_axes, channels=(), kind="labels")
+    return labels_of(plain, [Segment(i + 1 if len(layers) > 1 else s.value, s.name, mask)
+                             for i, (s, mask) in enumerate(zip(segments, masks, strict=True))])  # fmt: skip
+
+
+def write(stream: IO[bytes], name: str, image: Image) -> None:
+    """Write `image` as NRRD, packed; the voxels are in the file itself whatever its suffix.
+
+    Micrometres are written as such, other lengths as millimetres; without a unit neither size nor place is stated.
+
+    Raises
+    ------
+    WriteError
+        If the image has both time and channels, or its unit is no length.
+    """
+    if {"C", "T"} <= set(image.axes):
+        raise WriteError(f"{name}: NRRD has no place for time and channels ({image.axes}). Write it as .nii.gz.")
+    if known := measured(image):
+        unit = MICROMETER if image.units[-1] == MICROMETER else MILLIMETER
+        image = in_unit(image, unit, "NRRD")
+    data = np.asarray(image.data)
+    data = data.astype({"b": np.uint8}.get(data.dtype.kind, np.float32 if data.dtype == np.float16 else data.dtype))
+    axes = image.axes[::-1]
+    kinds = {"C": "RGB-color" if image.axes.endswith("C") and image.n_channels == 3 else "list", "T": "time"}
+    lines = ["NRRD0005", f"type: {NAME_OF[data.dtype.str[1:]]}", f"dimension: {data.ndim}"]
+    lines += [
+        f"sizes: {' '.join(map(str, data.shape[::-1]))}",
+        f"kinds: {' '.join(kinds.get(a, 'domain') for a in axes)}",
+    ]
+    if known:
+        lines += _stated_place(image, axes, unit)
+    lines += ["endian: little", "encoding: gzip"]
+    stream.write(("\n".join(lines) + "\n\n").encode("ascii"))
+    with gzip.GzipFile("", "wb", 5, stream, mtime=0) as packed:
+        packed.write(little_endian(data))
+
+
+def read_header(path: Path) -> Header:
+    """Read the fields of an NRRD file; texts that are no UTF-8 are read as Latin-1 (the micro sign).
+
+    Raises
+    ------
+    ReadError
+        If the file does not begin like NRRD, or has no end of the header.
+    """
+    with path.open("rb") as file:
+        content = file.read(HEADER_BYTES)
+    if not re.match(rb"NRRD000\d\r?\n", content):
+        raise ReadError(f"{path.name} does not begin as an NRRD file does (NRRD000...). It is damaged or another kind.")
+    end = re.search(rb"\r?\n\r?\n", content)
+    if end is None and path.suffix.lower() != ".nhdr":
+        raise ReadError(f"{path.name} has a header without an end. It is cut short or damaged; copy it again.")
+    raw = content[: end.start() if end else None]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    fields: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    for line in text.splitlines()[1:]:
+        if line.startswith("#") or ":" not in line:
+            if fields.get("data file", "").upper().startswith("LIST") and line.strip() and not line.startswith("#"):
+                keys.setdefault("\nfiles", "")
+                keys["\nfiles"] += line.strip() + "\n"
+            continue
+        before, separator, after = re.split(r"(:=|:)", line, maxsplit=1)
+        if separator == ":=":
+            keys[before] = after
+        else:
+            key = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}.get(
+                before.strip().lower(), before.strip().lower()
+            )
+            fields[key] = after.strip()
+    header = Header(path, fields, keys, end.end() if end else len(content))
+    sizes = header.numbers("sizes")
+    dimension = header.fields.get("dimension", "")
+    if not sizes or any(n != int(n) for n in sizes if np.isfinite(n)) or not np.isfinite(sizes).all():
+        raise ReadError(f"{path.name} states no sizes of its axes. Its header is damaged; copy it again.")
+    if dimension.isdigit() and int(dimension) != len(sizes):
+        raise ReadError(f"{path.name} declares {dimension} axes and the sizes of {len(sizes)}. Its header is damaged.")
+    return Header(path, fields, keys, header.begin, tuple(int(n) for n in sizes))
+
+
+def _voxels(header: Header) -> np.ndarray:
+    """Return the stored values, slowest axis first."""
+    path, fields = header.path, header.fields
+    if (code := TYPE_OF.get(fields.get("type", "").lower())) is None:
+        raise ReadError(
+            f"{path.name} holds values of type {fields.get('type', 'unknown')!r}, not numbers of 1 to 8 bytes."
+        )
+    word = fields.get("encoding", "raw").lower()
+    if (encoding := ENCODINGS.get(word)) is None:
+        raise ReadError(f"{path.name} is packed as {word!r}, which is not read here. Save it as gzip or raw.")
+    order = {"big": ">", "little": "<"}.get(fields.get("endian", "little").lower(), "<")
+    dtype = np.dtype(order + code)
+    shape = header.sizes[::-1]
+    line_skip, byte_skip = int(fields.get("line skip", 0) or 0), int(fields.get("byte skip", 0) or 0)
+    files = _files(header)
+    if not files:
+        return _read_one(path, dtype, shape, encoding, header.begin, line_skip, byte_skip)
+    if missing := [f.name for f in files if not f.is_file()]:
+        raise ReadError(f"{path.name} keeps its voxels in {missing[0]}, which is not there. Copy that file beside it.")
+    per_file = (shape[0] // len(files), *shape[1:]) if len(files) > 1 else shape
+    if len(files) > 1 and shape[0] % len(files):
+        raise ReadError(f"{path.name} names {len(files)} files for {shape[0]} slices. The header is damaged.")
+    return np.concatenate([_read_one(f, dtype, per_file, encoding, 0, line_skip, byte_skip) for f in files])
+
+
+def _read_one(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], encoding: str, begin: int, line_skip: int, byte_skip: int
+) -> np.ndarray:
+    if line_skip > 0:
+        with path.open("rb") as file:
+            file.seek(begin)
+            for _ in range(line_skip):
+                file.readline()
+            begin = file.tell()
+    if byte_skip < 0 and encoding == "raw":
+        begin = -1
+    elif byte_skip > 0 and encoding in ("gzip", "bzip2"):
+        raise ReadError(
+            f"{path.name} skips bytes of a packed stream (byte skip), which is not read here. Save it as raw."
+        )
+    else:
+        begin += max(byte_skip, 0)
+    return read_voxels(path, dtype, shape, encoding, begin).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _files(header: Header) -> list[Path]:
+    """Return the files with the voxels of a detached header: one, a list, or a pattern with its numbers."""
+    stated = header.fields.get("data file", "")
+    folder = header.path.parent
+    if not stated:
+        return []
+    if stated.upper().startswith("LIST"):
+        return [folder / line for line in header.keys.get("\nfiles", "").splitlines()]
+    parts = stated.split()
+    if "%" in stated and len(parts) >= 4 and all(re.fullmatch(r"-?\d+", p) for p in parts[1:4]):
+        first, last, step = map(int, parts[1:4])
+        stop = last + (1 if step > 0 else -1)
+        return [folder / (parts[0] % i) for i in range(first, stop, step or 1)][:10000]
+    return [folder / stated]
+
+
+def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, Any]) -> Image:
+    """Give the values their axes, steps, units and place."""
+    notes: list[str] = []
+    spatial = _space_axes(header)
+    others = [i for i in range(len(header.sizes)) if i not in spatial]
+    if not 2 <= len(spatial) <= 3 or len(others) > 1:
+        raise ReadError(
+            f"{header.path.name} has {len(header.sizes)} axes ({'x'.join(map(str, header.sizes))}), {len(spatial)} of "
+            "them of space; an image has 2 or 3 of space and at most one of time or channels. Export it as such."
+        )
+    letters = {i: "XYZ"[k] for k, i in enumerate(spatial)}
+    other = others[0] if others else None
+    kind = header.words("kinds")[other].lower() if other is not None and len(header.words("kinds")) > other else ""
+    step = 0.0
+    if other is not None:
+        step = _other_step(header, other)
+        letters[other] = _other_axis(header, other, kind, step)
+        if not kind and "space directions" not in header.fields:
+            notes.append(f"The file does not say what its axis of {header.sizes[other]} is.")
+    axes = "".join(letters[i] for i in range(len(header.sizes)))[::-1]
+    colour = kind in COLOURS and header.sizes[other or 0] == COLOURS[kind] and stored.dtype.itemsize <= 2
+    wanted = ("" if colour or "C" not in axes else "C") + "".join(a for a in "TZYX" if a in axes) + "C" * colour
+    data = stored.transpose([axes.index(a) for a in wanted])
+    affine, steps, unit = _place(header, spatial, notes)
+    image = placed(
+        np.ascontiguousarray(data), wanted, affine, steps, unit or MILLIMETER, name=name,
+        metadata={**metadata, **({"notes": notes} if notes else {})},
+        channels=("red", "green", "blue", "alpha")[: data.shape[-1]] if colour else (),
+    )  # fmt: skip
+    if "T" in wanted:
+        image = timed(image, step)
+    if not unit:
+        note = f"{header.path.name} does not state its voxel size; sizes and volumes are in voxels."
+        return without_size(image, note)
+    return image
+
+
+def _space_axes(header: Header) -> list[int]:
+    """Return the axes of space, fastest first: by their directions, else their kinds, else the first three."""
+    n = len(header.sizes)
+    directions = header.vectors("space directions")
+    if len(directions) == n:
+        return [i for i, vector in enumerate(directions) if vector is not None]
+    kinds = [k.lower() for k in header.words("kinds")]
+    if len(kinds) == n and any(k not in SPACE_KINDS | UNKNOWN for k in kinds):
+        return [i for i, k in enumerate(kinds) if k in SPACE_KINDS | UNKNOWN]
+    spacings = header.numbers("spacings")
+    if n > 3 and len(spacings) == n and sum(np.isfinite(spacings)) == 3:
+        return [i for i in range(n) if np.isfinite(spacings[i])]
+    return list(range(min(n, 3)))
+
+
+def _other_step(header: Header, axis: int) -> float:
+    """Return the time step of an axis in seconds (or in an unknown unit), 0 if it states none."""
+    spacings, units = header.numbers("spacings"), [u.strip('"').lower() for u in header.words("units")]
+    step = spacings[axis] if len(spacings) > axis else 0.0
+    return (step if np.isfinite(step) else 0.0) * SECONDS.get(units[axis] if len(units) > axis else "", 1.0)
+
+
+def _other_axis(header: Header, axis: int, kind: str, step: float) -> str:
+    if kind and kind not in UNKNOWN | SPACE_KINDS:
+        return "T" if kind == "time" else "C"
+    return "T" if header.fields.get("space", "").lower().endswith("-time") else extra_axis(header.sizes[axis], step)
+
+
+def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np.ndarray | None, list[float], str]:
+    """Return the affine (or ``None``), the steps (slowest first) and the unit, empty if no size is stated."""
+    n = len(spatial)
+    space = header.fields.get("space", "").lower().removesuffix("-time").removesuffix("t")
+    directions = header.vectors("space directions")
+    if len(directions) == len(header.sizes) and directions:
+        matrix = np.array([directions[i] for i in spatial]).T
+        unit, factor = _unit(header.words("space units"), bool(space), notes)
+        origin = next(iter(header.vectors("space origin")), None)
+        if matrix.shape != (n, n) and matrix.shape != (3, n):
+            raise ReadError(
+                f"{header.path.name} states directions of {len(matrix)} numbers for {n} axes. It is damaged."
+            )
+        origin = np.zeros(len(matrix)) if origin is None or len(origin) != len(matrix) else origin
+        signs = np.array(TO_LPS.get(space, (1, 1, 1))[: len(matrix)], float)
+        matrix, origin = signs[:, None] * matrix * factor, signs * origin * factor
+        steps = np.linalg.norm(matrix, axis=0)
+        if not (steps > 0).all():
+            raise ReadError(
+                f"{header.path.name} states an axis without a length (space directions): a voxel size of 0. "
+                "Set the true size in mm (for example in 3D Slicer)."
+            )
+        whole = array_affine(matrix[:n, :n], origin[:n]) if _regular(matrix[:n, :n]) else None
+        if whole is None:
+            notes.append("The plane of the picture is upright in space; only its pixel size is kept.")
+        return whole, steps[::-1].tolist(), unit
+    spacings = header.numbers("spacings")
+    steps = np.array([spacings[i] for i in spatial]) if len(spacings) == len(header.sizes) else np.full(n, np.nan)
+    if not np.isfinite(steps).all():
+        return None, [1.0] * n, ""
+    if not (steps != 0).all():
+        raise ReadError(
+            f"{header.path.name} gives a voxel size of 0: set the true size in mm (for example in 3D Slicer)."
+        )
+    stated = header.words("units")
+    unit, factor = _unit([stated[i] for i in spatial if len(stated) > i], False, notes)
+    return None, (np.abs(steps[::-1]) * factor).tolist(), unit
+
+
+def _regular(matrix: np.ndarray) -> bool:
+    steps = np.linalg.norm(matrix, axis=0)
+    return bool((steps > 0).all() and abs(np.linalg.det(matrix / steps)) > 1e-3)
+
+
+def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, float]:
+    """Return millimetres or micrometres and the factor to them, for the units that the file states."""
+    stated = {w.strip('"').strip() for w in words} - UNKNOWN
+    if not stated:
+        if not anatomical:
+            notes.append("The file does not state a unit of length; millimetres are assumed.")
+        return MILLIMETER, 1.0
+    sizes = {mm_per(word) for word in stated}
+    if None in sizes or len(sizes) > 1:
+        notes.append(f"The unit {', '.join(sorted(stated))} is no one unit of length; sizes and volumes are in voxels.")
+        return "", 1.0
+    size = sizes.pop() or 1.0
+    return (MICROMETER, size * 1e3) if size <= 1e-3 else (MILLIMETER, size)
+
+
+def _stated_place(image: Image, axes: str, unit: str) -> list[str]:
+    """Return the lines with the place of `image`, whose axes in the file are `axes`, fastest first."""
+    matrix, origin = file_matrix(image)
+    n = len(matrix)
+    vectors = iter(matrix.T)
+    directions = [_vector(next(vectors)) if a in "XYZ" else "none" for a in axes]
+    space = "left-posterior-superior" if n == 3 else None
+    lines = [f"space: {space}" if space else f"space dimension: {n}", f"space directions: {' '.join(directions)}"]
+    lines += [f"space origin: {_vector(origin)}"]
+    if "T" in axes and image.units[0] == SECOND:
+        lines += ["spacings: " + " ".join(repr(image.scale[0]) if a == "T" else "nan" for a in axes)]
+        lines += ["units: " + " ".join('"s"' if a == "T" else '""' for a in axes)]
+    return [*lines, "space units: " + " ".join([f'"{"um" if unit == MICROMETER else "mm"}"'] * n)]
+
+
+def _vector(values: np.ndarray) -> str:
+    return f"({','.join(repr(float(v)) for v in values)})"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.strip('"'))
+    except ValueError:
+        return float("nan")
+
+
+@dataclass(frozen=True)
+class _Stated:
+    layer: int
+    value: int
+    name: str
+
+
+def _segments(header: Header) -> list[_Stated]:
+    """Return the segments that a file of 3D Slicer names."""
+    found = []
+    for i in range(len(header.keys)):
+        if f"Segment{i}_ID" not in header.keys:
+            break
+        value, layer = header.keys.get(f"Segment{i}_LabelValue", "1"), header.keys.get(f"Segment{i}_Layer", "0")
+        name = header.keys.get(f"Segment{i}_Name", header.keys[f"Segment{i}_ID"])
+        found.append(_Stated(int(_number(layer)), int(_number(value)), name))
+    return found

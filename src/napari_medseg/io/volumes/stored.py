@@ -1,0 +1,167 @@
+"""Voxels as files store them: raw, gzip, bzip2, zlib or text, in full or refused.
+
+Lengths and check sums are compared with what the header declares, before memory is reserved and after reading.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from napari_medseg.errors import ReadError, one_line
+
+CHUNK = 2**20
+LARGE_BYTES = 2**27
+MAX_RATIO = 1100  # no deflated file is smaller than 1/1032 of its content
+MAX_TAIL = 2**26
+GZIP, ZLIB_OR_GZIP = b"\x1f\x8b", 47
+TEXT, RAW = "text", "raw"
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzip by its first two bytes (RFC 1952), whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def head_of(path: Path, n: int) -> bytes:
+    """Return the first `n` bytes of a file, unpacked if it is gzip."""
+    try:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+            return file.read(n)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _cut(path, one_line(error)) from error
+
+
+def read_voxels(
+    path: Path, dtype: np.dtype, shape: Sequence[int], encoding: str = RAW, skip: int = 0, whole: bool = False
+) -> np.ndarray:
+    """Read `shape` values (slowest axis first) of `dtype`, ``skip`` bytes (of the unpacked file if `whole`) behind.
+
+    Parameters
+    ----------
+    encoding
+        ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"zlib"`` or ``"text"``; -1 for `skip` takes the end of a raw file.
+    whole
+        Whether the whole file is packed (a ``.nii.gz``), not only what comes behind `skip`.
+
+    Raises
+    ------
+    ReadError
+        If the file holds fewer values, or its stream is cut or damaged.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    check_declared(path, shape, size, packed=encoding != RAW)
+    try:
+        with path.open("rb") as file:
+            if encoding == TEXT:
+                file.seek(skip)
+                return _from_text(path, file.read(), dtype, shape)
+            content = _content(path, file, size, encoding, skip, whole)
+    except DAMAGED as error:
+        raise _cut(path, one_line(error)) from error
+    return content.view(dtype).reshape(shape)
+
+
+def rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Return ``stored * slope + intercept``: whole numbers if all are and they fit, else float32, float64 if needed."""
+    if stored.dtype.kind == "b":
+        stored = stored.astype(np.uint8)
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
+    if stored.dtype.kind in "iu" and slope == int(slope) and intercept == int(intercept):
+        info = np.iinfo(stored.dtype)
+        ends = [int(end) * int(slope) + int(intercept) for end in (info.min, info.max)]
+        dtype = np.result_type(np.min_scalar_type(min(ends)), np.min_scalar_type(max(ends)))
+        if dtype.kind in "iu":
+            whole: np.ndarray = stored.astype(dtype) * dtype.type(slope) + dtype.type(intercept)
+            return whole
+    wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
+    values: np.ndarray = np.multiply(stored, slope, dtype=np.float64) + intercept
+    return values if wide else values.astype(np.float32)
+
+
+def little_endian(data: np.ndarray) -> memoryview:
+    """Return the bytes of `data`, slowest axis first, the lowest byte of each value first."""
+    return np.ascontiguousarray(data, data.dtype.newbyteorder("<")).data.cast("B")
+
+
+def check_declared(path: Path, shape: Sequence[int], size: int, packed: bool = True) -> None:
+    """Refuse a header that declares no voxels, or far more than the file can hold, before memory is reserved.
+
+    Raises
+    ------
+    ReadError
+        If it does.
+    """
+    held = path.stat().st_size
+    if any(n < 1 for n in shape):
+        raise ReadError(
+            f"{path.name} declares {_times(shape)} voxels, none at all. The file is damaged; copy it again."
+        )
+    if size > (max(LARGE_BYTES, held * MAX_RATIO) if packed else held):
+        raise ReadError(
+            f"{path.name} declares {_times(shape)} voxels ({size} bytes) in a file of {held} bytes. "
+            "It is cut short or damaged; copy it again."
+        )
+
+
+def _content(path: Path, file: IO[bytes], size: int, encoding: str, skip: int, whole: bool) -> np.ndarray:
+    if encoding == RAW:
+        file.seek(-size, 2) if skip < 0 else file.seek(skip)
+        return _fill(path, file, size)
+    if not whole:
+        file.seek(skip)
+    if encoding == "zlib":
+        return _unpacked(path, file.read(), size)
+    stream: Any = gzip.GzipFile(fileobj=file) if encoding == "gzip" else bz2.BZ2File(file)
+    if whole and len(_skipped := stream.read(skip)) < skip:
+        raise EOFError(f"{len(_skipped)} of {skip} bytes of header")
+    content = _fill(path, stream, size)
+    tail = 0
+    while tail < MAX_TAIL and (more := stream.read(CHUNK)):  # to the end: there is the check sum
+        tail += len(more)
+    return content
+
+
+def _fill(path: Path, stream: Any, size: int) -> np.ndarray:
+    content = np.empty(size, np.uint8)
+    view, done = content.data, 0
+    while done < size and (n := stream.readinto(view[done : done + CHUNK])):
+        done += n
+    if done < size:
+        raise _cut(path, f"{done} of {size} bytes of voxels are there")
+    return content
+
+
+def _unpacked(path: Path, packed: bytes, size: int) -> np.ndarray:
+    stream = zlib.decompressobj(ZLIB_OR_GZIP)
+    content = np.frombuffer(bytearray(stream.decompress(packed, size)), np.uint8)
+    stream.decompress(stream.unconsumed_tail, 1)
+    if len(content) < size or not stream.eof:
+        raise _cut(path, f"{len(content)} of {size} bytes of voxels are there")
+    return content
+
+
+def _from_text(path: Path, text: bytes, dtype: np.dtype, shape: Sequence[int]) -> np.ndarray:
+    words = text.split()
+    count = math.prod(shape)
+    if len(words) < count:
+        raise _cut(path, f"{len(words)} of {count} values are there")
+    return np.array(words[:count]).astype(np.float64 if dtype.kind == "f" else dtype).astype(dtype).reshape(shape)
+
+
+def _cut(path: Path, reason: str) -> ReadError:
+    return ReadError(f"{path.name} is cut short or damaged ({reason.rstrip('.')}). Copy it again.")
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, reversed(shape)))

@@ -1,0 +1,456 @@
+"""DICOM series, multi-frame files, segmentations, mosaics: values and places by hand and by GDCM (SimpleITK)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from itertools import permutations
+from pathlib import Path
+
+import dicom_files as d
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from pydicom.fileset import FileSet
+from pydicom.sequence import Sequence as Items
+
+from napari_medseg import io
+from napari_medseg.errors import ReadError
+from napari_medseg.io.volumes.dicom import is_dicom, series_of
+from napari_medseg.io.volumes.dicom.mosaic import tiles
+from napari_medseg.io.volumes.itk import affine_of
+
+RNG = np.random.default_rng(7)
+VOLUME = RNG.integers(0, 1000, (4, 6, 5)).astype(np.uint16)
+
+
+def notes(image) -> str:
+    return " ".join(image.metadata.get("notes", []))
+
+
+def first_voxels(image) -> list[float]:
+    return np.asarray(image.data)[:, 0, 0].tolist()
+
+
+def test_a_series_is_as_gdcm_reads_it(tmp_path: Path) -> None:
+    paths = d.series(tmp_path / "a", VOLUME, 3.0, position=[(3, -4, 3 * k) for k in range(4)])
+    image = io.read_one(tmp_path / "a")
+    itk = sitk.ReadImage([str(p) for p in paths])
+    np.testing.assert_array_equal(image.data, sitk.GetArrayFromImage(itk))
+    np.testing.assert_allclose(image.affine, affine_of(itk), atol=1e-6)
+    assert (image.scale, image.units) == ((3.0, 0.5, 0.8), ("millimeter",) * 3)
+    assert image.data.dtype == np.uint16
+
+
+def test_oblique_slices_lie_where_their_tags_say(tmp_path: Path) -> None:
+    angle = np.radians(20)
+    row, column = np.array([np.cos(angle), np.sin(angle), 0]), np.array([-np.sin(angle), np.cos(angle), 0])
+    places = [np.array([1.0, 2, 3]) + 2.5 * k * np.cross(row, column) for k in range(4)]
+    d.series(tmp_path / "a", VOLUME, position=places, orientation=(*row, *column))
+    image = io.read_one(tmp_path / "a")
+    for k, i, j in ((0, 0, 0), (3, 5, 4), (2, 1, 3)):
+        right = places[k] + row * 0.8 * j + column * 0.5 * i
+        np.testing.assert_allclose((image.affine @ [k, i, j, 1])[:3][::-1], right, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "intercepts", "whole"),
+    [((1, 1, 1, 1), (0, -1024, -1024, -1024), True), ((1, 0.001, 1, 0.001), (0, 0, 0, 0), False),
+     ((1, 1, 1.5, 1.5), (0, 0, 0, 0.25), False), ((2, 1, 3, 1), (0, 5, 0, 70000), True)],
+)  # fmt: skip
+def test_every_slice_has_its_own_scaling(tmp_path: Path, slopes, intercepts, whole: bool) -> None:
+    d.series(tmp_path / "a", VOLUME, RescaleSlope=list(slopes), RescaleIntercept=list(intercepts))
+    image = io.read_one(tmp_path / "a")
+    right = VOLUME * np.reshape(slopes, (4, 1, 1)) + np.reshape(intercepts, (4, 1, 1))
+    np.testing.assert_allclose(image.data, right, rtol=1e-6)
+    assert (image.data.dtype.kind in "iu") == whole
+
+
+def test_slices_of_several_pixel_types(tmp_path: Path) -> None:
+    for k, dtype in enumerate((np.uint16, np.int16, np.uint16)):
+        d.one(
+            tmp_path / f"{k}.dcm", np.full((6, 5), 60000 if k == 2 else 7 - 9 * (k == 1)).astype(dtype), (0, 0, 2 * k)
+        )
+    assert first_voxels(io.read_one(tmp_path)) == [7, -2, 60000]
+
+
+def test_gantry_tilt_keeps_each_slice_at_its_position(tmp_path: Path) -> None:
+    angle = np.radians(14)
+    plane = (1, 0, 0, 0, np.cos(angle), -np.sin(angle))
+    d.series(tmp_path / "a", VOLUME, position=[(0, 0, 5 * k) for k in range(4)], orientation=plane)
+    image = io.read_one(tmp_path / "a")
+    np.testing.assert_allclose((image.affine @ [3, 0, 0, 1])[:3], (15, 0, 0), atol=1e-3)
+    assert np.linalg.det(image.affine[:3, :3]) == pytest.approx(0.5 * 0.8 * 5 * np.cos(angle), rel=1e-4)
+    assert "tilted by 14.0 degrees" in notes(image)
+
+
+def test_a_slice_beside_the_others_is_named(tmp_path: Path) -> None:
+    d.series(tmp_path / "a", VOLUME, position=[(0, 3 * (k == 2), 2 * k) for k in range(4)])
+    with pytest.raises(ReadError, match=r"s2\.dcm lies 3\.00 mm beside"):
+        io.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("tags", "height", "said"),
+    [
+        ({"SliceThickness": 5}, 5.0, "SliceThickness"),
+        ({"SliceThickness": 5, "SpacingBetweenSlices": 6}, 6.0, "SpacingBetween"),
+    ],
+)
+def test_the_height_of_a_single_slice(tmp_path: Path, tags, height: float, said: str) -> None:
+    d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), **tags)
+    image = io.read_one(tmp_path / "a.dcm")
+    assert (image.axes, image.scale[0]) == ("ZYX", height)
+    assert said in notes(image)
+
+
+def test_a_slice_of_unknown_height_is_a_picture(tmp_path: Path) -> None:
+    d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0))
+    image = io.read_one(tmp_path / "a.dcm")
+    assert (image.axes, image.scale, image.units) == ("YX", (0.5, 0.8), ("millimeter",) * 2)
+    assert "does not state the height" in notes(image)
+
+
+def test_unstated_pixel_sizes_stay_pixels(tmp_path: Path) -> None:
+    d.one(tmp_path / "a.dcm", VOLUME[0], PixelSpacing=None)
+    picture = io.read_one(tmp_path / "a.dcm")
+    assert (picture.axes, picture.units) == ("YX", ("pixel", "pixel"))
+    assert "does not state its pixel size" in notes(picture)
+    d.series(tmp_path / "b", VOLUME, PixelSpacing=None)
+    volume = io.read_one(tmp_path / "b")
+    assert (volume.axes, set(volume.units), volume.scale) == ("ZYX", {"pixel"}, (1.0, 1.0, 1.0))
+
+
+def test_radiographs_and_ultrasound(tmp_path: Path) -> None:
+    radiograph = {"sop": d.RADIOGRAPH, "modality": "CR"}
+    calibrated = d.one(tmp_path / "a.dcm", VOLUME[0], series="1", **radiograph, PixelSpacing=[0.2, 0.1])
+    detector = {"PixelSpacing": None, "ImagerPixelSpacing": [0.2, 0.1]}
+    magnified = d.one(tmp_path / "b.dcm", VOLUME[0], series="2", **radiograph, **detector)
+    image = io.read_one(calibrated)
+    assert (image.scale, image.units[0]) == ((0.2, 0.1), "millimeter")
+    assert "projection" in notes(image)
+    image = io.read_one(magnified)
+    assert not image.calibrated
+    assert "0.2 x 0.1 mm, ImagerPixelSpacing" in notes(image)
+    region = d.item(RegionSpatialFormat=1, PhysicalUnitsXDirection=3, PhysicalUnitsYDirection=3, PhysicalDeltaX=0.02,
+                    PhysicalDeltaY=0.03)  # fmt: skip
+    echo = d.one(tmp_path / "c.dcm", VOLUME[0], series="3", sop=d.ULTRASOUND, modality="US", PixelSpacing=None,
+                 SequenceOfUltrasoundRegions=Items([region]))  # fmt: skip
+    np.testing.assert_allclose(io.read_one(echo).scale, (0.3, 0.2))
+
+
+def test_a_film_without_places_is_a_film(tmp_path: Path) -> None:
+    path = d.one(
+        tmp_path / "a.dcm", VOLUME, sop="1.2.840.10008.5.1.4.1.1.3.1", modality="US", NumberOfFrames=4, FrameTime=40.0
+    )
+    image = io.read_one(path)
+    assert (image.axes, image.scale, image.units) == ("TYX", (0.04, 0.5, 0.8), ("second", "millimeter", "millimeter"))
+
+
+def test_pictures_without_places_are_no_stack(tmp_path: Path) -> None:
+    stills = tmp_path / "stills"
+    stills.mkdir()
+    for k in range(3):
+        d.one(stills / f"{k}.dcm", VOLUME[k], modality="US", sop=d.ULTRASOUND)
+    with pytest.raises(ReadError, match="without a position in the patient"):
+        io.read(stills)
+    image = io.read_one(stills / "1.dcm")
+    np.testing.assert_array_equal(image.data, VOLUME[1])
+    assert "2 more pictures" in notes(image)
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    for name, number in (("x", 3), ("y", 1), ("z", 2)):
+        d.one(slices / f"{name}.dcm", VOLUME[number], InstanceNumber=number)
+    image = io.read_one(slices)
+    np.testing.assert_array_equal(image.data, VOLUME[1:4])
+    assert not image.calibrated
+    assert "no position" in notes(image)
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "axis", "names"),
+    [("TemporalPositionIdentifier", (2, 1), "T", ()), ("EchoTime", (10.0, 80.0), "C", ("TE 10 ms", "TE 80 ms")),
+     ("DiffusionBValue", (1000.0, 0.0), "C", ("b 0 s/mm2", "b 1000 s/mm2")), ("AcquisitionNumber", (1, 2), "T", ())],
+)  # fmt: skip
+def test_several_volumes_of_one_series(tmp_path: Path, tag: str, values, axis: str, names) -> None:
+    for index, value in enumerate(values):
+        d.series(tmp_path / "a", VOLUME + index, prefix=f"v{index}", **{tag: value})
+    image = io.read_one(tmp_path / "a")
+    assert image.axes == axis + "ZYX"
+    assert image.channels == names
+    order = np.argsort(values)
+    np.testing.assert_array_equal(image.data, np.stack([VOLUME + k for k in order]))
+
+
+def test_moments_give_the_time_step(tmp_path: Path) -> None:
+    for t in (2, 0, 1):
+        stamps = [f"1000{2 * t:02}.{k}0" for k in range(4)]
+        d.series(
+            tmp_path / "a",
+            VOLUME + t,
+            prefix=f"v{t}",
+            AcquisitionTime=stamps,
+            AcquisitionDate="20260101",
+            InstanceNumber=1,
+        )
+    image = io.read_one(tmp_path / "a")
+    assert (image.axes, image.scale, image.units[0]) == ("TZYX", (2.0, 2.0, 0.5, 0.8), "second")
+    np.testing.assert_array_equal(image.data, np.stack([VOLUME + t for t in range(3)]))
+    assert image.affine[0, 0] == 2.0
+
+
+def test_a_volume_without_one_of_its_slices_is_refused(tmp_path: Path) -> None:
+    for t in range(3):
+        d.series(tmp_path / "a", VOLUME, prefix=f"v{t}", TemporalPositionIdentifier=t)
+    (tmp_path / "a" / "v12.dcm").unlink()
+    with pytest.raises(ReadError, match=r"2 of 3 volumes have a slice at 4\.00 mm"):
+        io.read(tmp_path / "a")
+
+
+def test_copies_of_a_slice_count_once(tmp_path: Path) -> None:
+    paths = d.series(tmp_path / "a", VOLUME)
+    (tmp_path / "a" / "copy of s1.dcm").write_bytes(paths[1].read_bytes())
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a").data, VOLUME)
+
+
+def test_planning_scans_open_by_orientation(tmp_path: Path) -> None:
+    d.series(tmp_path / "a", VOLUME)
+    d.series(
+        tmp_path / "a",
+        VOLUME + 1,
+        prefix="c",
+        position=[(0, -3 * k, 0) for k in range(4)],
+        orientation=(1, 0, 0, 0, 0, -1),
+    )
+    with pytest.raises(ReadError, match="2 orientations"):
+        io.read(tmp_path / "a")
+    image = io.read_one(tmp_path / "a" / "c2.dcm")
+    assert sorted(first_voxels(image)) == sorted((VOLUME + 1)[:, 0, 0].tolist())
+    assert "orientations" in notes(image)
+
+
+def test_what_is_wrong_elsewhere_does_not_matter(tmp_path: Path) -> None:
+    paths = d.series(tmp_path, VOLUME)
+    other = d.one(tmp_path / "other.dcm", VOLUME[0], (0, 0, 0), series="9.9")
+    other.write_bytes(other.read_bytes()[:-40])
+    np.testing.assert_array_equal(io.read_one(paths[2]).data, VOLUME)
+    paths[1].write_bytes(paths[1].read_bytes()[:-40])
+    with pytest.raises(ReadError, match=r"s1\.dcm is cut short"):
+        io.read(paths[2])
+
+
+def test_an_empty_slice_of_the_only_series_is_refused(tmp_path: Path) -> None:
+    d.series(tmp_path, VOLUME)
+    (tmp_path / "s9.dcm").touch()
+    with pytest.raises(ReadError, match=r"s9\.dcm is named as DICOM and is none"):
+        io.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["IM{}", "MR.1.2.840.113.{}", "{}.ima", "{}.dicom", "image-{}.MRDC"])
+def test_names_of_files(tmp_path: Path, name: str) -> None:
+    for k, path in enumerate(d.series(tmp_path, VOLUME)):
+        path.rename(tmp_path / name.format(k + 1))
+    for k in range(6):
+        (tmp_path / f"a{k}.txt").write_text("notes of the session")
+    np.testing.assert_array_equal(io.read_one(tmp_path).data, VOLUME)
+    np.testing.assert_array_equal(io.read_one(tmp_path / name.format(3)).data, VOLUME)
+
+
+def test_files_without_preamble(tmp_path: Path) -> None:
+    for path in d.series(tmp_path, VOLUME):
+        d.implicit(path)
+        assert path.read_bytes()[:2] == b"\x08\0"
+    np.testing.assert_array_equal(io.read_one(tmp_path).data, VOLUME)
+    (tmp_path / "text.dcm").write_text("\x08 is no element")
+    assert not is_dicom(tmp_path / "text.dcm")
+
+
+def test_frames_of_an_enhanced_file_are_sorted_and_scaled(tmp_path: Path) -> None:
+    for order in list(permutations(range(4)))[::5]:
+        slopes = [1.0, 2.0, 0.5, 3.0]
+        path = d.enhanced(
+            tmp_path / "a.dcm", VOLUME[list(order)], [(0, 0, 2 * k) for k in order], slopes=[slopes[k] for k in order]
+        )
+        image = io.read_one(path)
+        np.testing.assert_allclose(image.data, VOLUME * np.reshape(slopes, (4, 1, 1)))
+        assert image.scale == (2.0, 0.5, 0.8)
+
+
+def test_odd_frames_of_an_enhanced_file_are_named(tmp_path: Path) -> None:
+    gap = d.enhanced(tmp_path / "gap.dcm", VOLUME, [(0, 0, z) for z in (0, 2, 6, 8)])
+    with pytest.raises(ReadError, match=r"1 missing slice between gap\.dcm, frame 2 and gap\.dcm, frame 3"):
+        io.read(gap)
+    turned = [d.AXIAL] * 3 + [(1, 0, 0, 0, 0, -1)]
+    with pytest.raises(ReadError, match="2 orientations"):
+        io.read(d.enhanced(tmp_path / "t.dcm", VOLUME, [(0, 0, 2 * k) for k in range(4)], turned, series="4"))
+
+
+def test_time_points_of_an_enhanced_file(tmp_path: Path) -> None:
+    frames = np.concatenate([VOLUME, VOLUME + 1])
+    own = [{"FrameContentSequence": Items([d.item(TemporalPositionIndex=2 - t)])} for t in (0, 1) for _ in range(4)]
+    path = d.enhanced(tmp_path / "a.dcm", frames, [(0, 0, 2 * k) for k in (0, 1, 2, 3)] * 2, own=own)
+    image = io.read_one(path)
+    assert image.axes == "TZYX"
+    np.testing.assert_array_equal(image.data, np.stack([VOLUME + 1, VOLUME]))
+
+
+def segmentation(path: Path, masks: np.ndarray, kept: list[tuple[int, int]], **tags) -> Path:
+    """Write masks (segments, slices, rows, columns) as SEG with the frames (segment, slice) that are `kept`."""
+    frames = np.stack([masks[s, z] for s, z in kept])
+    own = [{"SegmentIdentificationSequence": Items([d.item(ReferencedSegmentNumber=s + 1)])} for s, _ in kept]
+    segments = Items([d.item(SegmentNumber=s + 1, SegmentLabel=f"part {s + 1}") for s in range(len(masks))])
+    d.enhanced(path, frames, [(0, 0, 3 * z) for _, z in kept], sop=d.SEG, own=own, SegmentSequence=segments,
+               **{"SegmentationType": "BINARY", **tags})  # fmt: skip
+    if tags.get("SegmentationType", "BINARY") == "BINARY":
+        data = pydicom.dcmread(path)
+        data.BitsAllocated, data.BitsStored, data.HighBit = 1, 1, 0
+        packed = np.packbits(frames.ravel().astype(np.uint8), bitorder="little").tobytes()
+        data.PixelData = packed + b"\0" * (len(packed) % 2)
+        data.save_as(path)
+    return path
+
+
+def test_segments_are_labels_with_names(tmp_path: Path) -> None:
+    masks = np.zeros((2, 5, 8, 16), np.uint8)
+    masks[0, 1:3, 1:4, 2:6], masks[1, 4, 5:7, 9:14] = 1, 1
+    path = segmentation(tmp_path / "a.dcm", masks, [(0, 0), (0, 1), (0, 2), (1, 4)])
+    (image,) = io.read(path)
+    assert (image.kind, image.axes, image.scale) == ("labels", "ZYX", (3.0, 0.5, 0.8))
+    np.testing.assert_array_equal(image.data, masks[0] + 2 * masks[1])
+    assert image.metadata["segments"] == {"1": "part 1", "2": "part 2"}
+
+
+def test_segments_that_overlap_come_apart(tmp_path: Path) -> None:
+    masks = np.zeros((2, 2, 8, 16), np.uint8)
+    masks[0, :, 1:6, 2:9], masks[1, :, 4:8, 5:14] = 1, 1
+    path = segmentation(tmp_path / "a.dcm", masks, [(0, 0), (0, 1), (1, 0), (1, 1)])
+    images = io.read(path)
+    np.testing.assert_array_equal([np.asarray(i.data) > 0 for i in images], masks)
+    with pytest.raises(ReadError, match="2 segments that overlap"):
+        io.read_labels(path)
+
+
+def test_segments_of_fractions(tmp_path: Path) -> None:
+    masks = np.zeros((1, 2, 8, 16), np.uint8)
+    masks[0, :, 1:6, 2:9], masks[0, :, 1:6, 9] = 100, 49
+    tags = {
+        "SegmentationType": "FRACTIONAL",
+        "MaximumFractionalValue": 100,
+        "SegmentationFractionalType": "PROBABILITY",
+    }
+    path = segmentation(tmp_path / "a.dcm", masks, [(0, 0), (0, 1)], **tags)
+    (image,) = io.read(path)
+    np.testing.assert_array_equal(image.data, masks[0] >= 50)
+    assert "fractions" in notes(image)
+
+
+def test_a_mosaic_is_unfolded_as_nibabel_does(tmp_path: Path) -> None:
+    import gzip
+
+    source = Path(nibabel.__file__).parent / "nicom" / "tests" / "data" / "siemens_dwi_0.dcm.gz"
+    if not source.exists():
+        pytest.skip("this nibabel comes without its test files")
+    (tmp_path / "a.dcm").write_bytes(gzip.decompress(source.read_bytes()))
+    sheet = pydicom.dcmread(tmp_path / "a.dcm")
+    image = io.read_one(tmp_path / "a.dcm")
+    assert image.axes == "ZYX"
+    np.testing.assert_array_equal(image.data[8], sheet.pixel_array[128:256, 128:256])
+    corner = np.array(sheet.ImagePositionPatient, float) + (896 - 128) / 2 * np.array(sheet.PixelSpacing, float)[0] * (
+        np.array(sheet.ImageOrientationPatient[:3], float) + np.array(sheet.ImageOrientationPatient[3:], float)
+    )
+    np.testing.assert_allclose(image.affine[:3, 3][::-1], corner, atol=1e-3)
+
+
+def test_a_mosaic_without_its_private_header_is_refused(tmp_path: Path) -> None:
+    d.one(
+        tmp_path / "a.dcm", np.zeros((40, 40), np.uint16), (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    )
+    with pytest.raises(ReadError, match="Siemens mosaic"):
+        io.read(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(tiles(np.arange(16).reshape(4, 4), (2, 2))[1], [[2, 3], [6, 7]])
+
+
+def test_dose_grids_have_offsets_and_grays(tmp_path: Path) -> None:
+    tags = {"GridFrameOffsetVector": [0, 2.5, 5, 7.5], "DoseGridScaling": 0.01, "DoseUnits": "GY", "NumberOfFrames": 4}
+    sop = "1.2.840.10008.5.1.4.1.1.481.2"
+    dose = d.one(tmp_path / "a.dcm", VOLUME, (0, 0, 10), sop=sop, modality="RTDOSE", **tags)
+    image = io.read_one(dose)
+    assert (image.scale[0], image.affine[0, 3], image.value_unit) == (2.5, 10.0, "Gy")
+    np.testing.assert_allclose(image.data, VOLUME * 0.01, rtol=1e-6)
+
+
+def test_directory_of_a_medium(tmp_path: Path) -> None:
+    root = tmp_path / "medium"
+    paths = d.series(
+        tmp_path / "a", VOLUME, PatientID="p", StudyDate="20260101", StudyTime="100000", StudyID="1", SeriesNumber=1
+    )
+    fileset = FileSet()
+    for path in paths:
+        fileset.add(path)
+    fileset.copy(root)
+    np.testing.assert_array_equal(io.read_one(root / "DICOMDIR").data, VOLUME)
+    fileset.add(d.one(tmp_path / "other.dcm", VOLUME[0], (0, 0, 0), series="9.9", PatientID="p", StudyDate="20260101",
+                      StudyTime="100000", StudyID="1", SeriesNumber=2, InstanceNumber=1))  # fmt: skip
+    root = tmp_path / "other"
+    fileset.copy(root)
+    with pytest.raises(ReadError, match=r"directory of 2 series: MR \(4 files in "):
+        io.read(root / "DICOMDIR")
+
+
+def test_compressed_pixels(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 1000, (64, 48)).astype(np.uint16)
+    plain = sitk.ReadImage(str(d.one(tmp_path / "a.dcm", pixels, (0, 0, 0), SliceThickness=2)))
+    for k in range(2):
+        sitk.WriteImage(plain, str(tmp_path / f"{k}.dcm"), useCompression=True, compressor="JPEG2000" if k else "JPEG")
+        data = pydicom.dcmread(tmp_path / f"{k}.dcm")
+        data.SeriesInstanceUID = f"1.{k}"
+        data.save_as(tmp_path / f"{k}.dcm")
+        assert data.file_meta.TransferSyntaxUID.is_compressed
+        np.testing.assert_array_equal(np.squeeze(io.read_one(tmp_path / f"{k}.dcm").data), pixels)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.MPEG4HP41
+    data.SeriesInstanceUID = "1.9"
+    data.save_as(tmp_path / "film.dcm")
+    with pytest.raises(ReadError, match="compressed as MPEG-4"):
+        io.read(tmp_path / "film.dcm")
+
+
+def test_monochrome1_and_padding_are_said(tmp_path: Path) -> None:
+    d.one(
+        tmp_path / "a.dcm",
+        VOLUME[0],
+        (0, 0, 0),
+        SliceThickness=2,
+        PhotometricInterpretation="MONOCHROME1",
+        PixelPaddingValue=0,
+    )
+    image = io.read_one(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(image.data[0], VOLUME[0])
+    assert "MONOCHROME1" in notes(image)
+    assert "padding" in notes(image)
+
+
+def test_signed_values_and_units(tmp_path: Path) -> None:
+    signed = (VOLUME.astype(np.int32) - 500).astype(np.int16)
+    d.series(tmp_path / "a", signed, modality="CT", sop=d.CT, RescaleSlope=1, RescaleIntercept=-1024)
+    image = io.read_one(tmp_path / "a")
+    np.testing.assert_array_equal(image.data, signed.astype(int) - 1024)
+    assert image.value_unit == "HU"
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        paths = d.series(tmp_path, VOLUME, PatientName="Ä" * 80, StudyDate="no date")
+    io.read(paths[0])
+    paths[1].write_bytes(paths[1].read_bytes()[:600])
+    with pytest.raises(ReadError):
+        io.read(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_series_of_a_file(tmp_path: Path) -> None:
+    path = d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), series="1.7")
+    assert series_of(path) == "1.7"
+    assert series_of(Path(os.devnull)) == ""

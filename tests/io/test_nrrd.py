@@ -1,0 +1,244 @@
+"""NRRD: fields of the format's definition, with pynrrd and SimpleITK as the other readers and writers."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from napari_medseg import io
+from napari_medseg.errors import ReadError
+from napari_medseg.image import Image
+from napari_medseg.io.volumes.itk import affine_of
+
+RNG = np.random.default_rng(5)
+DATA = RNG.integers(-500, 500, (5, 6, 7)).astype(np.int16)  # x, y, z
+TURNED = np.array([[0.4, 0.3, 0], [-0.3, 0.4, 0], [0, 0, 2.0]])  # rows are the steps of x, y, z
+
+
+def notes(image: Image) -> str:
+    return " ".join(image.metadata.get("notes", []))
+
+
+def raw(path: Path, *lines: str, data: np.ndarray = DATA, encoding: str = "raw") -> Path:
+    """Write a header by hand and the voxels behind it."""
+    pack = {"raw": bytes, "gzip": gzip.compress, "bzip2": bz2.compress}[encoding]
+    head = [
+        "NRRD0005",
+        f"type: {data.dtype.name}",
+        f"dimension: {data.ndim}",
+        f"sizes: {' '.join(map(str, data.shape))}",
+    ]
+    text = "\n".join([*head, "endian: little", f"encoding: {encoding}", *lines]) + "\n\n"
+    path.write_bytes(text.encode("utf-8") + pack(data.tobytes(order="F")))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2", "ascii"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32", "int64", "uint64", "float32", "float64"])
+def test_what_pynrrd_writes(tmp_path: Path, encoding: str, dtype: str) -> None:
+    data = np.abs(DATA).astype(dtype)
+    header = {
+        "encoding": encoding,
+        "space": "left-posterior-superior",
+        "space directions": TURNED,
+        "space origin": [1, 2, 3],
+    }
+    nrrd.write(str(tmp_path / "a.nrrd"), data, header)
+    image = io.read_one(tmp_path / "a.nrrd")
+    assert image.data.dtype == dtype
+    np.testing.assert_array_equal(image.data, data.T)
+    np.testing.assert_allclose(image.affine[:3, :3][::-1, ::-1], TURNED.T)
+    assert (image.scale, image.units) == ((2.0, 0.5, 0.5), ("millimeter",) * 3)
+
+
+@pytest.mark.parametrize(
+    "space", ["left-posterior-superior", "right-anterior-superior", "RAS", "left-anterior-superior"]
+)
+def test_places_are_those_of_itk(tmp_path: Path, space: str) -> None:
+    path = raw(
+        tmp_path / "a.nrrd",
+        f"space: {space}",
+        "space directions: (0.4,0.3,0) (-0.3,0.4,0) (0,0,2)",
+        "space origin: (1,2,3)",
+    )
+    np.testing.assert_allclose(io.read_one(path).affine, affine_of(sitk.ReadImage(str(path))), atol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
+def test_other_programs_read_what_is_written(tmp_path: Path, suffix: str) -> None:
+    source = io.read_one(raw(tmp_path / "s.nrrd", "space: LPS", "space directions: (0.4,0.3,0) (-0.3,0.4,0) (0,0,-2)"))
+    io.volumes.mri.write(tmp_path / f"a{suffix}", source)
+    itk = sitk.ReadImage(str(tmp_path / f"a{suffix}"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), source.data)
+    np.testing.assert_allclose(affine_of(itk), source.affine, atol=1e-9)
+    data, header = nrrd.read(str(tmp_path / f"a{suffix}"))
+    np.testing.assert_array_equal(data.T, source.data)
+    assert header["space units"] == ["mm"] * 3
+    np.testing.assert_array_equal(io.read_one(tmp_path / f"a{suffix}").affine, source.affine)
+
+
+@pytest.mark.parametrize(
+    ("line", "unit", "factor"),
+    [('space units: "mm" "mm" "mm"', "millimeter", 1), ('space units: "um" "um" "um"', "micrometer", 1),
+     ('space units: "\u00b5m" "\u00b5m" "\u00b5m"', "micrometer", 1), ('space units: "cm" "cm" "cm"', "millimeter", 10),
+     ('space units: "microns" "microns" "microns"', "micrometer", 1),
+     ('space units: "nm" "nm" "nm"', "micrometer", 1e-3)],
+)  # fmt: skip
+def test_space_units(tmp_path: Path, line: str, unit: str, factor: float) -> None:
+    path = raw(
+        tmp_path / "a.nrrd", "space: LPS", "space directions: (1,0,0) (0,2,0) (0,0,3)", "space origin: (4,5,6)", line
+    )
+    image = io.read_one(path)
+    assert set(image.units) == {unit}
+    np.testing.assert_allclose(image.scale, np.array([3, 2, 1]) * factor)
+    np.testing.assert_allclose(image.affine[:3, 3], np.array([6, 5, 4]) * factor)
+
+
+def test_an_unknown_unit_is_no_length(tmp_path: Path) -> None:
+    image = io.read_one(raw(tmp_path / "a.nrrd", "spacings: 1 2 3", 'units: "furlong" "furlong" "furlong"'))
+    assert set(image.units) == {"pixel"}
+    assert "furlong" in notes(image)
+
+
+def test_spacings_alone(tmp_path: Path) -> None:
+    image = io.read_one(raw(tmp_path / "a.nrrd", "spacings: 1 2 3"))
+    assert (image.scale, image.affine, image.units[0]) == ((3, 2, 1), None, "millimeter")
+    assert "millimetres are assumed" in notes(image)
+    image = io.read_one(raw(tmp_path / "a.nrrd", "spacings: 1 2 3", 'units: "um" "um" "um"'))
+    assert set(image.units) == {"micrometer"}
+    for lines in (["spacings: nan nan nan"], [], ["spacings: 0.5 0.5 nan"]):
+        image = io.read_one(raw(tmp_path / "a.nrrd", *lines))
+        assert (set(image.units), image.scale) == ({"pixel"}, (1, 1, 1))
+        assert "does not state its voxel size" in notes(image)
+
+
+def test_units_beside_directions_do_not_matter(tmp_path: Path) -> None:
+    lines = ("space: LPS", "space directions: (0.5,0,0) (0,0.5,0) (0,0,2)", 'units: "mm" "mm" "mm"')
+    assert io.read_one(raw(tmp_path / "a.nrrd", *lines)).scale == (2, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("lines", "axes"),
+    [(["space: LPS", "space directions: none (1,0,0) (0,2,0) (0,0,3)"], "CZYX"),
+     (["space: LPS", "space directions: none (1,0,0) (0,2,0) (0,0,3)", "kinds: list domain domain domain"], "CZYX"),
+     (["spacings: nan 1 2 3"], "CZYX"), (["kinds: vector domain domain domain", "spacings: nan 1 2 3"], "CZYX"),
+     (["space: LPS", "space directions: none (1,0,0) (0,2,0) (0,0,3)", "kinds: time space space space"], "TZYX")],
+)  # fmt: skip
+def test_the_axis_that_is_not_of_space(tmp_path: Path, lines: list[str], axes: str) -> None:
+    data = RNG.integers(0, 9, (2, 5, 6, 7)).astype(np.int16)
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines, data=data))
+    assert (image.axes, image.scale[-3:]) == (axes, (3, 2, 1))
+    np.testing.assert_array_equal(image.data, data.transpose(0, 3, 2, 1))
+
+
+def test_a_fourth_axis_that_nothing_explains_is_said(tmp_path: Path) -> None:
+    data = RNG.integers(0, 9, (5, 6, 7, 2)).astype(np.int16)
+    image = io.read_one(raw(tmp_path / "a.nrrd", data=data))
+    assert image.axes == "CZYX"
+    assert "does not say what its axis of 2 is" in notes(image)
+    np.testing.assert_array_equal(image.data, data.T)
+
+
+def test_films_keep_their_time_step(tmp_path: Path) -> None:
+    film = Image(
+        np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), "TZYX", (2.5, 3, 2, 1), ("second", *("millimeter",) * 3)
+    )
+    io.write(tmp_path / "a.nrrd", film)
+    back = io.read_one(tmp_path / "a.nrrd")
+    assert (back.axes, back.scale, back.units) == (film.axes, film.scale, film.units)
+    np.testing.assert_array_equal(back.data, film.data)
+    assert nrrd.read_header(str(tmp_path / "a.nrrd"))["sizes"].tolist() == [3, 2, 2, 2]
+
+
+def test_colours(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 255, (5, 6, 3)).astype(np.uint8)
+    io.write(tmp_path / "a.nrrd", Image(colours, "YXC", (1, 1), ("millimeter",) * 2))
+    back = io.read_one(tmp_path / "a.nrrd")
+    assert (back.axes, back.channels) == ("YXC", ("red", "green", "blue"))
+    np.testing.assert_array_equal(back.data, colours)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.nrrd"))), colours)
+
+
+def test_a_sheared_grid_is_kept(tmp_path: Path) -> None:
+    lines = ("space: LPS", "space directions: (1,0,0) (0.4,2,0) (0,0,3)", "space origin: (0,0,0)")
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines))
+    assert abs(np.linalg.det(image.affine[:3, :3])) == pytest.approx(6)
+    assert "a sheared grid" in notes(image)
+    io.write(tmp_path / "b.nrrd", image)
+    np.testing.assert_array_equal(io.read_one(tmp_path / "b.nrrd").affine, image.affine)
+
+
+def test_detached_voxels(tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "a.nhdr"), DATA, {"spacings": [1, 2, 3], "encoding": "gzip"}, detached_header=True)
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a.nhdr").data, DATA.T)
+    for k in range(7):
+        (tmp_path / f"slice{k}.raw").write_bytes(b"head" + DATA[:, :, k].tobytes(order="F"))
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 6 7\nendian: little\nencoding: raw\n"
+    head += "byte skip: {}\ndata file: {}\n"
+    (tmp_path / "b.nhdr").write_text(head.format(4, "slice%d.raw 0 6 1"))
+    (tmp_path / "c.nhdr").write_text(head.format(-1, "LIST") + "".join(f"slice{k}.raw\n" for k in range(7)))
+    for name in ("b.nhdr", "c.nhdr"):
+        np.testing.assert_array_equal(io.read_one(tmp_path / name).data, DATA.T)
+    (tmp_path / "slice3.raw").unlink()
+    with pytest.raises(ReadError, match=r"b\.nhdr keeps its voxels in slice3\.raw, which is not there"):
+        io.read(tmp_path / "b.nhdr")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_cut_file_is_refused(tmp_path: Path, encoding: str, share: float) -> None:
+    data = RNG.normal(size=(20, 20, 20)).astype(np.float32)
+    path = raw(tmp_path / "a.nrrd", data=np.zeros(1, np.uint8)).with_name("b.nrrd")
+    nrrd.write(str(path), data, {"encoding": encoding})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ReadError, match=r"b\.nrrd .*cut short or damaged"):
+        io.read(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("encoding: raw", "encoding: hex", "packed as 'hex'"), ("type: int16", "type: block", "'block'"),
+     ("sizes: 5 6 7", "sizes: 5 6 x", "no sizes"), ("dimension: 3", "dimension: 4", "declares 4 axes"),
+     ("spacings: 1 2 3", "spacings: 1 0 3", "voxel size of 0"), ("NRRD0005", "NRRD", "does not begin")],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = raw(tmp_path / "a.nrrd", "spacings: 1 2 3")
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    with pytest.raises(ReadError, match=said):
+        io.read(path)
+
+
+def slicer(path: Path, layers: np.ndarray, *segments: tuple[str, int, int]) -> Path:
+    """Write layers (layer, x, y, z) as 3D Slicer does; segments are (name, label value, layer)."""
+    keys = [line for i, (name, value, layer) in enumerate(segments)
+            for line in (f"Segment{i}_ID:=s{i}", f"Segment{i}_Name:={name}", f"Segment{i}_LabelValue:={value}",
+                         f"Segment{i}_Layer:={layer}")]  # fmt: skip
+    data = layers if len(layers) > 1 else layers[0]
+    first = ["none"] if len(layers) > 1 else []
+    directions = " ".join([*first, "(1,0,0)", "(0,1,0)", "(0,0,3)"])
+    return raw(path, "space: left-posterior-superior", f"space directions: {directions}", *keys, data=data)
+
+
+def test_segments_of_slicer(tmp_path: Path) -> None:
+    layers = np.zeros((2, 7, 8, 9), np.uint8)
+    layers[0, 1:4, 1:5, 1:5], layers[0, 5, 5, 5], layers[1, 3:6, 3:7, 3:7] = 1, 4, 1
+    (image,) = io.read(slicer(tmp_path / "one.seg.nrrd", layers[:1], ("liver", 1, 0), ("lesion", 4, 0)))
+    assert (image.kind, image.metadata["segments"]) == ("labels", {"1": "liver", "4": "lesion"})
+    np.testing.assert_array_equal(image.data, layers[0].T)
+    parts = (("liver", 1, 0), ("lesion", 4, 0), ("lung", 1, 1))
+    images = io.read(slicer(tmp_path / "two.seg.nrrd", layers, *parts))
+    right = [layers[0] == 1, layers[0] == 4, layers[1] == 1]
+    np.testing.assert_array_equal([np.asarray(i.data) > 0 for i in images], [m.T for m in right])
+    with pytest.raises(ReadError, match="3 segments that overlap"):
+        io.read_labels(tmp_path / "two.seg.nrrd")
+    layers[1] = 0
+    layers[1, 6, 7, 8] = 1
+    labels = io.read_labels(slicer(tmp_path / "apart.seg.nrrd", layers, *parts))
+    assert [int((labels.data == k).sum()) for k in (1, 2, 3)] == [48, 1, 1]
