@@ -29,7 +29,7 @@ from napari_medseg.io.volumes.space import (
     timed,
     without_size,
 )
-from napari_medseg.io.volumes.stored import little_endian, read_voxels
+from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".mha", ".mhd")
 HEADER_BYTES = 2**16
@@ -82,7 +82,7 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
         data = np.moveaxis(data, image.axes.index("C"), -1)
     n = len(image.spatial_axes)
     fields = {"ObjectType": "Image", "NDims": n, "BinaryData": True, "BinaryDataByteOrderMSB": False}
-    packed = zlib.compress(little_endian(data), 5)
+    packed = zlib.compress(little_endian(data), LEVEL)
     fields |= {"CompressedData": True, "CompressedDataSize": len(packed)}
     if known:
         fields |= _stated_place(image, n)

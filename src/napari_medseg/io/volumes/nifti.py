@@ -30,7 +30,7 @@ from napari_medseg.io.volumes.space import (
     timed,
     without_size,
 )
-from napari_medseg.io.volumes.stored import head_of, is_gzip, read_voxels, rescaled
+from napari_medseg.io.volumes.stored import LEVEL, head_of, is_gzip, read_voxels, rescaled
 
 SUFFIXES = (".nii", ".nii.gz")
 PAIRS = {".hdr": ".img", ".img": ".hdr"}
@@ -40,7 +40,6 @@ SPACE_UNITS = {1: (MILLIMETER, 1000.0), 2: (MILLIMETER, 1.0), 3: (MICROMETER, 1.
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 LABELS_INTENT, VECTOR_INTENT = 1002, 1007
 LARGEST_NIFTI1 = 32767
-LEVEL = 5  # of compression
 KEPT = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 ROWS = ("srow_x", "srow_y", "srow_z")
 DISAGREES = 0.1  # of a voxel

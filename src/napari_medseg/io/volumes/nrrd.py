@@ -32,7 +32,7 @@ from napari_medseg.io.volumes.space import (
     timed,
     without_size,
 )
-from napari_medseg.io.volumes.stored import little_endian, read_voxels
+from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".nrrd", ".nhdr")
 HEADER_BYTES = 2**20
@@ -137,7 +137,7 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
         lines += _stated_place(image, axes, unit)
     lines += ["endian: little", "encoding: gzip"]
     stream.write(("\n".join(lines) + "\n\n").encode("ascii"))
-    with gzip.GzipFile("", "wb", 5, stream, mtime=0) as packed:
+    with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
         packed.write(little_endian(data))
 
 
