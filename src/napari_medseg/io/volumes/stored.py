@@ -18,7 +18,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, one_line
 
 CHUNK = 2**20
-LEVEL = 3  # of compression when writing: little larger than at 6, three times as fast
+LEVEL = 3  # of compression when writing
 LARGE_BYTES = 2**27
 MAX_RATIO = 1100  # no deflated file is smaller than 1/1032 of its content
 MAX_TAIL = 2**26
