@@ -11,7 +11,8 @@ from napari_medseg import io
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes import reader as mri
-from napari_medseg.io.volumes.itk import compose
+from napari_medseg.io.volumes.itk import to_itk
+from napari_medseg.io.volumes.space import compose
 
 SERIES = "1.2.826.0.1.3680043.2.1125.1"
 
@@ -59,7 +60,7 @@ def test_oblique_volume_round_trips(tmp_path: Path, suffix: str) -> None:
 
 def test_affine_maps_index_to_world_of_itk() -> None:
     image = oblique()
-    itk = mri.to_itk(image)
+    itk = to_itk(image)
     index = (2, 3, 1)  # z, y, x
     world = np.asarray(image.affine) @ [*index, 1]
     np.testing.assert_allclose(world[:3][::-1], itk.TransformIndexToPhysicalPoint(index[::-1]), atol=1e-9)
@@ -116,7 +117,7 @@ def test_one_slice_and_two_dimensions(tmp_path: Path) -> None:
 def test_nan_voxels_are_kept_and_counted(tmp_path: Path) -> None:
     data = np.ones((2, 3, 4), np.float32)
     data[0, 0, :2] = np.nan
-    mri.write(tmp_path / "nan.mha", Image(data, "ZYX"))
+    mri.write(tmp_path / "nan.mha", Image(data, "ZYX", (1, 1, 1), ("millimeter",) * 3))
     image = io.read_one(tmp_path / "nan.mha")
     assert np.isnan(image.data).sum() == 2
     assert image.metadata["notes"] == ["2 voxels are not finite (NaN or infinite) and are left out."]
@@ -165,7 +166,7 @@ def test_sheared_affine_and_unknown_suffix_are_refused(tmp_path: Path) -> None:
     affine = np.diag([4.0, 1.1, 0.8, 1.0])
     affine[0, 1] = 0.5
     with pytest.raises(WriteError, match="shears"):
-        mri.write(tmp_path / "a.nii", oblique().replace(affine=affine))
+        mri.write(tmp_path / "a.mha", oblique().replace(affine=affine))
     with pytest.raises(WriteError, match="Choose one of these suffixes"):
         mri.write(tmp_path / "a.xyz", oblique())
     with pytest.raises(WriteError, match="cannot be written"):

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from napari_medseg import io
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.volumes import mri
+from napari_medseg.io.volumes import reader
 from napari_medseg.io.volumes.itk import affine_of
 
 RNG = np.random.default_rng(9)
@@ -54,7 +54,7 @@ def test_what_itk_writes(tmp_path: Path, suffix: str, dtype: str, packed: bool) 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "uint64", "float32", "float64"])
 def test_itk_reads_what_is_written(tmp_path: Path, dtype: str) -> None:
     image = Image(np.abs(DATA).astype(dtype), "ZYX", (2, 0.7, 0.5), ("millimeter",) * 3, affine_of(itk()))
-    mri.write(tmp_path / "a.mha", image)
+    reader.write(tmp_path / "a.mha", image)
     back = sitk.ReadImage(str(tmp_path / "a.mha"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(back), image.data)
     np.testing.assert_allclose(affine_of(back), image.affine, atol=1e-12)
@@ -67,7 +67,7 @@ def test_components(tmp_path: Path) -> None:
         image = io.read_one(tmp_path / "a.mha")
         assert image.axes == axes
         np.testing.assert_array_equal(image.channels_first(), np.moveaxis(data, -1, 0))
-        mri.write(tmp_path / "b.mha", image)
+        reader.write(tmp_path / "b.mha", image)
         np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "b.mha"))), data)
 
 
@@ -147,7 +147,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     affine = np.diag([3, 2, 1, 1.0])
     affine[1, 2] = 0.4
     with pytest.raises(WriteError, match="shears"):
-        mri.write(tmp_path / "a.mha", Image(DATA, "ZYX", (3, 2, 1), ("millimeter",) * 3, affine))
+        reader.write(tmp_path / "a.mha", Image(DATA, "ZYX", (3, 2, 1), ("millimeter",) * 3, affine))
     with pytest.raises(WriteError, match="holds millimeters"):
-        mri.write(tmp_path / "a.mha", Image(DATA, "ZYX", (3, 2, 1), ("millimeter", "millimeter", "micrometer")))
+        reader.write(tmp_path / "a.mha", Image(DATA, "ZYX", (3, 2, 1), ("millimeter", "millimeter", "micrometer")))
     assert not list(tmp_path.iterdir())

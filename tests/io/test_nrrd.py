@@ -14,6 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from napari_medseg import io
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
+from napari_medseg.io.volumes import reader
 from napari_medseg.io.volumes.itk import affine_of
 
 RNG = np.random.default_rng(5)
@@ -73,7 +74,7 @@ def test_places_are_those_of_itk(tmp_path: Path, space: str) -> None:
 @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
 def test_other_programs_read_what_is_written(tmp_path: Path, suffix: str) -> None:
     source = io.read_one(raw(tmp_path / "s.nrrd", "space: LPS", "space directions: (0.4,0.3,0) (-0.3,0.4,0) (0,0,-2)"))
-    io.volumes.mri.write(tmp_path / f"a{suffix}", source)
+    reader.write(tmp_path / f"a{suffix}", source)
     itk = sitk.ReadImage(str(tmp_path / f"a{suffix}"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), source.data)
     np.testing.assert_allclose(affine_of(itk), source.affine, atol=1e-9)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.volumes.itk import compose
+from napari_medseg.io.volumes.space import compose
 from napari_medseg.preprocessing.volumes import (
     MriSettings,
     brain_mask,

@@ -13,7 +13,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes.space import MILLIMETER, compose, decompose, file_matrix
 
-__all__ = ["affine_of", "compose", "from_itk", "geometry_of", "to_itk"]
+__all__ = ["affine_of", "from_itk", "geometry_of", "to_itk"]
 
 
 def affine_of(itk: Any) -> np.ndarray:

@@ -1,19 +1,18 @@
-"""MR and other volumes through SimpleITK: NIfTI, NRRD, MetaImage and DICOM series, in mm, geometry kept.
+"""MR and other volumes: NIfTI, NRRD, MetaImage and DICOM series, each value at its place, in its unit.
 
-Axes are ``ZYX`` (``YX`` for a picture). A fourth NIfTI axis is time (``TZYX``) when the header gives a time step other
-than 0 and 1 or there are more than 16 volumes, else channels (``CZYX``): multi-modal files seldom state a time step.
-Notes for the user (a voxel size that the file does not state, NaN voxels) are in ``metadata["notes"]``.
+Axes are ``ZYX`` (``YX`` for a picture). A fourth axis is time (``TZYX``) when the file says so, when it gives a time
+step other than 0 and 1, or when there are more than 16 volumes; else channels (``CZYX``): multi-modal files seldom
+state one.
+What is not stated, not used or odd (a voxel size, a unit, NaN voxels) is said in ``metadata["notes"]``.
 """
 
 from __future__ import annotations
 
-import gzip
-import re
-import struct
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,18 +21,13 @@ from napari_medseg.image import Image
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
+from napari_medseg.io.volumes import metaimage, nifti, nrrd
 from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
-from napari_medseg.io.volumes.itk import check_size, from_itk, to_itk, with_note, without_size
+from napari_medseg.io.volumes.space import with_note
+from napari_medseg.io.write import replacing
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-DICOM_SUFFIXES = (".dcm", ".ima", "")
-PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.dcm", "*.ima", "DICOM folder")
-MAX_CHANNELS = 16
-HEADER_BYTES = 4096
-STATED_SIZE = {
-    ".mha": rb"ElementSpacing|ElementSize", ".mhd": rb"ElementSpacing|ElementSize",
-    ".nrrd": rb"\nspacings:|\nspace directions:", ".nhdr": rb"\nspacings:|\nspace directions:",
-}  # fmt: skip
+SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.hdr", "*.img", "*.dcm", "*.ima", "DICOM folder")
 
 
 def matches(path: Path) -> bool:
@@ -42,9 +36,9 @@ def matches(path: Path) -> bool:
         return holds_dicom(path)
     if not path.is_file():
         return False
-    if path.name.lower().endswith(SUFFIXES):
+    if path.name.lower().endswith(SUFFIXES) or nifti.is_pair(path):
         return True
-    return path.suffix.lower() in DICOM_SUFFIXES and is_dicom(path) and not is_dicom_slide(path)
+    return is_dicom(path) and not is_dicom_slide(path)
 
 
 def read(path: Path) -> list[Image]:
@@ -53,11 +47,11 @@ def read(path: Path) -> list[Image]:
     Raises
     ------
     ReadError
-        If the file is damaged, its voxel size is 0, or a DICOM series is incomplete or mixed.
+        If the file is cut or damaged, its voxel size is 0, or a DICOM series is incomplete or mixed.
     """
     path = Path(path)
-    image = read_series(path) if path.is_dir() or path.suffix.lower() in DICOM_SUFFIXES else _read_file(path)
-    return [_note_nan(image)]
+    with _quiet():
+        return [_note_nan(image) for image in _read(path)]
 
 
 def read_case(paths: Sequence[str | Path]) -> Image:
@@ -89,94 +83,53 @@ def read_case(paths: Sequence[str | Path]) -> Image:
 
 
 def write(path: str | Path, image: Image) -> None:
-    """Write `image` (``YX``, ``ZYX``, ``TZYX``, with or without ``C``) on its own grid; affine and dtype are kept.
+    """Write `image` (``YX``, ``ZYX``, ``TZYX``, with or without ``C``) on its own grid, affine and dtype kept.
 
-    The suffix decides the format. The file appears under its name only when complete (except ``.mhd``/``.nhdr``).
+    The suffix decides the format. The file appears under its name only when complete. A result on the grid of a NIfTI
+    file carries that file's qform, sform and their codes.
 
     Raises
     ------
     WriteError
-        If the suffix is unknown, the dtype has no place in such files, or the affine shears.
+        If the suffix is unknown, or the dtype, the unit or a shear has no place in such files.
     """
-    import SimpleITK as sitk  # noqa: N813
-
     path = Path(path)
     suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise WriteError(f"{path.name}: volumes are written as {', '.join(SUFFIXES)}. Choose one of these suffixes.")
-    detached = suffix in {".mhd", ".nhdr"}
-    target = path if detached else path.with_name(f".{path.name}.part{suffix}")
-    try:
-        sitk.WriteImage(to_itk(image), str(target), useCompression=suffix not in {".nii", ".mhd"})
-        if not detached:
-            target.replace(path)
-    except (RuntimeError, TypeError, OSError, KeyError) as error:
-        dtype = np.asarray(image.data).dtype
-        raise WriteError(
-            f"{path} cannot be written ({dtype}, {image.describe()}): {_last_line(error)}. "
-            "Check that the folder exists, is writable and has room."
-        ) from error
-    finally:
-        if not detached:
-            target.unlink(missing_ok=True)
+    module = next(m for m in (nifti, nrrd, metaimage) if suffix in m.SUFFIXES)
+    data = np.asarray(image.data)
+    if data.dtype.kind not in "buif" or data.dtype.itemsize > 8:
+        raise WriteError(f"{path.name} cannot be written: {data.dtype} values have no place in a volume file.")
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} cannot be written: its folder does not exist. Make it, or choose another.")
+    with replacing(path) as part, part.open("wb") as stream:
+        module.write(stream, path.name, image)
 
 
-def _read_file(path: Path) -> Image:
-    import SimpleITK as sitk  # noqa: N813
-
+def _read(path: Path) -> list[Image]:
+    if path.is_dir() or not (path.name.lower().endswith(SUFFIXES) or nifti.is_pair(path)):
+        return read_series(path)
     if path.stat().st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
-    _check_n_axes(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    about = {**provenance(path), "source_file": str(path)}
+    name = file_stem(path)
+    if path.name.lower().endswith(nrrd.SUFFIXES):
+        return nrrd.read(path, name, **about)
+    module = metaimage if path.name.lower().endswith(metaimage.SUFFIXES) else nifti
+    return [module.read(path, name, **about)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel's lines about odd headers off the screen: what matters becomes a note or an error."""
+    log = logging.getLogger("nibabel.global")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
-        reader.ReadImageInformation()
-        if path.suffix.lower() not in (".mhd", ".nhdr"):  # these keep their voxels in another file
-            check_size(path, reader)
-        itk = reader.Execute()
-    except RuntimeError as error:
-        raise ReadError(f"{path.name} cannot be read: {_last_line(error)}. {_advice(str(error))}") from error
-    image = from_itk(itk, name=file_stem(path), metadata={**provenance(path), "source_file": str(path)})
-    if image.axes == "TZYX" and not _is_time(image):
-        image = Image(image.data, "CZYX", image.scale[1:], image.units[1:], np.asarray(image.affine)[1:, 1:],
-                      name=image.name, metadata=image.metadata)  # fmt: skip
-    if not _states_size(path, len(image.scale)):
-        note = f"{path.name} does not state its voxel size; sizes and volumes are in voxels."
-        return without_size(image, note)
-    return image
-
-
-def _check_n_axes(path: Path) -> None:
-    """Refuse a MetaImage that declares a number of axes that no image has: it would crash ITK."""
-    if path.suffix.lower() not in (".mha", ".mhd"):
-        return
-    with open(path, "rb") as file:
-        stated = re.search(rb"NDims\s*=\s*(-?\d+)", file.read(HEADER_BYTES))
-    if stated is not None and not 2 <= int(stated[1]) <= 5:
-        raise ReadError(f"{path.name} declares {int(stated[1])} axes; expected 2 to 5. The file is damaged.")
-
-
-def _is_time(image: Image) -> bool:
-    return image.scale[0] not in (0.0, 1.0) or image.data.shape[0] > MAX_CHANNELS
-
-
-def _states_size(path: Path, n_axes: int) -> bool:
-    """Whether the file's header states a positive voxel size for its first axes."""
-    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        header: bytes = file.read(HEADER_BYTES)
-    if path.suffix.lower() in STATED_SIZE:
-        text = header.split(b"\n\n")[0] if path.suffix.lower() == ".nrrd" else header
-        return re.search(STATED_SIZE[path.suffix.lower()], text) is not None
-    if len(header) < 108:
-        return True
-    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
-    if struct.unpack_from(order + "i", header)[0] != 348:  # NIfTI-2 keeps doubles at 104
-        order = "<" if struct.unpack_from("<i", header)[0] == 540 else ">"
-        steps = struct.unpack_from(order + "3d", header, 112)
-    else:
-        steps = struct.unpack_from(order + "3f", header, 80)
-    return all(step != 0 for step in steps[: min(n_axes, 3)])
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _note_nan(image: Image) -> Image:
@@ -184,16 +137,3 @@ def _note_nan(image: Image) -> Image:
         return image
     n = int(image.data.size - np.count_nonzero(np.isfinite(image.data)))
     return with_note(image, f"{n} voxels are not finite (NaN or infinite) and are left out.") if n else image
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else type(error).__name__
-
-
-def _advice(message: str) -> str:
-    if "spacing" in message.lower():
-        return "Its header gives a voxel size of 0: set the true size in mm (for example in ITK-SNAP or 3D Slicer)."
-    if "orthonormal" in message.lower():
-        return "Its axes are not at right angles: resample it onto a rectangular grid first."
-    return "The file is damaged, cut short or has the wrong suffix."
