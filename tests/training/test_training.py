@@ -16,11 +16,12 @@ from napari_medseg.errors import CheckpointError, DataError, WriteError
 from napari_medseg.io.pairs import Pair, find_pairs
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
+from napari_medseg.methods.deepigeos.network import PRNet
 from napari_medseg.models.checkpoint import read_checkpoint
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training.data import Batches, Cases, inspect, split
 from napari_medseg.training.loop import fit, train
-from napari_medseg.training.run import calibrate
+from napari_medseg.training.run import calibrate, training_format
 
 SETTINGS = TrainSettings(epochs=4, batch_size=2, learning_rate=0.05, device="cpu")
 
@@ -208,3 +209,22 @@ def test_without_calibration_the_running_averages_stay(cases: Path, tmp_path: Pa
     running, calibrated = (weights(tmp_path / str(b) / "last.pt") for b in (0, 4))
     assert torch.equal(running["0.weight"], calibrated["0.weight"])
     assert not torch.equal(running["1.running_var"], calibrated["1.running_var"])
+
+
+@pytest.mark.parametrize(("width", "expected"), [(20, torch.contiguous_format), (16, torch.channels_last)])
+def test_dilated_networks_train_in_the_layout_with_right_gradients(width: int, expected: torch.memory_format) -> None:
+    network = PRNet(width=width)
+    layout = training_format(network, torch.device("cpu"), 2)
+    assert layout == expected
+    x = torch.randn(1, 1, 24, 24)
+
+    def gradient(halves: bool) -> torch.Tensor:
+        network.zero_grad()
+        network.eval().to(memory_format=layout)  # type: ignore[call-overload]
+        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+            output = network(x.contiguous(memory_format=layout))
+        output.float().square().sum().backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    torch.manual_seed(0)
+    assert float(torch.cosine_similarity(gradient(False), gradient(True), 0)) > 0.99
