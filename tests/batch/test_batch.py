@@ -267,3 +267,10 @@ def test_labels_beside_their_images_are_not_predicted(tmp_path: Path, names: lis
     assert found == [tmp_path / name for name in images]
     assert len(skipped) == len(names) - len(images)
     assert len(list_inputs([tmp_path], pattern="*.png")[0]) == len(names)
+
+
+def test_a_pair_of_header_and_voxels_is_one_image(tmp_path: Path) -> None:
+    import nibabel
+
+    nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_filename(tmp_path / "scan.img")
+    assert list_inputs([tmp_path]) == ([tmp_path / "scan.hdr"], [])

@@ -120,3 +120,23 @@ def test_empty_image_and_bad_input() -> None:
 
 def test_unit_range() -> None:
     np.testing.assert_allclose(unit_range(np.array([-9.0, 0, 3])), [0, 0.5, 1])
+
+
+def test_resampling_knows_the_unit() -> None:
+    fine = Image(np.ones((4, 6, 8), np.float32), "ZYX", (500, 250, 250), ("micrometer",) * 3)
+    again = resample(fine, 0.5)
+    assert (again.spatial_shape, again.scale) == ((4, 3, 4), (500, 500, 500))
+
+
+def test_a_sheared_grid_comes_back_from_its_crop() -> None:
+    affine = np.diag([3.0, 2, 1, 1])
+    affine[1, 0] = 0.8
+    data = np.zeros((6, 12, 14), np.float32)
+    data[2:4, 3:9, 4:11] = np.random.default_rng(0).random((2, 6, 7)) + 1
+    image = Image(data, "ZYX", tuple(np.linalg.norm(affine[:3, :3], axis=0)), ("millimeter",) * 3, affine)
+    small = preprocess(image, MriSettings(crop_margin=0))
+    assert small.spatial_shape == (2, 6, 7)
+    back = restore(small.labels_like(np.ones(small.spatial_shape, np.uint8)), image)
+    np.testing.assert_array_equal(back.data, data > 0)
+    with pytest.raises(DataError, match="not at right angles"):
+        preprocess(image, MriSettings(resample=1.0))

@@ -14,7 +14,7 @@ from napari_medseg.image import PIXEL, Image
 AXES = "TZYX"
 TIME = "second"
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
-NOTED = ("source_file", "notes", "subject", "eye", "site", "frame")
+NOTED = ("source_file", "notes", "nifti", "series", "segments", "subject", "eye", "site", "frame")
 
 
 def image_from_layer(layer: Layer) -> Image:
@@ -42,7 +42,7 @@ def image_from_layer(layer: Layer) -> Image:
         axes + "C" * rgb,
         tuple(float(abs(s)) for s in layer.scale[-n:]),
         _physical(units, axes),
-        kept.get("affine"),
+        _kept_affine(kept, n),
         "labels" if isinstance(layer, Labels) else "image",
         layer.name,
         tuple(kept.get("channels", ())),
@@ -127,6 +127,14 @@ def label_layers(viewer: Any) -> list[Labels]:
     """Return the viewer's Labels layers, last added first, without strokes."""
     found = (layer for layer in reversed(viewer.layers) if isinstance(layer, Labels))
     return [layer for layer in found if not DERIVED.keys() & layer.metadata.keys()]
+
+
+def _kept_affine(kept: dict[str, Any], n: int) -> np.ndarray | None:
+    """Return the affine of a layer's `n` axes; of one volume of a film (Split Stack) that of its last axes."""
+    affine = kept.get("affine")
+    if affine is None or len(affine) < n + 1:
+        return None
+    return np.asarray(affine)[-n - 1 :, -n - 1 :]
 
 
 def _noted(kept: dict[str, Any]) -> dict[str, Any]:

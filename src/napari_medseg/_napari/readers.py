@@ -13,6 +13,7 @@ from napari_medseg.errors import MedSegError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read, reader_for, write
 from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
+from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 
 OUTLINES = (".xml", ".geojson", ".json")
@@ -26,18 +27,27 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible."""
+    """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible.
+
+    Each file of a DICOM series stands for the whole series, which is opened once: files of a series that is open already
+    add no layer.
+    """
     from napari_medseg._napari.layers import layer_data
     from napari_medseg._napari.nerves.tracings import shapes_data
     from napari_medseg._napari.outlines import outlines_data
 
     layers: list[LayerData] = []
+    opened = _open_series()
+    known = len(opened)
     for one in [path] if isinstance(path, str) else path:
+        if opened and (series_of(Path(one)), str(Path(one).parent)) in opened:
+            continue
         outlined = outlines_data(Path(one)) if Path(one).suffix.lower() in OUTLINES else None
         if outlined is not None:
             layers.append(outlined)
             continue
         images = read(one)
+        opened |= {(image.metadata.get("series", ""), image.metadata.get("source_file", "")) for image in images}
         if is_label(Path(one)) or lies_among_labels(Path(one)):  # of a palette the numbers, not the colours
             images = [image for image in images if image.kind == "labels"] or images
         for index, image in enumerate(images):
@@ -51,9 +61,20 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
             name = image.name if channel in image.name else f"{image.name} {channel}"
             data, kwargs, kind = layer_data(image, name)
             layers.append((data, {**kwargs, "visible": index == 0}, kind))
+    if not layers and known:
+        return [(None,)]  # napari's word for: nothing to add
     if not layers:
         raise ReadError(f"{path} holds no image.")
     return layers
+
+
+def _open_series() -> set[tuple[str, str]]:
+    """Return the DICOM series (UID and folder) that the window shows."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    kept = [layer.metadata.get("medseg_image", {}) for layer in viewer.layers] if viewer is not None else []
+    return {(k["series"], k.get("source_file", "")) for k in kept if k.get("series")}
 
 
 def _labels_if_whole(image: Image) -> Image:

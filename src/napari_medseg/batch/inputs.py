@@ -25,6 +25,7 @@ from napari_medseg.io.pairs import (
     is_label,
     lies_among_labels,
 )
+from napari_medseg.io.volumes.nifti import is_second_half
 from napari_medseg.method import Model
 from napari_medseg.settings import Settings
 
@@ -181,7 +182,7 @@ def _list_with_roots(
 def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | None) -> Iterator[Path]:
     pattern = options.pattern
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path == exclude:
+        if path.name.startswith(".") or path == exclude or is_second_half(path):
             continue
         if path.is_dir() and not _is_one_image(path, options):
             if not path.is_symlink():

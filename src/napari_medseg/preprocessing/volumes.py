@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.volumes.itk import from_itk, geometry_of, to_itk
+from napari_medseg.io.volumes.itk import check_right_angles, from_itk, to_itk
+from napari_medseg.io.volumes.space import mm_per
 from napari_medseg.settings import Settings
 
 BACKGROUND_SHARE = 0.05
@@ -85,7 +86,7 @@ def restore(result: Image, original: Image) -> Image:
 
     reference = to_itk(original.labels_like(np.zeros(original.spatial_shape, np.uint8)))
     method = sitk.sitkNearestNeighbor if result.kind == "labels" else sitk.sitkLinear
-    back = sitk.Resample(to_itk(_in_pixels(result)), reference, sitk.Transform(), method, 0.0)
+    back = sitk.Resample(to_itk(result), reference, sitk.Transform(), method, 0.0)
     data = from_itk(back).data
     if result.kind == "labels":
         return original.labels_like(data, result.name)
@@ -127,6 +128,7 @@ def n4(channel: Image, shrink: int = 4, iterations: int = 50) -> np.ndarray:
 
 def resample(image: Image, step: float) -> Image:
     """Return `image` with isotropic voxels of `step` mm: linear for intensities, nearest for labels."""
+    step /= mm_per(image.units[-1]) or 1.0
 
     def change(itk: Any) -> Any:
         import SimpleITK as sitk  # noqa: N813
@@ -220,11 +222,7 @@ def _with_channels_first(image: Image, data: np.ndarray, **changes: Any) -> Imag
 
 
 def _through_itk(image: Image, change: Any) -> Image:
-    itk = change(to_itk(_in_pixels(image)))
+    check_right_angles(image)
+    itk = change(to_itk(image))
     done = from_itk(itk)
     return image.replace(data=done.data, axes=done.axes, scale=done.scale, affine=done.affine)
-
-
-def _in_pixels(image: Image) -> Image:
-    geometry_of(image)  # refuses a sheared grid with a plain message
-    return image

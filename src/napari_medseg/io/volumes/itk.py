@@ -11,9 +11,9 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.volumes.space import MILLIMETER, compose, decompose, file_matrix
+from napari_medseg.io.volumes.space import MILLIMETER, SHEAR_TOLERANCE, compose, file_matrix, skew_of
 
-__all__ = ["affine_of", "from_itk", "geometry_of", "to_itk"]
+__all__ = ["affine_of", "check_right_angles", "from_itk", "to_itk"]
 
 
 def affine_of(itk: Any) -> np.ndarray:
@@ -21,23 +21,25 @@ def affine_of(itk: Any) -> np.ndarray:
     return compose(itk.GetSpacing(), itk.GetDirection(), itk.GetOrigin())
 
 
-def geometry_of(image: Image) -> tuple[list[float], list[float], list[float]]:
-    """Return SimpleITK's spacing, row-major direction and origin of `image`; without an affine its scale at the origin.
+def check_right_angles(image: Image) -> None:
+    """Refuse a sheared grid, which some filters do not understand.
 
     Raises
     ------
-    WriteError
-        If its axes are not at right angles.
+    DataError
+        If the axes of `image` are not at right angles.
     """
-    matrix, origin = file_matrix(image)
-    spacing, direction = decompose(matrix, "the filter")
-    return spacing, direction, origin.tolist()
+    if skew_of(file_matrix(image)[0]) > SHEAR_TOLERANCE:
+        raise DataError(
+            f"The axes of {image.name or 'the image'} are not at right angles (a sheared grid), which turning and "
+            "resampling need. Set orientation to keep and resampling to 0, or resample it onto a rectangular grid first."
+        )
 
 
 def to_itk(image: Image) -> Any:
     """Turn an `Image` (``YX``, ``ZYX``) into a SimpleITK image on the same grid, channels as components, dtype kept.
 
-    A shear stays in the direction, which resampling understands; filters that need right angles ask `geometry_of`.
+    A shear stays in the direction, which resampling understands; filters that need right angles ask `check_right_angles`.
     """
     import SimpleITK as sitk  # noqa: N813
 

@@ -54,6 +54,11 @@ def is_pair(path: Path) -> bool:
     return _version(header)[0] > 0 if header.is_file() else suffix == ".img"
 
 
+def is_second_half(path: Path) -> bool:
+    """Whether a file is the ``.img`` of a pair, which its ``.hdr`` stands for."""
+    return path.suffix.lower() == ".img" and _other(path).is_file() and is_pair(path)
+
+
 def read(path: Path, name: str, **metadata: Any) -> Image:
     """Read a volume as ``ZYX``, ``TZYX``, ``CZYX``, ``CTZYX`` or ``ZYXC`` (colours), a picture as ``YX``.
 
