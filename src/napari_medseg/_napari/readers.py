@@ -29,8 +29,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible.
 
-    Each file of a DICOM series stands for the whole series, which is opened once: files of a series that is open already
-    add no layer.
+    Each file of a DICOM series stands for the whole series, which is opened once: files of a series that is open
+    already add no layer.
     """
     from napari_medseg._napari.layers import layer_data
     from napari_medseg._napari.nerves.tracings import shapes_data

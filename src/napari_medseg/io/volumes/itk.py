@@ -32,14 +32,14 @@ def check_right_angles(image: Image) -> None:
     if skew_of(file_matrix(image)[0]) > SHEAR_TOLERANCE:
         raise DataError(
             f"The axes of {image.name or 'the image'} are not at right angles (a sheared grid), which turning and "
-            "resampling need. Set orientation to keep and resampling to 0, or resample it onto a rectangular grid first."
+            "resampling need. Set orientation to keep and resampling to 0, or resample it to a straight grid first."
         )
 
 
 def to_itk(image: Image) -> Any:
     """Turn an `Image` (``YX``, ``ZYX``) into a SimpleITK image on the same grid, channels as components, dtype kept.
 
-    A shear stays in the direction, which resampling understands; filters that need right angles ask `check_right_angles`.
+    A shear stays in the direction, which resampling understands; for other filters see `check_right_angles`.
     """
     import SimpleITK as sitk  # noqa: N813
 
