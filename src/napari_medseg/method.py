@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,14 @@ from napari_medseg.image import Image, LabelKind
 from napari_medseg.io import read_channels, read_one
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a method and a schedule that did better than the paper's in our measurements."""
+
+    settings: Mapping[str, Any]
+    training: TrainSettings
 
 
 class Method(ABC):
@@ -34,6 +43,8 @@ class Method(ABC):
         The method's settings class.
     training
         The paper's schedule: the defaults of form and flags.
+    recipe
+        What to train with instead of the paper's settings and schedule, where something better is known.
     prediction
         Tiling and views of the paper: likewise.
     tiled
@@ -57,6 +68,7 @@ class Method(ABC):
     ndim: ClassVar[int] = 2
     Settings: ClassVar[type[base.Settings]] = base.Settings
     training: ClassVar[TrainSettings] = TrainSettings()
+    recipe: ClassVar[Recipe | None] = None
     prediction: ClassVar[PredictSettings] = PredictSettings()
     tiled: ClassVar[bool] = True
     halves: ClassVar[bool] = False
@@ -179,6 +191,15 @@ class Method(ABC):
     def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:
         """Build the optimiser of a phase (and freeze what the phase freezes)."""
         return torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+
+    def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+        """Return the settings (thresholds) that suit probabilities (K, *spatial) and targets of training cases best."""
+        return {}
+
+    @property
+    def views(self) -> bool:
+        """Whether the model asks for test-time views (flips and turns) itself."""
+        return False
 
     @property
     def selects_by_loss(self) -> bool:

@@ -56,7 +56,10 @@ class PredictSettings(Settings):
         description="Overlap of tiles in pixels; -1: as much as makes tiled and whole prediction equal",
     )  # fmt: skip
     batch: int = Field(1, ge=1, le=256, title="Batch", description="Tiles per forward pass")
-    tta: bool = Field(False, title="Test-time augmentation", description="Average over flips and rotations")
+    tta: bool = Field(
+        False, title="Test-time augmentation",
+        description="Average over flips and rotations; some models ask for it themselves",
+    )  # fmt: skip
 
 
 class TrainSettings(Settings):
@@ -73,6 +76,18 @@ class TrainSettings(Settings):
     weight_decay: float = Field(
         0.0, ge=0, le=1, title="Weight decay", description="L2 penalty", json_schema_extra={"step": 1e-5}
     )
+    schedule: Literal["constant", "cosine", "one-cycle"] = Field(
+        "constant", title="Rate", description="Over the run: constant, falling along a cosine, or rising and falling"
+    )
+    rise: float = Field(
+        0.15, gt=0, lt=1, title="Rise", description="Share of a one-cycle run over which the rate rises",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    ema: float = Field(
+        0.0, ge=0, lt=1, title="Weight average",
+        description="Decay of the running mean of the weights, which is what is kept; 0: the weights themselves",
+        json_schema_extra={"step": 0.001},
+    )  # fmt: skip
     halve_steps: int = Field(
         0, ge=0, le=10_000_000, title="Halve rate every", description="Iterations after which the rate halves; 0: never"
     )
@@ -94,6 +109,14 @@ class TrainSettings(Settings):
     folds: int = Field(0, ge=0, le=100, title="Folds", description="Grouped k-fold cross-validation; 0: one split")
     fold: int = Field(-1, ge=-1, le=99, title="Fold", description="Only this fold (from 0); -1: all folds")
     augment: bool = Field(True, title="Augment", description="Random augmentation of training samples")
+    smooth_score: int = Field(
+        1, ge=1, le=1000, title="Smooth score",
+        description="The best epoch is that of the best median score of so many epochs; 1: its own score",
+    )  # fmt: skip
+    choose_on: int = Field(
+        0, ge=0, le=10_000, title="Choose on",
+        description="Training images on which thresholds are chosen at the end, for methods that have some; 0: as set",
+    )  # fmt: skip
     calibrate_batches: int = Field(
         16, ge=0, le=10_000, title="Calibration batches",
         description="Batches over which batch-norm statistics are taken anew before validation; 0: running averages",

@@ -17,6 +17,7 @@ from toy import write_cases
 from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
 from napari_medseg.methods import METHODS, get_method
+from napari_medseg.samples.ccm import ccm_folder
 from napari_medseg.settings import PredictSettings, TrainSettings, as_flags
 
 TINY = ["--architecture", "unet2", "--epochs", "2", "--batch-size", "2", "--steps-per-epoch", "2", "--device", "cpu"]
@@ -59,6 +60,26 @@ def test_train_predict_evaluate_measure(cases: Path, tmp_path: Path, capsys: pyt
     assert code == 0
     assert "(um^2)" in table.read_text()
     assert json.loads(text)
+
+
+def test_the_recommended_recipe_wins_over_the_start_and_flags_over_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ccm_folder(tmp_path / "data", 3, 48)
+    tiny = ["--width", 2, "--epochs", 1, "--steps-per-epoch", 1, "--batch-size", 2, "--device", "cpu", "--choose-on", 2]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert call(capsys, "train", "sc-dcnn", data, "-o", first, *tiny, "--surroundings", 5)[0] == 0
+    words = ("train", "sc-dcnn", data, "-o", second, "--from", first / "best.pt", "--recipe", "recommended")
+    assert call(capsys, *words, *tiny, "--patch", 32)[0] == 0
+    content = json.loads((second / "settings.json").read_text())
+    recipe = get_method("sc-dcnn").recipe
+    assert content["settings"]["surroundings"] == recipe.settings["surroundings"] != 5
+    assert content["settings"]["patch"] == 32
+    assert content["training"]["schedule"] == "one-cycle"
+    assert content["training"]["choose_on"] == 2
+    code, _, said = call(capsys, "train", "p-net", data, "-o", tmp_path / "x", "--recipe", "recommended")
+    assert code == 2
+    assert "no recommended recipe" in said
 
 
 def test_predicting_again_does_not_redo_finished_files(

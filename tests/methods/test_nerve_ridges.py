@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medseg.cli import main
+from napari_medseg.cli.main import main
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from toy import ToyMethod, write_cases
 
 from napari_medseg import methods
 from napari_medseg.errors import CheckpointError, DataError, WriteError
 from napari_medseg.io.pairs import Pair, find_pairs
-from napari_medseg.jobs import Progress, run
+from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.method import Model
 from napari_medseg.methods.deepigeos.network import PRNet
 from napari_medseg.models.checkpoint import read_checkpoint
-from napari_medseg.settings import TrainSettings
+from napari_medseg.settings import Settings, TrainSettings
 from napari_medseg.training.data import Batches, Cases, inspect, split
 from napari_medseg.training.loop import fit, train
-from napari_medseg.training.run import calibrate, training_format
+from napari_medseg.training.run import calibrate, smoothed, training_format
+from napari_medseg.training.schedule import WeightAverage, rate_factor
+
+
+class ThresholdSettings(Settings):
+    threshold: float = Field(0.5, ge=0, le=1)
+
 
 SETTINGS = TrainSettings(epochs=4, batch_size=2, learning_rate=0.05, device="cpu")
 
@@ -103,6 +112,104 @@ def test_halving_schedule(cases: Path, tmp_path: Path) -> None:
     fitted(cases, tmp_path / "run", SETTINGS.updated(halve_steps=4))  # two steps per epoch
     rates = [row["learning_rate"] for row in read_checkpoint(tmp_path / "run" / "last.pt")["history"]]
     np.testing.assert_allclose(rates, [0.05, 0.025, 0.025, 0.0125])
+
+
+RECIPE = SETTINGS.updated(schedule="one-cycle", rise=0.25, ema=0.9, smooth_score=2, choose_on=3)
+
+
+class Choosing(ToyMethod):
+    """The toy with a threshold that is chosen on training cases."""
+
+    Settings = ThresholdSettings
+
+    def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+        return {"threshold": float(np.mean([p.mean() for p, _ in found]))}
+
+
+def chosen_fit(cases: Path, folder: Path, resume: bool = False, **changes: Any) -> Job[Model]:
+    pairs = find_pairs(cases).pairs
+    return fit(Choosing(), pairs[:4], pairs[4:], RECIPE.updated(**changes), folder, resume=resume)
+
+
+def test_a_rate_that_rises_and_falls(cases: Path, tmp_path: Path) -> None:
+    total = 1000
+    factors = [rate_factor(RECIPE, step, total, 0) for step in range(total + 1)]
+    assert factors[0] == pytest.approx(0.04)
+    assert factors[250] == pytest.approx(1)
+    assert factors[625] == pytest.approx(0.5)
+    assert factors[-1] == pytest.approx(0, abs=1e-12)
+    assert np.argmax(factors) == 250
+    falling = [rate_factor(RECIPE.updated(schedule="cosine"), step, total, 0) for step in (0, 500, 1000)]
+    np.testing.assert_allclose(falling, [1, 0.5, 0], atol=1e-12)
+    assert rate_factor(SETTINGS, 900, total, 0) == 1
+
+
+def test_weights_are_averaged_as_by_hand() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.BatchNorm1d(1))
+    average, values = WeightAverage(network, 0.5), [3.0, 5.0, 11.0]
+    mean = network[0].weight.item()
+    for step, value in enumerate(values, 1):
+        with torch.no_grad():
+            network[0].weight.fill_(value)
+            network[1].running_mean.fill_(value)
+        average.update(network, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * value
+    assert average.network[0].weight.item() == pytest.approx(mean)
+    assert average.network[1].running_mean.item() == 11
+
+
+def test_the_average_is_what_is_kept_and_the_weights_go_on(cases: Path, tmp_path: Path) -> None:
+    run(chosen_fit(cases, tmp_path / "run"))
+    last = read_checkpoint(tmp_path / "run" / "last.pt")
+    assert any(not torch.equal(value, last["training_weights"][name]) for name, value in last["state_dict"].items())
+    assert "training_weights" not in read_checkpoint(tmp_path / "run" / "best.pt")
+
+
+@pytest.mark.parametrize(
+    ("scores", "span", "best"),
+    [([9, 1, 3, 5, 4], 1, 0), ([9, 1, 3, 5, 4], 3, 4), ([9, 1], 3, 0), ([9, 1, 1, 8], 3, 2), ([1, 1, 1], 1, 0)],
+)
+def test_a_lucky_first_epoch_is_not_the_best(scores: list[float], span: int, best: int) -> None:
+    """The epoch whose ``best.pt`` stays: medians of whole spans win, the earlier of equals."""
+    kept = -1
+    for epoch in range(len(scores)):
+        smooth = smoothed(scores[: epoch + 1], span)
+        if len(smooth) == 1 or smooth[-1] > max(smooth[:-1]):
+            kept = epoch
+    assert kept == best
+
+
+@pytest.mark.parametrize("stop_at", ["step 1 of 2", "validating", "choosing", "epoch 3 of 4: ", "epoch 4 of 4: "])
+def test_the_whole_recipe_stops_and_resumes_to_the_same_model(cases: Path, tmp_path: Path, stop_at: str) -> None:
+    """Interrupted in a step, in validation or in the choice of thresholds: weights and threshold come out equal."""
+    run(chosen_fit(cases, tmp_path / "whole"))
+    job = chosen_fit(cases, tmp_path / "parts")
+    seen = next(text for text in (p.message for p in job) if stop_at in text)
+    job.close()
+    assert stop_at in seen
+    run(chosen_fit(cases, tmp_path / "parts", resume=True))
+    for name in ("best.pt", "last.pt"):
+        one, other = (read_checkpoint(tmp_path / folder / name) for folder in ("whole", "parts"))
+        assert one["settings"] == other["settings"]
+        assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+
+
+def test_chosen_thresholds_are_stored_and_used(cases: Path, tmp_path: Path) -> None:
+    model = run(chosen_fit(cases, tmp_path / "run"))
+    content = read_checkpoint(tmp_path / "run" / "best.pt")
+    assert content["chosen_on"] == ["case0", "case2", "case3"]
+    assert 0 < content["settings"]["threshold"] < 1
+    assert model.method.settings.threshold == content["settings"]["threshold"]
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["settings"]["threshold"] == 0.5  # resuming compares these
+    before = (tmp_path / "run" / "best.pt").read_bytes()
+    run(chosen_fit(cases, tmp_path / "run", resume=True))
+    assert (tmp_path / "run" / "best.pt").read_bytes() == before
+
+
+def test_nothing_is_chosen_unless_asked_for(cases: Path, tmp_path: Path) -> None:
+    run(chosen_fit(cases, tmp_path / "run", choose_on=0))
+    assert "chosen_on" not in read_checkpoint(tmp_path / "run" / "best.pt")
 
 
 def test_progress_counts_steps(cases: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def forward(model: Model, batch: np.ndarray, device: torch.device, settings: Pre
     """Run one batch (B, C, *spatial) and return float32 (B, K, *spatial) on the device, averaged over test views."""
     x = torch.from_numpy(batch).to(device, non_blocking=True)
     x = x.contiguous(memory_format=memory_format(device, x.ndim - 2))
-    views = list(_views(x.ndim - 2)) if settings.tta else [((), False)]
+    views = list(_views(x.ndim - 2)) if settings.tta or model.method.views else [((), False)]
     total: Tensor | None = None
     for flips, turn in views:
         with autocast(device, settings.precision):

@@ -98,7 +98,8 @@ def fit(
 ) -> Job[Model]:
     """Train `method` on `pairs`, select on `held_out`, write ``best.pt last.pt history.csv settings.json`` to `folder`.
 
-    Closing the generator stops training; the files then hold the last whole epoch. A new run begins with the weights of
+    Closing the generator stops training; the files then hold the last whole epoch. After the last one thresholds are
+    chosen on training images, where the settings ask for it. A new run begins with the weights of
     the checkpoint `start`, if given: its scores on `held_out` are row 0 of the history, and ``card["before"]`` of the
     model that is returned. `about` goes onto the model's card.
 
@@ -130,5 +131,6 @@ def fit(
                 "Memory ran out in training. Choose a smaller batch or crop; the last whole epoch is saved."
             ) from error
         raise DeviceError(f"Training failed: {error}") from error
+    yield from run.choose()
     model = run.best_model()
     return replace(model, card={**model.card, "before": before}) if before else model

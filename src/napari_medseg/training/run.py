@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_c
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training import distributed as parallel
 from napari_medseg.training.data import Batches, Cases
+from napari_medseg.training.schedule import WeightAverage, rate_factor
 
 
 @dataclass
@@ -66,10 +68,21 @@ class Run:
         self.about: dict[str, Any] = {}  # what the checkpoints' cards say besides
         self.optimizer: torch.optim.Optimizer
         self._enter_phase(method.phase(0, settings))
+        self.average = WeightAverage(self.network, settings.ema) if settings.ema else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         if parallel.rank() == 0:
             described = {"method": method.name, "settings": method.settings.model_dump(mode="json")}
             write_json(folder / "settings.json", {**described, "training": settings.model_dump(mode="json")})
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole schedule."""
+        return self.settings.epochs * self.batches.steps
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and kept: the average of the weights where there is one."""
+        return self.average.network if self.average else self.network
 
     @property
     def finished(self) -> bool:
@@ -79,7 +92,7 @@ class Run:
 
     def train_epoch(self) -> Job[None]:
         """Train one epoch, yielding after each step."""
-        epoch, total = self.state.epoch, self.settings.epochs * self.batches.steps
+        epoch = self.state.epoch
         torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0]))
         self._enter_phase(self.method.phase(epoch, self.settings))
         self.parallel.train()
@@ -89,9 +102,11 @@ class Run:
             for name, value in self._step(x.to(self.device), y.to(self.device)).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.state.steps += 1
+            if self.average:
+                self.average.update(self.network, self.state.steps)
             yield Progress(
                 epoch * self.batches.steps + step,
-                total,
+                self.total,
                 f"epoch {epoch + 1} of {self.settings.epochs}, step {step} of {self.batches.steps}",
                 {"loss": sums["loss"] / step},
             )
@@ -103,15 +118,17 @@ class Run:
         Batch-norm statistics are taken anew before, unless `calibrated` is off.
         """
         batches = self._calibration_batches() if calibrated else ()
-        calibrate(self.network, (x.to(self.device) for x, _ in batches))
-        self.network.eval()
+        calibrate(self.kept, (x.to(self.device) for x, _ in batches))
+        scores, preview = (yield from self._held_out_scores()) if parallel.rank() == 0 else ({}, None)
+        return {"scores": parallel.broadcast(scores), "preview": preview}
+
+    def _held_out_scores(self) -> Job[tuple[dict[str, float], Image | None]]:
         sums: dict[str, float] = {}
         preview = None
-        model = Model(self.method, self.network, {})
-        for index in range(len(self.held_out) if parallel.rank() == 0 else 0):
+        model = Model(self.method, self.kept.eval(), {})
+        for index in range(len(self.held_out)):
             x, y = self.method.validation_sample(*self.held_out[index], np.random.default_rng([1, index]))
-            quiet = PredictSettings.parse({"device": self.settings.device, "precision": self.precision})
-            job = infer(model, x, quiet, logits=True)
+            job = infer(model, x, self._prediction, logits=True)
             note = partial(self._validating, index)
             output = torch.from_numpy((yield from relabel(job, note)))
             scores = self._scores(output[None], x, y)
@@ -121,9 +138,8 @@ class Run:
                 preview = _preview(
                     x, self.method.activate(output[None].float())[0].numpy(), self.held_out.pairs[0].stem
                 )
-        self.network.to(self.device)
-        means = {f"val_{name}": value / len(self.held_out) for name, value in sums.items()}
-        return {"scores": parallel.broadcast(means), "preview": preview}
+        self.kept.to(self.device)
+        return {f"val_{name}": value / len(self.held_out) for name, value in sums.items()}, preview
 
     def score_start(self) -> Job[dict[str, float]]:
         """Score the network as it is before its first epoch on the held-out cases; it is row 0 of the history."""
@@ -131,7 +147,7 @@ class Run:
         row = {"epoch": 0.0, **scores}
         self.state.history.append(row)
         told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        yield Progress(0, self.settings.epochs * self.batches.steps, f"before training: {told}", row)
+        yield Progress(0, self.total, f"before training: {told}", row)
         return scores
 
     def end_epoch(self, validation: dict[str, Any]) -> Progress:
@@ -142,19 +158,16 @@ class Run:
         row["seconds"] = round(time.perf_counter() - self.started, 1)
         state.history.append(row)
         self._update_patience(scores.get("val_loss", self.means["loss"]))
-        score = -scores.get("val_loss", self.means["loss"])
-        if not self.method.selects_by_loss:
-            score = scores.get("val_score", score)
-        improved = not state.best or score > state.best["score"]
+        smooth = smoothed([self._score(row) for row in state.history if row["epoch"]], self.settings.smooth_score)
+        improved = len(smooth) == 1 or smooth[-1] > max(smooth[:-1])
         if improved:
-            state.best = {"score": score, **row}
+            state.best = {"score": smooth[-1], **row}
         if parallel.rank() == 0:
             self._save(improved)
-        total = self.settings.epochs * self.batches.steps
         text = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if k in {"loss", "val_loss", "val_score", "val_dice"})
         best = f"best score {state.best['score']:.4g} in epoch {state.best['epoch']:.0f}"
         message = f"epoch {state.epoch} of {self.settings.epochs}: {text}; {best}"
-        return Progress(state.epoch * self.batches.steps, total, message, row, validation["preview"])
+        return Progress(state.epoch * self.batches.steps, self.total, message, row, validation["preview"])
 
     def load(self) -> bool:
         """Continue from ``last.pt``; return whether there was one."""
@@ -167,7 +180,9 @@ class Run:
                 f"{path} was trained with {content['method']} {content['settings']}; to resume give the same method "
                 "and settings, or choose a new run folder."
             )
-        self.network.load_state_dict(content["state_dict"])
+        self.network.load_state_dict(content.get("training_weights", content["state_dict"]))
+        if self.average:
+            self.average.network.load_state_dict(content["state_dict"])
         self.state = State(**content["state"])
         self._enter_phase(self.method.phase(max(self.state.epoch - 1, 0), self.settings))
         self.optimizer.load_state_dict(content["optimizer"])
@@ -176,19 +191,55 @@ class Run:
             write_table(self.folder / "history.csv", pd.DataFrame(self.state.history))
         return True
 
+    def choose(self) -> Job[None]:
+        """Let the method choose its thresholds on training cases with the best weights, and keep them in ``best.pt``.
+
+        They are the model's settings from then on, and its scores on the held-out cases are those with them.
+        """
+        path, cases = self.folder / "best.pt", self.batches.cases
+        content = read_checkpoint(path)
+        if not self.settings.choose_on or content.get("chosen_on") or parallel.rank() > 0:
+            return
+        self.kept.load_state_dict(content["state_dict"])
+        indices = np.unique(
+            np.linspace(0, len(cases) - 1, min(self.settings.choose_on, len(cases))).round().astype(int)
+        )
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for index in indices.tolist():
+            x, y = cases[index]
+            note = partial(self._choosing, len(found), len(indices))
+            job = infer(Model(self.method, self.kept.eval(), {}), x, self._prediction)
+            found.append(((yield from relabel(job, note)), y))
+        changes = self.method.choose(found)
+        if not changes:
+            return
+        self.method = type(self.method)(self.method.settings.updated(**changes))
+        scores, _ = yield from self._held_out_scores()
+        names = [cases.pairs[index].stem for index in indices.tolist()]
+        content |= {"settings": self.method.settings.model_dump(), "chosen_on": names}
+        write_checkpoint(path, {**content, "best": {**content["best"], **scores}})
+
     def best_model(self) -> Model:
         """Return the best model so far."""
         path = self.folder / "best.pt"
         content = read_checkpoint(path)
         self.network.load_state_dict(content["state_dict"])
-        return Model(self.method, self.network.cpu().eval(), card(content, path))
+        method = type(self.method)(self.method.Settings.parse(content["settings"]))
+        return Model(method, self.network.cpu().eval(), card(content, path))
 
     def _calibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         return islice(self.batches.epoch(self.state.epoch), min(self.settings.calibrate_batches, self.batches.steps))
 
+    @property
+    def _prediction(self) -> PredictSettings:
+        return PredictSettings.parse({"device": self.settings.device, "precision": self.precision})
+
+    def _choosing(self, index: int, count: int, inner: Progress) -> Progress:
+        return Progress(self.total, self.total, f"choosing thresholds: case {index + 1} of {count}")
+
     def _validating(self, index: int, inner: Progress) -> Progress:
-        step, total = (self.state.epoch + 1) * self.batches.steps, self.settings.epochs * self.batches.steps
-        return Progress(step, total, f"validating case {index + 1} of {len(self.held_out)}")
+        step = (self.state.epoch + 1) * self.batches.steps
+        return Progress(step, self.total, f"validating case {index + 1} of {len(self.held_out)}")
 
     def _enter_phase(self, phase: int) -> None:
         if phase != self.phase:
@@ -219,8 +270,7 @@ class Run:
             return {"loss": loss, **self.method.score(self.method.activate(output), target)}
 
     def _factor(self) -> float:
-        halvings = self.state.steps // self.settings.halve_steps if self.settings.halve_steps else 0
-        return float(self.settings.plateau_factor**self.state.drops * 0.5**halvings)
+        return rate_factor(self.settings, self.state.steps, self.total, self.state.drops)
 
     def _rate(self) -> float:
         return float(self.optimizer.param_groups[0]["initial_lr"] * self._factor())
@@ -228,6 +278,11 @@ class Run:
     def _set_rate(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self._factor()
+
+    def _score(self, row: dict[str, float]) -> float:
+        """Return what chooses the best epoch: the method's score or minus the loss, on held-out cases if any."""
+        score = -row.get("val_loss", row["loss"])
+        return score if self.method.selects_by_loss else row.get("val_score", score)
 
     def _update_patience(self, loss: float) -> None:
         state, patience = self.state, self.settings.plateau_patience
@@ -240,7 +295,7 @@ class Run:
 
     def _save(self, improved: bool) -> None:
         state = self.state
-        weights = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        weights = _on_cpu(self.kept)
         content = pack(
             self.method,
             weights,
@@ -252,6 +307,8 @@ class Run:
         )
         if improved:
             write_checkpoint(self.folder / "best.pt", content)
+        if self.average:
+            content["training_weights"] = _on_cpu(self.network)
         extra = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(state)}
         write_checkpoint(self.folder / "last.pt", {**content, **extra})
         write_table(self.folder / "history.csv", pd.DataFrame(state.history))
@@ -267,6 +324,21 @@ def training_format(network: nn.Module, device: torch.device, ndim: int) -> torc
     if device.type == "cpu" and any(m.in_channels % 16 for m in dilated):
         return torch.contiguous_format
     return memory_format(device, ndim)
+
+
+def smoothed(scores: Sequence[float], span: int) -> list[float]:
+    """Return the medians of each score with those before it, `span` in all; once there are whole ones, only these.
+
+    >>> smoothed([9, 1, 3, 5], 3)
+    [3, 3]
+    """
+    if len(scores) < span:
+        return [median(scores[: n + 1]) for n in range(len(scores))]
+    return [median(scores[n - span : n]) for n in range(span, len(scores) + 1)]
+
+
+def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu() for name, value in network.state_dict().items()}
 
 
 @torch.no_grad()

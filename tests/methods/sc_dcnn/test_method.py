@@ -17,7 +17,7 @@ from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import get_method
 from napari_medseg.methods.sc_dcnn.method import ScDcnn, ScDcnnSettings
-from napari_medseg.samples.ccm import ccm_folder
+from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training.loop import train
 
@@ -113,6 +113,59 @@ def test_real_images_14_and_17_stay_together(shared_data: Path) -> None:
     assert len(pairs) == 20
     assert len(set(subjects.values())) == 19
     assert subjects["14"] == subjects["17"]
+
+
+def test_evened_input_does_not_see_the_light_and_dark_lines_are_bright() -> None:
+    """An uneven gain and offset leave the evened picture as it was; a negative turned by ``dark`` too."""
+    rng = np.random.default_rng(0)
+    grey = rng.normal(100, 10, (96, 128))
+    y, x = np.mgrid[:96, :128] / 100
+    method, dark = (ScDcnn(ScDcnnSettings(surroundings=12, dark=d)) for d in (False, True))
+    plain = method.prepare(Image(grey, "YX"))
+    lit = method.prepare(Image(grey * (1 + 0.5 * x) + 30 * y, "YX"))
+    assert np.corrcoef(plain.ravel(), lit.ravel())[0, 1] > 0.99
+    np.testing.assert_allclose(dark.prepare(Image(500 - grey, "YX")), plain, atol=1e-3)
+    assert not method.prepare(Image(np.full((40, 40), 7.0), "YX")).any()
+    for shape in ((1, 1), (3, 50)):
+        assert method.prepare(Image(np.ones(shape), "YX")).shape == (1, *shape)
+    grey[3, 4] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        method.prepare(Image(grey, "YX"))
+
+
+def test_evened_pictures_are_the_same_in_tiles() -> None:
+    image, _ = ccm_image(5, 192)
+    method = ScDcnn(ScDcnnSettings(width=2, surroundings=12))
+    model = Model(method, method.build_network().eval(), {})
+    whole, tiled = (run(predict(model, image, PredictSettings(device="cpu", precision="float32", tile=t)))
+                    for t in (0, 160))  # fmt: skip
+    np.testing.assert_allclose(whole.probabilities, tiled.probabilities, atol=1e-4)
+
+
+def test_the_chosen_cuts_are_the_best_of_the_grid() -> None:
+    """Faint clutter below .9, a nerve that fades to .8 and rises to .97, and a bright speck: one setting finds it."""
+    truth = np.zeros((64, 64), np.int64)
+    truth[10, 2:62] = 1
+    nerve = np.full((64, 64), 0.1)
+    nerve[10, 2:62], nerve[10, 20:30] = 0.85, 0.98
+    nerve[30, 2:50] = nerve[45, 2:50] = 0.85
+    nerve[55, 5:20] = 0.98
+    chosen = ScDcnn(ScDcnnSettings()).choose([(np.stack([1 - nerve, nerve]), truth)])
+    mask = ScDcnn(ScDcnnSettings.parse(chosen)).postprocess(np.stack([1 - nerve, nerve]), Image(nerve, "YX")).data
+    assert np.array_equal(mask, truth)
+    assert chosen["cut"] < 0.85 < chosen["strong"] < 0.98
+
+
+def test_flips_are_averaged_where_the_model_says_so() -> None:
+    image, _ = ccm_image(5, 64)
+    torch.manual_seed(0)
+    network = ScDcnn(TINY).build_network().eval()
+    plain = Model(ScDcnn(TINY), network, {})
+    own = Model(ScDcnn(TINY.updated(flips=True)), network, {})
+    quiet = PredictSettings(device="cpu", precision="float32")
+    asked = run(predict(plain, image, quiet.updated(tta=True))).probabilities
+    np.testing.assert_array_equal(run(predict(own, image, quiet)).probabilities, asked)
+    assert not np.allclose(run(predict(plain, image, quiet)).probabilities, asked)
 
 
 def test_both_eyes_of_a_child_stay_together(shared_data: Path) -> None:

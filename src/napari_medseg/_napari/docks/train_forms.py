@@ -13,7 +13,7 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
 from napari_medseg.methods import METHODS, get_method
 
-PAPER, SHORT, CUSTOM = "paper", "short", "custom"
+PAPER, SHORT, RECOMMENDED, CUSTOM = "paper", "short", "recommended", "custom"
 EPOCHS = 10
 
 
@@ -26,8 +26,11 @@ class TrainForms(QWidget):
         self.method, self.schedule = QComboBox(), QComboBox()
         for name in METHODS:
             self.method.addItem(name, name)
-        self.schedule.addItems([PAPER, SHORT, CUSTOM])
-        self.schedule.setToolTip("paper: as published; short: to see whether it learns; custom: as changed below")
+        self.schedule.addItems([PAPER, SHORT, RECOMMENDED, CUSTOM])
+        self.schedule.setToolTip(
+            "paper: as published; short: to see whether it learns; recommended: method settings and schedule that did "
+            "better in our measurements; custom: as changed below"
+        )
         self.folded: list[FoldedSettings] = []
         self.layout_ = QVBoxLayout(self)
         self.layout_.setContentsMargins(0, 0, 0, 0)
@@ -57,12 +60,21 @@ class TrainForms(QWidget):
         for folded in self.folded:
             self.layout_.addWidget(folded)
         show_device(self.run_bar, self.training_form, here=True)
+        self._offer_recipe()
         self.update_schedule()
 
     def schedules(self) -> dict[str, Any]:
         """Return the schedules that have a name."""
-        paper = self.chosen.training
-        return {PAPER: paper, SHORT: paper.updated(epochs=EPOCHS)}
+        paper, recipe = self.chosen.training, self.chosen.recipe
+        known = {PAPER: paper, SHORT: paper.updated(epochs=EPOCHS)}
+        return {**known, RECOMMENDED: recipe.training} if recipe else known
+
+    def _offer_recipe(self) -> None:
+        """Grey the recommended recipe where the method has none."""
+        index, recipe = self.schedule.findText(RECOMMENDED), self.chosen.recipe
+        self.schedule.model().item(index).setEnabled(recipe is not None)
+        if recipe is None and self.schedule.currentIndex() == index:
+            self.schedule.setCurrentText(PAPER)
 
     def update_schedule(self) -> None:
         """Fill in the schedule that is named, or unfold it for the user to fill in."""
@@ -71,6 +83,9 @@ class TrainForms(QWidget):
             self.folded[1].expand(animate=False)
         else:
             self.training_form.value = named
+            recipe = self.chosen.recipe
+            if recipe and self.schedule.currentText() == RECOMMENDED:
+                self.method_form.value = self.chosen.Settings.parse(recipe.settings)
 
     def name_schedule(self) -> None:
         """Name the schedule as it was edited."""

@@ -30,6 +30,10 @@ def add(commands: Any, words: Sequence[str]) -> None:
         "--from", type=Path, dest="start", metavar="CHECKPOINT.pt",
         help="start from this model's weights and with its settings",
     )  # fmt: skip
+    parser.add_argument(
+        "--recipe", choices=("paper", "recommended"), default="paper",
+        help="settings and schedule to begin with: as published, or what did better in our measurements; flags win",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     cls = method_class(words) if words[:1] == ["train"] else None
@@ -51,9 +55,10 @@ def _call(arguments: argparse.Namespace) -> None:
     cls = get_method(arguments.method)
     config = _read_config(arguments.config, cls.name)
     start, known = _read_start(arguments.start, cls.name)
-    method = cls(cls.Settings.parse({**known, **config.get("settings", {}), **given(arguments, cls.Settings)}))
-    changes = {**config.get("training", {}), **given(arguments, TrainSettings)}
-    settings = cls.training.updated(**changes)
+    chosen, schedule = _recipe(cls, arguments.recipe)
+    own = {**known, **chosen, **config.get("settings", {}), **given(arguments, cls.Settings)}
+    method = cls(cls.Settings.parse(own))
+    settings = schedule.updated(**{**config.get("training", {}), **given(arguments, TrainSettings)})
     about = CardSettings.parse(given(arguments, CardSettings))
     parallel.start()
     try:
@@ -63,6 +68,17 @@ def _call(arguments: argparse.Namespace) -> None:
     finally:
         parallel.stop()
     show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
+
+
+def _recipe(cls: Any, name: str) -> tuple[dict[str, Any], TrainSettings]:
+    """Return the settings and the schedule that a run begins with."""
+    if name == "paper":
+        return {}, cls.training
+    if cls.recipe is None:
+        raise SettingsError(
+            f"There is no recommended recipe for {cls.name}. Leave out --recipe for the paper's schedule."
+        )
+    return dict(cls.recipe.settings), cls.recipe.training
 
 
 def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,12 +20,15 @@ from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image
 from napari_medseg.io.ccm import parse_name, to_grey
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
-from napari_medseg.method import Method
+from napari_medseg.measure.lines import keep_lines
+from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.sc_dcnn.loss import inaccurate_label_loss
 from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, receptive_radius
 from napari_medseg.settings import TrainSettings
 
 LEVELS = 5
+CUTS = (0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.97, 0.985, 0.993)  # that `ScDcnn.choose` tries
+SHORTEST = (0, 25, 40, 60)
 DEFAULT_PATCH = {2: 384, 3: 64}
 
 
@@ -69,9 +73,20 @@ class ScDcnnSettings(base.Settings):
         "Balanced training thickens thin traces; 1 minus the share of nerve pixels (0.97) undoes it",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
+    strong: float = Field(
+        0.0, ge=0, le=1, title="Strong", description="Probability reached somewhere by a nerve (hysteresis); 0: cut",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    shortest: int = Field(0, ge=0, le=10_000, title="Shortest", description="Drop nerves of fewer pixels of centreline")
     min_size: int = Field(
         0, ge=0, le=1_000_000, title="Smallest piece", description="Drop predicted pieces of fewer pixels"
     )
+    surroundings: float = Field(
+        0.0, ge=0, le=500, title="Surroundings", description="Even out brightness and contrast over so many pixels "
+        "(SD) before anything else; 0: the picture as it is, as in the paper", json_schema_extra={"step": 1.0},
+    )  # fmt: skip
+    dark: bool = Field(False, title="Dark lines", description="Nerves are darker than their surroundings")
+    flips: bool = Field(False, title="Flips", description="Average predictions over flips and turns")
 
 
 class ScDcnn(Method):
@@ -82,6 +97,11 @@ class ScDcnn(Method):
     doi = "10.48550/arXiv.2004.09443"
     Settings = ScDcnnSettings
     training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
+    recipe = Recipe(
+        {"width": 8, "patch": 128, "dilate_labels": 1, "surroundings": 20.0, "flips": True},
+        TrainSettings(epochs=30, steps_per_epoch=40, batch_size=4, learning_rate=4e-3, schedule="one-cycle", ema=0.99,
+                      smooth_score=3, choose_on=6, calibrate_batches=40),
+    )  # fmt: skip
     measure = "nerve"
     halves = True
     metrics = ("f1_1px", "f1_2px", "f1_3px", "dice", "iou", "precision", "recall", "specificity", "accuracy", "cldice")
@@ -113,12 +133,21 @@ class ScDcnn(Method):
             raise DataError(f"{self.title} takes grey or RGB images; {image.name or 'this image'} has "
                             f"{image.n_channels} channels. Give one of them.")  # fmt: skip
 
+    def preprocess(self, image: Image) -> Image:
+        """Even out the whole (grey) image and make dark lines bright, when the settings ask for it."""
+        s = self.settings
+        if not s.surroundings and not s.dark:
+            return image
+        grey = to_grey(np.asarray(image.channels_first())).astype(np.float32)
+        _require_finite(grey, image)
+        grey = even_out(grey, s.surroundings) if s.surroundings else grey
+        return image.replace(data=-grey if s.dark else grey, axes=image.spatial_axes)
+
     def statistics(self, image: Image) -> tuple[float, float]:
         """Return mean and population SD of the whole (grey) image."""
         grey = to_grey(np.asarray(image.channels_first()))
         mean, deviation = float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))
-        if not np.isfinite([mean, deviation]).all():
-            raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
+        _require_finite(np.array([mean, deviation]), image)
         return mean, deviation
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
@@ -128,11 +157,28 @@ class ScDcnn(Method):
         return ((grey - mean) / deviation if deviation > 0 else np.zeros_like(grey))[None].astype(np.float32)
 
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
-        """Keep what is likelier than ``cut``, drop pieces smaller than ``min_size``."""
-        mask = probabilities[1] > self.settings.cut
-        if self.settings.min_size > 1:
-            mask = drop_small(mask, self.settings.min_size)
-        return image.labels_like(mask.astype(np.uint8))
+        """Keep what is likelier than ``cut`` and somewhere than ``strong``; drop what is short or small."""
+        return image.labels_like(self._mask(probabilities[1]).astype(np.uint8))
+
+    def _mask(self, nerve: np.ndarray) -> np.ndarray:
+        s = self.settings
+        mask = keep_lines(nerve, s.cut, s.strong, s.shortest)
+        return drop_small(mask, s.min_size) if s.min_size > 1 else mask
+
+    def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+        """Return the cuts, then the shortest nerve, of the best mean 3-pixel F1."""
+
+        def f1(weak: float, strong: float, shortest: int) -> float:
+            return float(np.mean([tolerance_f1(keep_lines(p[1], weak, strong, shortest), y) for p, y in found]))
+
+        pairs = [(weak, strong) for weak in CUTS for strong in CUTS if strong >= weak]
+        weak, strong = max(pairs, key=lambda pair: f1(pair[0], pair[1], SHORTEST[1]))
+        return {"cut": weak, "strong": strong, "shortest": max(SHORTEST, key=lambda n: f1(weak, strong, n))}
+
+    @property
+    def views(self) -> bool:
+        """As the settings say."""
+        return bool(self.settings.flips)
 
     def find_pairs(self, folder: Path) -> PairList:
         """Find pairs in `folder` or its ``train`` sub-folder; identical images share one subject."""
@@ -187,9 +233,25 @@ class ScDcnn(Method):
 
     def score(self, probabilities: Tensor, target: Tensor) -> dict[str, float]:
         """Return the 3-pixel F1 as score, and Dice, which says little against 1-pixel traces."""
-        mask = (probabilities[0, 1] > self.settings.cut).cpu().numpy()
+        mask = self._mask(probabilities[0, 1].cpu().numpy())
         f1 = tolerance_f1(mask, target[0].cpu().numpy(), tolerance=3.0)
         return {"score": f1, "f1_3px": f1, "dice": super().score(probabilities, target)["dice"]}
+
+
+def _require_finite(values: np.ndarray, image: Image) -> None:
+    if not np.isfinite(values).all():
+        raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
+
+
+def even_out(grey: np.ndarray, surroundings: float) -> np.ndarray:
+    """Return a picture less its mean and divided by its SD, both over Gaussians of SD `surroundings` pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    detail = grey - gaussian_filter(grey, surroundings, truncate=3)
+    deviation = np.sqrt(gaussian_filter(detail**2, surroundings, truncate=3))
+    return np.asarray(
+        np.divide(detail, deviation, out=np.zeros_like(detail), where=deviation > 1e-6 * np.abs(grey).max())
+    )
 
 
 def binary(labels: Image) -> np.ndarray:
