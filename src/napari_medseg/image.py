@@ -98,6 +98,19 @@ class Image:
         """Whether every axis has a physical unit."""
         return PIXEL not in self.units
 
+    @property
+    def steps(self) -> np.ndarray:
+        """Matrix (n, n) whose column k is the step along axis k of `spatial_axes` in the world, `scale` long."""
+        if self.affine is None:
+            return np.diag(self.scale)
+        matrix = np.asarray(self.affine, float)[:-1, :-1]
+        return np.asarray(matrix / np.linalg.norm(matrix, axis=0) * self.scale)
+
+    @property
+    def element_size(self) -> float:
+        """Length, area or volume of one element in `units`: the determinant of `steps`."""
+        return float(abs(np.linalg.det(self.steps)))
+
     def channels_first(self) -> Any:
         """Return `data` as (C, *spatial) without copying."""
         if "C" not in self.axes:

@@ -82,3 +82,15 @@ def test_bad_input_is_named() -> None:
         table(labels.replace(data=labels.data * 0.5))
     with pytest.raises(DataError, match="ZYX or YX"):
         table(Image(np.zeros((2, 3, 4, 5), np.uint8), "TZYX"))
+
+
+def test_a_sheared_grid_is_measured_by_its_determinant() -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[3, 0, 0], [0, 2, 0], [0, 0.4, 1]])
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:15, 5:15, 5:15] = 1
+    steps = tuple(np.linalg.norm(affine[:3, :3], axis=0))
+    row = table(Image(mask, "ZYX", steps, ("millimeter",) * 3, affine, "labels")).iloc[0]
+    assert row["volume (mL)"] == pytest.approx(1000 * 6 / 1000)
+    faces = 2 * (20 * 10 + 30 * 10 + 30 * 10 * np.hypot(2, 0.4))  # of the slanted block: 30 x 20 x 10 mm
+    assert row["surface area (mm^2)"] == pytest.approx(faces, rel=0.06)  # corners are cut

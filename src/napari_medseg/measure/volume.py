@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -54,12 +56,12 @@ class _Columns:
     """Names and values of the geometric columns of one label image."""
 
     def __init__(self, labels: Image) -> None:
-        self.axes, self.scale = labels.spatial_axes.lower(), labels.scale
+        self.axes, self.steps = labels.spatial_axes.lower(), labels.steps
         self.affine = np.asarray(labels.affine) if labels.affine is not None else np.diag([*labels.scale, 1.0])
         unit = SHORT_UNITS.get(labels.units[-1], labels.units[-1])
         n = len(self.axes)
         millilitres = n == 3 and set(labels.units) == {"millimeter"}
-        self.factor = float(np.prod(labels.scale)) * (ML_PER_MM3 if millilitres else 1.0)
+        self.factor = labels.element_size * (ML_PER_MM3 if millilitres else 1.0)
         self.size = "volume (mL)" if millilitres else f"{'volume' if n == 3 else 'area'} ({unit}^{n})"
         self.surface = f"surface area ({unit}^2)" if n == 3 else f"contour length ({unit})"
         self.unit = unit
@@ -71,7 +73,7 @@ class _Columns:
         centre = np.argwhere(mask).mean(0) + offset if voxels else offset.astype(float)
         world = self.affine[:-1, :-1] @ centre + self.affine[:-1, -1]
         row: dict[str, float] = {
-            "voxels": voxels, self.size: voxels * self.factor, self.surface: surface_area(mask, self.scale),
+            "voxels": voxels, self.size: voxels * self.factor, self.surface: surface_area(mask, self.steps),
         }  # fmt: skip
         row |= {f"centroid {a} ({self.unit})": float(c) for a, c in zip(self.axes, world, strict=True)}
         for axis, part in zip(self.axes, box, strict=True):
@@ -79,18 +81,22 @@ class _Columns:
         return row
 
 
-def surface_area(mask: np.ndarray, spacing: tuple[float, ...]) -> float:
-    """Return the area of the marching-cubes surface of a 3D mask, or the length of the contours of a 2D one."""
+def surface_area(mask: np.ndarray, spacing: Sequence[float] | np.ndarray) -> float:
+    """Return the area of the marching-cubes surface of a 3D mask, or the length of the contours of a 2D one.
+
+    `spacing` is the step of each axis, or the matrix (n, n) of `Image.steps`.
+    """
     if not mask.any():
         return 0.0
     from skimage import measure
 
+    steps = np.diag(spacing) if np.ndim(spacing) == 1 else np.asarray(spacing)
     padded = np.pad(mask, 1).astype(np.float32)
     if mask.ndim == 3:
-        vertices, faces, _, _ = measure.marching_cubes(padded, 0.5, spacing=spacing)
-        return float(measure.mesh_surface_area(vertices, faces))
+        vertices, faces, _, _ = measure.marching_cubes(padded, 0.5)
+        return float(measure.mesh_surface_area(vertices @ steps.T, faces))
     contours = measure.find_contours(padded, 0.5)
-    return float(sum(np.linalg.norm(np.diff(c * np.asarray(spacing), axis=0), axis=1).sum() for c in contours))
+    return float(sum(np.linalg.norm(np.diff(c @ steps.T, axis=0), axis=1).sum() for c in contours))
 
 
 def _intensity(mask: np.ndarray, box: tuple[slice, ...] | None, image: Image | None) -> dict[str, float]:

@@ -137,7 +137,7 @@ def amount(value: float, unit: str, sign: str = "-") -> str:
 
 def voxel_size(image: Image) -> tuple[float, str]:
     """Return the size of one voxel and its unit: mL for mm volumes, else unit^n."""
-    n, size = len(image.scale), float(np.prod(image.scale))
+    n, size = len(image.scale), image.element_size
     if n == 3 and set(image.units) == {"millimeter"}:
         return size * ML_PER_MM3, "mL"
     return size, f"{SHORT_UNITS.get(image.units[-1], image.units[-1])}^{n}"
