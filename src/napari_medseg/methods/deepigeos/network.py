@@ -151,7 +151,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *spatial) to the same shape: mean 0 and variance 1 of each channel of each image, then affine."""
-        if not torch.jit.is_tracing() and len(x) == 1 and x[0, 0].numel() > 1:
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        if not tracing and len(x) == 1 and x[0, 0].numel() > 1:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return F.instance_norm(x, None, None, self.weight, self.bias, eps=self.eps)
 
