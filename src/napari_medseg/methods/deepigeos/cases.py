@@ -106,27 +106,31 @@ def crop_patch(x: np.ndarray, y: np.ndarray, patch: int, multiple: int, rng: np.
     return np.pad(x, [(0, 0), *missing], "edge"), np.pad(y, missing, "edge")
 
 
-def augment_case(x: np.ndarray, y: np.ndarray, modalities: int, rng: np.random.Generator) -> Arrays:
+def augment_case(
+    x: np.ndarray, y: np.ndarray, modalities: int, rng: np.random.Generator, *, strength: float = 1.0, flip: bool = True
+) -> Arrays:
     """Flip, turn by up to 22.5 degrees about every axis, zoom by 0.8 to 1.25 (DeepIGeoS); sometimes do more.
 
     With probability 0.2 the case is bent elastically, each with 0.3 the first `modalities` channels get another
-    gamma, a bias field, noise. Further channels (a proposal) only move along.
+    gamma, a bias field, noise. Further channels (a proposal) only move along. `strength` scales the turns, the
+    logarithm of the zoom and these probabilities; without `flip` nothing is mirrored.
     """
-    x, y = random_flip(x, y, rng)
+    if flip:
+        x, y = random_flip(x, y, rng)
     planes = [(0, 1)] if y.ndim == 2 else [(0, 1), (0, 2), (1, 2)]
-    limit = np.deg2rad(22.5)
+    limit = np.deg2rad(22.5) * strength
     turns = [rotation(rng.uniform(-limit, limit), y.ndim, plane) for plane in planes]
-    zoom = scaling([np.exp(rng.uniform(np.log(0.8), np.log(1.25)))] * y.ndim)
+    zoom = scaling([np.exp(strength * rng.uniform(np.log(0.8), np.log(1.25)))] * y.ndim)
     x, y = affine(x, y, compose(*turns, zoom), mode="nearest")
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 * strength:
         x, y = elastic(x, y, rng)
     picture = x[:modalities]
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * strength:
         picture = gamma(picture, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * strength:
         low = picture.min()
         picture = bias_field(picture - low, rng) + low
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * strength:
         picture = gaussian_noise(picture, rng, (0.0, 0.1))
     return np.concatenate([picture, x[modalities:]]), y
 

@@ -163,7 +163,8 @@ class PNet(Method):
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Flip, turn, zoom, bend and change intensities (`augment_case`)."""
-        return augment_case(x, y, self.settings.modalities, rng)
+        s = self.settings
+        return augment_case(x, y, s.modalities, rng, strength=s.strength, flip=s.flip)
 
     def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
         """Return cross-entropy, with ``dice_ce`` plus the mean soft Dice loss of the foreground classes."""

@@ -51,6 +51,13 @@ class PNetSettings(Settings):
     patch: int = Field(
         0, ge=0, le=4096, title="Patch", description="Edge of training samples in pixels; 0: whole image"
     )
+    strength: float = Field(
+        1.0, ge=0, le=2, title="Augmentation", description="Share of the turns, zooms and changes of training samples",
+        json_schema_extra={"step": 0.05},
+    )  # fmt: skip
+    flip: bool = Field(
+        True, title="Flip", description="Mirror training samples; off where the two sides of a structure differ"
+    )
     nonzero: bool = Field(True, title="Only nonzero", description="Mean and SD over nonzero voxels (skull-stripped)")
     clip: float = Field(
         0.5, ge=0, lt=50, title="Clip", description="Percent of voxels clipped at each end before the z-score",

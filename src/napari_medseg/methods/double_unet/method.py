@@ -65,6 +65,9 @@ class DoubleUnetSettings(Settings):
         0.5, ge=0, lt=1, title="Threshold", description="Nerve where the probability is above this",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
+    mirror: bool = Field(
+        False, title="Mirror", description="Average the answers for a frame and its mirror image, in twice the time"
+    )
     min_area: int = Field(0, ge=0, le=10_000_000, title="Smallest piece", description="Drop pieces of fewer pixels")
     fill_holes: bool = Field(False, title="Fill holes", description="Fill holes of the mask")
 
@@ -95,7 +98,7 @@ class DoubleUnet(Method):
 
     def build_network(self) -> nn.Module:
         """Build `DoubleUnetNet` with random weights."""
-        return DoubleUnetNet(self.settings.width)
+        return DoubleUnetNet(self.settings.width, mirror=self.settings.mirror)
 
     def initialise(self, network: nn.Module) -> str:
         """Load ImageNet weights into the first encoder if it has the paper's width; warn when they cannot be had."""

@@ -85,10 +85,13 @@ class DoubleUnetNet(nn.Module):
     ----------
     width
         Channels of VGG19's first stage and of the pyramids, from which all others follow; an even number.
+    mirror
+        In evaluation, average the logits of the image and of its mirror image.
     """
 
-    def __init__(self, width: int = PAPER_WIDTH) -> None:
+    def __init__(self, width: int = PAPER_WIDTH, *, mirror: bool = False) -> None:
         super().__init__()
+        self.mirror = mirror
         self.encoder1 = VGG("vgg19", width=width)
         self.aspp1 = ASPP(self.encoder1.widths[-1], width)
         skip1 = tuple(self.encoder1.widths[3::-1])
@@ -100,6 +103,12 @@ class DoubleUnetNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W) to logits (B, 2, H, W): first the mask of network 1, last the one to use, of network 2."""
+        logits = self._logits(x)
+        if self.mirror and not self.training:
+            logits = (logits + self._logits(x.flip(-1)).flip(-1)) / 2
+        return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         bottom, right = -height % MULTIPLE, -width % MULTIPLE
         if bottom or right:
