@@ -60,8 +60,8 @@ HIPPOCAMPI = {"ndim": 3, "width": 32, "pack": 2, "nonzero": False}
 HIPPOCAMPUS_TESTS, HIPPOCAMPUS_HELD = 20, 10
 NERVE_TESTS = 14
 NERVES = {
-    "width": 16, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice", "group": "similarity", "threshold": 0.3,
-    "mirror": True,
+    "width": 16, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice", "group": "similarity",
+    "threshold": 0.3, "mirror": True,
     "augmentations": "hflip,rotate,crop,elastic,brightness_contrast,gamma,blur,noise",
 }  # fmt: skip
 NERVE_SCHEDULE = TrainSettings(
