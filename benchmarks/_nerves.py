@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from benchmarks._crf import POSTPROCESSOR, best_crf, crf
 from benchmarks._tables import Row, draw_lab, mean_row, spread, write_table
-from napari_medseg.device import autocast
 from napari_medseg.evaluate.metrics.compare import get_metric
 from napari_medseg.evaluate.metrics.tolerance import centreline, tolerance_f1
 from napari_medseg.image import Image
-from napari_medseg.inference.network import infer
+from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
+from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Model
-from napari_medseg.methods.sc_dcnn.method import ScDcnn, ScDcnnSettings, drop_small
-from napari_medseg.samples.ccm import ccm_image
-from napari_medseg.samples.ccm_traces import corrupt
-from napari_medseg.settings import PredictSettings
-from napari_medseg.training.run import calibrate
+from napari_medseg.methods import create
+from napari_medseg.methods.sc_dcnn.method import CUTS, ScDcnn, ScDcnnSettings
+from napari_medseg.samples.ccm import ccm_folder, ccm_image
+from napari_medseg.settings import PredictSettings, TrainSettings
+from napari_medseg.training.loop import fit
 
 ARMS: dict[str, dict[str, object]] = {
     "CE": {"balanced": False, "weight_pairwise": 0.0},
@@ -37,56 +37,36 @@ ARMS: dict[str, dict[str, object]] = {
 CRF_ARM = f"balanced CE + {POSTPROCESSOR}"
 METRICS = ("dice", "f1_1px", "f1_2px", "f1_3px", "cldice")
 SMALL_PX = 30
-CUTS = (0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.97)
-SMALLEST = (0, 30, 60)
 CALIBRATION = 64
+EPOCHS = 15
+CHOSEN = 10  # images 1 to 10 may choose constants, 11 to 20 are reported
 CUT_IMAGES = 6
 FLAT_PX = 12
-Case = tuple[np.ndarray, np.ndarray]
 
 
-def train(method: ScDcnn, cases: Sequence[Case], args: argparse.Namespace, seed: int) -> Model:
-    """Train for ``args.steps``, the rate rising for a tenth of them and then falling to 0.
-
-    A `Case` is (1, Y, X) float32 and (Y, X) 0/1.
-    """
-    torch.manual_seed(seed)
-    device = torch.device(args.device)
-    network = method.build_network().to(device).train()
-    optimizer = method.optimizer(network, method.training.updated(learning_rate=args.rate), 0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.rate, total_steps=args.steps, pct_start=0.1, cycle_momentum=False
-    )
-    batches = _batches(method, cases, args, np.random.default_rng(seed))
-    for _ in range(args.steps):
-        x, y = (part.to(device) for part in next(batches))
-        optimizer.zero_grad()
-        with autocast(device, args.precision):
-            output = network(x)
-        method.loss(output.float(), y, x)["loss"].backward()
-        optimizer.step()
-        schedule.step()
-    calibrate(network, (next(batches)[0].to(device) for _ in range(CALIBRATION)))
-    return Model(method, network.eval(), {})
+def train(
+    method: ScDcnn, pairs: Sequence[Pair], args: argparse.Namespace, seed: int, start: Path | None = None
+) -> Model:
+    """Train with the package's own loop for ``args.steps``: a rate that rises and falls, averaged weights."""
+    epochs = min(EPOCHS, args.steps)
+    settings = TrainSettings.parse({
+        "epochs": epochs, "steps_per_epoch": -(-args.steps // epochs), "batch_size": args.batch, "learning_rate": args.rate,
+        "augment": args.augment, "schedule": "one-cycle", "ema": args.ema, "smooth_score": 3, "choose_on": CUT_IMAGES,
+        "calibrate_batches": CALIBRATION, "device": args.device, "precision": args.precision, "seed": seed,
+    })  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        return run(fit(method, pairs, (), settings, Path(folder), start=start))
 
 
-def _batches(
-    method: ScDcnn, cases: Sequence[Case], args: argparse.Namespace, rng: np.random.Generator
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    samples: list[Case] = []
-    while True:
-        for index in rng.permutation(len(cases)):
-            sample = method.sample(*cases[index], rng)
-            samples.append(method.augment(*sample, rng) if args.augment else sample)
-            if len(samples) == args.batch:
-                yield tuple(torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))  # type: ignore[misc]
-                samples = []
-
-
-def foreground(model: Model, x: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+def foreground(model: Model, image: Image, args: argparse.Namespace) -> np.ndarray:
     """Return the probability (Y, X) of nerve."""
     settings = PredictSettings(device=args.device, precision=args.precision, tta=args.tta)
-    return np.asarray(run(infer(model, x, settings))[1], np.float32)
+    return np.asarray(run(predict(model, image, settings)).probabilities[1], np.float32)
+
+
+def mask_of(model: Model, probability: np.ndarray, image: Image) -> np.ndarray:
+    """Return what the model's own thresholds make of a probability."""
+    return np.asarray(model.method.postprocess(np.stack([1 - probability, probability]), image).data) > 0
 
 
 def measures(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -98,126 +78,108 @@ def measures(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return row
 
 
-def best_cut(probabilities: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Return the probability cut, then the smallest piece, of the best mean 3-pixel F1 on training images."""
-
-    def f1(cut: float, smallest: int) -> float:
-        masks = [cleaned(p, cut, smallest) for p in probabilities]
-        return float(np.mean([tolerance_f1(m, r) for m, r in zip(masks, references, strict=True)]))
-
-    cut = max(CUTS, key=lambda c: f1(c, SMALL_PX))
-    return cut, max(SMALLEST, key=lambda s: f1(cut, s))
-
-
-def cleaned(probability: np.ndarray, cut: float, smallest: int) -> np.ndarray:
-    mask = probability > cut
-    return drop_small(mask, smallest) if smallest else mask
-
-
 def lab(args: argparse.Namespace) -> None:
     """Train on corrupted labels, test on exact ones; the table is written anew after every run."""
-    images = [ccm_image(i, args.size) for i in range(args.images)]
     tests = [ccm_image(1000 + i, args.size) for i in range(args.test)]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for seed, corruption, arm in product(range(args.seeds), args.corruptions, ARMS):
         kind, _, level = corruption.partition(":")
-        labels = [_rough(truth.data, kind, float(level or 1), [seed, i]) for i, (_, truth) in enumerate(images)]
+        level = 0.0 if kind == "exact" else float(level or 1)
         start = time.perf_counter()
-        for name, row in _lab_run(arm, images, labels, tests, args, seed).items():
+        with tempfile.TemporaryDirectory() as folder:
+            ccm_folder(folder, args.images, args.size, 0, "trace" if kind == "exact" else kind, level)
+            rows = _lab_run(arm, Path(folder), tests, args, seed)
+        for name, row in rows.items():
             found.setdefault((corruption, name), []).append(row)
         print(corruption, arm, seed, f"{time.perf_counter() - start:.0f} s", found[corruption, arm][-1], flush=True)
         order = [key for key in product(args.corruptions, (*ARMS, CRF_ARM)) if key in found]
-        rows = [{"corruption": c, "loss": loss, "seeds": len(r := found[c, loss]), **spread(r)} for c, loss in order]
-        write_table(rows, args.out / "ccm_lab")
-    draw_lab(rows, args.out / "ccm_lab.png")
+        table: list[Row] = [
+            {"corruption": c, "loss": loss, "seeds": len(r := found[c, loss]), **spread(r)} for c, loss in order
+        ]
+        write_table(table, args.out / "ccm_lab")
+    draw_lab(table, args.out / "ccm_lab.png")
 
 
 def _lab_run(
-    arm: str,
-    images: Sequence[tuple[Image, Image]],
-    labels: Sequence[np.ndarray],
-    tests: Sequence[tuple[Image, Image]],
-    args: argparse.Namespace,
-    seed: int,
+    arm: str, folder: Path, tests: Sequence[tuple[Image, Image]], args: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, float]]:
     """Return the mean test row of a loss, and that of its post-processing for balanced CE."""
     method = ScDcnn(ScDcnnSettings.parse({**ARMS[arm], "width": args.width, "patch": args.patch}))
-    cases = [(method.prepare(image), method.target(truth.replace(data=rough.astype(np.uint8))))
-             for (image, truth), rough in zip(images, labels, strict=True)]  # fmt: skip
-    model = train(method, cases, args, seed)
-    known = [foreground(model, x, args) for x, _ in cases]
-    cut, _ = best_cut(known, [y for _, y in cases])
+    pairs = method.find_pairs(folder).pairs
+    model = train(method, pairs, args, seed)
     truths = [np.asarray(truth.data) > 0 for _, truth in tests]
-    found = [foreground(model, method.prepare(image), args) for image, _ in tests]
+    found = [foreground(model, image, args) for image, _ in tests]
     row = mean_row([measures(p > 0.5, t) for p, t in zip(found, truths, strict=True)])
-    row["f1_3px, best cut"] = float(np.mean([tolerance_f1(p > cut, t) for p, t in zip(found, truths, strict=True)]))
+    chosen = [mask_of(model, p, image) for p, (image, _) in zip(found, tests, strict=True)]
+    row["f1_3px, chosen cuts"] = float(np.mean([tolerance_f1(m, t) for m, t in zip(chosen, truths, strict=True)]))
     if arm != "balanced CE":
         return {arm: row}
-    exact = [(image.data, p, np.asarray(truth.data) > 0) for (image, truth), p in zip(images, known, strict=True)]
-    weights = best_crf(exact)
-    masks = [crf(image.data, p, weights) for (image, _), p in zip(tests, found, strict=True)]
+    known = [
+        (read_one(pair.image), reference(Pair(pair.image, folder / "exact" / pair.label.name)))
+        for pair in pairs
+        if pair.label
+    ]
+    weights = best_crf([(np.asarray(image.data), foreground(model, image, args), truth) for image, truth in known])
+    masks = [crf(np.asarray(image.data), p, weights) for (image, _), p in zip(tests, found, strict=True)]
     smooth = mean_row([measures(m, t) for m, t in zip(masks, truths, strict=True)])
-    return {arm: row, CRF_ARM: {**smooth, "f1_3px, best cut": smooth["f1_3px"]}}
-
-
-def _rough(mask: np.ndarray, kind: str, level: float, seed: list[int]) -> np.ndarray:
-    return mask > 0 if kind == "exact" else corrupt(mask, kind, level, np.random.default_rng(seed))  # type: ignore[arg-type]
+    return {arm: row, CRF_ARM: {**smooth, "f1_3px, chosen cuts": smooth["f1_3px"]}}
 
 
 def nottingham(args: argparse.Namespace) -> None:
-    """Train on 16, test on 4 images, subjects kept together, for several seeds; the cut comes from 6 of the 16."""
+    """Train on 16, test on 4 images, subjects kept together, for several seeds; cuts come from 6 of the 16."""
     rows: list[Row] = []
     pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs
+    arms = {name: ARMS[name] for name in args.losses}
     for seed in range(args.first, args.first + args.seeds):
-        for arm in ("balanced CE", "balanced CE + SC"):
+        for arm, loss in arms.items():
             start = time.perf_counter()
-            settings = {**ARMS[arm], "width": args.width, "patch": args.patch, "dilate_labels": args.dilate}
-            method = ScDcnn(ScDcnnSettings.parse(settings))
             training, held_out = split(pairs, args.hold, seed)
             if args.inner:
                 training, held_out = split(training, args.hold, seed)
-            row = _traced_run(method, training, held_out, args, seed)
+            settings = {**loss, "width": args.width, "patch": args.patch, "dilate_labels": args.dilate,
+                        "surroundings": args.surroundings}  # fmt: skip
+            model = train(ScDcnn(ScDcnnSettings.parse(settings)), training, args, seed, args.start)
+            cuts = {name: getattr(model.method.settings, name) for name in ("cut", "strong", "shortest")}
+            row = {**cuts, **_traced(model, held_out, args)}
             rows.append({"seed": seed, "loss": arm, "tested": " ".join(p.stem for p in held_out), **row})
             print(rows[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
             write_table(rows, args.out / "ccm_nottingham")
-    for arm in ("balanced CE", "balanced CE + SC"):
+    for arm in arms:
         values = [float(str(row["f1_3px"])) for row in rows if row["loss"] == arm]
         print(arm, f"f1_3px {np.mean(values):.3f} SD {np.std(values, ddof=len(values) > 1):.3f}")
 
 
-def _traced_run(
-    method: ScDcnn, training: Sequence[Pair], held_out: Sequence[Pair], args: argparse.Namespace, seed: int
-) -> dict[str, float]:
-    cases = [method.load_pair(pair) for pair in training]
-    model = train(method, cases, args, seed)
-    known = [foreground(model, x, args) for x, _ in cases[:CUT_IMAGES]]
-    cut, smallest = best_cut(known, [reference(pair) for pair in training[:CUT_IMAGES]])
-    tests = [(foreground(model, method.load_pair(pair)[0], args), reference(pair)) for pair in held_out]
-    row = mean_row([measures(cleaned(p, cut, smallest), truth) for p, truth in tests])
-    raw = mean_row([measures(p > 0.5, truth) for p, truth in tests])
-    row |= {f"{name} at .5": raw[name] for name in ("f1_3px", "small pieces")}
-    return {"cut": cut, "smallest piece": float(smallest), **row}
+def _traced(model: Model, held_out: Sequence[Pair], args: argparse.Namespace) -> dict[str, float]:
+    images = [read_one(pair.image) for pair in held_out]
+    found = [
+        (foreground(model, image, args), image, reference(pair)) for image, pair in zip(images, held_out, strict=True)
+    ]
+    row = mean_row([measures(mask_of(model, p, image), truth) for p, image, truth in found])
+    raw = mean_row([measures(p > 0.5, truth) for p, _, truth in found])
+    return row | {f"{name} at .5": raw[name] for name in ("f1_3px", "small pieces")}
 
 
 def chase(args: argparse.Namespace) -> None:
     """Train on some children, test on the others against observer 1, beside observer 2.
 
-    The input is inverted luma without what is blurred over 12 pixels: vessels differ from their surroundings by 0.1 SD
-    of the whole picture only.
+    The input is evened out over 12 pixels: vessels differ from their surroundings by 0.1 SD of the whole picture only.
     """
-    method = ScDcnn(ScDcnnSettings.parse({"width": args.width, "patch": args.patch}))
+    settings = {"width": args.width, "patch": args.patch, "dark": True, "surroundings": FLAT_PX}
+    method = ScDcnn(ScDcnnSettings.parse(settings))
     training, held_out = split(method.find_pairs(args.data).require(args.data).pairs, args.hold, 0)
-    cases, tests = ([(_flat(-x), y) for x, y in map(method.load_pair, pairs)] for pairs in (training, held_out))
-    model = train(method, cases, args, 0)
-    known = [(foreground(model, x, args), y > 0) for x, y in cases[:CUT_IMAGES]]
-    dice = get_metric("dice")
+    model, dice = train(method, training, args, 0, args.start), get_metric("dice")
+    known = [(foreground(model, read_one(pair.image), args), reference(pair)) for pair in training[:CUT_IMAGES]]
     cut = max(CUTS, key=lambda c: sum(dice(p > c, y, (1.0, 1.0)) for p, y in known))
     rows: list[Row] = []
-    for pair, (x, y) in zip(held_out, tests, strict=True):
-        p, other = foreground(model, x, args), reference(Pair(pair.image, _second(pair)))
-        values = {"network": p > cut, "network at .5": p > 0.5, "observer 2": other}
+    for pair in held_out:
+        p, truth = foreground(model, read_one(pair.image), args), reference(pair)
+        values = {
+            "network": p > cut,
+            "network at .5": p > 0.5,
+            "observer 2": reference(Pair(pair.image, _second(pair))),
+        }
         rows.append({"child": pair.subject, "image": pair.stem, "cut": cut,
-                     **{name: dice(mask, y > 0, (1.0, 1.0)) for name, mask in values.items()}})  # fmt: skip
+                     **{name: dice(mask, truth, (1.0, 1.0)) for name, mask in values.items()}})  # fmt: skip
         print(rows[-1], flush=True)
     means = {name: float(np.mean([float(str(r[name])) for r in rows])) for name in values}
     rows.append({"child": "mean", "image": "", "cut": cut, **means})
@@ -225,9 +187,32 @@ def chase(args: argparse.Namespace) -> None:
     print(rows[-1])
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
-    detail = x - ndimage.gaussian_filter(x, (0, FLAT_PX, FLAT_PX))
-    return np.asarray(detail / detail.std(), np.float32)
+def ridges(args: argparse.Namespace) -> None:
+    """Choose the filter and the thresholds of ``nerve-ridges`` on images 1 to 10, report 11 to 20."""
+    pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs
+    halves = [[p for p in pairs if (int(p.stem) <= CHOSEN) == first] for first in (True, False)]
+    cases, others = ([(read_one(p.image), reference(p)) for p in half] for half in halves)
+    rows: list[Row] = []
+    for width, length, surroundings in product((1.5, 2.0, 2.5), (4.0, 6.0, 8.0), (8.0, 12.0, 20.0)):
+        shape = {"width": width, "length": length, "surroundings": surroundings}
+        strengths = [(_strength(shape, image), truth) for image, truth in cases]
+        for weak, strong, shortest in product((4.5, 5.0, 5.5, 6.0), (7.0, 9.0, 11.0), (25, 40, 60)):
+            f1 = np.mean([tolerance_f1(keep_lines(s, weak, strong, shortest), truth) for s, truth in strengths])
+            rows.append({**shape, "weak": weak, "strong": strong, "shortest": shortest, "f1_3px": float(f1)})
+        print(max(rows, key=lambda row: float(str(row["f1_3px"]))), flush=True)
+    best = max(rows, key=lambda row: float(str(row["f1_3px"])))
+    method = create("nerve-ridges", {name: value for name, value in best.items() if name != "f1_3px"})
+    model = Model(method, method.build_network().eval(), {})
+    reported = mean_row(
+        [measures(np.asarray(run(predict(model, image)).labels.data), truth) for image, truth in others]
+    )
+    print(best, {"reported": reported})
+
+
+def _strength(shape: dict[str, float], image: Image) -> np.ndarray:
+    method = create("nerve-ridges", {**shape, "weak": 1.0})
+    share = run(predict(Model(method, method.build_network().eval(), {}), image)).probabilities[0]
+    return np.asarray(share / np.maximum(1 - share, 1e-6))
 
 
 def split(pairs: Sequence[Pair], hold: int, seed: int) -> tuple[list[Pair], list[Pair]]:

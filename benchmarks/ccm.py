@@ -3,6 +3,7 @@
 ``lab``        corrupted labels of generated images: CE, balanced CE, + CRF post-processing, + spatial constraint
 ``overhead``   time of the spatial constraint in a training step
 ``nottingham`` 16 / 4 split of the 20 traced images, with and without the constraint, several seeds
+``ridges``     grid of the filter without training on images 1 to 10, scores on 11 to 20
 ``chase``      CHASE_DB1 split by child, beside the second observer
 ``lengths``    length error on drawn curves: corrected, pixel graph, pixel count, and skan where it is installed
 ``human``      tolerance metrics between the two tracings of one image
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from benchmarks._nerves import chase, lab, nottingham
+from benchmarks._nerves import ARMS, chase, lab, nottingham, ridges
 from benchmarks._tables import write_table
 from napari_medseg.evaluate.metrics.compare import get_metric
 from napari_medseg.evaluate.metrics.tolerance import TOLERANCE_METRICS, centreline
@@ -133,6 +134,10 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--patch", {"type": int, "default": 128, "help": "edge of training crops in pixels"}
     yield "--steps", {"type": int, "default": 1000, "help": "training steps"}
     yield "--rate", {"type": float, "default": 2e-3, "help": "highest learning rate"}
+    yield "--ema", {"type": float, "default": 0.99, "help": "decay of the running mean of the weights"}
+    yield "--surroundings", {"type": float, "default": 0.0, "help": "even the pictures out over so many pixels"}
+    yield "--start", {"type": Path, "help": "model to start from (nottingham, chase)"}
+    yield "--losses", {"nargs": "+", "choices": list(ARMS), "default": ["balanced CE", "balanced CE + SC"]}
     yield "--augment", {"action": argparse.BooleanOptionalAction, "default": True}
     yield "--tta", {"action": "store_true", "help": "average over flips and turns"}
     yield "--seeds", {"type": int, "default": 5}
@@ -152,7 +157,7 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    benchmarks = {f.__name__: f for f in (lab, overhead, nottingham, chase, lengths, human)}
+    benchmarks = {f.__name__: f for f in (lab, overhead, nottingham, ridges, chase, lengths, human)}
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("-o", dest="out", type=Path, help="same as --out")
     for flag, settings in _options():
