@@ -162,6 +162,29 @@ def test_rotation_is_in_true_degrees() -> None:
     assert 12 < folded.max() < 28
 
 
+def test_augmentation_can_be_weakened() -> None:
+    _, truth = disc((24, 26))
+    picture = truth[None].astype(np.float32)
+    still = create("p-net", {"strength": 0, "flip": False})
+    x, y = still.augment(picture, truth.astype(np.int64), rng(1))
+    np.testing.assert_allclose(x, picture, atol=1e-5)
+    assert np.array_equal(y, truth)
+    mirrored = create("p-net", {"strength": 0})
+    seen = {mirrored.augment(picture, truth.astype(np.int64), rng(k))[1].tobytes() for k in range(12)}
+    assert seen <= {
+        np.ascontiguousarray(np.flip(truth, axes).astype(np.int64)).tobytes() for axes in ((), 0, 1, (0, 1))
+    }
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize(("ndim", "halo"), [(2, 181), (3, 87)])
+def test_packed_network_keeps_the_size_and_sees_farther(ndim: int, halo: int) -> None:
+    method = create("p-net", {"ndim": ndim, "width": 8, "pack": 2})
+    assert (method.size_multiple, method.halo) == (2, halo)
+    shape = (6, 10, 8)[-ndim:]
+    assert method.build_network()(torch.zeros(1, 1, *shape)).shape == (1, 2, *shape)
+
+
 def test_dice_and_cross_entropy_terms() -> None:
     output = torch.tensor([[[[9.0, -9.0]], [[-9.0, 9.0]]]])
     good, bad = torch.tensor([[[0, 1]]]), torch.tensor([[[1, 0]]])

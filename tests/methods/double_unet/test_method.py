@@ -169,3 +169,17 @@ def test_pairs_can_be_grouped_by_likeness(tmp_path: Path) -> None:
 def test_schedule_is_the_papers() -> None:
     assert (DoubleUnet.training.epochs, DoubleUnet.training.batch_size) == (20, 3)
     assert DoubleUnet.training.learning_rate == 1e-4
+
+
+@torch.no_grad()
+def test_mirrored_answers_are_symmetric_and_leave_training_alone() -> None:
+    torch.manual_seed(0)
+    network = DoubleUnet(DoubleUnetSettings(width=4, mirror=True)).build_network()
+    plain = DoubleUnet(DoubleUnetSettings(width=4)).build_network()
+    plain.load_state_dict(network.state_dict())
+    x = torch.rand(2, 3, 32, 48)
+    network.eval()
+    torch.testing.assert_close(network(x.flip(-1)), network(x).flip(-1), rtol=1e-4, atol=1e-4)
+    expected = (plain.eval()(x) + plain(x.flip(-1)).flip(-1)) / 2
+    torch.testing.assert_close(network(x), expected)
+    torch.testing.assert_close(network.train()(x), plain.train()(x), rtol=1e-4, atol=1e-4)
