@@ -94,7 +94,9 @@ def test_xml_takes_the_size_of_the_picture_beside_it(tmp_path: Path) -> None:
     Pillow.fromarray(np.zeros((31, 41, 3), np.uint8)).save(tmp_path / "set" / "Tissue Images" / "b.png")
     path = write(tmp_path / "set" / "Annotations" / "b.xml", xml([SQUARE]))
     assert read_one(path).data.shape == (31, 41)
-    assert histology.grid_beside(path, 0.252).scale == (1, 1), "outlines lie on their picture, which states no size"
+    assert histology.grid_beside(path, imagescope.read_regions(path)).scale == (1, 1), (
+        "outlines lie on their picture, which states no size"
+    )
 
 
 def test_xml_without_optional_attributes_is_read(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_truncated_xml_is_refused(tmp_path: Path) -> None:
 def test_thousands_of_regions(tmp_path: Path) -> None:
     corners = [(y, x) for y in range(0, 500, 8) for x in range(0, 500, 8)]
     path = write(tmp_path / "a.xml", xml([[(y, x), (y, x + 5), (y + 5, x + 5), (y + 5, x)] for y, x in corners]))
-    regions, _ = imagescope.read_regions(path)
+    regions = imagescope.read_regions(path).regions
     assert rasterise(regions, (500, 500)).max() == len(corners) > 3000
 
 
@@ -145,7 +147,7 @@ def test_geojson_round_trip_is_exact(tmp_path: Path) -> None:
     labels[30:35, 3:9] = 4
     path = tmp_path / "a.geojson"
     geojson.write_labels(path, labels, group="Nucleus", measurements={1: {"area": 3.5}})
-    np.testing.assert_array_equal(rasterise(geojson.read_regions(path), labels.shape), labels)
+    np.testing.assert_array_equal(rasterise(geojson.read_regions(path).regions, labels.shape), labels)
     feature = json.loads(path.read_text())["features"][0]
     assert feature["properties"]["classification"]["name"] == "Nucleus"
     assert feature["properties"]["measurements"] == {"area": 3.5}

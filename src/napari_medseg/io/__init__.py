@@ -118,14 +118,17 @@ def read_channels(paths: Sequence[str | Path]) -> Image:
 
 
 def read_labels(path: str | Path, like: Image | None = None) -> Image:
-    """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the grid of `like`."""
+    """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the pixels of `like`."""
     path = Path(path)
     if like is None or path.suffix.lower() not in ANNOTATIONS or len(like.spatial_shape) != 2:
         return read_one(path, "labels")
     from napari_medseg.io.histology import read_annotation
 
     height, width = like.spatial_shape
-    return read_annotation(path, (height, width))
+    drawn = read_annotation(path, (height, width))
+    if not like.calibrated:
+        return drawn
+    return like.labels_like(np.asarray(drawn.data), drawn.name).replace(metadata=drawn.metadata)
 
 
 def as_labels(image: Image) -> Image:

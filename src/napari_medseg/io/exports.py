@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.outlines.polygons import outlines
+from napari_medseg.io.outlines.polygons import objects_of, outlines
 
 CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
 IMAGEJ_EDGE = 60_535
@@ -24,7 +24,10 @@ SPACE = "ZYX"
 
 
 def write_geojson(path: Path, image: Image) -> str:
-    """Write the objects of a 2D label map as QuPath detections; reading gives the same pixels."""
+    """Write the objects of a 2D label map as QuPath detections; reading gives the same pixels and ids.
+
+    A mask of one value has as many objects as it has pieces, as when it is measured.
+    """
     from napari_medseg.io.outlines import geojson
 
     _check_labels(path, image)
@@ -32,7 +35,7 @@ def write_geojson(path: Path, image: Image) -> str:
         raise WriteError(f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
         part = Path(folder) / path.name  # the names of the objects hang on the file's
-        geojson.write_labels(part, image)
+        geojson.write_labels(part, image.replace(data=objects_of(np.asarray(image.data))))
         os.replace(part, path)
     return image.axes
 
@@ -54,6 +57,7 @@ def write_rois(path: Path, image: Image) -> str:
 
 
 def _rois(roifile: Any, labels: np.ndarray) -> Iterator[Any]:
+    labels = objects_of(labels)
     stack = labels if labels.ndim == 3 else labels[None]
     for plane, part in enumerate(stack):
         for index, region in outlines(part):

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.measure.outline import perimeter
 from napari_medseg.preprocessing.levelling import background, require_finite
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     headers, step = _geometry(labels, image)
     relative = None if image is None else above_substrate(image, cells > 0)
     rows = []
-    for region in regionprops(cells, spacing=step):
-        row: list[Any] = [region.label, *_outline(region, step)]
+    ids, numbers = np.unique(np.append(cells, 0), return_inverse=True)  # ids may be large, numbers are not
+    for region in regionprops(numbers[:-1].reshape(cells.shape), spacing=step):
+        row: list[Any] = [ids[region.label], *_outline(region, step)]
         if relative is not None:
             heights = relative[region.slice][region.image]
             volume = heights.sum() * step[0] * step[1] * headers.volume_factor
@@ -221,17 +223,6 @@ def _geometry(labels: Image, image: Image | None) -> tuple[Headers, tuple[float,
 
 def _outline(region: Any, step: tuple[float, float]) -> tuple[float, ...]:
     """Return area, perimeter, circularity and centroid of a region measured with `step`."""
-    from skimage.measure import perimeter
-
-    square = np.isclose(*step, rtol=1e-3)
-    length = perimeter(region.image) * step[0] if square else _contour_length(region.image, step)
+    length = perimeter(region.image, step)
     circularity = min(4 * np.pi * region.area / length**2, 1.0) if length > 0 else np.nan
     return region.area, length, circularity, *region.centroid
-
-
-def _contour_length(mask: np.ndarray, step: tuple[float, float]) -> float:
-    """Return the length of the outline on a grid whose pixels are not square."""
-    from skimage.measure import find_contours
-
-    contours = find_contours(np.pad(mask.astype(float), 1), 0.5)
-    return float(sum(np.linalg.norm(np.diff(c, axis=0) * step, axis=1).sum() for c in contours))

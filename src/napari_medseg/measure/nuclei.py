@@ -10,7 +10,9 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
+from napari_medseg.measure.outline import perimeter
 from napari_medseg.preprocessing.stains import concentrations, rgb8
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     Returns
     -------
     DataFrame
-        ``label``; area; perimeter (for unequal pixel sides from their geometric mean);
+        ``label``; area; perimeter (see `napari_medseg.measure.outline.perimeter`);
         eccentricity of the ellipse of equal moments; solidity = area / convex area; largest Feret diameter; centroid;
         distance of the nearest other centroid (NaN for a single object); mean haematoxylin and eosin optical density.
         No objects: no rows, the same headers.
@@ -52,7 +54,7 @@ def table_of(data: np.ndarray, labels: Image, image: Image | None = None) -> Dat
     import pandas as pd
 
     names = _headers(labels, image)
-    rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in _boxes(data)]
+    rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in boxes_of(data)]
     frame = pd.DataFrame(rows, columns=names[:9], dtype=float).astype({"label": int})
     frame[names[9]] = nearest_neighbours(frame[names[7:9]].to_numpy())
     if image is not None:
@@ -119,15 +121,11 @@ def per_parent(labels: Image, parents: Image) -> DataFrame:
     last = np.append(np.diff(pairs[0][order]) != 0, True) if order.size else np.zeros(0, bool)
     owners = pairs[1][order][last]
     counts = np.array([(owners == k).sum() for k in ids], int)
-    areas = np.bincount(parent.ravel(), minlength=int(ids[-1]) + 1 if ids.size else 1)[ids] * np.prod(parents.scale)
+    areas = np.bincount(label_maps.consecutive(parent).ravel(), minlength=len(ids) + 1)[1:] * np.prod(parents.scale)
     unit = _area_unit(parents)
     return pd.DataFrame(
         {"label": ids, "objects": counts, f"area ({unit})": areas, f"objects per {unit}": counts / areas}
     )
-
-
-def _boxes(data: np.ndarray) -> list[tuple[int, tuple[slice, slice]]]:
-    return [(index, box) for index, box in enumerate(ndimage.find_objects(data), 1) if box is not None]
 
 
 def _area_unit(labels: Image) -> str:
@@ -142,9 +140,7 @@ def _headers(labels: Image, image: Image | None) -> list[str]:
     return [*names, f"nearest neighbour ({unit})", *(STAINS if image is not None else ())]
 
 
-def _shape(mask: np.ndarray, index: int, box: tuple[slice, slice], scale: tuple[float, ...]) -> list[float]:
-    from skimage.measure import perimeter
-
+def _shape(mask: np.ndarray, index: int, box: tuple[slice, ...], scale: tuple[float, ...]) -> list[float]:
     step = np.asarray(scale)
     points = np.argwhere(mask)
     area = len(points) * float(step.prod())
@@ -154,7 +150,7 @@ def _shape(mask: np.ndarray, index: int, box: tuple[slice, slice], scale: tuple[
     outline = corners[hull.vertices]
     feret = float(np.sqrt(((outline[:, None] - outline[None]) ** 2).sum(-1).max()))
     centre = (points.mean(0) + [s.start for s in box]) * step
-    length = perimeter(mask) * float(np.sqrt(step.prod()))
+    length = perimeter(mask, scale)
     return [index, area, length, _eccentricity(points * step, step), area / hull.volume, feret, len(points), *centre]
 
 

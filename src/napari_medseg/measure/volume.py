@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io.outlines.polygons import boxes_of
 
 ML_PER_MM3 = 1e-3
 
@@ -30,9 +30,7 @@ def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
     data = _integers(labels)
     columns = _Columns(labels)
     rows = []
-    for label, box in enumerate(ndimage.find_objects(data), 1):
-        if box is None:
-            continue
+    for label, box in boxes_of(data):
         mask = data[box] == label
         rows.append({"label": label, **columns.geometry(mask, box), **_intensity(mask, box, image)})
     empty = {"label": 0, **columns.geometry(np.zeros((1,) * data.ndim, bool), (slice(0, 1),) * data.ndim)}

@@ -31,9 +31,10 @@ def add(commands: Any, words: Sequence[str]) -> None:
         job = prepare(arguments.method, arguments.source, arguments.destination, settings)
         report = drain(job, arguments.json)
         value: dict[str, Any] = {"folder": str(report.folder), "cases": report.cases, "kept": report.skipped}
-        value |= {"problems": report.problems, "mean": report.mean, "std": report.std}
+        value |= {"problems": report.problems, "notes": report.notes, "mean": report.mean, "std": report.std}
         lines = [f"{counted(len(report.cases), 'case')} in {report.folder} ({len(report.skipped)} were there already)"]
         lines += [f"not used: {problem}" for problem in report.problems]
+        lines += report.notes
         show(value, arguments.json, lambda: "\n".join(lines))
 
     parser.set_defaults(call=call)

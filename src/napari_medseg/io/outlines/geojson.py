@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +17,105 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.outlines.polygons import Region, outlines, signed_area
+from napari_medseg.io.outlines.polygons import (
+    NAMED,
+    Drawing,
+    Region,
+    contains,
+    outlines,
+    outlines_left_out,
+    signed_area,
+)
 
 CENTRE = 0.5
 TYPES = ("FeatureCollection", "Feature")
-Feature = tuple[int, Sequence[np.ndarray], dict[str, Any], str, Mapping[str, float]]
+GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
 
 
-def read_regions(path: Path) -> list[Region]:
-    """Return the polygons and multi-polygons of a GeoJSON file; points and lines are left out.
+def read_regions(path: Path) -> Drawing:
+    """Return the areas of a GeoJSON file: polygons, multi-polygons and those of collections.
+
+    Of a cell the nucleus is the object. Features without an area (points, lines, ``null``) are named in the notes.
 
     Raises
     ------
     ReadError
-        If the file is no JSON, no GeoJSON, or a coordinate is missing or not finite.
+        If the file is no JSON, no GeoJSON, a coordinate is missing or not finite, or no feature has an area.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ReadError(f"{path.name} is no valid JSON ({error}). Export it again from QuPath.") from error
-    features = content if isinstance(content, list) else content.get("features", [content])
     try:
-        regions = [_region(feature) for feature in features]
+        features = _features(content)
+        found = [_region(feature) for feature in features]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ReadError(f"{path.name} is no GeoJSON as QuPath writes it ({error!r}). Export it again.") from error
-    return [region for region in regions if region is not None]
+    regions = _numbered([region for region in found if region is not None])
+    left_out = [_called(features[k], k) for k, region in enumerate(found) if region is None]
+    if left_out and not regions:
+        raise ReadError(
+            f"{path.name}: none of its {len(left_out)} features has an area ({', '.join(left_out[:NAMED])}). Export "
+            "outlines, not points or lines."
+        )
+    notes = (f"{path.name}: {outlines_left_out(left_out, len(found), 'have no area')}",) if left_out else ()
+    return Drawing(tuple(regions), None, notes)
+
+
+def _features(content: Any) -> list[Any]:
+    """Return the features of a collection, of a list, or the one that a feature or geometry alone is."""
+    if isinstance(content, list):
+        return content
+    if content.get("type") in GEOMETRIES:
+        return [{"geometry": content}]
+    return list(content.get("features", [content]))
 
 
 def _region(feature: Mapping[str, Any]) -> Region | None:
-    geometry = feature["geometry"]
-    coordinates = geometry["coordinates"]
-    polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(geometry["type"], [])
+    rings = _rings(feature["geometry"])
+    nucleus = _rings(feature.get("nucleusGeometry"))
+    properties = dict(feature.get("properties") or {})
+    group = (properties.get("classification") or {}).get("name", "")
+    plane = (feature["geometry"] or {}).get("plane") or {}
+    if not rings:
+        return None
+    return Region(
+        tuple(nucleus or rings),
+        str(properties.get("name") or ""),
+        str(group),
+        properties,
+        plane=(int(plane.get("t", 0)), int(plane.get("z", 0))),
+        around=tuple(rings) if nucleus else (),
+        identity=str(feature.get("id") or ""),
+    )
+
+
+def _rings(geometry: Mapping[str, Any] | None) -> list[np.ndarray]:
+    """Return the rings of all areas of a geometry."""
+    if geometry is None:
+        return []
+    if geometry["type"] == "GeometryCollection":
+        return [ring for part in geometry["geometries"] for ring in _rings(part)]
+    polygons = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}.get(geometry["type"], [])
     rings = [np.asarray(ring, float)[:, 1::-1] - CENTRE for polygon in polygons for ring in polygon]
     rings = [ring[:-1] if np.array_equal(ring[0], ring[-1]) else ring for ring in rings]
     if any(not np.isfinite(ring).all() for ring in rings):
         raise ValueError("a coordinate is not finite")
-    rings = [ring for ring in rings if len(ring) >= 3]
-    properties = dict(feature.get("properties") or {})
-    group = (properties.get("classification") or {}).get("name", "")
-    return Region(tuple(rings), str(properties.get("name", "")), str(group), properties) if rings else None
+    return [ring for ring in rings if len(ring) >= 3]
+
+
+def _numbered(regions: list[Region]) -> list[Region]:
+    """Give each region the number that is its name, where all names are different numbers."""
+    names = [region.name for region in regions]
+    numbers = [int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0 for name in names]
+    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        return regions
+    return [replace(region, number=number) for region, number in zip(regions, numbers, strict=True)]
+
+
+def _called(feature: Mapping[str, Any], position: int) -> str:
+    name = (feature.get("properties") or {}).get("name") or f"feature {position + 1}"
+    return f"{name} ({(feature['geometry'] or {}).get('type', 'no place')})"
 
 
 def is_geojson(path: Path) -> bool:
@@ -72,7 +133,9 @@ def write_labels(
     measurements: Mapping[int, Mapping[str, float]] | None = None,
     object_type: str = "detection",
 ) -> None:
-    """Write every object of a label map (H, W) as a QuPath object; reading it back gives the same pixels.
+    """Write every object of a label map (H, W) as a QuPath object; reading it back gives the same pixels and ids.
+
+    What an image read from outlines knows of its objects (``metadata["objects"]``: class, id, measurements) is kept.
 
     Parameters
     ----------
@@ -92,39 +155,47 @@ def write_labels(
     WriteError
         If the file cannot be written.
     """
-    data = np.asarray(labels.data if isinstance(labels, Image) else labels)
-    known = measurements or {}
-    features = (
-        (index, region.rings, {"objectType": object_type, "name": str(index)}, group, known.get(index, {}))
-        for index, region in outlines(data)
-    )
-    _write(path, features)
+    image = labels if isinstance(labels, Image) else None
+    data = np.asarray(image.data if image is not None else labels)
+    known = image.metadata.get("objects", {}) if image is not None else {}
+    regions = []
+    for index, region in outlines(data):
+        kept = known.get(str(index), {})
+        numbers = (measurements or {}).get(index) or kept.get("measurements") or {}
+        properties = {"objectType": kept.get("objectType") or object_type}
+        properties |= {"measurements": {k: float(v) for k, v in numbers.items()}} if numbers else {}
+        named = {"name": str(index), "group": group or kept.get("class", ""), "identity": kept.get("id", "")}
+        regions.append(replace(region, **named, properties=properties))
+    _write(path, regions)
 
 
 def write_regions(path: Path, regions: Iterable[Region]) -> None:
-    """Write outlines, however their rings wind, as QuPath annotations; a ring inside another is a hole, and so on.
+    """Write outlines, however their rings wind, as QuPath objects; a ring inside another is a hole, and so on.
+
+    Ids, kinds and measurements that regions have are kept; new ones are annotations.
 
     Raises
     ------
     WriteError
         If the file cannot be written.
     """
-    features: Iterator[Feature] = (
-        (index, _wound(region.rings), {"objectType": "annotation", "name": region.name}, region.group, {})
-        for index, region in enumerate(regions, 1)
-    )
-    _write(path, features)
+    wound = (replace(r, rings=tuple(_wound((*r.rings, *r.holes))), around=tuple(_wound(r.around))) for r in regions)
+    _write(path, wound)
 
 
-def _write(path: Path, features: Iterable[Feature]) -> None:
+def _write(path: Path, regions: Iterable[Region]) -> None:
     content = []
-    for index, rings, properties, group, measurements in features:
-        if group:
-            properties["classification"] = {"name": group}
-        if measurements:
-            properties["measurements"] = {k: float(v) for k, v in measurements.items()}
-        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{index}"))
-        content.append({"type": "Feature", "id": identity, "geometry": _geometry(rings), "properties": properties})
+    for index, region in enumerate(regions, 1):
+        properties = {"objectType": "annotation", **region.properties, "name": region.name}
+        if region.group:
+            shown = properties.get("classification")
+            same = isinstance(shown, Mapping) and shown.get("name") == region.group
+            properties["classification"] = shown if same else {"name": region.group}
+        own = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{region.number or index}"))
+        feature: dict[str, Any] = {"type": "Feature", "id": region.identity or own}
+        feature |= {"geometry": _geometry(region.around or region.rings, region.plane)}
+        feature |= {"nucleusGeometry": _geometry(region.rings, region.plane)} if region.around else {}
+        content.append({**feature, "properties": properties})
     try:
         path.write_text(json.dumps({"type": "FeatureCollection", "features": content}), encoding="utf-8")
     except OSError as error:
@@ -135,24 +206,25 @@ def _wound(rings: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Turn rings so that outer ones wind one way and holes the other."""
     wound = []
     for k, ring in enumerate(rings):
-        depth = sum(_contains(other, ring[0]) for j, other in enumerate(rings) if j != k)
+        depth = sum(contains([other], ring[0]) for j, other in enumerate(rings) if j != k)
         wanted = OUTER_SIGN if depth % 2 == 0 else -OUTER_SIGN
         wound.append(ring if signed_area(ring) * wanted > 0 else ring[::-1])
     return wound
 
 
-def _geometry(rings: Sequence[np.ndarray]) -> dict[str, Any]:
+def _geometry(rings: Sequence[np.ndarray], plane: tuple[int, int] = (0, 0)) -> dict[str, Any]:
     """Group rings into polygons: outer rings wind one way (object on the left), holes the other."""
+    place: dict[str, Any] = {"plane": {"c": -1, "z": plane[1], "t": plane[0]}} if any(plane) else {}
     outer = [ring for ring in rings if signed_area(ring) * OUTER_SIGN > 0]
     holes = [ring for ring in rings if signed_area(ring) * OUTER_SIGN <= 0]
     polygons = [[_closed(ring)] for ring in outer]
     for hole in holes:
-        inside = [k for k, ring in enumerate(outer) if _contains(ring, hole[0])]
+        inside = [k for k, ring in enumerate(outer) if contains([ring], hole[0])]
         smallest = min(inside, key=lambda k: abs(signed_area(outer[k])), default=0)
         polygons[smallest].append(_closed(hole))
     if len(polygons) == 1:
-        return {"type": "Polygon", "coordinates": polygons[0]}
-    return {"type": "MultiPolygon", "coordinates": polygons}
+        return {"type": "Polygon", "coordinates": polygons[0], **place}
+    return {"type": "MultiPolygon", "coordinates": polygons, **place}
 
 
 OUTER_SIGN = 1
@@ -161,11 +233,3 @@ OUTER_SIGN = 1
 def _closed(ring: np.ndarray) -> list[list[float]]:
     points = (ring[:, ::-1] + CENTRE).tolist()
     return [*points, points[0]]
-
-
-def _contains(ring: np.ndarray, point: np.ndarray) -> bool:
-    start, end = ring - point, np.roll(ring, -1, 0) - point
-    crosses = (start[:, 0] > 0) != (end[:, 0] > 0)
-    start, end = start[crosses], end[crosses]
-    columns = start[:, 1] - start[:, 0] * (end[:, 1] - start[:, 1]) / (end[:, 0] - start[:, 0])
-    return bool((columns > 0).sum() % 2)

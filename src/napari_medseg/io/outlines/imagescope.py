@@ -1,17 +1,21 @@
-"""Aperio ImageScope XML annotations; document types and entities are refused, never resolved."""
+"""Aperio ImageScope XML annotations, and HALO's, which differ in names; document types and entities are refused."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from xml.parsers import expat
 
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.outlines.polygons import Region
+from napari_medseg.io.outlines.polygons import Drawing, Region, contains, ellipse, outlines_left_out
 
 MIN_VERTICES = 3
+VERTICES = ("Vertex", "V")  # of ImageScope and of HALO
+RECTANGLES, ELLIPSES = ("1", "Rectangle"), ("2", "Ellipse")  # two vertices are opposite corners
+NAMES = {"3": "arrow", "4": "ruler", "5": "counter"}
 
 
 class _Collector:
@@ -20,9 +24,12 @@ class _Collector:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.regions: list[Region] = []
+        self.negative: list[np.ndarray] = []
+        self.left_out: list[str] = []
         self.microns: float | None = None
         self.root = ""
         self._group = self._name = ""
+        self._type, self._negative = "0", False
         self._points: list[tuple[float, float]] | None = None
         self.parser = expat.ParserCreate()
         self.parser.StartElementHandler = self.start
@@ -45,14 +52,40 @@ class _Collector:
             self._group = attributes.get("Name", "")
         elif tag == "Region":
             self._name, self._points = attributes.get("Id", str(len(self.regions) + 1)), []
-        elif tag == "Vertex" and self._points is not None:
+            self._type = attributes.get("Type", "0")
+            self._negative = attributes.get("NegativeROA", "0").strip().lower() in ("1", "true")
+        elif tag in VERTICES and self._points is not None:
             self._points.append((self._coordinate(attributes, "Y"), self._coordinate(attributes, "X")))
 
     def end(self, tag: str) -> None:
-        if tag == "Region" and self._points is not None:
-            if len(self._points) >= MIN_VERTICES:
-                self.regions.append(Region((np.asarray(self._points, float),), self._name, self._group))
-            self._points = None
+        if tag != "Region" or self._points is None:
+            return
+        ring, self._points = self._ring(np.asarray(self._points, float).reshape(-1, 2)), None
+        if ring is None:
+            self.left_out.append(f"region {self._name}")
+        elif self._negative:
+            self.negative.append(ring)
+        else:
+            self.regions.append(Region((ring,), self._name, self._group))
+
+    def _ring(self, points: np.ndarray) -> np.ndarray | None:
+        """Return the outline of the vertices (n, 2) of a region, ``None`` where they enclose nothing."""
+        if len(points) == 2 and self._type in (*RECTANGLES, *ELLIPSES):
+            (top, left), (bottom, right) = points.min(0), points.max(0)
+            points = np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
+        if self._type in ELLIPSES and len(points) == 4:
+            points = ellipse(points)
+        return points if len(points) >= MIN_VERTICES and self._type not in NAMES else None
+
+    def drawing(self) -> Drawing:
+        """Return the regions, those that are marked as not belonging cut out of each region that they touch."""
+        regions = [
+            replace(region, holes=tuple(hole for hole in self.negative if _touch(region.rings[0], hole)))
+            for region in self.regions
+        ]
+        found = len(self.left_out)
+        notes = (f"{self.path.name}: {outlines_left_out(self.left_out, found + len(regions))}",) if found else ()
+        return Drawing(tuple(regions), self.microns, notes)
 
     def _coordinate(self, attributes: dict[str, str], key: str) -> float:
         try:
@@ -67,13 +100,20 @@ class _Collector:
         return value
 
 
-def read_regions(path: Path) -> tuple[list[Region], float | None]:
-    """Return every region with at least 3 vertices in document order, and the microns per pixel if stated.
+def _touch(ring: np.ndarray, hole: np.ndarray) -> bool:
+    """Whether two outlines share some place."""
+    apart = (ring.max(0) < hole.min(0)).any() or (hole.max(0) < ring.min(0)).any()
+    return not apart and (any(contains([ring], p) for p in hole) or any(contains([hole], p) for p in ring))
+
+
+def read_regions(path: Path) -> Drawing:
+    """Return every region that encloses something, in document order, and the microns per pixel if stated.
 
     Raises
     ------
     ReadError
-        If the file is no well-formed ImageScope XML, a vertex has no coordinates, or it declares entities.
+        If the file is no well-formed ImageScope XML, a vertex has no coordinates, it declares entities, or none of its
+        regions encloses anything.
     """
     collector = _Collector(path)
     try:
@@ -85,7 +125,12 @@ def read_regions(path: Path) -> tuple[list[Region], float | None]:
         ) from error
     if collector.root != "Annotations":
         raise ReadError(f"{path.name} has the root <{collector.root}>; expected ImageScope's <Annotations>.")
-    return collector.regions, collector.microns
+    if collector.left_out and not collector.regions:
+        raise ReadError(
+            f"{path.name}: none of its {len(collector.left_out)} regions encloses anything (lines, points or vertices "
+            "of another program). Draw outlines, or export them from ImageScope again."
+        )
+    return collector.drawing()
 
 
 def is_imagescope(path: Path) -> bool:

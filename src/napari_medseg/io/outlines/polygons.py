@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
 Overlap = Literal["first", "last"]
+NAMED = 5  # outlines that a sentence names
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,53 @@ class Region:
         inside an odd number of rings is inside, so holes are further rings.
     name, group
         The object's own name and that of its class or annotation layer.
+    properties
+        What else the file says of it.
+    holes
+        Outlines like `rings` of what does not belong to it, wherever they lie.
+    number
+        The label it is drawn with; 0: its place in the order.
+    plane
+        Frame and slice (t, z) it lies on.
+    around
+        Outlines of the cell around it, where it is a nucleus.
+    identity
+        The object's id in the file.
     """
 
     rings: tuple[np.ndarray, ...]
     name: str = ""
     group: str = ""
-    properties: dict[str, object] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+    holes: tuple[np.ndarray, ...] = ()
+    number: int = 0
+    plane: tuple[int, int] = (0, 0)
+    around: tuple[np.ndarray, ...] = ()
+    identity: str = ""
+
+    @property
+    def kind(self) -> str:
+        """QuPath's kind of object: annotation, detection, cell, ...; empty where it is not stated."""
+        return str(self.properties.get("objectType", ""))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The outlines of a file.
+
+    Parameters
+    ----------
+    regions
+        In the order of the file.
+    microns
+        Micrometres per pixel, ``None`` where the file does not say.
+    notes
+        Sentences on what was left out.
+    """
+
+    regions: tuple[Region, ...]
+    microns: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def fill(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
@@ -64,45 +106,122 @@ def _crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.
 
 
 def rasterise(regions: Iterable[Region], shape: tuple[int, int], overlap: Overlap = "first") -> np.ndarray:
-    """Draw regions into labels 1 .. N (H, W), uint16, or uint32 above 65,535; every pixel has one owner.
+    """Draw regions into labels (H, W); see `draw`."""
+    return draw(regions, shape, overlap)[0]
+
+
+def draw(
+    regions: Iterable[Region], shape: tuple[int, int], overlap: Overlap = "first"
+) -> tuple[np.ndarray, dict[int, Region], list[Region]]:
+    """Draw regions into labels (H, W), uint16, or uint32 above 65,535; every pixel has one owner.
 
     Parameters
     ----------
     regions
-        In order; those outside the image or left without a pixel get no label.
+        In order. If all have a number of their own, these are the labels, else 1 .. N; those outside the image or left
+        without a pixel get none.
     shape
         H and W.
     overlap
         Whether the first or the last region keeps the pixels of an overlap.
+
+    Returns
+    -------
+    labels, owners, lost
+        The labels; the region of each label; the regions without a pixel.
     """
     regions = list(regions)
     labels = np.zeros(shape, np.uint16 if len(regions) < 2**16 else np.uint32)
     boxes = []
     for index, region in enumerate(regions, 1):
         box, mask = fill(region.rings, shape)
+        if region.holes:
+            mask = mask & ~_filled(region.holes, box, shape)
         part = labels[box]
         part[mask & (part == 0) if overlap == "first" else mask] = index
         boxes.append(box)
     present = [bool((labels[box] == index).any()) for index, box in enumerate(boxes, 1)]
-    if all(present):
-        return labels
-    lookup = np.concatenate([[0], np.cumsum(present)]).astype(np.uint16 if sum(present) < 2**16 else np.uint32)
-    for row in labels:
-        row[:] = lookup[row]
-    return labels.astype(lookup.dtype, copy=False)
+    kept = [region for region, there in zip(regions, present, strict=True) if there]
+    lost = [region for region, there in zip(regions, present, strict=True) if not there]
+    numbers = _numbers(kept)
+    lookup = np.zeros(len(regions) + 1, np.uint16 if max(numbers, default=0) < 2**16 else np.uint32)
+    lookup[1:][present] = numbers
+    if not np.array_equal(lookup, np.arange(len(lookup))):
+        labels = labels.astype(lookup.dtype)
+        for row, indices in zip(labels, labels.copy(), strict=True):
+            row[:] = lookup[indices]
+    return labels, dict(zip(numbers, kept, strict=True)), lost
+
+
+def _numbers(regions: Sequence[Region]) -> list[int]:
+    """Return the labels of regions: their own numbers if all have one and none is shared, else 1 .. N."""
+    own = [region.number for region in regions]
+    return own if own and min(own) > 0 and len(set(own)) == len(own) else list(range(1, len(regions) + 1))
+
+
+def _filled(rings: Sequence[np.ndarray], box: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
+    """Return in a box of an image the pixels inside any of the rings."""
+    whole = np.zeros(tuple(s.stop - s.start for s in box), bool)
+    for ring in rings:
+        place, mask = fill([ring], shape)
+        common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, place, strict=True)]
+        if all(s.start < s.stop for s in common):
+            here, there = (
+                tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(common, origin, strict=True))
+                for origin in (box, place)
+            )
+            whole[here] |= mask[there]
+    return whole
+
+
+def contains(rings: Sequence[np.ndarray], point: np.ndarray) -> bool:
+    """Whether a point (row, column) is inside an odd number of rings."""
+    inside = 0
+    for ring in rings:
+        start, end = ring - point, np.roll(ring, -1, 0) - point
+        crosses = (start[:, 0] > 0) != (end[:, 0] > 0)
+        start, end = start[crosses], end[crosses]
+        columns = start[:, 1] - start[:, 0] * (end[:, 1] - start[:, 1]) / (end[:, 0] - start[:, 0])
+        inside += int((columns > 0).sum())
+    return bool(inside % 2)
+
+
+def boxes_of(labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Yield each id of a label map (any number of axes) and the box that holds it; ids may be large."""
+    top = int(labels.max()) if labels.size else 0
+    if top <= max(labels.size, 2**16):
+        yield from ((k, box) for k, box in enumerate(ndimage.find_objects(labels), 1) if box is not None)
+        return
+    ids, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape) + int(ids[0] > 0)
+    for index, box in zip(ids[ids > 0], ndimage.find_objects(numbers), strict=True):
+        yield int(index), box
 
 
 def outlines(labels: np.ndarray) -> Iterator[tuple[int, Region]]:
     """Yield each object's label and region; drawing the regions gives exactly `labels` back."""
     from skimage.measure import find_contours
 
-    for index, box in enumerate(ndimage.find_objects(labels), 1):
-        if box is None:
-            continue
+    for index, box in boxes_of(labels):
         mask = np.pad(labels[box] == index, 1).astype(np.float32)
         corner = [s.start - 1 for s in box]
         rings = tuple(ring[:-1] + corner for ring in find_contours(mask, 0.5))
-        yield index, Region(rings, str(index))
+        yield index, Region(rings, str(index), number=index)
+
+
+def objects_of(labels: np.ndarray) -> np.ndarray:
+    """Return the labels whose values are objects, as they are measured: a mask becomes its 8-connected components."""
+    values = np.unique(labels)
+    if len(values[values != 0]) != 1:
+        return labels
+    pieces, count = ndimage.label(labels, np.ones((3,) * labels.ndim))
+    return labels if count == 1 else np.asarray(pieces)
+
+
+def outlines_left_out(names: Sequence[str], total: int, why: str = "enclose nothing") -> str:
+    """Say which of `total` outlines were left out, like *3 of 128 outlines enclose nothing: a, b, c*."""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return f"{len(names)} of {total} outlines {why}: {shown}."
 
 
 def signed_area(ring: np.ndarray) -> float:

@@ -47,7 +47,7 @@ POOLED = ("", "train", "val")
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What was made: case names, those found finished, problems in plain words, mean and SD of RGB / 255."""
+    """What was made: case names, those found finished, problems, mean and SD of RGB / 255, what is worth knowing."""
 
     folder: Path
     cases: tuple[str, ...]
@@ -55,6 +55,7 @@ class PrepareReport:
     problems: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(method: str, src: Path, dst: Path, settings: PrepareSettings | None = None) -> Job[PrepareReport]:
@@ -200,10 +201,17 @@ def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = Non
         raise DataError(f"No usable case in {src}. The first of {len(problems)} problems: {problems[0]}")
     mean, std = _pooled(results)
     patches = bool(patch_size(settings))
-    notes = {"settings": settings.model_dump(), "patches": patches, "cases": sorted(results), "problems": problems}
+    said = [f"{key}: {note}" for key in sorted(results) for note in results[key].get("notes", ())]
+    notes = {
+        "settings": settings.model_dump(),
+        "patches": patches,
+        "cases": sorted(results),
+        "problems": problems,
+        "notes": said,
+    }
     write_bytes(dst / "prepare.json", json.dumps(notes, indent=2).encode())
     _write_statistics(dst, mean, std)
-    return PrepareReport(dst, tuple(sorted(results)), skipped, tuple(problems), tuple(mean), tuple(std))
+    return PrepareReport(dst, tuple(sorted(results)), skipped, tuple(problems), tuple(mean), tuple(std), tuple(said))
 
 
 def _run_all(tasks: list[Task], workers: int) -> Iterator[tuple[str, dict[str, Any] | str]]:

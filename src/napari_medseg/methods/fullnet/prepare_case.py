@@ -82,7 +82,7 @@ class Task:
 def prepare_case(task: Task) -> dict[str, Any] | str:
     """Write one case; return its record, or what is wrong with its files."""
     try:
-        rgb, objects = _load(task.source, task.settings)
+        rgb, objects, notes = _load(task.source, task.settings)
     except WriteError:
         raise
     except MedSegError as error:
@@ -111,19 +111,26 @@ def prepare_case(task: Task) -> dict[str, Any] | str:
         "split": split,
         "written": [name for name, _ in written],
         "objects": int(objects.max(initial=0)),
+        "notes": notes,
         "moments": [len(values), values.sum(0).tolist(), (values**2).sum(0).tolist()],
     }
     write_bytes(task.marker, json.dumps(record).encode())
     return record
 
 
-def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.ndarray]:
+def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return colours, instances, and what is worth knowing of them."""
     image = read_one(source.image)
     if image.axes != "YXC":
         raise DataError(f"{source.image.name} is no colour picture ({image.describe()}). Give the RGB image.")
-    rgb = stains.rgb8(np.asarray(image.data))
+    white = stains.white_level(np.asarray(image.data))
+    rgb = stains.rgb8(np.asarray(image.data), white)
+    notes = [*image.metadata.get("notes", [])]
+    notes += [] if white == 255 else [f"{source.image.name}: white is taken to be {white:g}."]
     if source.label.suffix.lower() in ANNOTATIONS:
-        objects = consecutive(read_annotation(source.label, (rgb.shape[0], rgb.shape[1]), settings.overlap).data)
+        drawn = read_annotation(source.label, (rgb.shape[0], rgb.shape[1]), settings.overlap)
+        objects = consecutive(drawn.data)
+        notes += drawn.metadata.get("notes", [])
     else:
         objects = instances(as_labels(read_one(source.label)).data)
     if objects.shape != rgb.shape[:2]:
@@ -133,7 +140,7 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
         )
     if objects.max(initial=0) >= 2**16:
         raise DataError(f"{source.label.name} has more than 65,535 objects, too many for 16 bits. Cut it into tiles.")
-    return _normalise(rgb, settings), objects
+    return _normalise(rgb, settings), objects, notes
 
 
 def _normalise(rgb: np.ndarray, settings: PrepareSettings) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""Outline files as QuPath, ImageScope, HALO and GIS programs write them: every object keeps place, id and meaning."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_medseg.errors import ReadError
+from napari_medseg.image import Image
+from napari_medseg.io import read, read_labels, read_one, write
+from napari_medseg.io.outlines.polygons import boxes_of, objects_of
+
+
+def square(x: float, y: float, size: float, kind: str = "", **more: Any) -> dict[str, Any]:
+    ring = [[x, y], [x + size, y], [x + size, y + size], [x, y + size], [x, y]]
+    properties = {"objectType": kind, **more} if kind else dict(more)
+    return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": properties}
+
+
+def geojson(path: Path, *features: Any, encoding: str = "utf-8") -> Path:
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding)
+    return path
+
+
+def xml(path: Path, *regions: str) -> Path:
+    path.write_text(f"<Annotations><Annotation><Regions>{''.join(regions)}</Regions></Annotation></Annotations>")
+    return path
+
+
+def region(points: list[tuple[float, float]], attributes: str = "", vertex: str = "Vertex") -> str:
+    corners = "".join(f'<{vertex} X="{x}" Y="{y}"/>' for x, y in points)
+    return f"<Region {attributes}><Vertices>{corners}</Vertices></Region>"
+
+
+def box(x: float, y: float, size: float) -> list[tuple[float, float]]:
+    return [(x, y), (x + size, y), (x + size, y + size), (x, y + size)]
+
+
+def sizes(image: Image) -> dict[int, int]:
+    values, counts = np.unique(image.data, return_counts=True)
+    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
+
+
+def test_byte_order_mark_null_geometry_and_collections(tmp_path: Path) -> None:
+    """RFC 8259, 8.1; RFC 7946, 3.1.8 and 3.2: what has no area is named, the others are drawn."""
+    nowhere = {"type": "Feature", "geometry": None, "properties": {"name": "lost"}}
+    point = {"type": "Point", "coordinates": [1, 1]}
+    mixed = square(40, 40, 10)
+    mixed["geometry"] = {"type": "GeometryCollection", "geometries": [mixed["geometry"], point]}
+    lonely = {"type": "Feature", "geometry": point, "properties": {}}
+    path = geojson(tmp_path / "a.geojson", nowhere, mixed, lonely, square(5, 5, 20), encoding="utf-8-sig")
+    image = read_one(path)
+    assert sizes(image) == {1: 100, 2: 400}
+    assert "2 of 4 outlines have no area: lost (no place), feature 3 (Point)" in image.metadata["notes"][0]
+
+
+@pytest.mark.parametrize("feature", [None, {"type": "Point", "coordinates": [1, 1]}])
+def test_a_file_without_any_area_is_refused(tmp_path: Path, feature: Any) -> None:
+    path = geojson(tmp_path / "a.geojson", {"type": "Feature", "geometry": feature, "properties": {}})
+    with pytest.raises(ReadError, match="none of its 1 features has an area"):
+        read(path)
+
+
+def test_regions_that_hold_detections_are_no_objects(tmp_path: Path) -> None:
+    cells = square(5, 5, 10, "detection"), square(20, 20, 10, "cell")
+    alone = square(60, 60, 5, "annotation", name="alone")
+    path = geojson(tmp_path / "a.geojson", square(0, 0, 50, "annotation", name="tumour"), *cells, alone)
+    image = read_one(path)
+    assert sizes(image) == {1: 100, 2: 100, 3: 25}
+    assert "1 of 4 outlines hold other objects, no object: tumour" in image.metadata["notes"][0]
+
+
+def test_of_a_cell_the_nucleus_is_the_object_and_the_cell_comes_second(tmp_path: Path) -> None:
+    cell = square(5, 5, 20, "cell")
+    cell["nucleusGeometry"] = square(10, 10, 8)["geometry"]
+    nuclei, cells = read(geojson(tmp_path / "a.geojson", cell, square(40, 40, 6, "detection")))
+    assert (sizes(nuclei), sizes(cells)) == ({1: 64, 2: 36}, {1: 400, 2: 36})
+    assert cells.name == "a_cells"
+
+
+def test_objects_of_several_planes_are_a_stack(tmp_path: Path) -> None:
+    first, second = square(5, 5, 10), square(10, 5, 10)
+    second["geometry"]["plane"] = {"c": -1, "z": 2, "t": 0}
+    path = geojson(tmp_path / "a.geojson", first, second)
+    image = read_one(path)
+    assert image.axes == "ZYX"
+    assert [int(np.count_nonzero(plane)) for plane in image.data] == [100, 0, 100]
+    with pytest.raises(ReadError, match="2 planes"):
+        read_labels(path, Image(np.zeros((40, 40)), "YX"))
+
+
+def test_what_gets_no_pixel_is_named(tmp_path: Path) -> None:
+    path = geojson(
+        tmp_path / "a.geojson", square(5, 5, 10), square(200, 5, 10, name="far"), square(6, 6, 2, name="under")
+    )
+    image = read_labels(path, Image(np.zeros((40, 40)), "YX"))
+    assert sizes(image) == {1: 100}
+    assert "2 of 3 outlines got no pixel: far, under" in image.metadata["notes"][0]
+
+
+def test_ids_grid_and_facts_come_back(tmp_path: Path) -> None:
+    labels = np.zeros((60, 80), np.uint16)
+    for row, number in ((2, 7), (20, 9), (40, 300)):
+        labels[row : row + 10, 5:15] = number
+    facts = {"7": {"class": "Tumor", "id": "3f8e2c1a-0000-4000-8000-000000000001", "measurements": {"Area": 2.5}}}
+    image = Image(labels, "YX", (0.5, 0.25), ("micrometer",) * 2, kind="labels", name="a", metadata={"objects": facts})
+    path = write(tmp_path / "a.geojson", image)
+    back = read_one(path)
+    np.testing.assert_array_equal(back.data, labels)
+    assert (back.scale, back.units) == (image.scale, image.units)
+    assert {key: back.metadata["objects"]["7"][key] for key in facts["7"]} == facts["7"]
+    again = json.loads(write(tmp_path / "b.geojson", back).read_text())["features"][0]
+    assert again["id"] == facts["7"]["id"]
+    assert again["properties"]["classification"] == {"name": "Tumor"}
+    assert again["properties"]["measurements"] == {"Area": 2.5}
+
+
+def test_a_side_car_of_another_drawing_does_not_cut_it(tmp_path: Path) -> None:
+    write(tmp_path / "a.geojson", Image(np.eye(9, dtype=np.uint8), "YX", kind="labels", name="a"))
+    geojson(tmp_path / "a.geojson", square(20, 30, 10))
+    assert sizes(read_one(tmp_path / "a.geojson")) == {1: 100}
+
+
+def test_a_mask_goes_out_as_the_objects_that_are_measured(tmp_path: Path) -> None:
+    mask = np.zeros((60, 40), np.uint8)
+    for row in (5, 25, 45):
+        mask[row : row + 10, 20:30] = 255
+    path = write(tmp_path / "a.geojson", Image(mask, "YX", kind="labels", name="a"))
+    assert sorted(sizes(read_one(path)).values()) == [100, 100, 100]
+    assert objects_of(np.full((2, 2), 9)).max() == 9  # one piece keeps its id
+
+
+def test_large_ids_need_no_memory() -> None:
+    labels = np.zeros((64, 64), np.uint32)
+    labels[2:12, 2:12], labels[30:45, 30:45] = 300_000_000, 4_000_000_007
+    assert [(index, labels[found].shape) for index, found in boxes_of(labels)] == [
+        (300_000_000, (10, 10)),
+        (4_000_000_007, (15, 15)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["2", "Ellipse"])
+def test_an_ellipse_is_its_box_of_two_corners(tmp_path: Path, kind: str) -> None:
+    image = read_one(xml(tmp_path / "a.xml", region([(30, 10), (50, 40)], f'Type="{kind}"')))
+    assert sizes(image)[1] == pytest.approx(np.pi * 10 * 15, rel=0.04)
+    rows, columns = np.nonzero(image.data)
+    assert (rows.mean(), columns.mean()) == pytest.approx((25, 40), abs=0.5)
+
+
+def test_a_rectangle_of_two_corners(tmp_path: Path) -> None:
+    image = read_one(xml(tmp_path / "a.xml", region([(30, 10), (50, 40)], 'Type="Rectangle"', "V")))
+    assert sizes(image) == {1: 600}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_negative_regions_cut_holes_wherever_they_stand(tmp_path: Path, order: tuple[int, int]) -> None:
+    both = (
+        region(box(5, 5, 30), 'Id="1"'),
+        region(box(25, 10, 20), 'Id="2" NegativeROA="1"'),  # reaches beyond the region: no object there
+    )
+    assert sizes(read_one(xml(tmp_path / "a.xml", *(both[k] for k in order)))) == {1: 900 - 10 * 20}
+
+
+def test_vertices_of_halo_and_lines(tmp_path: Path) -> None:
+    path = xml(tmp_path / "a.xml", region(box(5, 5, 30), 'Type="Polygon"', "V"), region([(0, 0), (9, 9)], 'Id="ruler"'))
+    image = read_one(path)
+    assert sizes(image) == {1: 900}
+    assert "1 of 2 outlines enclose nothing: region ruler" in image.metadata["notes"][0]
+    with pytest.raises(ReadError, match="none of its 1 regions encloses anything"):
+        read(xml(tmp_path / "b.xml", region([(0, 0), (9, 9)])))
+
+
+def test_a_picture_of_any_size_beside_outlines_is_asked_only_for_its_size(tmp_path: Path) -> None:
+    edge = 13_500
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png)
+    labels = read_one(geojson(tmp_path / "a.geojson", square(2, 2, 10)))
+    assert (labels.spatial_shape, sizes(labels)) == ((edge, edge), {1: 100})
+    assert Pillow.MAX_IMAGE_PIXELS is not None
+
+
+def test_outlines_take_the_pixel_size_of_the_picture_beside(tmp_path: Path) -> None:
+    options: Any = {"resolution": (20_000, 40_000), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((50, 60), np.uint8), ome=False, **options)
+    labels = read_one(geojson(tmp_path / "a.geojson", square(2, 2, 10)))
+    assert labels.spatial_shape == (50, 60)
+    np.testing.assert_allclose(labels.scale, (0.25, 0.5))
