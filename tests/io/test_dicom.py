@@ -184,6 +184,15 @@ def test_several_volumes_of_one_series(tmp_path: Path, tag: str, values, axis: s
     np.testing.assert_array_equal(image.data, np.stack([VOLUME + k for k in order]))
 
 
+def test_echoes_in_magnitude_and_phase(tmp_path: Path) -> None:
+    for n, (echo, kind) in enumerate([(10, "M"), (10, "P"), (80, "M"), (80, "P")]):
+        tags = {"EchoTime": float(echo), "ImageType": f"ORIGINAL\\PRIMARY\\{kind}"}
+        d.series(tmp_path / "a", VOLUME + n, prefix=f"v{n}", **tags)
+    image = io.read_one(tmp_path / "a")
+    assert image.channels == ("TE 10 ms, kind M", "TE 10 ms, kind P", "TE 80 ms, kind M", "TE 80 ms, kind P")
+    np.testing.assert_array_equal(image.data, np.stack([VOLUME + n for n in range(4)]))
+
+
 def test_moments_give_the_time_step(tmp_path: Path) -> None:
     for t in (2, 0, 1):
         stamps = [f"1000{2 * t:02}.{k}0" for k in range(4)]
@@ -246,6 +255,24 @@ def test_an_empty_slice_of_the_only_series_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s9.dcm").touch()
     with pytest.raises(ReadError, match=r"s9\.dcm is named as DICOM and is none"):
         io.read(tmp_path)
+
+
+def test_bits_above_the_stored_ones_do_not_count(tmp_path: Path) -> None:
+    signed = VOLUME[0].astype(int) - 500
+    tags = {"BitsStored": 12, "HighBit": 11, "SliceThickness": 2}
+    without_sign = d.one(tmp_path / "a.dcm", (signed & 0xFFF).astype(np.int16), (0, 0, 0), series="1", **tags)
+    np.testing.assert_array_equal(io.read_one(without_sign).data[0], signed)
+    with_overlay = d.one(tmp_path / "b.dcm", VOLUME[0] | 0xF000, (0, 0, 0), series="2", **tags)
+    np.testing.assert_array_equal(io.read_one(with_overlay).data[0], VOLUME[0])
+
+
+def test_nuclear_slices_lie_along_their_detector(tmp_path: Path) -> None:
+    detector = d.item(ImagePositionPatient=[1.0, 2, 3], ImageOrientationPatient=list(map(float, d.AXIAL)))
+    path = d.one(tmp_path / "a.dcm", VOLUME, modality="NM", sop="1.2.840.10008.5.1.4.1.1.20", NumberOfFrames=4,
+                 SpacingBetweenSlices=-3.0, DetectorInformationSequence=Items([detector]))  # fmt: skip
+    image = io.read_one(path)
+    np.testing.assert_array_equal(image.data, VOLUME[::-1])
+    np.testing.assert_allclose(image.affine[:3, 3], (-6, 2, 1))
 
 
 @pytest.mark.parametrize("name", ["IM{}", "MR.1.2.840.113.{}", "{}.ima", "{}.dicom", "image-{}.MRDC"])

@@ -138,6 +138,15 @@ def test_the_axis_that_is_not_of_space(tmp_path: Path, lines: list[str], axes: s
     np.testing.assert_array_equal(image.data, data.transpose(0, 3, 2, 1))
 
 
+def test_a_space_with_time(tmp_path: Path) -> None:
+    data = RNG.integers(0, 9, (5, 6, 7, 2)).astype(np.int16)
+    lines = ("space: left-posterior-superior-time", "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,0) (0,0,0,2.5)")
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines, "space origin: (7,8,9,0)", data=data))
+    assert (image.axes, image.scale) == ("TZYX", (2.5, 3, 2, 1))
+    np.testing.assert_allclose(image.affine[1:4, 4], (9, 8, 7))
+    np.testing.assert_array_equal(image.data, data.T)
+
+
 def test_a_fourth_axis_that_nothing_explains_is_said(tmp_path: Path) -> None:
     data = RNG.integers(0, 9, (5, 6, 7, 2)).astype(np.int16)
     image = io.read_one(raw(tmp_path / "a.nrrd", data=data))

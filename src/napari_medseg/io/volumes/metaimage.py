@@ -17,14 +17,15 @@ import numpy as np
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes.space import (
-    MICROMETER,
     MILLIMETER,
     array_affine,
     decompose,
     extra_axis,
     file_matrix,
     in_unit,
+    length_unit,
     measured,
+    mm_per,
     placed,
     timed,
     without_size,
@@ -37,7 +38,6 @@ TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "
          "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
          "MET_DOUBLE": "f8"}  # fmt: skip
 NAMES = {code: name for name, code in TYPES.items() if name not in ("MET_LONG", "MET_ULONG")}
-UNITS = {"um": (MICROMETER, 1.0), "mm": (MILLIMETER, 1.0), "cm": (MILLIMETER, 10.0), "m": (MILLIMETER, 1000.0)}
 
 
 def read(path: Path, name: str, **metadata: Any) -> Image:
@@ -157,7 +157,7 @@ def _image(
             f"{path.name} gives a voxel size of 0: set the true size in mm (for example in ITK-SNAP or 3D Slicer)."
             if (spacing == 0).any() else f"{path.name} gives a place or a voxel size that is no number. It is damaged."
         )  # fmt: skip
-    unit, factor = UNITS.get(fields.get("DistanceUnits", "mm").lower(), (MILLIMETER, 1.0))
+    unit, factor = length_unit(mm_per(fields.get("DistanceUnits", "mm")) or 1.0)
     space = min(n, 3)
     matrix = np.reshape(direction, (n, n)).T[:space, :space] * spacing[:space] * factor
     if abs(np.linalg.det(matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-300))) < 1e-3:

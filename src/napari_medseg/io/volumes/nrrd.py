@@ -26,6 +26,7 @@ from napari_medseg.io.volumes.space import (
     extra_axis,
     file_matrix,
     in_unit,
+    length_unit,
     measured,
     mm_per,
     placed,
@@ -56,6 +57,7 @@ TO_LPS = {
 SPACE_KINDS = {"domain", "space"}
 COLOURS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
+WITH_TIME = 4
 UNKNOWN = {"", "none", "???", "nan"}
 
 
@@ -82,8 +84,17 @@ class Header:
         found = []
         for word in self.words(name):
             vector = np.array([_number(part) for part in word.strip("()").split(",")])
+            if self.timed and len(vector) == WITH_TIME:  # the last number of a space with time is not of space
+                vector = vector[:-1]
+                of_time = not vector.any() and name == "space directions"
+                word = "none" if of_time else word
             found.append(vector if word.startswith("(") and np.isfinite(vector).all() else None)
         return found
+
+    @property
+    def timed(self) -> bool:
+        """Whether the space of the file has time as its last axis."""
+        return self.fields.get("space", "").lower().endswith("-time")
 
 
 def read(path: Path, name: str, **metadata: Any) -> list[Image]:
@@ -302,6 +313,9 @@ def _space_axes(header: Header) -> list[int]:
 
 def _other_step(header: Header, axis: int) -> float:
     """Return the time step of an axis in seconds (or in an unknown unit), 0 if it states none."""
+    vectors = header.words("space directions")
+    if header.timed and len(vectors) > axis and vectors[axis].startswith("("):
+        return abs(_number(vectors[axis].strip("()").split(",")[-1]))
     spacings, units = header.numbers("spacings"), [u.strip('"').lower() for u in header.words("units")]
     step = spacings[axis] if len(spacings) > axis else 0.0
     return (step if np.isfinite(step) else 0.0) * SECONDS.get(units[axis] if len(units) > axis else "", 1.0)
@@ -310,7 +324,7 @@ def _other_step(header: Header, axis: int) -> float:
 def _other_axis(header: Header, axis: int, kind: str, step: float) -> str:
     if kind and kind not in UNKNOWN | SPACE_KINDS:
         return "T" if kind == "time" else "C"
-    return "T" if header.fields.get("space", "").lower().endswith("-time") else extra_axis(header.sizes[axis], step)
+    return "T" if header.timed else extra_axis(header.sizes[axis], step)
 
 
 def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np.ndarray | None, list[float], str]:
@@ -368,8 +382,7 @@ def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str
     if None in sizes or len(sizes) > 1:
         notes.append(f"The unit {', '.join(sorted(stated))} is no one unit of length; sizes and volumes are in voxels.")
         return "", 1.0
-    size = sizes.pop() or 1.0
-    return (MICROMETER, size * 1e3) if size <= 1e-3 else (MILLIMETER, size)
+    return length_unit(sizes.pop() or 1.0)
 
 
 def _stated_place(image: Image, axes: str, unit: str) -> list[str]:

@@ -33,6 +33,11 @@ def mm_per(unit: str) -> float | None:
     return MM_PER.get(unit.strip().strip('"').lower().replace("\u00b5", "u").replace("\u03bc", "u"))
 
 
+def length_unit(millimetres: float) -> tuple[str, float]:
+    """Return the unit to use for a length of so many mm, millimetres or micrometres, and how many of them it is."""
+    return (MICROMETER, millimetres * 1e3) if millimetres <= 1e-3 else (MILLIMETER, millimetres)
+
+
 def compose(spacing: Any, direction: Any, origin: Any) -> np.ndarray:
     """Build the affine from spacing, row-major direction cosines and origin in x, y, z order."""
     n = len(spacing)

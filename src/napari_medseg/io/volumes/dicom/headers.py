@@ -324,6 +324,11 @@ def _pixel_size(data: Any) -> tuple[tuple[float, float] | None, list[str]]:
         )  # fmt: skip
     if (region := _region(data)) is not None:
         return region, []
+    aspect = _numbers(data.get("PixelAspectRatio"), 2)
+    if aspect is not None and aspect[0] != aspect[1]:
+        return None, [
+            f"The pixels are not square ({aspect[0]:g} high to {aspect[1]:g} wide), and their size is not stated."
+        ]
     if imager is not None:
         return None, [
             f"The file states the pixel size at the detector only ({imager[0]:g} x {imager[1]:g} mm, "
@@ -359,6 +364,9 @@ def _frame_time(data: Any) -> float:
     """Return the seconds between frames of a film, 0 if not stated."""
     if time := _float(data.get("FrameTime"), 0.0):
         return float(time) / 1000
+    times = _numbers(data.get("FrameTimeVector"), frame_count(data))
+    if times is not None and len(times) > 1:  # the first is 0
+        return float(np.median(times[1:])) / 1000
     rate = _float(data.get("CineRate"), 0.0) or _float(data.get("RecommendedDisplayFrameRate"), 0.0)
     return 1 / float(rate) if rate else 0.0
 

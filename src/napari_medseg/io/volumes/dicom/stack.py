@@ -179,8 +179,8 @@ def _told_apart(places: Sequence[Sequence[Frame]], what: str) -> tuple[str, list
         whole = values[0]
         if len(set(whole)) == n and None not in whole and all(set(v) == set(whole) for v in values):
             ordered = sorted(whole)
-            names = tuple(_called(key, value) for value in ordered) if key != "all" else ()
-            return key, [[v.index(value) for value in ordered] for v in values], names
+            first = [places[0][whole.index(value)] for value in ordered]
+            return key, [[v.index(value) for value in ordered] for v in values], _names(first, key)
     for key in RANKED:
         values = [[_value(f, key) for f in place] for place in places]
         if all(len(set(v)) == n and None not in v for v in values):
@@ -188,6 +188,12 @@ def _told_apart(places: Sequence[Sequence[Frame]], what: str) -> tuple[str, list
     doubled = [f"{p[0].called} and {p[1].called} both at {p[0].depth:.2f} mm" for p in places]
     _refuse(what, [f"duplicate slice: {one}" for one in doubled])
     raise AssertionError
+
+
+def _names(volumes: Sequence[Frame], key: str) -> tuple[str, ...]:
+    """Name volumes, each given by one frame, by what tells them apart."""
+    keys = [key] if key != "all" else [k for k in EXACT if len({str(f.tells.get(k)) for f in volumes}) > 1]
+    return tuple(", ".join(_called(k, f.tells.get(k)) for k in keys) for f in volumes)
 
 
 def _value(frame: Frame, key: str) -> Any:
@@ -199,7 +205,7 @@ def _value(frame: Frame, key: str) -> Any:
 
 
 def _called(key: str, value: Any) -> str:
-    said = f"{value:g}" if isinstance(value, float) else str(value)
+    said = f"{value:g}" if isinstance(value, float) else str(value or "not stated")
     return f"{key} {said} {UNITS.get(key, '')}".strip()
 
 
