@@ -7,6 +7,7 @@ one for each tile.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import struct
 import warnings
@@ -28,7 +29,27 @@ LONG_FORMS = set(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 UNWALKED = {b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"}  # big-endian, deflated
 FIRST_ELEMENTS = (b"\x08\x00", b"\x02\x00")  # groups 0008 and 0002
 SUFFIXES = (".dcm", ".ima", ".dicom", "")
-DIRECTORY = "1.2.840.10008.1.3.10"
+NEVER_DICOM = {
+    ".png",
+    ".tif",
+    ".tiff",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".npy",
+    ".txt",
+    ".csv",
+    ".json",
+    ".xml",
+    ".nii",
+    ".gz",
+    ".nrrd",
+    ".mha",
+    ".avi",
+    ".mp4",
+    ".py",
+    ".pt",
+}  # of the many files that a folder of frames or results may hold
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 CENTIMETRES = 3  # of an ultrasound region's physical units
@@ -109,8 +130,9 @@ def may_be_dicom(path: Path) -> bool:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a folder holds a DICOM file besides the directory of a medium (DICOMDIR)."""
-    files = (p for p in folder.iterdir() if p.name.upper() != "DICOMDIR" and not p.name.startswith(".") and p.is_file())
-    return any(is_dicom(path) for path in sorted(files, key=lambda p: (not may_be_dicom(p), p.name)))
+    names = [n for n in os.listdir(folder) if not n.startswith(".") and n.upper() != "DICOMDIR"]
+    paths = [folder / n for n in sorted(names) if os.path.splitext(n)[1].lower() not in NEVER_DICOM]
+    return any(path.is_file() and is_dicom(path) for path in sorted(paths, key=lambda p: not may_be_dicom(p)))
 
 
 @contextmanager
