@@ -38,7 +38,7 @@ from napari_medseg.methods.frame_classifier.method import classify
 from napari_medseg.models.catalog import bundled
 from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
-from napari_medseg.samples.ccm import ccm_image
+from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
 from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
 from napari_medseg.settings import TrainSettings
@@ -53,6 +53,7 @@ SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
 TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
+NERVE_IMAGES = 400
 CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI_EPOCHS, NUCLEI_STEPS = 24, 75
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
@@ -448,11 +449,32 @@ def nerve_scores(model: Model, task: Task) -> dict[str, Any]:
     return scores
 
 
+def nerve_folder(folder: Path, count: int, seed: int) -> list[Pair]:
+    """Generate corneal images with exact centrelines, once, and return their files."""
+    if len(list(folder.glob("*_lab.tif"))) < count:
+        ccm_folder(folder, count, seed=seed, kind="centreline", level=1)
+    return list(create("sc-dcnn").find_pairs(folder).pairs)
+
+
+def ccm_generated(task: Task) -> Bundle:
+    """A small SC-DCNN for corneal nerves that has seen generated images only."""
+    method = create("sc-dcnn", {"width": 8, "patch": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0,
+                                "select": "f1_3px", "flips": True})  # fmt: skip
+    pairs = nerve_folder(task.work / "train", NERVE_IMAGES, TRAIN_SEED)
+    held_out = nerve_folder(task.work / "held_out", 6, VALIDATION_SEED)
+    schedule = TrainSettings(epochs=50, steps_per_epoch=40, batch_size=4, learning_rate=4e-3, schedule="one-cycle",
+                             ema=0.995, smooth_score=3, calibrate_batches=10, choose_on=12)  # fmt: skip
+    model = run(fit(method, pairs, held_out, schedule, task.work / "run", resume=True), say)
+    about = f"{NERVE_IMAGES} generated corneal images (napari_medseg.samples.ccm, seeds from {TRAIN_SEED}); no real one"
+    return Bundle(model, about, OWN_LICENSE, nerve_scores(model, task))
+
+
 MODELS: dict[str, Callable[[Task], Bundle]] = {
     function.__name__: function
     for function in (
         demo_pnet_3d, demo_rnet_3d, demo_pnet_2d, demo_rnet_2d, hippocampus_pnet, hippocampus_rnet, nuclei_dsb2018,
-        ultrasound_nerves, demo_frame_classifier, demo_double_unet,
+        ultrasound_nerves, ccm_generated, demo_frame_classifier,
+        demo_double_unet,
     )
 }  # fmt: skip
 

@@ -38,7 +38,7 @@ class CornealRanges:
     branch_angle: Range = (0.25, 1.1)  # rad
     branch_length: Range = (30, 260)
     thin_fibres: Range = (0, 9)  # tortuous, beaded, between the nerves
-    seen: float = 0.9  # a nerve fainter than this over 30 pixels is not in the mask
+    seen: float = 1.4  # a nerve fainter than this over 30 pixels is not in the mask
     dendritic_cells: Range = (0, 6)
     dendrites: Range = (0, 4)
     cell_length: Range = (5, 16)

@@ -12,6 +12,7 @@ from napari_medseg.errors import DataError
 
 Corruption = Literal["centreline", "radius", "jitter", "delete", "add", "trace"]
 CORRELATION_PX = 20.0
+COARSE = 10  # noise is drawn at this many points for each length of its correlation
 PIECE_PX = 40
 
 
@@ -43,8 +44,11 @@ def corrupt(mask: np.ndarray, kind: Corruption, level: float, rng: np.random.Gen
 
 
 def smooth_field(shape: tuple[int, ...], correlation: float, rng: np.random.Generator) -> np.ndarray:
-    """Return Gaussian noise of unit SD correlated over `correlation` pixels."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape), correlation / 2, mode="wrap")
+    """Return Gaussian noise of unit SD correlated over `correlation` pixels; slow noise is drawn on a coarser grid."""
+    step = max(int(correlation / COARSE), 1)
+    noise = rng.standard_normal([-(-n // step) + 1 for n in shape])
+    noise = ndimage.gaussian_filter(noise, correlation / 2 / step, mode="wrap")
+    noise = ndimage.zoom(noise, step, order=1)[tuple(slice(n) for n in shape)]
     return np.asarray(noise / max(float(noise.std()), 1e-12))
 
 
