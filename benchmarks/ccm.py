@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from benchmarks._nerves import ARMS, chase, lab, nottingham, ridges
+from benchmarks._nerves import LOSSES, chase, lab, nottingham, ridges
 from benchmarks._tables import write_table
 from napari_medseg.evaluate.metrics.compare import get_metric
 from napari_medseg.evaluate.metrics.tolerance import TOLERANCE_METRICS, centreline
@@ -137,7 +137,7 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--ema", {"type": float, "default": 0.99, "help": "decay of the running mean of the weights"}
     yield "--surroundings", {"type": float, "default": 0.0, "help": "even the pictures out over so many pixels"}
     yield "--start", {"type": Path, "help": "model to start from (nottingham, chase)"}
-    yield "--losses", {"nargs": "+", "choices": list(ARMS), "default": ["balanced CE", "balanced CE + SC"]}
+    yield "--losses", {"nargs": "+", "choices": list(LOSSES), "default": ["balanced CE", "balanced CE + SC"]}
     yield "--augment", {"action": argparse.BooleanOptionalAction, "default": True}
     yield "--tta", {"action": "store_true", "help": "average over flips and turns"}
     yield "--seeds", {"type": int, "default": 5}
