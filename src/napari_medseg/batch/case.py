@@ -37,7 +37,7 @@ def predict_case(
         job = _predict_case(model, case, Path(out), settings, options or BatchSettings())
         return (yield from relabel(job, lambda p: Progress(p.step, p.total, f"{case.path.name}: {p.message}")))
     except MedSegError as error:
-        reason = str(error).replace(str(case.copy), str(case.path))
+        reason = str(error) if case.copy is None else str(error).replace(str(case.copy), str(case.path))
         return {"status": "failed", "name": case.name, "reason": reason}
 
 

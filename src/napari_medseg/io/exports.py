@@ -87,9 +87,18 @@ def _composite(roifile: Any, rings: Sequence[np.ndarray]) -> Any:
 
 
 def write_zarr(path: Path, image: Image) -> str:
-    """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X."""
+    """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X.
+
+    Their place is kept as a translation; axes that run backwards are turned round.
+
+    Raises
+    ------
+    WriteError
+        If the labels lie oblique, for which this version has no place.
+    """
     zarr = require("zarr", "export", "OME-Zarr")
     _check_labels(path, image)
+    image = _along_axes(path, image)
     if path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
         raise WriteError(f"{path} exists and is no Zarr store. Choose another name.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
@@ -107,6 +116,25 @@ def write_zarr(path: Path, image: Image) -> str:
     return image.axes
 
 
+def _along_axes(path: Path, image: Image) -> Image:
+    """Return `image` with axes that ascend in the world, or refuse one that lies oblique."""
+    if image.affine is None:
+        return image
+    affine = np.asarray(image.affine, float)
+    steps = np.diag(affine)[:-1]
+    if np.abs(affine[:-1, :-1] - np.diag(steps)).max() > 1e-3 * min(image.scale):
+        raise WriteError(
+            f"{path.name}: OME-Zarr has no place for labels whose axes do not lie along those of the world. Write them "
+            "as .nii.gz."
+        )
+    at = affine[:-1, -1] + np.where(steps < 0, steps * (np.array(image.spatial_shape) - 1), 0)
+    turned = np.diag([*np.abs(steps), 1.0])
+    turned[:-1, -1] = at
+    backwards = dict(zip(image.spatial_axes, steps < 0, strict=True))
+    data = image.data[tuple(slice(None, None, -1 if backwards.get(axis) else 1) for axis in image.axes)]
+    return image.replace(data=data, affine=turned)
+
+
 def _pyramid(labels: np.ndarray) -> list[np.ndarray]:
     levels = [labels]
     while max(levels[-1].shape[-2:]) > SMALLEST_LEVEL:
@@ -115,7 +143,10 @@ def _pyramid(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
-    """Return the OME-Zarr 0.4 attributes of a pyramid of `levels` by every second pixel of Y and X."""
+    """Return the OME-Zarr 0.4 attributes of a pyramid of `levels` by every second pixel of Y and X.
+
+    Every level begins at the same pixel, so all have the translation that `image`'s affine states.
+    """
     kinds = {"T": "time", "C": "channel"}
     steps = dict(zip(image.spatial_axes, zip(image.scale, image.units, strict=True), strict=True))
     axes = [
@@ -123,10 +154,14 @@ def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
         | ({"unit": steps[a][1]} if a in steps and steps[a][1] != PIXEL else {})
         for a in image.axes
     ]
+    place = {} if image.affine is None else dict(zip(image.spatial_axes, image.affine[:-1, -1].tolist(), strict=True))
+    moved = (
+        [{"type": "translation", "translation": [place.get(a, 0.0) for a in image.axes]}] if any(place.values()) else []
+    )
     datasets = []
     for level in range(levels):
         scale = [steps[a][0] * 2**level if a in "YX" else steps.get(a, (1.0,))[0] for a in image.axes]
-        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}, *moved]})
     scales = {"version": "0.4", "name": image.name, "axes": axes, "datasets": datasets}
     return {"multiscales": [scales]} | ({"image-label": {"version": "0.4"}} if image.kind == "labels" else {})
 

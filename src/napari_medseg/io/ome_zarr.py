@@ -1,65 +1,200 @@
-"""OME-Zarr pyramids of images and labels (version 0.4 and 0.5), read lazily."""
+"""OME-Zarr pyramids of images and labels (NGFF 0.1 to 0.5), and folders of them, read lazily.
+
+A folder counts by what its metadata say, not by its name. Each axis has its own unit, the transformations of the whole
+pyramid follow those of a level, and a translation becomes the image's place.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_medseg.errors import ReadError, require
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io import tiff
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
 SPACE = "TZYX"
+CONTAINER, PLATE = "bioformats2raw.layout", "plate"
+OLD_AXES = "TCZYX"  # of versions before 0.3, which name none
 
 
 def matches(path: Path) -> bool:
-    """Whether `path` is a Zarr folder that describes a pyramid."""
-    return path.suffix.lower() == ".zarr" and path.is_dir() and "multiscales" in _attributes(path)
+    """Whether `path` is a Zarr folder that describes a pyramid, or holds some."""
+    if not path.is_dir():
+        return False
+    attributes = _attributes(path)
+    return any(key in attributes for key in ("multiscales", CONTAINER, PLATE))
 
 
 def read(path: Path) -> list[Image]:
-    """Read a pyramid; nothing is decoded yet, ``metadata["levels"]`` holds every resolution from the full one down.
+    """Read a pyramid and the labels inside it, or all pyramids of a container; nothing is decoded yet.
+
+    ``metadata["levels"]`` holds every resolution from the full one down. Axes of length 1 other than Y and X are left
+    out.
 
     Raises
     ------
     ReadError
-        If the description is incomplete, or a level that it names is missing.
+        If the description is incomplete, a level that it names is missing, or it is a plate of wells.
     """
+    attributes = _attributes(path)
+    if "multiscales" in attributes:
+        return [_read_pyramid(path, attributes, _name(path)), *_inner_labels(path)]
+    if CONTAINER in attributes:
+        found = [part for part in _series(path) if "multiscales" in _attributes(part)]
+        if not found:
+            raise ReadError(f"{path.name} holds no complete OME-Zarr pyramid in its folders. Export it again.")
+        names = [_name(path) if k == 0 else f"{_name(path)}_{part.name}" for k, part in enumerate(found)]
+        images = [_read_pyramid(part, _attributes(part), name) for part, name in zip(found, names, strict=True)]
+        return [*images, *(labels for part in found for labels in _inner_labels(part))]
+    wells = attributes.get(PLATE, {}).get("wells", [])
+    first = next((str(well.get("path")) for well in wells if isinstance(well, dict)), "A/1")
+    raise ReadError(
+        f"{path.name} is a plate of {len(wells)} wells, not one image. Open one of its fields, like "
+        f"{path.name}/{first}/0."
+    )
+
+
+def _series(path: Path) -> list[Path]:
+    """Return the folders of a container's pyramids, in the order that it states, else in that of their numbers."""
+    stated = _attributes(path / "OME").get("series")
+    if isinstance(stated, list) and stated:
+        return [path / str(name) for name in stated]
+    return sorted((part for part in path.iterdir() if part.name.isdigit()), key=lambda part: int(part.name))
+
+
+def _inner_labels(path: Path) -> list[Image]:
+    """Return the label images that a pyramid lists in its folder ``labels``."""
+    names = _attributes(path / "labels").get("labels", [])
+    found = []
+    for name in names if isinstance(names, list) else []:
+        attributes = _attributes(path / "labels" / str(name))
+        if "multiscales" in attributes:
+            image = _read_pyramid(path / "labels" / str(name), attributes, f"{_name(path)}_{name}")
+            found.append(image.replace(kind="labels"))
+    return found
+
+
+def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image:
     zarr = require("zarr", "slide", "Reading OME-Zarr")
     import dask.array as da
 
-    attributes = _attributes(path)
     try:
         scales = attributes["multiscales"][0]
         group = zarr.open_group(str(path), mode="r")
         levels = [da.from_zarr(group[level["path"]]) for level in scales["datasets"]]
-        steps = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
-        known = [(a["name"].upper(), a.get("unit"), float(s)) for a, s in zip(scales["axes"], steps, strict=True)]
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        axes, units = _axes(scales, levels[0].ndim)
+        common = scales.get("coordinateTransformations", [])
+        steps, place = _placed([*scales["datasets"][0].get("coordinateTransformations", []), *common], len(axes))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({error!r}). Export it again.") from error
-    spatial = [(unit, step) for axis, unit, step in known if axis in SPACE]
-    calibrated = all(unit for unit, _ in spatial)
-    return [
-        Image(
-            levels[0],
-            "".join(axis for axis, _, _ in known),
-            tuple(step if calibrated else 1.0 for _, step in spatial),
-            tuple(unit if calibrated else PIXEL for unit, _ in spatial),
-            kind="labels" if "image-label" in attributes else "image",
-            name=path.name.removesuffix(".zarr").removesuffix(".ome"),
-            metadata={"source_file": str(path), "levels": levels},
-        )
-    ]
+    kept = [k for k, axis in enumerate(axes) if axis in "YX" or levels[0].shape[k] > 1]
+    only = tuple(slice(None) if k in kept else 0 for k in range(len(axes)))
+    levels = [level[only] for level in levels]
+    along = [k for k in kept if axes[k] in SPACE]
+    scale, unit, origin = _calibrated([(axes[k], steps[k], units[k], place[k]) for k in along])
+    affine = None
+    if any(origin):
+        affine = np.diag([*scale, 1.0])
+        affine[:-1, -1] = origin
+    notes = [f"The {axes[k]} axis states a step of {steps[k]:g} without a unit; results along it are in pixels."
+             for k in along if units[k] is None and axes[k] != "T" and steps[k] != 1]  # fmt: skip
+    channels = _channels(attributes) if any(axes[k] == "C" for k in kept) else ()
+    count = next((levels[0].shape[i] for i, k in enumerate(kept) if axes[k] == "C"), 1)
+    return Image(
+        levels[0],
+        "".join(axes[k] for k in kept),
+        scale,
+        unit,
+        affine,
+        kind="labels" if "image-label" in attributes else "image",
+        name=name,
+        channels=channels if len(channels) == count else (),
+        metadata={"source_file": str(path), "levels": levels, **({"notes": notes} if notes else {})},
+    )
+
+
+def _axes(scales: Mapping[str, Any], n: int) -> tuple[str, list[str | None]]:
+    """Return a letter and the unit of each axis; versions before 0.4 state names or nothing."""
+    stated = scales.get("axes") or [axis.lower() for axis in OLD_AXES[-n:]]
+    described = [axis if isinstance(axis, dict) else {"name": axis} for axis in stated]
+    if len(described) != n:
+        raise ValueError(f"{len(described)} axes for an array of {n}")
+    return "".join(str(axis["name"]).upper()[:1] for axis in described), [axis.get("unit") for axis in described]
+
+
+def _placed(transformations: Sequence[Mapping[str, Any]], n: int) -> tuple[list[float], list[float]]:
+    """Return scale and translation of transformations that follow each other."""
+    steps, place = [1.0] * n, [0.0] * n
+    for transformation in transformations:
+        kind = transformation["type"]
+        if kind not in ("scale", "translation", "identity"):
+            raise ValueError(f"a transformation of type {kind!r}; scale and translation are read")
+        if kind == "identity":
+            continue
+        values = [float(value) for value in transformation[kind]]
+        if len(values) != n or not all(map(math.isfinite, values)) or (kind == "scale" and min(values) <= 0):
+            raise ValueError(f"{kind} {values} for {n} axes")
+        if kind == "scale":
+            steps = [step * value for step, value in zip(steps, values, strict=True)]
+            place = [where * value for where, value in zip(place, values, strict=True)]
+        else:
+            place = [where + value for where, value in zip(place, values, strict=True)]
+    return steps, place
+
+
+def _calibrated(
+    known: Sequence[tuple[str, float, str | None, float]],
+) -> tuple[tuple[float, ...], tuple[str, ...], list[float]]:
+    """Return scale, units and place of axes given as (letter, step, unit, place).
+
+    Units that `Image` has no short name for become micrometres and seconds; an axis without a unit counts pixels.
+    """
+    scale, units, origin = [], [], []
+    for axis, step, stated, where in known:
+        factor, unit = _unit(stated, axis)
+        scale.append(step * factor if unit != PIXEL else 1.0)
+        origin.append(where * factor if unit != PIXEL else 0.0)
+        units.append(unit)
+    return tuple(scale), tuple(units), origin
+
+
+def _unit(stated: str | None, axis: str) -> tuple[float, str]:
+    """Return the factor to a unit of `Image`, and that unit."""
+    if stated is None:
+        return 1.0, PIXEL
+    if axis == "T":
+        seconds = tiff.seconds_per(stated)
+        return (1.0, PIXEL) if seconds is None else (seconds, "second")
+    if stated in SHORT_UNITS and stated not in ("second", PIXEL):
+        return 1.0, stated
+    microns = tiff.um_per(stated)
+    return (1.0, PIXEL) if microns is None else (microns, "micrometer")
+
+
+def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels of the channels as the ``omero`` part states them."""
+    channels = attributes.get("omero", {}).get("channels", [])
+    names = [channel.get("label", "") for channel in channels if isinstance(channel, dict)]
+    return tuple(map(str, names)) if names and all(names) else ()
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(".zarr").removesuffix(".ome")
 
 
 def _attributes(path: Path) -> Mapping[str, Any]:
     for name in FILES:
         try:
             content = json.loads((path / name).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         found = content.get("attributes", content) if isinstance(content, dict) else {}
         found = found.get("ome", found) if isinstance(found, dict) else {}
