@@ -29,7 +29,8 @@ from napari_medseg.image import Image
 from napari_medseg.io import write
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.settings import PredictSettings
 

@@ -26,8 +26,7 @@ from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS
 from napari_medseg.image import Image
 from napari_medseg.methods import create
-from napari_medseg.models.catalog import bundled
-from napari_medseg.models.checkpoint import pack, write_checkpoint
+from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 SHAPES = ((512, 512), (160, 192, 128))

@@ -213,7 +213,7 @@ def nerves(work: Path) -> None:
 def histology(work: Path) -> None:
     """Find nuclei with the bundled model; prepare a training folder: histology.png, prepare.png."""
     from napari_medseg._napari.demo.main import PLUGIN
-    from napari_medseg.models.catalog import bundled
+    from napari_medseg.models.checkpoint import bundled
 
     with window() as viewer:
         viewer.open_sample(PLUGIN, "histology")
@@ -244,7 +244,7 @@ def histology(work: Path) -> None:
 def video(work: Path) -> None:
     """Find the nerve in a generated film: video.png."""
     from napari_medseg._napari.demo.main import PLUGIN
-    from napari_medseg.models.catalog import bundled
+    from napari_medseg.models.checkpoint import bundled
 
     with window() as viewer:
         viewer.open_sample(PLUGIN, "video")

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_medseg.cli.commands import COMMANDS
 from napari_medseg.cli.main import build_parser
-from napari_medseg.methods import KNOWN, METHODS, get_method
+from napari_medseg.methods import METHODS, get_method, known_methods
 from napari_medseg.settings import TrainSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
@@ -45,7 +45,7 @@ def main() -> None:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD, *(command(name) for name in COMMANDS), schedule(), *(method(name) for name in KNOWN)]
+    parts = [HEAD, *(command(name) for name in COMMANDS), schedule(), *(method(name) for name in known_methods())]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -57,7 +57,7 @@ def command(name: str) -> str:
     rows = [row(action) for g in parser._action_groups if g.title not in ELSEWHERE for action in shown(g)]
     lines += table(("argument", "meaning", "default"), rows)
     if name in ("train", "describe"):
-        links = ", ".join(f"[{m}](#{m})" for m in (METHODS if name == "train" else KNOWN))
+        links = ", ".join(f"[{m}](#{m})" for m in (METHODS if name == "train" else known_methods()))
         first = "the [training schedule](#training-schedule) and " * (name == "train")
         lines += [FOLLOW.format(schedule=first, methods=links), ""]
     return "\n".join(lines)

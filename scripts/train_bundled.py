@@ -32,11 +32,11 @@ from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Method, Model, count_parameters
-from napari_medseg.methods import TRAINING_FREE, create, load_model
+from napari_medseg.methods import TRAINING_FREE, create
 from napari_medseg.methods.deepigeos.simulated_user import robot_click, simulate
 from napari_medseg.methods.frame_classifier.method import classify
-from napari_medseg.models.catalog import bundled
-from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder

@@ -18,7 +18,7 @@ import pytest
 import napari_medseg
 from napari_medseg import methods
 from napari_medseg.cli.main import build_parser, main
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import bundled
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

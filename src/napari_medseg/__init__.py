@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0"
+
+
+def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package that imports the module of a name (name -> module) on first use."""
+
+    def get(name: str) -> Any:
+        if name in names:
+            return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
+
 
 _LAZY = {
     "Image": "image",
@@ -16,7 +29,7 @@ _LAZY = {
     "write": "io",
     "get_method": "methods",
     "METHODS": "methods",
-    "load_model": "methods",
+    "load_model": "models.catalog",
     "predict": "inference",
     "infer": "inference",
     "fit": "training",
@@ -27,10 +40,7 @@ _LAZY = {
 __all__ = ["__version__", *sorted(_LAZY)]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"napari_medseg.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'napari_medseg' has no attribute {name!r}")
+__getattr__ = lazily(__name__, _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -34,6 +34,10 @@ class CheckpointError(MedSegError):
     """A checkpoint is damaged, unsafe, too new or of another method."""
 
 
+class MethodError(MedSegError):
+    """A method of another package cannot be used; the others work."""
+
+
 class DeviceError(MedSegError):
     """The compute device cannot do what was asked, and no fallback is left."""
 

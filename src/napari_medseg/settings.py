@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -128,6 +128,24 @@ class TrainSettings(Settings):
         description="auto: mixed bfloat16 where it pays, else float32",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Of every random choice")
+
+
+class MethodSettings(Settings):
+    """Settings of a method, and the paper's schedule: all that forms, flags and help pages need, without torch.
+
+    Class attributes
+    ----------------
+    training
+        The paper's schedule: the defaults of form and flags.
+    prediction
+        Tiling and views of the paper: likewise.
+    preparation
+        Settings of what makes a training folder of raw data, or ``None`` where raw data are trained on as they are.
+    """
+
+    training: ClassVar[TrainSettings] = TrainSettings()
+    prediction: ClassVar[PredictSettings] = PredictSettings()
+    preparation: ClassVar[type[Settings] | None] = None
 
 
 def as_flags(settings: Settings, defaults: Settings | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import run
-from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import load_model
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.settings import PredictSettings
 

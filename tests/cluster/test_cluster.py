@@ -21,7 +21,8 @@ from napari_medseg.cluster.run import _inspect
 from napari_medseg.errors import CheckpointError, DeviceError, SettingsError
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import pack as pack_checkpoint
 from napari_medseg.models.checkpoint import write_checkpoint
 from napari_medseg.settings import PredictSettings

@@ -19,7 +19,8 @@ from napari_medseg.cluster import connection, predict_images_at, refine_at, remo
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress, run
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.settings import PredictSettings

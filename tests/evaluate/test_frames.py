@@ -13,7 +13,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.evaluate.frames import FrameScores, evaluate_frames
 from napari_medseg.evaluate.metrics.video import classification_scores
 from napari_medseg.jobs import run
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import bundled
 from napari_medseg.samples.video import video_folders
 
 TRUE = ["Nerve", "Nerve", "Nerve", "Opening Wound", "Tendon", "Tendon"]

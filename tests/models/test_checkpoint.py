@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from napari_medseg.errors import CheckpointError, MedSegError, WriteError
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import pack, read_checkpoint, write_checkpoint
 
 SETTINGS = {"architecture": "unet2"}

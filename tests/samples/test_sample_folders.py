@@ -10,8 +10,9 @@ import pytest
 from napari_medseg.cli.main import main
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one
-from napari_medseg.methods import create, load_model
-from napari_medseg.models.catalog import bundled, find_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import bundled, find_model
 from napari_medseg.samples import KINDS
 from napari_medseg.samples.folders import strokes, write_sample
 from napari_medseg.samples.mri import brain_volume

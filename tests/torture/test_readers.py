@@ -100,7 +100,7 @@ def test_damaged_files_are_read_or_refused(worker: Worker, kind: str) -> None:
 
 def test_checkpoint_with_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_medseg.errors import CheckpointError
-    from napari_medseg.methods import load_model
+    from napari_medseg.models.catalog import load_model
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.pt").write_bytes(pickle_bomb())

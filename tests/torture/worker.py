@@ -58,7 +58,7 @@ def look(image: Any) -> int:
 
 def read(path: Path) -> int:
     if path.suffix == ".pt":
-        from napari_medseg.methods import load_model
+        from napari_medseg.models.catalog import load_model
 
         network = load_model(path).network
         return sum(p.numel() * p.element_size() for p in network.parameters())

@@ -23,9 +23,10 @@ from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import Progress, run
 from napari_medseg.measure import measure
-from napari_medseg.methods import create, load_model
-from napari_medseg.models.catalog import entry
-from napari_medseg.models.checkpoint import CardSettings, load_weights, pack, read_checkpoint, write_checkpoint
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import entry, load_model
+from napari_medseg.models.checkpoint import load_weights, pack, read_checkpoint, write_checkpoint
+from napari_medseg.models.settings import CardSettings
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.finetune import fine_tune, fine_tune_settings, next_run, predict_rest

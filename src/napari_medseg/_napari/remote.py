@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg._napari.preferences import compute_address
-from napari_medseg.batch import BatchSettings, predict_files, predict_images
+from napari_medseg.batch import predict_files, predict_images
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DeviceError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import load_model
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.settings import PredictSettings
 

@@ -1,13 +1,39 @@
 """Predict many files into a folder: labels, probabilities, tables, overlays, one record of how it was done."""
 
-from napari_medseg.batch.case import predict_case, probability_image, provenance
-from napari_medseg.batch.folder import predict_files
-from napari_medseg.batch.inputs import BatchSettings, Case, SlideSettings, list_inputs, name_cases
-from napari_medseg.batch.memory import planes_of, predict_images
-from napari_medseg.batch.record import BatchRecord, open_record
-from napari_medseg.batch.review import ReviewSheet
-from napari_medseg.batch.uncertainty import mean_entropy
+from typing import TYPE_CHECKING
 
+from napari_medseg import lazily
+
+if TYPE_CHECKING:
+    from napari_medseg.batch.case import predict_case, probability_image, provenance
+    from napari_medseg.batch.folder import predict_files
+    from napari_medseg.batch.inputs import Case, list_inputs, name_cases
+    from napari_medseg.batch.memory import planes_of, predict_images
+    from napari_medseg.batch.record import BatchRecord, open_record
+    from napari_medseg.batch.review import ReviewSheet
+    from napari_medseg.batch.settings import BatchSettings, SlideSettings
+    from napari_medseg.batch.uncertainty import mean_entropy
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "BatchRecord": "record",
+        "BatchSettings": "settings",
+        "Case": "inputs",
+        "ReviewSheet": "review",
+        "SlideSettings": "settings",
+        "list_inputs": "inputs",
+        "mean_entropy": "uncertainty",
+        "name_cases": "inputs",
+        "open_record": "record",
+        "planes_of": "memory",
+        "predict_case": "case",
+        "predict_files": "folder",
+        "predict_images": "memory",
+        "probability_image": "case",
+        "provenance": "case",
+    },
+)
 __all__ = [
     "BatchRecord",
     "BatchSettings",

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg import __version__
-from napari_medseg.batch.inputs import BatchSettings, Case, read_input
+from napari_medseg.batch.inputs import Case, read_input
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.batch.case import predict_case
-from napari_medseg.batch.inputs import BatchSettings
 from napari_medseg.batch.record import open_record
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.jobs import Job, relabel
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from pydantic import Field
-
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, reader_for
@@ -26,41 +25,6 @@ from napari_medseg.io.pairs import (
     lies_among_labels,
 )
 from napari_medseg.io.volumes.nifti import is_second_half
-from napari_medseg.method import Model
-from napari_medseg.settings import Settings
-
-
-class SlideSettings(Settings):
-    """How a whole slide is cut, and what is written of it."""
-
-    core: int = Field(
-        1024, ge=64, le=16384, title="Core", description="Whole slides: edge of the part of a tile that it decides on"
-    )
-    reach: int = Field(
-        64, ge=0, le=2048, title="Reach", description="Whole slides: radius of the largest object, in pixels"
-    )
-    tissue_only: bool = Field(True, title="Tissue only", description="Whole slides: leave out tiles without tissue")
-    slide_probabilities: bool = Field(
-        False, title="Slide probabilities", description="Whole slides: write probabilities too (of pictures: always)"
-    )
-
-
-class BatchSettings(SlideSettings):
-    """Which files of a folder are predicted, and what is written besides labels and probabilities."""
-
-    pattern: str = Field("", title="Pattern", description="Only files of folders like this, e.g. *_org.tif; empty: all")
-    modality_files: str = Field(
-        "",
-        title="Modality files",
-        description="A folder with one file for each of these comma-separated words (Flair,T1c), or files of one name "
-        "up to these words, are one case, its files the channels; empty: as the model was trained",
-    )
-    overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
-
-    def of(self, model: Model) -> BatchSettings:
-        """Return these settings, with the modality files that `model` was trained with where none are given."""
-        trained = str(getattr(model.method.settings, "modality_files", ""))
-        return self if self.modality_files or not trained else self.updated(modality_files=trained)
 
 
 @dataclass(frozen=True)

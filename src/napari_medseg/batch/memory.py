@@ -13,7 +13,7 @@ from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
-from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import load_model
 from napari_medseg.settings import PredictSettings
 
 

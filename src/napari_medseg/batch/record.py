@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg import __version__
-from napari_medseg.batch.inputs import BatchSettings, Case, list_cases
+from napari_medseg.batch.inputs import Case, list_cases
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.tables import read_review, write_measurements, write_summary
 from napari_medseg.errors import DataError
 from napari_medseg.io.write import write_json

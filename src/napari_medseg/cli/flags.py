@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -18,6 +19,14 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Settings], defaults: Se
         flag = "--" + name.replace("_", "-")
         help_text = f"{field.description or field.title or name} (default: {getattr(shown, name)})".replace("%", "%%")
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_text, **_options(field))
+
+
+def method_settings(words: Sequence[str]) -> type[Settings] | None:
+    """Return the settings class of the method that `words` name, or ``None``; networks are not imported."""
+    from napari_medseg.methods import known_methods, settings_class
+
+    name = next((word for word in words if word in known_methods()), None)
+    return settings_class(name) if name else None
 
 
 def given(arguments: argparse.Namespace, cls: type[Settings]) -> dict[str, Any]:

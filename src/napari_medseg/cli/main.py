@@ -34,12 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser; the flags of the method named in `words` are included."""
+    """Build the parser; arguments and flags are those of the command, and of the method, named in `words`."""
     parser = argparse.ArgumentParser("medseg", description="Medical segmentation: train, predict, refine, measure.")
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name in COMMANDS:
-        importlib.import_module(f"napari_medseg.cli.commands.{name}").add(commands, words)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if words[:1] == [name]:
+            importlib.import_module(f"napari_medseg.cli.commands.{name}").add(command, words[1:])
     return parser
 
 

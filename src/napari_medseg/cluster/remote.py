@@ -20,9 +20,8 @@ from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
-from napari_medseg.methods import load_model
-from napari_medseg.models.catalog import find_model
-from napari_medseg.models.checkpoint import card, read_checkpoint
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import card, find_model, read_checkpoint
 from napari_medseg.settings import PredictSettings
 
 T = TypeVar("T")

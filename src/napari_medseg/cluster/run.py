@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.batch import BatchRecord, BatchSettings, Case, open_record
+from napari_medseg.batch import BatchRecord, Case, open_record
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.write import replacing

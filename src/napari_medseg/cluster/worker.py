@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg import __version__
-from napari_medseg.batch import BatchSettings, Case, predict_case
+from napari_medseg.batch import Case, predict_case
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.device import choose_device
 from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
-from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import load_model
 from napari_medseg.settings import PredictSettings
 
 GPU = "GPU"

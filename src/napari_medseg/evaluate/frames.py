@@ -17,7 +17,7 @@ from napari_medseg.io.movies.reader import frame_number
 from napari_medseg.io.pairs import list_images
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods.frame_classifier.method import SYNONYMS, FrameClassifier, class_folders, movie_name
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import bundled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -174,7 +174,7 @@ def _classified(path: Path, truth: DataFrame) -> Job[DataFrame]:
     import torch
 
     from napari_medseg.device import choose_device
-    from napari_medseg.methods import load_model
+    from napari_medseg.models.catalog import load_model
 
     model = load_model(path)
     if not isinstance(model.method, FrameClassifier):

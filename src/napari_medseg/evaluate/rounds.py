@@ -14,7 +14,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
-from napari_medseg.methods import load_model
+from napari_medseg.models.catalog import load_model
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.replay import read_log, replayed
 

@@ -8,25 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from napari_medseg import __version__
 from napari_medseg.errors import MissingDependencyError, WriteError, require
 from napari_medseg.export.network import Exported, fixed_size, normalisation, random_input, reference, sizes
 from napari_medseg.export.onnx_file import OPSET, TOLERANCE
+from napari_medseg.export.settings import PackageInfo
 from napari_medseg.method import Method
-from napari_medseg.settings import Settings
 
 TEST_PIXELS = 2**17
 NO_AUTHOR = "Author not stated"
-
-
-class PackageInfo(Settings):
-    """What a bioimage.io package says besides what the checkpoint knows."""
-
-    name: str = Field("", title="Name", description="Name of the model; empty: the method's title")
-    authors: str = Field("", title="Authors", description="Names, separated by commas; empty: the checkpoint's")
-    license: str = Field("", title="Licence", description="SPDX name, such as CC-BY-4.0; empty: the checkpoint's")
 
 
 def describe(network: Exported, card: dict[str, Any], info: PackageInfo, folder: Path, weights: dict[str, Path]) -> Any:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from napari_medseg.errors import WriteError, require
-from napari_medseg.export.description import PackageInfo, describe
+from napari_medseg.export.description import describe
 from napari_medseg.export.network import Exported, exported
 from napari_medseg.export.onnx_file import compare, to_onnx
+from napari_medseg.export.settings import PackageInfo
 from napari_medseg.io.write import replacing
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model, RefinementMethod

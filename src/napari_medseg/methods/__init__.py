@@ -1,19 +1,28 @@
-"""The published methods: a new one is one file here and one line in `METHODS`."""
+"""The published methods: a new one is one file here and one line in `METHODS`, or another package's entry point.
+
+Another package adds a method by an entry point of the group ``napari_medseg.methods``:
+``name = "package.module:Class"``.
+Importing this loads no torch: a method's module is imported on first use, its settings can be had alone.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections import ChainMap
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from napari_medseg.errors import CheckpointError, SettingsError, one_line
-from napari_medseg.method import Method, Model
-from napari_medseg.models.catalog import find_model
-from napari_medseg.models.checkpoint import card, read_checkpoint
+from napari_medseg.errors import MethodError, SettingsError, one_line
 
-# name -> module:class; resolved on first use so that listing one method does not import all
+if TYPE_CHECKING:
+    from napari_medseg.method import Method
+    from napari_medseg.settings import Settings
+
+log = logging.getLogger(__name__)
+GROUP = "napari_medseg.methods"
 METHODS = {
     "afm-unet": "afm_unet.method:AfmUnet",
     "sc-dcnn": "sc_dcnn.method:ScDcnn",
@@ -27,16 +36,50 @@ METHODS = {
 TRAINING_FREE = {
     "nerve-ridges": "nerve_ridges.method:NerveRidges",
 }
-KNOWN = ChainMap(TRAINING_FREE, METHODS)
+
+
+def known_methods() -> dict[str, str]:
+    """Return module:class of every method by its name: ours, then those of other packages."""
+    return _ours() | {name: place for name, (place, _) in _installed().items()}
+
+
+def trained_methods() -> list[str]:
+    """Return the names of the methods that learn from images and labels."""
+    return [name for name in known_methods() if name not in TRAINING_FREE]
 
 
 def get_method(name: str) -> type[Method]:
-    """Return the method class called `name`, or raise `SettingsError` listing those there are."""
-    if name not in KNOWN:
-        raise SettingsError(f"There is no method {name!r}. Known methods: {', '.join(KNOWN)}.")
-    module, attribute = KNOWN[name].split(":")
-    cls: type[Method] = getattr(importlib.import_module(f"napari_medseg.methods.{module}"), attribute)
+    """Return the method class called `name`.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such method; the known ones are listed.
+    MethodError
+        If the package that offers it cannot be imported.
+    """
+    cls: type[Method] = _load(name, _place(name))
     return cls
+
+
+def settings_class(name: str) -> type[Settings]:
+    """Return the settings class of a method without importing its network where they lie apart; errors as above."""
+    module, attribute = _place(name).split(":")
+    apart = f"{module.rpartition('.')[0]}.settings"
+    if name in _ours() and module.endswith(".method") and find_spec(apart):
+        found: type[Settings] | None = getattr(importlib.import_module(apart), f"{attribute}Settings", None)
+        if found is not None:
+            return found
+    return get_method(name).Settings
+
+
+def usable_methods() -> Iterator[tuple[str, type[Method]]]:
+    """Yield the methods that can be imported; what fails is named once in the log and left out."""
+    for name in known_methods():
+        try:
+            yield name, get_method(name)
+        except MethodError as error:
+            _say(str(error))
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -45,30 +88,48 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     return cls(cls.Settings.parse(settings or {}))
 
 
-def load_model(path: str | Path, method: str | None = None) -> Model:
-    """Load a checkpoint as a `Model` on the CPU, in evaluation mode.
+@cache
+def _ours() -> dict[str, str]:
+    return {name: f"{__name__}.{place}" for name, place in {**METHODS, **TRAINING_FREE}.items()}
 
-    Parameters
-    ----------
-    path
-        The ``.pt`` file, or the name of a bundled model.
-    method
-        Name of the method it must be of, if only one will do.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is unsafe, damaged, newer, or of another method.
-    """
-    path = find_model(path)
-    content = read_checkpoint(path)
-    name = str(content["method"])
-    if method is not None and name != method:
-        raise CheckpointError(f"{path.name} is a {name} model; here a {method} model is needed. Choose another file.")
+@cache
+def _installed() -> dict[str, tuple[str, str]]:
+    """Return place and package of other packages' methods; of two of one name the first package by name counts."""
+    found: dict[str, tuple[str, str]] = {}
+    points = sorted(metadata.entry_points(group=GROUP), key=lambda point: point.dist.name if point.dist else "")
+    for point in points:
+        package = point.dist.name if point.dist else "an unknown package"
+        taken = "napari-medseg" if point.name in _ours() else found.get(point.name, ("", ""))[1]
+        if taken:
+            _say(f"{package} offers a method {point.name!r}, as {taken} does; that of {taken} is used. Uninstall one.")
+        else:
+            found[point.name] = (point.value, package)
+    return found
+
+
+def _place(name: str) -> str:
+    place = _ours().get(name) or known_methods().get(name)
+    if place is None:
+        raise SettingsError(f"There is no method {name!r}. Known methods: {', '.join(known_methods())}.")
+    return place
+
+
+def _load(name: str, place: str) -> Any:
+    module, attribute = place.split(":")
+    if name in _ours():
+        return getattr(importlib.import_module(module), attribute)
     try:
-        built = create(name, content["settings"])
-        network = built.build_network()
-        network.load_state_dict(content["state_dict"])
-    except (SettingsError, RuntimeError, TypeError, AttributeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path.name} does not fit this version's {name}: {one_line(error)}") from error
-    return Model(built, network.eval(), card(content, path))
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # another package's code: whatever it raises, the other methods work
+        package = _installed()[name][1]
+        raise MethodError(
+            f"The method {name!r} of the package {package} cannot be used: {one_line(error)}. "
+            f"Update or uninstall {package}; the other methods work."
+        ) from error
+
+
+@cache
+def _say(text: str) -> None:
+    """Log a sentence once."""
+    log.warning(text)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import CheckpointError, MedSegError
 from napari_medseg.image import Image
+from napari_medseg.method import Model
+from napari_medseg.methods import create, get_method, known_methods
+from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
 
 DEFAULT_FOLDER = Path.home() / "napari-medseg-models"
 
@@ -34,8 +36,6 @@ class Entry:
         """Say why the model cannot take `image`; an empty string when it can."""
         if self.problem or image is None:
             return self.problem
-        from napari_medseg.methods import create
-
         try:
             create(self.card["method"], self.card["settings"]).check(image)
         except MedSegError as error:
@@ -44,15 +44,11 @@ class Entry:
 
     def unfit_alone(self, image: Image | None) -> str:
         """Say why the model cannot make a mask of `image` by itself; an empty string when it can."""
-        from napari_medseg.methods import KNOWN, get_method
-
         method = self.card.get("method", "")
-        return (get_method(method).needs if not self.problem and method in KNOWN else "") or self.unfit(image)
+        return (get_method(method).needs if not self.problem and method in known_methods() else "") or self.unfit(image)
 
     def distance(self, image: Image) -> tuple[bool, bool, bool]:
         """Say how far `image` is from what the model was made for (smaller is nearer): axes, movie or not, channels."""
-        from napari_medseg.methods import create
-
         try:
             method = create(self.card["method"], self.card["settings"])
         except (MedSegError, KeyError):
@@ -88,8 +84,6 @@ def list_models(folder: Path | None = None, extra: Iterable[Path] = ()) -> list[
 
 def entry(path: Path) -> Entry:
     """Read one model's card (from the side-car ``.json`` when there is one, else from the checkpoint)."""
-    from napari_medseg.models.checkpoint import card, read_checkpoint
-
     try:
         side_car = path.with_suffix(".json")
         if side_car.exists() and path.stem not in {"best", "last"}:
@@ -99,16 +93,32 @@ def entry(path: Path) -> Entry:
         return Entry(path, problem=str(error))
 
 
-def bundled(name: str) -> Path:
-    """Return the path of a model that ships with the package."""
-    return Path(str(resources.files("napari_medseg") / "models" / f"{name}.pt"))
+def load_model(path: str | Path, method: str | None = None) -> Model:
+    """Load a checkpoint as a `Model` on the CPU, in evaluation mode.
 
+    Parameters
+    ----------
+    path
+        The ``.pt`` file, or the name of a bundled model.
+    method
+        Name of the method it must be of, if only one will do.
 
-def find_model(path: str | Path) -> Path:
-    """Return the file `path`, or the bundled model of that name where there is no such file."""
-    path = Path(path)
-    named = bundled(path.name)
-    return named if path == Path(path.name) and not path.exists() and named.is_file() else path
+    Raises
+    ------
+    CheckpointError
+        If the file is unsafe, damaged, newer, or of another method.
+    """
+    path = find_model(path)
+    content = read_checkpoint(path)
+    name = str(content["method"])
+    if method is not None and name != method:
+        raise CheckpointError(f"{path.name} is a {name} model; here a {method} model is needed. Choose another file.")
+    if name not in known_methods():
+        raise CheckpointError(
+            f"{path.name} was made with the method {name!r}, which is not installed here. Install the package that "
+            f"brings it; known are {', '.join(known_methods())}."
+        )
+    return rebuild(get_method(name), content, path)
 
 
 def _bundled() -> Iterator[Path]:

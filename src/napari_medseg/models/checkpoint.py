@@ -6,30 +6,21 @@ import hashlib
 import os
 import pickle
 import warnings
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from napari_medseg import __version__
-from napari_medseg.errors import CheckpointError, WriteError, one_line
-from napari_medseg.method import Method
-from napari_medseg.settings import Settings
+from napari_medseg.errors import CheckpointError, SettingsError, WriteError, one_line
+from napari_medseg.method import Method, Model
 
 FORMAT = 1
 REQUIRED = ("format", "method", "settings", "state_dict")
 ABOUT = ("authors", "license", "trained_on")
 CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", *ABOUT, "started_from")
-
-
-class CardSettings(Settings):
-    """What a model's card says besides what training knows; a model trained from another one takes over its card."""
-
-    authors: str = Field("", title="Authors", description="Who trained the model; names separated by commas")
-    license: str = Field("", title="Licence", description="SPDX name of the model's licence, such as CC-BY-4.0")
-    trained_on: str = Field("", title="Trained on", description="One line on the data")
 
 
 def pack(method: Method, state_dict: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -133,6 +124,23 @@ def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, An
     return card(content, path)
 
 
+def rebuild(cls: type[Method], content: dict[str, Any], path: Path) -> Model:
+    """Return the model of a checkpoint's content, on the CPU, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If its settings or weights do not fit this version of the method.
+    """
+    try:
+        method = cls(cls.Settings.parse(content["settings"]))
+        network = method.build_network()
+        network.load_state_dict(content["state_dict"])
+    except (SettingsError, RuntimeError, TypeError, AttributeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path.name} does not fit this version's {cls.name}: {one_line(error)}") from error
+    return Model(method, network.eval(), card(content, path))
+
+
 def card(content: dict[str, Any], path: Path | None = None) -> dict[str, Any]:
     """Return what a person wants to know about a checkpoint, with the file's sha256."""
     known = {key: content[key] for key in CARD_FIELDS if key in content}
@@ -145,3 +153,15 @@ def sha256(path: Path) -> str:
     """Return the file's SHA-256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bundled(name: str) -> Path:
+    """Return the path of a model that ships with the package."""
+    return Path(str(resources.files("napari_medseg") / "models" / f"{name}.pt"))
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the file `path`, or the bundled model of that name where there is no such file."""
+    path = Path(path)
+    named = bundled(path.name)
+    return named if path == Path(path.name) and not path.exists() and named.is_file() else path

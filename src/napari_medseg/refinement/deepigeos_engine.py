@@ -13,7 +13,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.preprocessing.volumes import unit_range
 from napari_medseg.refinement.geodesic_engine import Answer
 from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
-from napari_medseg.refinement.state import RefinementSettings
+from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model

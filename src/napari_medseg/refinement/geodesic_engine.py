@@ -20,8 +20,8 @@ from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_featu
 from napari_medseg.refinement.overreach import too_far
 from napari_medseg.refinement.reach import clearest_border, erasing, likely_size, reach_alone, reach_into_mask
 from napari_medseg.refinement.rule import CORRECT, MOST_ODDS, decide, joined
+from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
-from napari_medseg.refinement.state import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 GRID = 16

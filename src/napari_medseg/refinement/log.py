@@ -23,7 +23,7 @@ from napari_medseg import __version__
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.refinement.history import Change, Round
-from napari_medseg.refinement.state import RefinementSettings
+from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model

@@ -13,7 +13,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement.log import Event, apply_changes, check_hash
-from napari_medseg.refinement.state import RefinementSettings
+from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model

@@ -18,9 +18,9 @@ from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.history import BEGINNINGS, taken_back
 from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
+from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import (
     Place,
-    RefinementSettings,
     RefinementState,
     align_scribbles,
     as_mask,

@@ -21,16 +21,18 @@ from napari_medseg.io import write, write_table
 from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import bundled
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.samples.afm import afm_folder, afm_scan
 from napari_medseg.samples.mri import brain_volume
 from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training.loop import train
-from napari_medseg.video import VideoSettings, segment_video
+from napari_medseg.video import segment_video
+from napari_medseg.video.settings import VideoSettings
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.batch.case import provenance
-from napari_medseg.batch.inputs import SlideSettings
+from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict

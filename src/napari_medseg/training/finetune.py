@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
+from napari_medseg.batch import ReviewSheet, predict_files
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
-from napari_medseg.methods import create, get_method, load_model
-from napari_medseg.models.catalog import find_model
-from napari_medseg.models.checkpoint import read_checkpoint
+from napari_medseg.methods import create, get_method
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import find_model, read_checkpoint
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.loop import train
 

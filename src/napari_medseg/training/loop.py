@@ -17,7 +17,8 @@ from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model, TrainingFreeMethod
-from napari_medseg.models.checkpoint import ABOUT, CardSettings, card, load_weights, read_checkpoint
+from napari_medseg.models.checkpoint import ABOUT, card, load_weights, read_checkpoint
+from napari_medseg.models.settings import CardSettings
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training import distributed as parallel
 from napari_medseg.training.data import inspect, split

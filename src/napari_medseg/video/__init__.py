@@ -1,6 +1,19 @@
 """Nerve movies: classify every frame, outline the nerve only where there is one, write masks, overlay and table."""
 
-from napari_medseg.video.pipeline import VideoResult, segment_video
-from napari_medseg.video.settings import VideoSettings
+from typing import TYPE_CHECKING
 
+from napari_medseg import lazily
+
+if TYPE_CHECKING:
+    from napari_medseg.video.pipeline import VideoResult, segment_video
+    from napari_medseg.video.settings import VideoSettings
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "VideoResult": "pipeline",
+        "VideoSettings": "settings",
+        "segment_video": "pipeline",
+    },
+)
 __all__ = ["VideoResult", "VideoSettings", "segment_video"]

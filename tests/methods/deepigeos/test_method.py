@@ -15,10 +15,11 @@ from napari_medseg.inference.network import predict
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
 from napari_medseg.method import Model, RefinementMethod
-from napari_medseg.methods import create, get_method, load_model
+from napari_medseg.methods import create, get_method
 from napari_medseg.methods.deepigeos.guidance import decode_proposal, encode_proposal
 from napari_medseg.methods.deepigeos.method import PNet, RNet
 from napari_medseg.methods.deepigeos.network import RefinedNet
+from napari_medseg.models.catalog import load_model
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training.data import Batches, Cases
 from napari_medseg.training.loop import fit

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from napari_medseg.batch import list_inputs
-from napari_medseg.batch.inputs import BatchSettings, list_cases
+from napari_medseg.batch.inputs import list_cases
 from napari_medseg.batch.review import ReviewSheet, load_case
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cli.main import main
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write

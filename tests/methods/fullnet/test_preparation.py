@@ -14,7 +14,8 @@ from napari_medseg.jobs import Progress, run
 from napari_medseg.measure.labels import instances
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.method import FullNet
-from napari_medseg.methods.fullnet.preparation import PrepareSettings, prepare_fullnet
+from napari_medseg.methods.fullnet.preparation import prepare_fullnet
+from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.preprocessing import stains
 from napari_medseg.samples.histology import nuclei_tile
 

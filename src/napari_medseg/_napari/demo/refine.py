@@ -19,7 +19,7 @@ from napari_medseg._napari.demo.main import PLUGIN, wait_for
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS, PROPOSAL
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import bundled
 from napari_medseg.refinement.places import disagreement
 from napari_medseg.samples.mri import brain_volume
 

@@ -8,7 +8,7 @@ from typing import Any
 import napari
 
 from napari_medseg._napari.demo.main import PLUGIN, WINDOW, picture, wait_for
-from napari_medseg.models.catalog import bundled
+from napari_medseg.models.checkpoint import bundled
 
 
 def show(folder: Path, screenshots: bool) -> Any:

@@ -18,7 +18,7 @@ from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
-from napari_medseg.batch import BatchSettings
+from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import PredictSettings, as_flags

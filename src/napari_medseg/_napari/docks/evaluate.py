@@ -25,7 +25,7 @@ from napari_medseg.evaluate import figures
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table, save_tables
 from napari_medseg.image import SHORT_UNITS
 from napari_medseg.jobs import Job
-from napari_medseg.methods import METHODS, get_method
+from napari_medseg.methods import get_method, known_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
 
@@ -37,7 +37,7 @@ class EvaluateDock(Dock):
         super().__init__(napari_viewer)
         self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
         self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
-        for name in METHODS:
+        for name in known_methods():
             self.method.addItem(name, name)
         self.metrics.setWordWrap(True)
         self.result, self.reference = FixedChooser(napari_viewer, "afm"), FixedChooser(napari_viewer)

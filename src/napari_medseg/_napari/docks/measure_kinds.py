@@ -33,10 +33,10 @@ def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[Any,
 
 def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:
     """Return the kind of the method that made `layer`, else that of such images, and whether the method says so."""
-    from napari_medseg.methods import KNOWN, get_method
+    from napari_medseg.methods import get_method, known_methods
 
     method = layer.metadata.get("medseg", {}).get("method", "")
-    if method in KNOWN:  # a mask made with scribbles alone is of none
+    if method in known_methods():  # a mask made with scribbles alone is of none
         return get_method(method).measure, True
     if len(labels.spatial_shape) > 2:
         return ("video" if labels.axes.startswith("T") else "volume"), False

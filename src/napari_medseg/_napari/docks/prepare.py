@@ -14,8 +14,9 @@ from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import METHODS
-from napari_medseg.methods.fullnet.preparation import PrepareReport, PrepareSettings, check_source, prepare
+from napari_medseg.methods import trained_methods
+from napari_medseg.methods.fullnet.preparation import PrepareReport, check_source, prepare
+from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.settings import as_flags
 
 SHOWN = 20
@@ -42,7 +43,7 @@ class PrepareDock(Dock):
         self.destination = FileEdit(mode="d", label="Training folder", nullable=True)
         self.check_bar = RunBar(self.make_check, self.show_check, text="Check source")
         self.method, self.note = QComboBox(), QLabel("")
-        for name in METHODS:
+        for name in trained_methods():
             self.method.addItem(name, name)
         self.method.setCurrentIndex(self.method.findData("fullnet"))
         self.form = SettingsForm(PrepareSettings())

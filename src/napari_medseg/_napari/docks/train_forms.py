@@ -11,7 +11,7 @@ from napari_medseg._napari.widgets.dock import FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
-from napari_medseg.methods import METHODS, get_method
+from napari_medseg.methods import get_method, trained_methods
 
 PAPER, SHORT, RECOMMENDED, CUSTOM = "paper", "short", "recommended", "custom"
 EPOCHS = 10
@@ -24,7 +24,7 @@ class TrainForms(QWidget):
         super().__init__()
         self.command, self.run_bar = command, run_bar
         self.method, self.schedule = QComboBox(), QComboBox()
-        for name in METHODS:
+        for name in trained_methods():
             self.method.addItem(name, name)
         self.schedule.addItems([PAPER, SHORT, RECOMMENDED, CUSTOM])
         self.schedule.setToolTip(

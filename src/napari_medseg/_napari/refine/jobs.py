@@ -17,7 +17,8 @@ from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress, run
-from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.settings import RefinementSettings
 
 T = TypeVar("T")
 TOY = 24
@@ -66,7 +67,7 @@ class Opened:
 
 def open_session(start: Start) -> Job[Opened]:
     """Load the models, make or reopen the session, warm up, and run P-Net if there is one."""
-    from napari_medseg.methods import load_model
+    from napari_medseg.models.catalog import load_model
 
     yield Progress(0, 3, "reading models")
     rnet = load_model(start.rnet, "r-net") if start.rnet else None

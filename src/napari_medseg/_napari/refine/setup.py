@@ -19,7 +19,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
-from napari_medseg.refinement import RefinementSettings
+from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import check_image
 from napari_medseg.settings import as_flags
 

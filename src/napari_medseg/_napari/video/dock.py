@@ -22,7 +22,7 @@ from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import as_flags
-from napari_medseg.video import VideoSettings
+from napari_medseg.video.settings import VideoSettings
 
 
 class VideoDock(Dock):

@@ -14,10 +14,10 @@ from napari_medseg._napari.layers import like
 from napari_medseg.image import Image
 from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import load_model
-from napari_medseg.video import VideoResult, VideoSettings, segment_video
+from napari_medseg.models.catalog import load_model
+from napari_medseg.video import VideoResult, segment_video
 from napari_medseg.video.edits import EDITED, discard_edits, read_run, save_edits
-from napari_medseg.video.settings import COLOURS
+from napari_medseg.video.settings import COLOURS, VideoSettings
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from napari_medseg.cli.commands import drain
+from napari_medseg.cli.output import drain
 
 KINDS = ("story", "afm", "mri", "video")
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("demo", help="walk through training, prediction and measurement on generated data")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument(
         "--kind", choices=KINDS, default=KINDS[0],
         help="story: afm, then mri; afm: train, segment and measure cells; mri: refine a lesion with scribbles; "

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from napari_medseg.cli.commands import method_class, show
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, given, method_settings
+from napari_medseg.cli.output import show
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("describe", help="describe one method under given settings")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument("--json", action="store_true", help="print JSON only")
-    cls = method_class(words) if words[:1] == ["describe"] else None
+    cls = method_settings(words)
     if cls:
-        add_flags(parser, cls.Settings)
+        add_flags(parser, cls)
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.method import count_parameters

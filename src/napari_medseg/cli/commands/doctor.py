@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from napari_medseg.cli.commands import show
+from napari_medseg.cli.output import show
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("doctor", help="show versions, device and what is missing")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def call(arguments: argparse.Namespace) -> int:

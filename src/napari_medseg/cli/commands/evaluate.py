@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from napari_medseg.cli.commands import drain, show, table
+from napari_medseg.cli.output import drain, show, table
 
 LISTED = 8  # unpaired files named on the screen
 CLASSIFIER = "frame-classifier"
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("evaluate", help="compare results with references")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument(
         "predictions",

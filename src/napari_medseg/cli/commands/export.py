@@ -7,29 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, show
 from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import SettingsError
 
 FORMATS = ("onnx", "bioimageio")
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; the package's flags are loaded only when `words` name it."""
-    parser = commands.add_parser("export", help="give a model away as ONNX or bioimage.io package, or convert labels")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("source", type=Path, metavar="MODEL", help="checkpoint (.pt), or a label file to convert")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--format", choices=FORMATS, help="of a model; labels go by the suffix of FILE")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    if words[:1] == ["export"]:
-        from napari_medseg.export import PackageInfo
+    from napari_medseg.export.settings import PackageInfo
 
-        add_flags(parser, PackageInfo)
+    add_flags(parser, PackageInfo)
     parser.set_defaults(call=_call)
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.models.catalog import find_model
+    from napari_medseg.models.checkpoint import find_model
 
     arguments.source = find_model(arguments.source)
     if arguments.source.suffix.lower() != ".pt":
@@ -42,8 +40,9 @@ def _call(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:
-    from napari_medseg.export import PackageInfo, export_bioimageio, export_onnx
-    from napari_medseg.methods import load_model
+    from napari_medseg.export import export_bioimageio, export_onnx
+    from napari_medseg.export.settings import PackageInfo
+    from napari_medseg.models.catalog import load_model
 
     model = load_model(arguments.source)
     if arguments.format == "onnx":

@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, show, table
+from napari_medseg.cli.output import drain, show, table
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 
 EYE_COLUMNS = ("subject", "eye", "images used", "CNFL", "CNFD", "CNBD", "overlap warning")
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("measure", help="measure label images")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("labels", type=Path, metavar="LABELS", help="label image, or folder of them")
     parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image (folder) of the labels")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from napari_medseg.cli.commands import show, table
+from napari_medseg.cli.output import show, table
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("methods", help="list the methods")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.method import count_parameters
-        from napari_medseg.methods import KNOWN, create
+        from napari_medseg.methods import create, known_methods
 
         rows = []
-        for name in KNOWN:
+        for name in known_methods():
             method = create(name)
             count = count_parameters(method.build_network())[1]
             row = {"name": name, "title": method.title, "doi": method.doi, "ndim": method.ndim}

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, show
 from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted
 from napari_medseg.settings import PredictSettings
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("predict", help="segment images with a trained model")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint (.pt), or the name of a bundled model")
     parser.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
@@ -25,15 +24,14 @@ def add(commands: Any, words: Sequence[str]) -> None:
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to work on, e.g. tcp://host:8786")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="work on N processes of this machine")
     add_flags(parser, PredictSettings)
-    if words[:1] == ["predict"]:
-        from napari_medseg.batch.inputs import BatchSettings
+    from napari_medseg.batch.settings import BatchSettings
 
-        add_flags(parser, BatchSettings)
+    add_flags(parser, BatchSettings)
     parser.set_defaults(call=_call)
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.methods import load_model
+    from napari_medseg.models.catalog import load_model
 
     model = load_model(arguments.model)
     settings = model.method.prediction.updated(**given(arguments, PredictSettings))
@@ -51,7 +49,8 @@ def _call(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSettings) -> dict[str, Any]:
-    from napari_medseg.batch import BatchSettings, predict_files
+    from napari_medseg.batch import predict_files
+    from napari_medseg.batch.settings import BatchSettings
 
     options = BatchSettings.parse(given(arguments, BatchSettings))
     what = (model, arguments.inputs, arguments.output, settings)

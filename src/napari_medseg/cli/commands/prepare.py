@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, show
 from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("prepare", help="make a training folder from raw images and annotations")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of images with label maps or outlines")
     parser.add_argument("destination", type=Path, metavar="DST", help="training folder to write")
     parser.add_argument("--json", action="store_true", help="print the report as JSON only")
-    if words[:1] == ["prepare"] and "fullnet" in words:
-        from napari_medseg.methods.fullnet.prepare_case import PrepareSettings
+    if "fullnet" in words:
+        from napari_medseg.methods.fullnet.settings import PrepareSettings
 
         add_flags(parser, PrepareSettings)
 
     def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg.methods.fullnet.preparation import PrepareSettings, prepare
+        from napari_medseg.methods.fullnet.preparation import prepare
+        from napari_medseg.methods.fullnet.settings import PrepareSettings
 
         settings = PrepareSettings.parse(given(arguments, PrepareSettings))
         job = prepare(arguments.method, arguments.source, arguments.destination, settings)

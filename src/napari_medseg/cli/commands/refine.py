@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg import __version__
-from napari_medseg.cli.commands import drain, show
 from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import SettingsError
-from napari_medseg.refinement import RefinementSettings
+from napari_medseg.refinement.settings import RefinementSettings
 
 SCRIBBLES = "label image of strokes: 1 background, 2 foreground, 3 ... further classes, 0 nothing"
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser(
-        "refine", help="refine a mask with scribbles",
-        description=f"Refine a mask with scribbles. SCRIBBLES is a {SCRIBBLES}. MASK: 1 foreground, 2 ... classes.",
-    )  # fmt: skip
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
+    parser.description = f"Refine a mask with scribbles. SCRIBBLES is a {SCRIBBLES}. MASK: 1 foreground, 2 ... classes."
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("scribbles", type=Path, nargs="?", metavar="SCRIBBLES", help=SCRIBBLES)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help="mask on the image's grid")
@@ -46,7 +43,7 @@ def add(commands: Any, words: Sequence[str]) -> None:
 
 def _refine(arguments: argparse.Namespace) -> None:
     from napari_medseg.io import read_channels, write
-    from napari_medseg.methods import load_model
+    from napari_medseg.models.catalog import load_model
     from napari_medseg.refinement.state import elements
 
     _check(arguments)

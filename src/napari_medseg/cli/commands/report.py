@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("report", help="write a case on one page: picture, table, settings, versions")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("labels", type=Path, metavar="LABELS")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.{html,pdf}")
@@ -41,9 +39,9 @@ def _call(arguments: argparse.Namespace) -> None:
 
 def _kind(method: str, path: Path) -> str:
     """Return the measurement that fits the method the labels were made with."""
-    from napari_medseg.methods import KNOWN, get_method
+    from napari_medseg.methods import get_method, known_methods
 
-    kind = get_method(method).measure if method in KNOWN else ""
+    kind = get_method(method).measure if method in known_methods() else ""
     if not kind:
         raise SettingsError(f"{path.name} does not say what it shows. Give --kind, one of: {', '.join(KINDS)}.")
     return kind

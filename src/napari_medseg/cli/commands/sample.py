@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     from napari_medseg.samples import KINDS
 
-    parser = commands.add_parser("sample", help="write generated sample data to try everything with")
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, default=0, metavar="N", help="cases; 0: a few")

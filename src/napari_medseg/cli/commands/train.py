@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, method_class, show
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, given, method_settings
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import SettingsError
+from napari_medseg.models.settings import CardSettings
 from napari_medseg.settings import TrainSettings
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; `words` are the command line's, to find the method."""
-    parser = commands.add_parser("train", help="train a method on a folder of images and labels")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument(
         "data",
@@ -36,19 +36,16 @@ def add(commands: Any, words: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    cls = method_class(words) if words[:1] == ["train"] else None
+    cls = method_settings(words)
     if cls:
-        add_flags(parser, cls.Settings)
-        add_flags(parser, TrainSettings, cls.training)
-        from napari_medseg.models.checkpoint import CardSettings
-
+        add_flags(parser, cls)
+        add_flags(parser, TrainSettings, getattr(cls, "training", None))
         add_flags(parser, CardSettings)
     parser.set_defaults(call=_call)
 
 
 def _call(arguments: argparse.Namespace) -> None:
     from napari_medseg.methods import get_method
-    from napari_medseg.models.checkpoint import CardSettings
     from napari_medseg.training import distributed as parallel
     from napari_medseg.training.loop import train
 
@@ -85,8 +82,7 @@ def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, 
     """Return the file of the model to start from, and the settings it was made with."""
     if path is None:
         return None, {}
-    from napari_medseg.models.catalog import find_model
-    from napari_medseg.models.checkpoint import read_checkpoint
+    from napari_medseg.models.checkpoint import find_model, read_checkpoint
 
     path = find_model(path)
     content = read_checkpoint(path)

@@ -7,26 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.commands import drain, show
 from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.output import drain, show
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; its settings are loaded only when `words` name it."""
-    parser = commands.add_parser("video", help="outline the nerve in the frames of a movie that show one")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("source", type=Path, metavar="MOVIE", help="movie, multi-page TIFF or folder of frames")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
     parser.add_argument("--classifier", type=Path, metavar="C.pt", help="without it every frame counts as nerve")
     parser.add_argument("--segmenter", type=Path, required=True, metavar="S.pt", help="double-unet model")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
-    if words[:1] == ["video"]:
-        from napari_medseg.video import VideoSettings
+    from napari_medseg.video.settings import VideoSettings
 
-        add_flags(parser, VideoSettings)
+    add_flags(parser, VideoSettings)
 
     def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg.methods import load_model
-        from napari_medseg.video import VideoSettings, segment_video
+        from napari_medseg.models.catalog import load_model
+        from napari_medseg.video import segment_video
+        from napari_medseg.video.settings import VideoSettings
 
         settings = VideoSettings.parse(given(arguments, VideoSettings))
         classifier = load_model(arguments.classifier) if arguments.classifier else None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
+from napari_medseg.methods.deepigeos.settings import Distance, Encoding
 
-Distance = Literal["geodesic", "euclidean"]
-Encoding = Literal["exp", "zscore_fixed"]
 DEFAULT_TAU = {"geodesic": 1.0, "euclidean": 10.0}
 FAR = 4.0
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.errors import DataError
+from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
@@ -39,6 +39,7 @@ from napari_medseg.methods.deepigeos.guidance import (
 from napari_medseg.methods.deepigeos.network import PRNet, RefinedNet
 from napari_medseg.methods.deepigeos.settings import PNetSettings, RNetSettings
 from napari_medseg.methods.deepigeos.simulated_user import corrupt, robot_click, simulate_rounds
+from napari_medseg.models.checkpoint import find_model, read_checkpoint, rebuild
 from napari_medseg.nn.losses import dice_loss
 from napari_medseg.preprocessing.volumes import unit_range
 from napari_medseg.settings import PredictSettings, TrainSettings
@@ -51,9 +52,7 @@ class PNet(Method):
     title = "P-Net (DeepIGeoS proposal)"
     doi = "10.1109/TPAMI.2018.2840695"
     Settings: ClassVar[type[base.Settings]] = PNetSettings
-    training: ClassVar[TrainSettings] = TrainSettings(
-        epochs=60, steps_per_epoch=1000, batch_size=1, learning_rate=1e-3, weight_decay=5e-4, halve_steps=5000
-    )
+    training = PNetSettings.training
     measure = "volume"
     metrics = ("dice", "assd", "hd95", "nsd", "precision", "recall")
     label_kind = "classes"
@@ -326,9 +325,11 @@ class RNet(PNet, RefinementMethod):
 
 @lru_cache(maxsize=1)
 def _pnet(path: str) -> Model:
-    from napari_medseg.methods import load_model
-
-    return load_model(path, "p-net")
+    file = find_model(path)
+    content = read_checkpoint(file)
+    if content["method"] != PNet.name:
+        raise CheckpointError(f"{file.name} is a {content['method']} model; the proposal needs a {PNet.name} model.")
+    return rebuild(PNet, content, file)
 
 
 def propose(path: str, image: Image) -> np.ndarray:

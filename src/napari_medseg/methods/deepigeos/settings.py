@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_medseg.methods.deepigeos.guidance import Distance, Encoding
-from napari_medseg.methods.deepigeos.simulated_user import Rule
-from napari_medseg.settings import Settings
+from napari_medseg.settings import MethodSettings, TrainSettings
+
+Distance = Literal["geodesic", "euclidean"]
+Encoding = Literal["exp", "zscore_fixed"]
+Rule = Literal["paper", "scribble", "click", "mixed"]
 
 
-class PNetSettings(Settings):
+class PNetSettings(MethodSettings):
     """Network, CRF-Net, intensities and training of P-Net. The paper's complete method has crf = freeform."""
+
+    training: ClassVar[TrainSettings] = TrainSettings(
+        epochs=60, steps_per_epoch=1000, batch_size=1, learning_rate=1e-3, weight_decay=5e-4, halve_steps=5000
+    )
 
     ndim: Literal[2, 3] = Field(2, title="Dimensions", description="2: slices and pictures, 3: volumes")
     modalities: int = Field(1, ge=1, le=64, title="Modalities", description="Channels of the image")

@@ -7,12 +7,13 @@ further classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-Rule = Literal["paper", "scribble", "click", "mixed"]
+from napari_medseg.methods.deepigeos.settings import Rule
+
 SMALLEST = 30
 PER_MARK = 100
 CORRECTED_RADIUS = (1.0, 8.0)

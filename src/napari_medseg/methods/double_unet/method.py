@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,64 +19,15 @@ from napari_medseg.io import read_one
 from napari_medseg.io.pairs import PairList, find_pairs
 from napari_medseg.io.similarity import similarity_groups
 from napari_medseg.method import Method
-from napari_medseg.methods.double_unet.network import MULTIPLE, PAPER_WIDTH, DoubleUnetNet
+from napari_medseg.methods.double_unet.network import DoubleUnetNet
+from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH, DoubleUnetSettings, names
 from napari_medseg.nn import frames
 from napari_medseg.nn.pretrained import load_imagenet
-from napari_medseg.settings import Settings, TrainSettings
 
 SMOOTH = 1.0
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 Arrays = tuple[np.ndarray, np.ndarray]
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], Arrays]
-
-
-class DoubleUnetSettings(Settings):
-    """Input size, loss and result of DoubleU-Net."""
-
-    input_size: int = Field(
-        256, ge=32, le=2048, multiple_of=MULTIPLE, title="Network size",
-        description="Frames are resized to this square in pixels; the paper trains at 224",
-    )  # fmt: skip
-    width: int = Field(
-        PAPER_WIDTH, ge=4, le=128, multiple_of=4, title="Width",
-        description="Channels of the first stage; 64: the paper's 29 million values, 8: half a million",
-    )  # fmt: skip
-    loss: Literal["dice", "bce_dice", "focal"] = Field("dice", title="Loss", description="The paper uses Dice alone")
-    mode: Literal["fixed", "paper"] = Field(
-        "fixed", title="Mode",
-        description="paper: Dice over the whole batch and both outputs at once, plain bilinear resizing, soft mask "
-        "edges; fixed: Dice per image, antialiased resizing, masks stay binary",
-    )  # fmt: skip
-    encoder_weights: str = Field(
-        "download", title="Encoder weights", description="VGG19: download, none, or the path of a torchvision file"
-    )
-    augmentations: str = Field(
-        "hflip,vflip,rotate,brightness_contrast,blur,noise", title="Augmentations",
-        description="Used when training with augmentation, separated by commas: hflip, vflip, rotate, rotate90, "
-        "transpose, elastic, crop, brightness_contrast, gamma, blur, noise, channel_shuffle, dropout",
-    )  # fmt: skip
-    group: Literal["name", "similarity"] = Field(
-        "name", title="Held out together",
-        description="Frames never split between training and validation: those of one movie by file name, or those "
-        "that look alike",
-    )  # fmt: skip
-    threshold: float = Field(
-        0.5, ge=0, lt=1, title="Threshold", description="Nerve where the probability is above this",
-        json_schema_extra={"step": 0.05},
-    )  # fmt: skip
-    mirror: bool = Field(
-        False, title="Mirror", description="Average the answers for a frame and its mirror image, in twice the time"
-    )
-    min_area: int = Field(0, ge=0, le=10_000_000, title="Smallest piece", description="Drop pieces of fewer pixels")
-    fill_holes: bool = Field(False, title="Fill holes", description="Fill holes of the mask")
-
-    @field_validator("augmentations")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        unknown = [name for name in _names(value) if name not in AUGMENTATIONS]
-        if unknown:
-            raise ValueError(f"unknown augmentation {', '.join(unknown)}; known are {', '.join(AUGMENTATIONS)}")
-        return ",".join(_names(value))
 
 
 class DoubleUnet(Method):
@@ -87,9 +37,7 @@ class DoubleUnet(Method):
     title = "DoubleU-Net (nerve in reflectance frames)"
     doi = "10.1109/CBMS49503.2020.00111"
     Settings = DoubleUnetSettings
-    training: ClassVar[TrainSettings] = TrainSettings(
-        epochs=20, batch_size=3, learning_rate=1e-4, plateau_patience=20, stop_patience=50, augment=False, seed=42
-    )
+    training = DoubleUnetSettings.training
     tiled = False
     halves = True
     measure = "video"
@@ -182,9 +130,9 @@ class DoubleUnet(Method):
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Apply each augmentation of the settings with probability 1/2."""
-        for name in _names(self.settings.augmentations):
+        for name in names(self.settings.augmentations):
             if rng.random() < 0.5:
-                x, y = AUGMENTATIONS[name](x, y, rng)
+                x, y = AUGMENT[name](x, y, rng)
         return np.clip(x, 0, 1), y
 
     def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
@@ -224,10 +172,6 @@ def _focal(logits: Tensor, y: Tensor) -> Tensor:
     return (weight * (1 - right) ** FOCAL_GAMMA * cross).mean()
 
 
-def _names(augmentations: str) -> list[str]:
-    return [name.strip() for name in augmentations.split(",") if name.strip()]
-
-
 def _rotate(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
     return spatial.affine(x, y, spatial.random_matrix(rng, x.shape[1:], rotate=np.deg2rad(20)))
 
@@ -260,7 +204,7 @@ def _pixels(function: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -
     return lambda x, y, rng: (function(x, rng), y)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
+AUGMENT: dict[str, Augmentation] = {
     "hflip": lambda x, y, rng: spatial.random_flip(x, y, rng, axes=(-1,), probability=1),
     "vflip": lambda x, y, rng: spatial.random_flip(x, y, rng, axes=(-2,), probability=1),
     "rotate": _rotate,

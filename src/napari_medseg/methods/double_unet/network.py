@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH
 from napari_medseg.nn.blocks import batch_norm, conv_block
 from napari_medseg.nn.encoders import VGG
 
-MULTIPLE = 16
-PAPER_WIDTH = 64
 DILATIONS = (6, 12, 18)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +18,8 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair, PairList, list_images
 from napari_medseg.method import Method, Model
-from napari_medseg.methods.frame_classifier.network import FINE_TUNED, Backbone, FrameClassifierNet
+from napari_medseg.methods.frame_classifier.network import FrameClassifierNet
+from napari_medseg.methods.frame_classifier.settings import FrameClassifierSettings
 from napari_medseg.nn import frames
 from napari_medseg.nn.pretrained import IMAGENET
 from napari_medseg.settings import TrainSettings
@@ -30,53 +30,6 @@ FRAME_NAME = re.compile(r"^(.+)_\d+$")
 TURN = 0.2 * 2 * np.pi
 
 
-class FrameClassifierSettings(base.Settings):
-    """Classes, backbone and fine-tuning of the frame classifier."""
-
-    classes: str = Field(
-        "Nerve,General Field,Tendon", title="Classes", description="Class names in the order of the outputs, by commas"
-    )
-    backbone: Backbone = Field(
-        "densenet201", title="Backbone",
-        description="DenseNet201 as published; densenet_small: 36 thousand values without ImageNet weights; ResNeXt, "
-        "MobileNetV3, ViT, Swin by timm",
-    )  # fmt: skip
-    input_size: int = Field(
-        224, ge=32, le=1024, multiple_of=32, title="Network size", description="Frames are resized to this square"
-    )
-    dropout: float = Field(
-        0.3, ge=0, lt=1, title="Dropout", description="Before the last layer", json_schema_extra={"step": 0.05}
-    )
-    encoder_weights: str = Field(
-        "download", title="Backbone weights", description="ImageNet: download, none, or the path of a torchvision file"
-    )
-    head_epochs: int = Field(
-        10, ge=0, le=10_000, title="Head epochs", description="Epochs with the backbone frozen, before fine-tuning"
-    )
-    fine_tune_tensors: int = Field(
-        FINE_TUNED, ge=0, le=10_000, title="Fine-tuned tensors",
-        description="Last parameter tensors of the backbone trained in the second phase; 32: the paper's cut",
-    )  # fmt: skip
-    fine_tune_rate: float = Field(
-        0.1, gt=0, le=1, title="Fine-tuning rate", description="Factor of the learning rate in the second phase",
-        json_schema_extra={"step": 0.05},
-    )  # fmt: skip
-
-    @field_validator("classes")
-    @classmethod
-    def _at_least_two(cls, value: str) -> str:
-        names = [name.strip() for name in value.split(",") if name.strip()]
-        if len(names) < 2 or len({name.lower() for name in names}) != len(names):
-            raise ValueError("give at least two different class names, separated by commas")
-        return ",".join(names)
-
-    @model_validator(mode="after")
-    def _size_of_transformers(self) -> FrameClassifierSettings:
-        if self.backbone.endswith("_224") and self.input_size != 224:
-            raise ValueError(f"{self.backbone} takes frames of 224 pixels only; set the network size to 224")
-        return self
-
-
 class FrameClassifier(Method):
     """Class of a frame: DenseNet201 with frozen statistics, trained head first, then from dense layer 28 on."""
 
@@ -84,7 +37,7 @@ class FrameClassifier(Method):
     title = "Frame classifier (DenseNet201)"
     doi = "10.6084/m9.figshare.20787751"
     Settings = FrameClassifierSettings
-    training: ClassVar[TrainSettings] = TrainSettings(epochs=31, batch_size=12, learning_rate=1e-3, seed=1337)
+    training = FrameClassifierSettings.training
     tiled = False
     measure = "video"
     needs = "It names what a frame shows and gives no mask: use it in the dock Nerve video."

@@ -5,22 +5,18 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from napari_medseg.errors import CheckpointError, MissingDependencyError
+from napari_medseg.methods.frame_classifier.settings import Backbone
 from napari_medseg.nn.pretrained import load_imagenet, read_weights
 
-Backbone = Literal[
-    "densenet201", "densenet169", "densenet121", "resnet50", "resnext50_32x4d", "mobilenetv3_large_100",
-    "vit_small_patch16_224", "swin_tiny_patch4_window7_224", "densenet_small",
-]  # fmt: skip
 SMALL = "densenet_small"
 TORCHVISION = ("densenet201", "densenet169", "densenet121", "resnet50")
 DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|conv)\.?([12]\.)")
-FINE_TUNED = 32
 
 
 class FrameClassifierNet(nn.Module):

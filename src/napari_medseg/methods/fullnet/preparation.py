@@ -33,12 +33,12 @@ from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods.fullnet.prepare_case import (
     DONE,
-    PrepareSettings,
     Task,
     patch_size,
     prepare_case,
     write_bytes,
 )
+from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.methods.fullnet.sources import find_sources
 
 __all__ = ["PrepareReport", "PrepareSettings", "check_source", "prepare", "prepare_fullnet"]

@@ -7,10 +7,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import as_labels, read_one
@@ -19,34 +18,12 @@ from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.measure.labels import consecutive, instances
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.patches import PATCH, windows
+from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.methods.fullnet.sources import Source
 from napari_medseg.methods.fullnet.tissue import TISSUES
 from napari_medseg.preprocessing import stains
-from napari_medseg.settings import Settings
 
 DONE = ".prepare"
-
-
-class PrepareSettings(Settings):
-    """How a FullNet training folder is made."""
-
-    tissue: Literal["nuclei", "glands"] = Field(
-        "nuclei", title="Objects", description="Sets the radius of ternary labels and the width of weight maps"
-    )
-    stain: Literal["auto", "macenko", "reinhard", "none"] = Field(
-        "auto", title="Colour normalisation", description="auto: Macenko for nuclei, none for glands"
-    )
-    target: str = Field(
-        "", title="Target image", description="Picture whose colours are taken; empty: the paper's constants"
-    )
-    patch: int = Field(
-        -1, ge=-1, le=4096, title="Patch",
-        description="Edge of training patches in pixels; 0: whole images; -1: 250, whole images for glands",
-    )  # fmt: skip
-    overlap: Literal["first", "last"] = Field(
-        "first", title="Overlapping outlines", description="Which outline keeps the pixels of an overlap"
-    )
-    workers: int = Field(0, ge=0, le=256, title="Processes", description="0: as many as processors")
 
 
 @dataclass(frozen=True)
