@@ -250,7 +250,7 @@ def test_measuring_without_pixel_size_says_pixels(tmp_path: Path, capsys: pytest
 
 
 def test_a_column_of_a_table_has_one_number_of_digits() -> None:
-    from napari_medseg.cli.commands import table
+    from napari_medseg.cli.output import table
 
     rows = [{"dice": 0.5, "assd": 17.4444, "n": 300.0}, {"dice": 0.25, "assd": 4.4534, "n": float("nan")}]
     assert [line.split() for line in table(rows).splitlines()] == [

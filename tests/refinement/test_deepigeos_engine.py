@@ -12,7 +12,8 @@ from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods.deepigeos.method import PNet, RNet
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
-from napari_medseg.refinement import RefinementSession, RefinementSettings, replay
+from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement.replay import replay
 from napari_medseg.samples.mri import slice_2d
 
 DEEP = RefinementSettings(engine="deepigeos", device="cpu")

@@ -14,10 +14,11 @@ from napari_medseg.geodesic import GeodesicMap
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
-from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState, replay
+from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState
 from napari_medseg.refinement.history import Change, History, box_of, changed_box
 from napari_medseg.refinement.maps import ScribbleMaps
 from napari_medseg.refinement.reach import clearest_border, depth, voxels_within
+from napari_medseg.refinement.replay import replay
 from napari_medseg.refinement.rule import decide, joined
 from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
 from napari_medseg.refinement.state import amount

@@ -88,7 +88,6 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     return cls(cls.Settings.parse(settings or {}))
 
 
-@cache
 def _ours() -> dict[str, str]:
     return {name: f"{__name__}.{place}" for name, place in {**METHODS, **TRAINING_FREE}.items()}
 

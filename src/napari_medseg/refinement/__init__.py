@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from napari_medseg import lazily
 
 if TYPE_CHECKING:
-    from napari_medseg.refinement.replay import replay
     from napari_medseg.refinement.session import RefinementSession
     from napari_medseg.refinement.settings import RefinementSettings
     from napari_medseg.refinement.state import Place, RefinementState
@@ -17,7 +16,6 @@ __getattr__ = lazily(
         "RefinementSession": "session",
         "RefinementSettings": "settings",
         "RefinementState": "state",
-        "replay": "replay",
     },
 )
-__all__ = ["Place", "RefinementSession", "RefinementSettings", "RefinementState", "replay"]
+__all__ = ["Place", "RefinementSession", "RefinementSettings", "RefinementState"]

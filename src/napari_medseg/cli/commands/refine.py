@@ -51,7 +51,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     rnet = load_model(arguments.model, "r-net") if arguments.model else None
     pnet = load_model(arguments.proposal, "p-net") if arguments.proposal else None
     if arguments.replay:
-        from napari_medseg.refinement import replay
+        from napari_medseg.refinement.replay import replay
 
         mask, text = replay(image, arguments.replay, model=rnet, pnet=pnet), "replayed"
     else:
