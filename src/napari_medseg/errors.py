@@ -7,6 +7,7 @@ Every message says what was given, what was expected and what to do. None derive
 from __future__ import annotations
 
 import importlib
+import unicodedata
 from types import ModuleType
 
 
@@ -50,6 +51,17 @@ def one_line(error: BaseException, longest: int = 300) -> str:
     """Return what an exception of another library says, on one line of at most `longest` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would obey, or what is no text, as escapes; tabs and new lines stay."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else _escape(letter) for letter in text)
+
+
+def _escape(letter: str) -> str:
+    if unicodedata.category(letter) in ("Zs", "Co", "Cn"):  # wide spaces, private and newer letters
+        return letter
+    return letter.encode("ascii", "backslashreplace").decode()
 
 
 def counted(n: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.io import write, write_table
-from napari_medseg.io.sidecar import json_safe
+from napari_medseg.io.json_file import json_safe
 from napari_medseg.io.slide import is_slide
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure import measure, summarise
@@ -95,7 +95,7 @@ def write_overlay(path: Path, image: Image, labels: Image) -> None:
     """Write the small picture of a case."""
     from PIL import Image as Pillow
 
-    from napari_medseg.io.write import replacing
+    from napari_medseg.io.atomic import replacing
 
     with replacing(path) as part:
         Pillow.fromarray(overlay(image, labels)).save(part, format="PNG", optimize=True)

@@ -14,7 +14,7 @@ from napari_medseg.batch.inputs import Case, list_cases
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.tables import read_review, write_measurements, write_summary
 from napari_medseg.errors import DataError
-from napari_medseg.io.write import write_json
+from napari_medseg.io.json_file import write_json
 from napari_medseg.jobs import Progress
 from napari_medseg.settings import PredictSettings
 

@@ -16,8 +16,8 @@ from napari_medseg.batch.tables import REVIEW, read_review, update_measurements,
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write, write_table
+from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import Pair, case_files, case_stem
-from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import get_method
 

@@ -12,7 +12,7 @@ from napari_medseg.batch import BatchRecord, Case, open_record
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
-from napari_medseg.io.write import replacing
+from napari_medseg.io.atomic import replacing
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings

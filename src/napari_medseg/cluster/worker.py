@@ -16,8 +16,8 @@ from napari_medseg.batch import Case, predict_case
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.device import choose_device
 from napari_medseg.errors import CheckpointError, DeviceError
+from napari_medseg.io.atomic import replacing
 from napari_medseg.io.pairs import file_stem
-from napari_medseg.io.write import replacing
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model

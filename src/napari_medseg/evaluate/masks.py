@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, WriteError, require
+from napari_medseg.errors import DataError, MedSegError, WriteError, printable, require
 from napari_medseg.evaluate.metrics.compare import compare, error_map
 from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_scores
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, write_table
+from napari_medseg.io.atomic import replacing
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
     LABEL_FOLDERS,
@@ -237,13 +238,21 @@ def save_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
     require("openpyxl", "export", "An Excel file")
     import pandas as pd
 
-    try:
-        with pd.ExcelWriter(path, engine="openpyxl") as book:
-            for name, frame in tables.items():
-                frame.to_excel(book, sheet_name=name, index=False)
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error}. Close it elsewhere, or rename.") from error
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
+    with replacing(path) as part, pd.ExcelWriter(part, engine="openpyxl") as book:
+        for name, frame in tables.items():
+            frame.map(_as_cell).to_excel(book, sheet_name=name, index=False)
+            for row in book.sheets[name].iter_rows():
+                for cell in row:
+                    if cell.data_type == "f":  # a name that begins with "=" is text, no formula
+                        cell.data_type = "s"
     return [path]
+
+
+def _as_cell(value: object) -> object:
+    """Return text without the control characters that an Excel file cannot hold."""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _pairs(predictions: Path, references: Path) -> PairList:

@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from napari_medseg.errors import WriteError, require
 from napari_medseg.export.description import describe
 from napari_medseg.export.network import Exported, exported
 from napari_medseg.export.onnx_file import compare, to_onnx
 from napari_medseg.export.settings import PackageInfo
-from napari_medseg.io.write import replacing
+from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model, RefinementMethod
+from napari_medseg.models.checkpoint import save_tensors
 
 
 def export_bioimageio(model: Model, path: Path, info: PackageInfo | None = None) -> Job[dict[str, Any]]:
@@ -46,7 +45,7 @@ def export_bioimageio(model: Model, path: Path, info: PackageInfo | None = None)
     content = to_onnx(network, model.card)
     yield Progress(1, 4, "comparing with the network")
     difference = compare(network, content)
-    with tempfile.TemporaryDirectory(prefix="medseg-") as folder, _offline(core):
+    with disk_errors(path), tempfile.TemporaryDirectory(prefix="medseg-") as folder, _offline(core):
         yield Progress(2, 4, "writing the package")
         weights = _write_weights(Path(folder), network, content)
         with replacing(path) as part:
@@ -74,7 +73,7 @@ def _offline(core: Any) -> Iterator[None]:
 def _write_weights(folder: Path, network: Exported, content: bytes) -> dict[str, Path]:
     paths = {"onnx": folder / "weights.onnx", "state": folder / "weights.pt"}
     paths["onnx"].write_bytes(content)
-    torch.save(network.state_dict(), paths["state"])
+    save_tensors(paths["state"], network.state_dict())
     return paths
 
 

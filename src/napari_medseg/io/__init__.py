@@ -17,6 +17,7 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import Image, Kind, stack_channels
 from napari_medseg.io import plain
+from napari_medseg.io.atomic import sweep
 from napari_medseg.io.hints import hint
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.sidecar import load as load_sidecar
@@ -72,6 +73,8 @@ def read(path: str | Path) -> list[Image]:
         If the file does not exist, is empty, damaged or of no known kind.
     """
     path = Path(path)
+    if not path.exists():
+        sweep(path.parent)  # a killed process may have moved it aside for a moment
     if not path.exists():
         raise ReadError(f"{path} does not exist. Check the name.")
     if path.is_file() and path.stat().st_size == 0:

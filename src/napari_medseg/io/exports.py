@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.atomic import replacing
 from napari_medseg.io.outlines.polygons import objects_of, outlines
 
 CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
@@ -33,17 +31,12 @@ def write_geojson(path: Path, image: Image) -> str:
     _check_labels(path, image)
     if image.axes != "YX":
         raise WriteError(f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
-        part = Path(folder) / path.name  # the names of the objects hang on the file's
-        geojson.write_labels(part, image.replace(data=objects_of(np.asarray(image.data))))
-        os.replace(part, path)
+    geojson.write_labels(path, image.replace(data=objects_of(np.asarray(image.data))))
     return image.axes
 
 
 def write_rois(path: Path, image: Image) -> str:
     """Write one ImageJ region per object and plane; holes and loose parts are kept (ImageJ's composite regions)."""
-    from napari_medseg.io.write import replacing
-
     roifile = require("roifile", "export", "An ImageJ ROI archive")
     _check_labels(path, image)
     if len(image.axes) > 3 or max(image.data.shape[-2:]) > IMAGEJ_EDGE:
@@ -101,8 +94,7 @@ def write_zarr(path: Path, image: Image) -> str:
     image = _along_axes(path, image)
     if path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
         raise WriteError(f"{path} exists and is no Zarr store. Choose another name.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medseg-") as folder:
-        part = Path(folder) / path.name
+    with replacing(path) as part:
         levels = _pyramid(np.asarray(image.data))
         group = zarr.create_group(str(part), zarr_format=2, attributes=ome_attributes(image, len(levels)))
         for index, data in enumerate(levels):
@@ -110,9 +102,6 @@ def write_zarr(path: Path, image: Image) -> str:
             chunks = tuple(min(n, edge if a in SPACE else 1) for n, a in zip(data.shape, image.axes, strict=True))
             encoding = {"name": "v2", "separator": "/"}
             group.create_array(str(index), data=data, chunks=chunks, chunk_key_encoding=encoding)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(part, path)
     return image.axes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +9,37 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.json_file import json_safe, read_json
 from napari_medseg.io.pairs import file_stem
 
 VERSION = 1
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return ``<stem>.json`` beside `path`."""
-    return path.with_name(f"{file_stem(path)}.json")
+    """Return the side-car of `path`; without one, where it would be looked for first: ``<stem>.json``."""
+    places = path.with_name(f"{file_stem(path)}.json"), path.with_name(f"{path.name}.json")
+    return next((place for place in places if _belongs(_content(place), path)), places[0])
+
+
+def place_for(path: Path) -> Path:
+    """Return where the side-car of `path` may be written without harming another program's or another image's.
+
+    Raises
+    ------
+    WriteError
+        If other programs' JSON files have both names.
+    """
+    for place in path.with_name(f"{file_stem(path)}.json"), path.with_name(f"{path.name}.json"):
+        content = _content(place)
+        ours = content.get("medseg_image") == VERSION
+        if not place.exists() or _belongs(content, path) or (ours and not _is_of_other(content, place)):
+            return place
+    raise WriteError(
+        f"{path.name}: its notes have no place, {file_stem(path)}.json and {path.name}.json are of other programs. "
+        "Choose another name."
+    )
 
 
 def describe(path: Path, image: Image, file_axes: str) -> dict[str, Any]:
@@ -32,19 +52,33 @@ def describe(path: Path, image: Image, file_axes: str) -> dict[str, Any]:
 
 def load(path: Path) -> dict[str, Any] | None:
     """Return the side-car of `path`, or ``None`` if there is none or it is another program's or another file's."""
+    saved = _content(sidecar_path(path))
+    return saved if _belongs(saved, path) else None
+
+
+def _content(place: Path) -> dict[str, Any]:
     try:
-        saved = json.loads(sidecar_path(path).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(saved, dict) and saved.get("medseg_image") == VERSION and saved.get("file") == path.name
-    return saved if ours else None
+        saved = read_json(place)
+    except ReadError:
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _belongs(content: Mapping[str, Any], path: Path) -> bool:
+    return content.get("medseg_image") == VERSION and content.get("file") == path.name
+
+
+def _is_of_other(content: Mapping[str, Any], place: Path) -> bool:
+    """Whether a side-car belongs to a file that is there."""
+    name = content.get("file")
+    return isinstance(name, str) and place.with_name(Path(name).name).exists()
 
 
 def provenance(path: Path) -> dict[str, Any]:
     """Return how the image of `path` was made, as its side-car says."""
-    saved = load(path) or {}
-    known: dict[str, Any] = saved.get("metadata", {}).get("medseg", {})
-    return {"medseg": known} if known else {}
+    metadata = (load(path) or {}).get("metadata")
+    known = metadata.get("medseg") if isinstance(metadata, dict) else None
+    return {"medseg": known} if isinstance(known, dict) and known else {}
 
 
 def restore(data: np.ndarray, path: Path) -> Image | None:
@@ -71,18 +105,3 @@ def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
         saved["value_unit"],
         {**saved["metadata"], "source_file": str(path)},
     )
-
-
-def json_safe(value: Any) -> Any:
-    """Turn `value` into what JSON can hold: arrays become lists, NaN becomes null, anything unknown its text."""
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return json_safe(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [json_safe(item) for item in value]
-    if isinstance(value, np.generic):
-        return json_safe(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

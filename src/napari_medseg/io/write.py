@@ -1,11 +1,8 @@
-"""Write images with their geometry and provenance, and tables; a file appears under its name only when complete."""
+"""Write images with their geometry and provenance, and tables."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +10,11 @@ import numpy as np
 
 from napari_medseg.errors import WriteError
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io.atomic import disk_errors, replacing, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
-from napari_medseg.io.sidecar import describe, json_safe, load, sidecar_path
+from napari_medseg.io.json_file import write_json
+from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.sidecar import describe, place_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,9 +26,12 @@ IMAGEJ_LIMIT = 2**31
 def write(path: str | Path, image: Image) -> Path:
     """Write `image` in the format of the suffix, and its geometry and metadata to ``<stem>.json``.
 
+    Where another program's JSON has that name, or that of another image, the side-car is ``<name>.json``.
+
     Labels take the smallest of uint8, uint16 and uint32. ``.tif`` keeps every other dtype and carries ImageJ's
-    resolution and unit; ``.png`` takes 8 and 16 bit; ``.npy`` anything; volumes go through `io.mri`. Labels also go
-    out as ``.geojson`` (QuPath), ``_rois.zip`` (ImageJ) and ``.ome.zarr``; these leave another file's side-car alone.
+    resolution and unit; ``.png`` takes 8 and 16 bit; ``.npy`` anything; volumes go through `io.volumes`. Labels
+    also go out as ``.geojson`` (QuPath), ``_rois.zip`` (ImageJ) and ``.ome.zarr``; these leave another file's side-car
+    alone.
 
     Returns
     -------
@@ -47,9 +50,9 @@ def write(path: str | Path, image: Image) -> Path:
         raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = place_for(path)
     file_axes = writer(path, image)
-    sidecar = sidecar_path(path)
-    if writer not in EXPORTS or not sidecar.exists() or load(path):
+    if writer not in EXPORTS or sidecar.name == f"{file_stem(path)}.json":
         write_json(sidecar, describe(path, image, file_axes))
     return path
 
@@ -57,52 +60,6 @@ def write(path: str | Path, image: Image) -> Path:
 def write_table(path: str | Path, frame: DataFrame) -> Path:
     """Write a table as CSV (UTF-8, units in the headers, missing values empty)."""
     return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
-
-
-def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as JSON; what JSON cannot hold becomes text, NaN becomes null."""
-    return write_text(path, json.dumps(json_safe(value), indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8."""
-    path = Path(path)
-    with replacing(path) as part:
-        part.write_text(text, "utf-8", newline="")
-    return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` and rename it to `path` when the block succeeds.
-
-    Raises
-    ------
-    WriteError
-        If the folder is not writable or the disk is full; a file that was there before is left as it was.
-    """
-    path = Path(path)
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield part
-            os.replace(part, path)
-    finally:
-        if path.parent.is_dir():
-            part.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a `WriteError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}. "
-            "Choose a folder that exists, is writable and has room; nothing that was there is lost."
-        ) from error
 
 
 def _with_plain_dtype(image: Image) -> Image:
@@ -162,7 +119,9 @@ def _write_png(path: Path, image: Image) -> str:
 
 def _write_npy(path: Path, image: Image) -> str:
     with replacing(path) as part, part.open("wb") as file:
-        np.save(file, image.data, allow_pickle=False)
+        data = np.ascontiguousarray(image.data)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(data))
+        file.write(data.data)  # says what a full disk refuses, as `np.save` does not
     return image.axes
 
 

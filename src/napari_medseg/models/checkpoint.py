@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import warnings
 from importlib import resources
@@ -14,7 +13,8 @@ import torch
 from torch import nn
 
 from napari_medseg import __version__
-from napari_medseg.errors import CheckpointError, SettingsError, WriteError, one_line
+from napari_medseg.errors import CheckpointError, SettingsError, one_line
+from napari_medseg.io.atomic import replacing
 from napari_medseg.method import Method, Model
 
 FORMAT = 1
@@ -50,20 +50,17 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     WriteError
         If the folder is not writable or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with replacing(path) as part:
+        save_tensors(part, content)
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write what `torch.save` takes; what it says when the disk refuses becomes an `OSError`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with path.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise WriteError(
-            f"{path} could not be written: {error}. A checkpoint written before is unharmed. "
-            "Free disk space or choose a folder you may write to."
-        ) from error
+    except RuntimeError as error:
+        raise error.__context__ if isinstance(error.__context__, OSError) else OSError(one_line(error)) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import tempfile
+import shutil
 import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_medseg.errors import CheckpointError
+from napari_medseg.errors import CheckpointError, MedSegError, ReadError
+from napari_medseg.io.atomic import replacing
 
 # the part of a file's name after the last dash is the start of its SHA-256
 URLS = {
@@ -79,7 +80,7 @@ def load_imagenet(
         return f"The {name} encoder starts from random weights, as asked."
     try:
         path = fetch(URLS[name], folder or model_folder()) if source == "download" else Path(source)
-    except OSError as error:
+    except MedSegError as error:
         message = (
             f"ImageNet weights of {name} could not be had ({error}): the encoder starts from RANDOM weights and the "
             f"result will be worse than published. Download {URLS[name]} elsewhere and give that file instead."
@@ -95,27 +96,22 @@ def fetch(url: str, folder: Path) -> Path:
 
     Raises
     ------
-    OSError
+    ReadError, WriteError
         If it cannot be downloaded or written, or arrives damaged.
     """
     path = folder / url.rsplit("/", 1)[-1]
     wanted = path.stem.rsplit("-", 1)[-1]
     if path.is_file() and _sha256(path).startswith(wanted):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=path.name, suffix=".part", delete=False) as part:
-        temporary = Path(part.name)
+    with replacing(path) as part:
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-                while block := answer.read(BLOCK):
-                    part.write(block)
-            part.close()
-            found = _sha256(temporary)
-            if not found.startswith(wanted):
-                raise OSError(f"checksum {found[: len(wanted)]} instead of {wanted}")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file, BLOCK)
+        except OSError as error:
+            raise ReadError(f"{url} did not arrive: {error}") from error
+        found = _sha256(part)
+        if not found.startswith(wanted):
+            raise ReadError(f"{url} arrived damaged: checksum {found[: len(wanted)]} instead of {wanted}")
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,13 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io.json_file import parse_json
 from napari_medseg.jobs import run
-from napari_medseg.refinement.log import Event, apply_changes, check_hash
+from napari_medseg.refinement.log import Event, apply_changes
+from napari_medseg.refinement.saved import check_hash
 from napari_medseg.refinement.settings import RefinementSettings
+
+DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, zlib.error)
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
@@ -32,7 +36,10 @@ def read_log(log: str | Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield json.loads(line)
+                event = parse_json(line)
+                if not isinstance(event, dict):
+                    raise ValueError("a line is no event")
+                yield event
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no interaction log ({error}). Give a log.jsonl or its session folder.") from error
 
@@ -79,13 +86,13 @@ def replayed(
         session = RefinementSession(
             image, proposal=arrays["mask"], model=model, pnet=pnet, settings=settings, locked=arrays["result"]
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise _damaged(error) from error
     yield start, session
     for event in events[1:]:
         try:
             _repeat(session, event)
-        except (KeyError, ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise _damaged(error) from error
         yield event, session
 

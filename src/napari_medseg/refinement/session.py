@@ -16,8 +16,9 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.history import BEGINNINGS, taken_back
-from napari_medseg.refinement.log import encode, image_hash, read_session, write_session
+from napari_medseg.refinement.log import encode, image_hash, write_session
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
+from napari_medseg.refinement.saved import read_session
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import (
     Place,
@@ -86,6 +87,7 @@ class RefinementSession(Timeline):
             else GeodesicEngine(image, self.settings)
         )
         self._proposed: np.ndarray | None = None
+        self.save_token = ""  # which save in a folder is this session's own
         self.log.append({"event": "start", "settings": self.settings.model_dump(), **encode(mask=mask, result=result)})
 
     # ---- what there is
@@ -218,7 +220,13 @@ class RefinementSession(Timeline):
 
     # ---- keeping
     def save(self, folder: str | Path) -> Path:
-        """Write strokes, masks, settings, timings and log to `folder`; a crash leaves the older save whole."""
+        """Write strokes, masks, settings, timings and log to `folder`; a crash leaves the older save whole.
+
+        Raises
+        ------
+        WriteError
+            If the folder cannot be written, or holds a newer save of this session from another window.
+        """
         return write_session(self, Path(folder))
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.image import Image
-from napari_medseg.io.write import disk_errors, replacing
+from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.measure.nuclei import nearest_neighbours, table_of
 from napari_medseg.slides.tiles import Box
 

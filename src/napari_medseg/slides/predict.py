@@ -18,9 +18,9 @@ from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict
+from napari_medseg.io.json_file import write_json
 from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
-from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.settings import PredictSettings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 
 from napari_medseg.errors import require
 from napari_medseg.image import Image
+from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.io.exports import SMALLEST_LEVEL, ome_attributes
-from napari_medseg.io.write import disk_errors
 from napari_medseg.slides.tiles import boxes
 
 CHUNK, PIECE = 512, 2048
@@ -80,9 +79,8 @@ class Pyramid:
         """Describe the levels by the geometry of `image` and give the folder its name."""
         with disk_errors(self.path):
             self._group.attrs.update(ome_attributes(image, len(self._levels)))
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            os.replace(self.part, self.path)
+            with replacing(self.path, durable=False) as place:
+                os.replace(self.part, place)
 
     def _create(self, level: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         chunks = (*(1 for _ in shape[:-2]), *(min(n, CHUNK) for n in shape[-2:]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.image import Image
-from napari_medseg.io.write import replacing
+from napari_medseg.io.atomic import replacing
 from napari_medseg.report.overlay import overlay
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.tiles import boxes

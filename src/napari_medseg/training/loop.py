@@ -13,8 +13,8 @@ from pathlib import Path
 from napari_medseg.batch.review import ReviewSheet, is_reviewed
 from napari_medseg.device import is_out_of_memory
 from napari_medseg.errors import DataError, DeviceError, SettingsError
+from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import Pair, PairList
-from napari_medseg.io.write import write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model, TrainingFreeMethod
 from napari_medseg.models.checkpoint import ABOUT, card, load_weights, read_checkpoint

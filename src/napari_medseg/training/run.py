@@ -22,8 +22,9 @@ from napari_medseg.device import autocast, choose_device, fast_precision, memory
 from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import infer
+from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import Pair
-from napari_medseg.io.write import write_json, write_table
+from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import DataError
-from napari_medseg.io.write import write_json, write_table
+from napari_medseg.io.json_file import write_json
+from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
 from napari_medseg.measure.video import summarise
 from napari_medseg.video.decision import p_columns

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_medseg.errors import DataError, WriteError
+from napari_medseg.errors import DataError, ReadError, WriteError
+from napari_medseg.io.atomic import write_bytes, write_text
+from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
 from napari_medseg.video.edits import SUMMARY, TABLE, refresh_edits, remove_edits
@@ -121,10 +123,10 @@ class Output:
     def write_pictures(self, position: int, mask: np.ndarray, overlay: np.ndarray | None) -> None:
         """Write mask and overlay pictures as far as they are wanted (from any thread)."""
         if self._settings.masks:
-            self.mask_path(position).write_bytes(png(mask.astype(np.uint8) * np.uint8(255)))
+            write_bytes(self.mask_path(position), png(mask.astype(np.uint8) * np.uint8(255)), durable=False)
         if self._settings.pictures and overlay is not None:
             name = self.mask_path(position).name
-            (self.folder / "overlays" / name).write_bytes(png(overlay))
+            write_bytes(self.folder / "overlays" / name, png(overlay), durable=False)
 
     def add(self, row: Mapping[str, Any] | None, overlay: np.ndarray | None) -> None:
         """Append one frame to the movie and, unless an earlier run did, to the table."""
@@ -143,7 +145,7 @@ class Output:
                 self._movie.close()
         finally:
             summary = self._summary(finished, facts)
-            self._write(SUMMARY, json.dumps(summary, indent=2, allow_nan=False))
+            write_text(self.folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False))
         return refresh_edits(self.folder) or summary
 
     def _parts(self) -> list[tuple[str, bool]]:
@@ -156,7 +158,10 @@ class Output:
             remove_edits(self.folder)
             self._mark()
             return []
-        before = json.loads(summary.read_text(encoding="utf-8")).get("run")
+        try:
+            before = read_json(summary)["run"]
+        except (ReadError, TypeError, KeyError):
+            before = None
         if before != self._identity:
             raise DataError(
                 f"{self.folder} holds a run of another movie, other models or settings. Choose another folder, or "
@@ -181,7 +186,7 @@ class Output:
 
     def _mark(self) -> None:
         """Write who this run is before its first frame, so that a killed run can be resumed."""
-        self._write(SUMMARY, json.dumps({"run": self._identity, "finished": False}, indent=2))
+        write_text(self.folder / SUMMARY, json.dumps({"run": self._identity, "finished": False}, indent=2))
 
     def _start_table(self) -> None:
         """Write header and the rows of the earlier run, leaving out what it wrote in half."""
@@ -189,13 +194,7 @@ class Output:
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(self.done)
-        self._write(TABLE, text.getvalue())
-
-    def _write(self, name: str, text: str) -> None:
-        """Write a file under a temporary name, then rename it."""
-        part = self.folder / f".{name}.part"
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(self.folder / name)
+        write_text(self.folder / TABLE, text.getvalue())
 
     def _summary(self, finished: bool, facts: dict[str, Any]) -> dict[str, Any]:
         frame = pd.read_csv(self.folder / TABLE)

@@ -57,7 +57,7 @@ class RoundsInput(QWidget):
         if self.image.layer is None or self.folder is not None:
             return
         image = image_from_layer(self.image.layer)
-        saved = newest_saved(image.name, image.data.shape)
+        saved = newest_saved(image)
         if saved is not None:
             self.session.value = saved.folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +80,7 @@ def open_session(start: Start) -> Job[Opened]:
         session = RefinementSession(
             start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=start.locked
         )
-    folder = start.saved or refine_saves.SESSIONS / session.image_hash[:12] / time.strftime("%Y%m%d-%H%M%S")
+    folder = start.saved or refine_saves.new_folder(session.image_hash)
     yield Progress(2, 3, "warming up (longer the first time)")
     here = session.engine
     note = yield from remote.refine(session, start.rnet, start.pnet)

@@ -1,28 +1,35 @@
-"""Saved sessions: one folder per image and start, the newest ones are kept."""
+"""Saved sessions: one folder per image and start; of each image the newest ones are kept."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import secrets
 import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
+from napari.utils.notifications import show_warning
 
 from napari_medseg._napari.refine.steps import SAVE, Steps, timer
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import MedSegError, ReadError, counted
+from napari_medseg.image import Image
+from napari_medseg.io.json_file import read_json, write_json
+from napari_medseg.io.places import home
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.log import SavedElsewhereError, image_hash
 
-SESSIONS = Path.home() / ".napari-medseg" / "sessions"
+SESSIONS = home() / ".napari-medseg" / "sessions"
 KEPT, WAIT_MS, SESSION = 20, 800, "medseg_session"
+HASH = 12  # letters of an image's hash that name its folder
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,17 @@ class Saved:
     folder: Path
     time: float
     rounds: int
+    sessions: int = 1
 
     def describe(self) -> str:
         """Return the text of the button."""
         then, now = time.localtime(self.time), time.localtime()
         form = "%H:%M" if then[:3] == now[:3] else "%d %b, %H:%M"
-        return f"Continue session of {time.strftime(form, then)} ({self.rounds} round{'s' * (self.rounds != 1)})?"
+        return f"Continue session of {time.strftime(form, then)} ({counted(self.rounds, 'round')})?"
+
+    def explain(self) -> str:
+        """Return the tip of the button."""
+        return f"{counted(self.sessions, 'session')} of this image saved; the newest {KEPT} are kept, in {self.folder}"
 
 
 class Autosave:
@@ -56,11 +68,15 @@ class Autosave:
     def _save(self) -> None:
         if self.dirty and self.steps.closing is None:
             self.dirty = False
-            self.steps.do(SAVE, self._job, lambda folder: None)
+            self.steps.do(SAVE, self._job, self._saved)
 
     def _job(self) -> Job[Path]:
         yield Progress(0, 1, "saving")
         return save(*self.saving)
+
+    def _saved(self, folder: Path) -> None:
+        session, _, models = self.saving
+        self.saving = session, folder, models
 
     def last(self) -> None:
         """Save at the end, without holding up the window."""
@@ -76,13 +92,48 @@ class Autosave:
 
 
 def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> Path:
-    """Write the session and the names of the models it uses; drop the oldest sessions beyond `KEPT`."""
-    session.save(folder)
-    kept = {name: str(path or "") for name, path in models.items()}
-    (folder / "models.json").write_text(json.dumps(kept), encoding="utf-8")
-    for _, _, old in sorted(_documents(), key=lambda entry: entry[0])[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    """Write the session and the names of the models it uses, and return where.
+
+    Where another window saved the same session meanwhile, a folder beside it is taken. Of each image `KEPT` sessions
+    stay; when there are more, the oldest is removed, and the user is told both.
+    """
+    wanted = folder
+    while True:
+        try:
+            session.save(folder)
+            break
+        except SavedElsewhereError:
+            session.save_token, folder = "", _unused(wanted)
+            show_warning(f"This session went on in another window too. This window's rounds are kept in {folder}.")
+    write_json(folder / "models.json", {name: str(path or "") for name, path in models.items()})
+    _make_room(folder)
     return folder
+
+
+def _unused(folder: Path) -> Path:
+    return next(other for k in count(2) if not (other := folder.with_name(f"{folder.name}-{k}")).exists())
+
+
+def new_folder(image_hash: str) -> Path:
+    """Return the folder of a new session of an image; no two windows get the same."""
+    return SESSIONS / image_hash[:HASH] / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the oldest sessions beyond `KEPT` of the image of `folder`, never that one, and say so."""
+    others = sorted(entry for entry in _times(folder.parent) if entry[1] != folder)
+    for then, old in others[: max(len(others) + 1 - KEPT, 0)]:
+        shutil.rmtree(old, ignore_errors=True)
+        date = time.strftime("%d %b %Y, %H:%M", time.localtime(then))
+        show_warning(f"Of each image {KEPT} refinements are kept: that of {date} in {old} was removed.")
+
+
+def _times(parent: Path) -> list[tuple[float, Path]]:
+    found = []
+    for path in parent.glob("*/session.json"):
+        with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime, path.parent))
+    return found
 
 
 def take_place(viewer: Any, layers: Sequence[Layer], folder: Path) -> None:
@@ -105,29 +156,34 @@ def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str,
         logging.getLogger(__name__).warning("The refinement was not saved: %s", error)
 
 
-def newest_saved(name: str, shape: tuple[int, ...]) -> Saved | None:
-    """Return the newest session made on an image of this name and shape, if it has a round."""
-    fitting = [d for d in _documents() if d[1].get("image") == name and d[1].get("shape") == list(shape)]
-    for when, document, folder in sorted(fitting, key=lambda entry: -entry[0]):
-        rounds = document.get("first", 0) + len(document.get("rounds", ()))
-        if rounds:
-            return Saved(folder, when, rounds)
+def newest_saved(image: Image) -> Saved | None:
+    """Return the newest session made on these values, if it has a round."""
+    fitting = [d for d in _documents() if d[1].get("shape") == list(image.data.shape)]
+    own = image_hash(image) if fitting else ""
+    same = [d for d in fitting if d[1].get("sha256") == own]
+    for when, document, folder in sorted(same, key=lambda entry: -entry[0]):
+        first, rounds = document.get("first"), document.get("rounds")
+        if isinstance(first, int) and isinstance(rounds, list) and first + len(rounds):
+            return Saved(folder, when, first + len(rounds), len(same))
     return None
 
 
 def saved_models(folder: Path) -> dict[str, Path | None]:
     """Return the R-Net and P-Net files that a saved session used."""
     try:
-        found = json.loads((folder / "models.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / "models.json")
+    except ReadError:
         found = {}
-    return {name: Path(found[name]) if found.get(name) else None for name in ("rnet", "pnet")}
+    names = {name: found.get(name) if isinstance(found, dict) else None for name in ("rnet", "pnet")}
+    return {name: Path(path) if path and isinstance(path, str) else None for name, path in names.items()}
 
 
 def _documents() -> list[tuple[float, dict[str, Any], Path]]:
     """Return time, content and folder of every saved session that can be read."""
     found = []
     for path in SESSIONS.glob("*/*/session.json"):
-        with contextlib.suppress(OSError, ValueError):
-            found.append((path.stat().st_mtime, json.loads(path.read_text(encoding="utf-8")), path.parent))
+        with contextlib.suppress(OSError, ReadError):
+            document = read_json(path)
+            if isinstance(document, dict):
+                found.append((path.stat().st_mtime, document, path.parent))
     return found

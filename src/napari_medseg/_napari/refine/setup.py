@@ -98,8 +98,9 @@ class Setup(QWidget):
             image, self.problem = None, str(error)
         self.pnet.set_image(image)
         self.rnet.set_image(image)
-        self.saved = newest_saved(image.name, image.data.shape) if image is not None else None
+        self.saved = newest_saved(image) if image is not None else None
         self.resume_button.setText(self.saved.describe() if self.saved else "")
+        self.resume_button.setToolTip(self.saved.explain() if self.saved else "")
         self.resume_button.setVisible(self.saved is not None)
         self.update_choice()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,6 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from napari_medseg.errors import DataError, MissingDependencyError, WriteError
+from napari_medseg.io.atomic import replacing
 from napari_medseg.io.movies.index import pyav
 
 Codec = Literal["ffv1", "libx264", "mpeg4"]
@@ -23,7 +26,7 @@ class MovieWriter:
     Parameters
     ----------
     path
-        File to write; an existing one is replaced.
+        File to write; an existing one is replaced when the movie is closed and whole.
     fps
         Frames per second, kept exactly (a fraction such as 30000/1001).
     size
@@ -65,10 +68,13 @@ class MovieWriter:
         if codec == "libx264" and (size[0] % 2 or size[1] % 2):
             pixels = "yuv444p"
         rate = Fraction(fps).limit_denominator(1_000_000)
+        self._place = replacing(self.path)
+        self._part = self._place.__enter__()
         try:
-            self._container = av.open(str(self.path), "w")
+            self._container = av.open(str(self._part), "w")
             self._stream: Any = self._container.add_stream(codec, rate=rate, options=options or {})
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._discard(error)
             raise WriteError(f"{self.path} cannot be written as a movie: {error}. Use .mkv, .mp4, .mov or .avi.") from (
                 error
             )
@@ -77,7 +83,7 @@ class MovieWriter:
         self._stream.codec_context.time_base = 1 / rate
         self._stream.codec_context.thread_count = min(os.cpu_count() or 1, 8)
         self.written = 0
-        self._open = True
+        self._open, self._failed = True, False
 
     def __enter__(self) -> Self:
         return self
@@ -108,22 +114,58 @@ class MovieWriter:
         self.written += 1
 
     def close(self) -> None:
-        """Flush the encoder and finish the file."""
-        if self._open:
-            self._open = False
-            try:
-                if self.written:
-                    self._mux(None)
-            finally:
+        """Flush the encoder and give the file its name, if any frame was written and none is missing.
+
+        Raises
+        ------
+        WriteError
+            If the disk refuses; an older file stays. Not again after `write` has said so.
+        """
+        if not self._open:
+            return
+        self._open = False
+        try:
+            with self._refusals():
+                if self.written and not self._failed:
+                    self._container.mux(self._stream.encode(None))
                 self._container.close()
-            if not self.written:
-                self.path.unlink(missing_ok=True)
+                if self.written and not self._failed:
+                    self._check()
+        except WriteError as error:
+            self._discard(error)
+            if not self._failed:
+                raise
+        else:
+            if self.written and not self._failed:
+                self._place.__exit__(None, None, None)
+            else:
+                self._discard(WriteError(f"{self.path} has no frame."))
 
     def _mux(self, picture: Any) -> None:
-        av = pyav()
         try:
-            self._container.mux(self._stream.encode(picture))
-        except (av.error.FFmpegError, OSError) as error:
-            raise WriteError(f"{self.path} could not be written: {error}. Free disk space or choose codec ffv1.") from (
-                error
-            )
+            with self._refusals():
+                self._container.mux(self._stream.encode(picture))
+        except WriteError:
+            self._failed = True
+            raise
+
+    def _check(self) -> None:
+        """Refuse a file that does not hold every frame."""
+        with pyav().open(str(self._part)) as file:
+            found = sum(1 for packet in file.demux(video=0) if packet.size)
+        if found != self.written:
+            raise WriteError(f"{self.path} could not be written: {found} of {self.written} frames are in it.")
+
+    def _discard(self, reason: Exception) -> None:
+        """Remove what was written."""
+        with suppress(WriteError):
+            self._place.__exit__(type(reason), reason, None)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except (pyav().error.FFmpegError, OSError) as error:
+            raise WriteError(
+                f"{self.path} could not be written: {error.strerror or error}. Free disk space or choose another codec."
+            ) from error

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
+from napari_medseg.io.atomic import write_text
+from napari_medseg.io.json_file import parse_json
 from napari_medseg.io.outlines.polygons import (
     NAMED,
     Drawing,
@@ -43,14 +45,15 @@ def read_regions(path: Path) -> Drawing:
         If the file is no JSON, no GeoJSON, a coordinate is missing or not finite, or no feature has an area.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ReadError(f"{path.name} is no valid JSON ({error}). Export it again from QuPath.") from error
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ReadError(f"{path.name} is no valid JSON ({one_line(error)}). Export it again from QuPath.") from error
     try:
         features = _features(content)
         found = [_region(feature) for feature in features]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ReadError(f"{path.name} is no GeoJSON as QuPath writes it ({error!r}). Export it again.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        reason = one_line(error)
+        raise ReadError(f"{path.name} is no GeoJSON as QuPath writes it ({reason}). Export it again.") from error
     regions = _numbered([region for region in found if region is not None])
     left_out = [_called(features[k], k) for k, region in enumerate(found) if region is None]
     if left_out and not regions:
@@ -196,10 +199,7 @@ def _write(path: Path, regions: Iterable[Region]) -> None:
         feature |= {"geometry": _geometry(region.around or region.rings, region.plane)}
         feature |= {"nucleusGeometry": _geometry(region.rings, region.plane)} if region.around else {}
         content.append({**feature, "properties": properties})
-    try:
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": content}), encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error}. Choose another folder.") from error
+    write_text(path, json.dumps({"type": "FeatureCollection", "features": content}))
 
 
 def _wound(rings: Sequence[np.ndarray]) -> list[np.ndarray]:

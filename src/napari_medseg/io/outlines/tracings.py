@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.io.atomic import write_text
 
 SUFFIXES = (".swc", ".ndf")
 Paths = list[np.ndarray]
@@ -77,11 +78,10 @@ def write_tracings(
     writer = writers.get(path.suffix.lower())
     if writer is None or len(names) != len(paths):
         raise WriteError(f"{path.name}: expected a name ending in .swc or .ndf and one class for each path.")
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
     scaled = [np.asarray(p, float)[:, -2:] * np.asarray(scale, float) for p in paths]
-    try:
-        path.write_text("\n".join(writer(scaled, names)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"{path} could not be written: {error}. Choose a folder you may write to.") from error
+    write_text(path, "\n".join(writer(scaled, names)) + "\n")
 
 
 def draw(paths: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

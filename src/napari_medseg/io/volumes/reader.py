@@ -18,13 +18,13 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.atomic import replacing
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, nifti, nrrd
 from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
 from napari_medseg.io.volumes.space import with_note
-from napari_medseg.io.write import replacing
 
 SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.hdr", "*.img", "*.dcm", "*.ima", "DICOM folder")

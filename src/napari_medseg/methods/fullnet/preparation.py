@@ -29,6 +29,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import read_channels, read_one
+from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods.fullnet.prepare_case import (
@@ -36,7 +37,6 @@ from napari_medseg.methods.fullnet.prepare_case import (
     Task,
     patch_size,
     prepare_case,
-    write_bytes,
 )
 from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.methods.fullnet.sources import find_sources

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import as_labels, read_one
+from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.histology import read_annotation
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.measure.labels import consecutive, instances
@@ -148,14 +148,3 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
     buffer = io.BytesIO()
     Pillow.fromarray(picture).save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WriteError(f"{path} could not be written: {error}. Free disk space or choose another folder.") from error

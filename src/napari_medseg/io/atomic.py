@@ -1,0 +1,209 @@
+"""Write so that a file, or a folder such as a Zarr store, appears under its name only when it is complete.
+
+What is written lies in a hidden folder of its own beside its place, under its own name, until it is whole, on the disk,
+and renamed. What was there before stays until that moment. Hidden folders of killed processes are swept away by the
+next one that writes there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from napari_medseg.errors import WriteError
+
+PREFIX = ".medseg-"
+OLD = "old"  # below a hidden folder: what is being replaced, for the moment between two renames
+FOREIGN_AGE = 7 * 86400.0  # seconds after which hidden folders of other computers count as left behind
+CLOCK = 2.0  # seconds by which the clocks of a file system and of the processes may differ
+TRIES, PAUSE = 5, 0.1  # virus scanners hold new files for a moment
+
+_host = hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:6]
+_mine: set[Path] = set()
+_swept: set[Path] = set()
+
+
+@contextmanager
+def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a place for a new file or folder and, when the block succeeds, let it take the place of `path`.
+
+    Parameters
+    ----------
+    path
+        What appears when the block ends. Its folder is made. A device such as ``/dev/stdout`` is written to directly.
+    durable
+        Wait until the disk has it; without that a power cut may leave an empty file.
+
+    Raises
+    ------
+    WriteError
+        If the folder is not writable or the disk is full; what was there before is left as it was.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with disk_errors(path):
+            yield path
+        return
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, again=False)
+        with _hidden_folder(path.parent) as own:
+            part = own / path.name
+            yield part
+            if durable:
+                _flush(part)
+            _take_place(part, path, own)
+            if durable:
+                _flush_names(path.parent)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a `WriteError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror or error}. Choose a folder that exists, is writable and has "
+            "room, and close the file where it is open; nothing that was there is lost."
+        ) from error
+
+
+def write_bytes(path: str | Path, content: bytes, *, durable: bool = True) -> Path:
+    """Write `content`."""
+    path = Path(path)
+    with replacing(path, durable=durable) as part:
+        part.write_bytes(content)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8; the odd bytes of a file name that is none become backslash escapes."""
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def sweep(folder: Path, *, again: bool = True) -> None:
+    """Remove what killed processes left half written in `folder`, and put back what they had moved aside.
+
+    Parameters
+    ----------
+    folder
+        Its subfolders are not searched.
+    again
+        Look also where this process has looked before.
+    """
+    place = Path(os.path.abspath(folder))
+    if place in _swept and not again:
+        return
+    _swept.add(place)
+    with contextlib.suppress(OSError):
+        for own in [entry for entry in place.iterdir() if entry.name.startswith(PREFIX)]:
+            if own.is_dir() and _is_left(own):
+                _put_back(own)
+
+
+def sweep_below(folder: Path) -> None:
+    """Sweep a folder of results and the folders below it, but not the insides of Zarr stores."""
+    for place, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(PREFIX) and not name.endswith((".zarr", ".part"))]
+        sweep(Path(place))
+
+
+@contextmanager
+def _hidden_folder(parent: Path) -> Iterator[Path]:
+    own = Path(os.path.abspath(parent)) / f"{PREFIX}{_host}-{os.getpid()}-{secrets.token_hex(4)}"
+    _mine.add(own)
+    try:
+        own.mkdir()
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        _mine.discard(own)
+
+
+def _take_place(part: Path, path: Path, own: Path) -> None:
+    """Rename `part` to `path`; a folder cannot be renamed over another, so the older one first goes aside."""
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            shutil.copymode(path, part)
+    if not (part.is_dir() and path.exists()):
+        _rename(part, path)
+        return
+    aside = own / OLD / path.name
+    aside.parent.mkdir()
+    _rename(path, aside)
+    try:
+        _rename(part, path)
+    except OSError:
+        os.replace(aside, path)
+        raise
+
+
+def _rename(source: Path, target: Path) -> None:
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if not left or sys.platform != "win32":
+                raise
+            time.sleep(PAUSE)
+
+
+def _flush(part: Path) -> None:
+    """Wait until the disk has the file, or all files of the folder; an error that was put off shows here."""
+    for file in [part] if part.is_file() else [p for p in part.rglob("*") if p.is_file()]:
+        handle = os.open(file, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _flush_names(folder: Path) -> None:
+    if sys.platform == "win32":  # folders cannot be opened there
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse this
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _is_left(own: Path) -> bool:
+    """Whether the process that made a hidden folder is gone."""
+    parts = own.name.removeprefix(PREFIX).split("-")
+    if len(parts) != 3 or not parts[1].isdecimal():
+        return False
+    made = own.stat().st_mtime
+    if parts[0] != _host:
+        return time.time() - made > FOREIGN_AGE
+    number = int(parts[1])
+    if number == os.getpid():
+        return own not in _mine
+    try:
+        return psutil.Process(number).create_time() > made + CLOCK
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _put_back(own: Path) -> None:
+    """Remove a hidden folder; what it holds of the moment between two renames gets its name back."""
+    for old in (own / OLD).glob("*"):
+        if not (own.parent / old.name).exists():
+            os.replace(old, own.parent / old.name)
+    shutil.rmtree(own, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""Whether files are still the ones that a result was made from: size and time, and where these differ the content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HASHED_BYTES = 2**28  # of larger sources size and time must do
+BLOCK = 2**20
+
+
+def fingerprint(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return what tells files, or folders with all they hold, from others of the same names.
+
+    Returns
+    -------
+    dict
+        ``bytes`` (all together), ``modified`` (ns, the newest), ``stamp`` (a hash of the sizes, times and places on the
+        disk) and ``sha256`` (of the content; empty above 256 MB). Empty where a file is not there.
+    """
+    try:
+        known = _facts(paths)
+        return {**known, "sha256": _content(paths) if known["bytes"] <= HASHED_BYTES else ""}
+    except OSError:
+        return {}
+
+
+def is_same(known: Mapping[str, Any], paths: Sequence[Path]) -> bool:
+    """Whether `paths` hold what they held when `fingerprint` returned `known`."""
+    try:
+        now = _facts(paths)
+        if not known or known.get("bytes") != now["bytes"]:
+            return False
+        if known.get("stamp") == now["stamp"]:
+            return True
+        if known.get("sha256"):
+            return bool(known["sha256"] == _content(paths))
+        return bool(known.get("modified") == now["modified"])
+    except OSError:
+        return False
+
+
+def _facts(paths: Sequence[Path]) -> dict[str, Any]:
+    digest, size, newest = hashlib.sha256(), 0, 0
+    for name, file in _files(paths):
+        state = file.stat()
+        facts = (name, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        digest.update(repr(facts).encode())
+        size, newest = size + state.st_size, max(newest, state.st_mtime_ns)
+    return {"bytes": size, "modified": newest, "stamp": digest.hexdigest()[:16]}
+
+
+def _content(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for name, file in _files(paths):
+        digest.update(repr((name, file.stat().st_size)).encode())
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield every file with its name below the path it belongs to, in one order."""
+    for path in paths:
+        if not path.is_dir():
+            yield path.name, path
+            continue
+        for folder, inner, names in os.walk(path):
+            inner.sort()
+            for name in sorted(names):
+                file = Path(folder) / name
+                yield file.relative_to(path).as_posix(), file

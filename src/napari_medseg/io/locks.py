@@ -1,0 +1,90 @@
+"""Locks of folders: one process, or one window, at a time. The system frees them when a process dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_medseg.errors import WriteError
+
+LOOK_AGAIN = 0.02  # seconds
+
+
+@contextmanager
+def holding(folder: Path, work: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Let nobody else do `work` in `folder` meanwhile; where the file system has no locks, trust.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    work
+        One word: what the folder is locked for.
+    wait
+        Seconds to wait for another one to end.
+
+    Raises
+    ------
+    WriteError
+        If another process or window still does it.
+    """
+    path = Path(os.path.abspath(folder)) / f".medseg.{work}.lock"
+    until = time.monotonic() + wait
+    while (handle := _lock(path)) is None:
+        if time.monotonic() >= until:
+            raise WriteError(
+                f"Another process or window is writing into {folder} ({work}). Wait until it has ended, or choose "
+                "another folder."
+            )
+        time.sleep(LOOK_AGAIN)
+    try:
+        yield
+    finally:
+        _unlock(path, handle)
+
+
+def _lock(path: Path) -> int | None:
+    """Return the open file that holds the lock, ``None`` while another holds it, -1 where there are no locks."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return None if sys.platform == "win32" and path.exists() else -1
+    except OSError:
+        return -1
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            return handle
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_ino == os.stat(path).st_ino:
+            return handle
+    except FileNotFoundError:  # removed meanwhile by the one who held it
+        pass
+    except (BlockingIOError, PermissionError):
+        pass
+    except OSError:  # no locks on this file system
+        os.close(handle)
+        return -1
+    os.close(handle)
+    return None
+
+
+def _unlock(path: Path, handle: int) -> None:
+    if handle < 0:
+        return
+    if sys.platform != "win32":  # there a file that is open cannot be removed
+        with contextlib.suppress(OSError):
+            path.unlink()
+    os.close(handle)
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):
+            path.unlink()
