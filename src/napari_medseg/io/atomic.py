@@ -194,7 +194,7 @@ def _is_left(own: Path) -> bool:
     if number == os.getpid():
         return own not in _mine
     try:
-        return psutil.Process(number).create_time() > made + CLOCK
+        return bool(psutil.Process(number).create_time() > made + CLOCK)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
