@@ -62,7 +62,7 @@ def test_train_predict_evaluate_measure(cases: Path, tmp_path: Path, capsys: pyt
     assert json.loads(text)
 
 
-def test_the_recommended_recipe_wins_over_the_start_and_flags_over_it(
+def test_the_start_wins_over_the_recommended_recipe_and_flags_over_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ccm_folder(tmp_path / "data", 3, 48)
@@ -73,9 +73,10 @@ def test_the_recommended_recipe_wins_over_the_start_and_flags_over_it(
     assert call(capsys, *words, *tiny, "--patch", 32)[0] == 0
     content = json.loads((second / "settings.json").read_text())
     recipe = get_method("sc-dcnn").recipe
-    assert content["settings"]["surroundings"] == recipe.settings["surroundings"] != 5
+    assert content["settings"]["surroundings"] == 5 != recipe.settings["surroundings"]
+    assert content["settings"]["dilate_labels"] == 0
     assert content["settings"]["patch"] == 32
-    assert content["training"]["schedule"] == "one-cycle"
+    assert content["training"]["schedule"] == recipe.training.schedule == "one-cycle"
     assert content["training"]["choose_on"] == 2
     code, _, said = call(capsys, "train", "p-net", data, "-o", tmp_path / "x", "--recipe", "recommended")
     assert code == 2

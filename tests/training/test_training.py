@@ -274,6 +274,16 @@ def test_inspect_lists_every_problem(cases: Path) -> None:
         assert part in text
 
 
+def test_labels_that_are_all_empty_are_refused(cases: Path, tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+
+    for path in (cases / "labels").iterdir():
+        Pillow.fromarray(np.zeros((16, 16), np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"All 6 labels .* nothing to learn"):
+        run(train(ToyMethod(), cases, tmp_path / "run", SETTINGS))
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
 def test_images_of_different_size_cannot_share_a_batch(cases: Path, tmp_path: Path) -> None:
     from PIL import Image as Pillow
 

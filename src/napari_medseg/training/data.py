@@ -73,6 +73,7 @@ class Report:
     unpaired: tuple[str, ...]
     problems: tuple[str, ...]
     lines: tuple[str, ...]
+    all_empty: bool = False  # no label holds anything
 
 
 def inspect(method: Method, found: PairList) -> Report:
@@ -95,7 +96,7 @@ def inspect(method: Method, found: PairList) -> Report:
         problems.append(f"{counted(len(unpaired), 'file')} without partner, not used: {_some(unpaired)}.")
     subjects = len({pair.subject for pair in usable})
     lines = (f"{counted(len(usable), 'case')} of {counted(subjects, 'subject')}", f"sizes: {_some(sorted(sizes))}")
-    return Report(tuple(usable), unpaired, tuple(problems), lines)
+    return Report(tuple(usable), unpaired, tuple(problems), lines, bool(usable) and len(empty) == len(usable))
 
 
 def look(report: Report, settings: TrainSettings) -> Report:

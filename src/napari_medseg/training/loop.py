@@ -44,7 +44,7 @@ def train(
     SettingsError
         If the method needs no training.
     DataError
-        If no case is usable. Unusable and unpaired files are listed in the first `Progress`.
+        If no case is usable, or no label holds anything. Unusable files are listed in the first `Progress`.
     """
     folder, run = Path(folder), Path(run)
     if isinstance(method, TrainingFreeMethod):
@@ -54,6 +54,8 @@ def train(
         raise DataError(
             f"No usable case in {folder}. The first of {len(report.problems)} problems: {report.problems[0]}"
         )
+    if report.all_empty:
+        raise DataError(f"All {len(report.pairs)} labels in {folder} are empty: there is nothing to learn. Check them.")
     yield Progress(0, 1, "; ".join([*report.lines, *report.problems]))
     splits = list(enumerate(split(report.pairs, settings)))
     if settings.folds > 1 and settings.fold >= 0:

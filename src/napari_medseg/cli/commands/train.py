@@ -32,7 +32,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--recipe", choices=("paper", "recommended"), default="paper",
-        help="settings and schedule to begin with: as published, or what did better in our measurements; flags win",
+        help="settings and schedule to begin with: as published, or what did better in our measurements; "
+        "settings of a model to start from and flags win",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
@@ -53,7 +54,7 @@ def _call(arguments: argparse.Namespace) -> None:
     config = _read_config(arguments.config, cls.name)
     start, known = _read_start(arguments.start, cls.name)
     chosen, schedule = _recipe(cls, arguments.recipe)
-    own = {**known, **chosen, **config.get("settings", {}), **given(arguments, cls.Settings)}
+    own = {**chosen, **known, **config.get("settings", {}), **given(arguments, cls.Settings)}
     method = cls(cls.Settings.parse(own))
     settings = schedule.updated(**{**config.get("training", {}), **given(arguments, TrainSettings)})
     about = CardSettings.parse(given(arguments, CardSettings))
