@@ -97,6 +97,19 @@ def test_a_cut_file_is_refused(tmp_path: Path, share: float) -> None:
             io.read(path)
 
 
+@pytest.mark.parametrize("dim", [[0, 5, 6, 7, 1, 1, 1, 1], [9, 5, 6, 7, 1, 1, 1, 1], [3, 5, -6, 7, 1, 1, 1, 1]])
+def test_sizes_that_are_none_are_refused(tmp_path: Path, dim: list[int]) -> None:
+    with pytest.raises(ReadError, match="damaged"):
+        io.read(stored(tmp_path / "a.nii", dim=dim))
+
+
+def test_where_the_voxels_begin(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(io.read_one(stored(tmp_path / "a.nii", vox_offset=0)).data, DATA.T)
+    for wrong in (100, 1e9, np.nan, -352):
+        with pytest.raises(ReadError, match="damaged"):
+            io.read(stored(tmp_path / "a.nii", vox_offset=wrong))
+
+
 def test_a_flipped_bit_in_a_packed_file_is_refused(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.nii.gz", RNG.normal(size=(20, 20, 20)).astype(np.float32))
     content = bytearray(path.read_bytes())

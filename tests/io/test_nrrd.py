@@ -184,6 +184,25 @@ def test_a_sheared_grid_is_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(io.read_one(tmp_path / "b.nrrd").affine, image.affine)
 
 
+def test_an_upright_plane_keeps_its_place(tmp_path: Path) -> None:
+    lines = ("space: LPS", "space directions: (1,0,0) (0,0,2)", "space origin: (4,5,6)")
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines, data=DATA[:, :, 0]))
+    assert (image.axes, image.scale) == ("ZYX", (1, 2, 1))
+    np.testing.assert_array_equal(image.data[0], DATA[:, :, 0].T)
+    np.testing.assert_allclose((image.affine @ [0, 3, 2, 1])[:3][::-1], (6, 5, 12))
+    flat = io.read_one(raw(tmp_path / "b.nrrd", "space: LPS", "space directions: (1,0,0) (0,2,0)", data=DATA[:, :, 0]))
+    assert (flat.axes, flat.scale) == ("YX", (2, 1))
+
+
+def test_more_than_declared_is_said(tmp_path: Path) -> None:
+    for encoding in ("raw", "gzip", "bzip2"):
+        path = raw(tmp_path / "a.nrrd", "spacings: 1 1 1", encoding=encoding)
+        path.write_bytes(path.read_bytes().replace(b"sizes: 5 6 7", b"sizes: 5 6 6"))
+        image = io.read_one(path)
+        np.testing.assert_array_equal(image.data, DATA.T[:6])
+        assert "holds more voxels than its header declares" in notes(image)
+
+
 def test_detached_voxels(tmp_path: Path) -> None:
     nrrd.write(str(tmp_path / "a.nhdr"), DATA, {"spacings": [1, 2, 3], "encoding": "gzip"}, detached_header=True)
     np.testing.assert_array_equal(io.read_one(tmp_path / "a.nhdr").data, DATA.T)

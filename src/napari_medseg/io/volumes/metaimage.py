@@ -28,6 +28,7 @@ from napari_medseg.io.volumes.space import (
     mm_per,
     placed,
     timed,
+    with_note,
     without_size,
 )
 from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
@@ -57,8 +58,9 @@ def read(path: Path, name: str, **metadata: Any) -> Image:
     if (code := TYPES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))) is None:
         raise ReadError(f"{path.name} holds values of type {fields.get('ElementType', 'unknown')!r}, not real numbers.")
     shape = (*sizes[::-1], channels) if channels != 1 else tuple(sizes[::-1])
-    data = _voxels(path, fields, begin, code, shape, n)
-    return _image(path, fields, data, n, channels, name, metadata)
+    notes: list[str] = []
+    data = _voxels(path, fields, begin, code, shape, notes)
+    return with_note(_image(path, fields, data, n, channels, name, metadata), *notes)
 
 
 def write(stream: IO[bytes], name: str, image: Image) -> None:
@@ -105,7 +107,9 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     return {key.strip(): value.strip() for key, value in pairs}, end.end()
 
 
-def _voxels(path: Path, fields: Mapping[str, str], begin: int, code: str, shape: tuple[int, ...], n: int) -> np.ndarray:
+def _voxels(
+    path: Path, fields: Mapping[str, str], begin: int, code: str, shape: tuple[int, ...], notes: list[str]
+) -> np.ndarray:
     """Return the stored values (slowest axis first, components last)."""
     big = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
     dtype = np.dtype((">" if big else "<") + code)
@@ -114,7 +118,8 @@ def _voxels(path: Path, fields: Mapping[str, str], begin: int, code: str, shape:
         encoding = "text"
     stated = fields["ElementDataFile"]
     if stated.upper() == "LOCAL":
-        return read_voxels(path, dtype, shape, encoding, begin).astype(dtype.newbyteorder("="), copy=False)
+        own = read_voxels(path, dtype, shape, encoding, begin, notes=notes)
+        return own.astype(dtype.newbyteorder("="), copy=False)
     files = _files(path, stated, begin)
     for file in files:
         if not file.is_file():
@@ -125,7 +130,7 @@ def _voxels(path: Path, fields: Mapping[str, str], begin: int, code: str, shape:
         raise ReadError(f"{path.name} names {len(files)} files for {shape[0]} slices. The header is damaged.")
     part = shape if len(files) == 1 else (1, *shape[1:])
     skip = int(_numbers(fields, "HeaderSize", 0)[0])
-    read = [read_voxels(file, dtype, part, encoding, skip) for file in files]
+    read = [read_voxels(file, dtype, part, encoding, skip, notes=notes) for file in files]
     return np.concatenate(read).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -28,6 +28,7 @@ from napari_medseg.io.volumes.space import (
     placed,
     skew_of,
     timed,
+    with_note,
     without_size,
 )
 from napari_medseg.io.volumes.stored import LEVEL, head_of, is_gzip, read_voxels, rescaled
@@ -39,6 +40,7 @@ HEADER_BYTES = 544
 SPACE_UNITS = {1: (MILLIMETER, 1000.0), 2: (MILLIMETER, 1.0), 3: (MICROMETER, 1.0)}
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 LABELS_INTENT, VECTOR_INTENT = 1002, 1007
+EXTENSION_FLAG, MOST_AXES = 4, 7
 LARGEST_NIFTI1 = 32767
 KEPT = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 ROWS = ("srow_x", "srow_y", "srow_z")
@@ -75,12 +77,12 @@ def read(path: Path, name: str, **metadata: Any) -> Image:
     dtype = header.get_data_dtype()
     if dtype.names is None and (dtype.kind not in "iuf" or dtype.itemsize > 16):
         raise ReadError(f"{path.name} holds {dtype} values. Give real intensities or labels.")
-    offset = int(header.get_data_offset())
-    packed = is_gzip(data_path)
-    stored = read_voxels(data_path, dtype, shape[::-1], "gzip" if packed else "raw", max(offset, 0), whole=packed)
+    packed, notes = is_gzip(data_path), list[str]()
+    encoding, offset = "gzip" if packed else "raw", int(header.get_data_offset())
+    stored = read_voxels(data_path, dtype, shape[::-1], encoding, offset, packed, notes)
     data, scaling = _values(stored, header)
     metadata |= {"scl_slope": scaling} if scaling else {}
-    return _placed(path, header, data, name, metadata)
+    return with_note(_placed(path, header, data, name, metadata), *notes)
 
 
 def write(stream: IO[bytes], name: str, image: Image) -> None:
@@ -211,10 +213,14 @@ def _header(path: Path) -> Any:
     try:
         header = kind(raw[:size], order, check=False)
         header.get_data_dtype()
+        offset = int(header.get_data_offset())
     except Exception as error:  # nibabel's own kinds of error
         raise ReadError(f"{path.name} has a damaged header ({one_line(error)}). Copy it again.") from error
-    if int(header.get_data_offset()) < (size if single else 0):
-        raise ReadError(f"{path.name} has a damaged header: its voxels would begin inside it. Copy it again.")
+    least = size + EXTENSION_FLAG if single else 0
+    if offset == 0 < least:  # some writers leave it out
+        header.set_data_offset(least)
+    if 0 < offset < least or offset < 0 or not 1 <= int(header["dim"][0]) <= MOST_AXES:
+        raise ReadError(f"{path.name} has a damaged header: no place or no size of its voxels. Copy it again.")
     header["pixdim"] = np.abs(header["pixdim"]) * np.where(np.arange(8) == 0, np.sign(header["pixdim"]), 1)
     if header["pixdim"][0] not in (-1, 1):
         header["pixdim"][0] = 1  # as the standard says of 0

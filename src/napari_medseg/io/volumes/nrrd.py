@@ -31,6 +31,7 @@ from napari_medseg.io.volumes.space import (
     mm_per,
     placed,
     timed,
+    with_note,
     without_size,
 )
 from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
@@ -108,8 +109,9 @@ def read(path: Path, name: str, **metadata: Any) -> list[Image]:
         If a field is missing or cannot be true, or the voxels are cut or damaged.
     """
     header = read_header(path)
-    stored = _voxels(header)
-    image = _image(header, stored, name, metadata)
+    notes: list[str] = []
+    stored = _voxels(header, notes)
+    image = with_note(_image(header, stored, name, metadata), *notes)
     segments = _segments(header)
     if not segments:
         return [image]
@@ -198,7 +200,7 @@ def read_header(path: Path) -> Header:
     return Header(path, fields, keys, header.begin, tuple(int(n) for n in sizes))
 
 
-def _voxels(header: Header) -> np.ndarray:
+def _voxels(header: Header, notes: list[str]) -> np.ndarray:
     """Return the stored values, slowest axis first."""
     path, fields = header.path, header.fields
     if (code := TYPE_OF.get(fields.get("type", "").lower())) is None:
@@ -214,18 +216,20 @@ def _voxels(header: Header) -> np.ndarray:
     line_skip, byte_skip = int(fields.get("line skip", 0) or 0), int(fields.get("byte skip", 0) or 0)
     files = _files(header)
     if not files:
-        return _read_one(path, dtype, shape, encoding, header.begin, line_skip, byte_skip)
+        return _read_one(path, dtype, shape, encoding, (header.begin, line_skip, byte_skip), notes)
     if missing := [f.name for f in files if not f.is_file()]:
         raise ReadError(f"{path.name} keeps its voxels in {missing[0]}, which is not there. Copy that file beside it.")
     per_file = (shape[0] // len(files), *shape[1:]) if len(files) > 1 else shape
     if len(files) > 1 and shape[0] % len(files):
         raise ReadError(f"{path.name} names {len(files)} files for {shape[0]} slices. The header is damaged.")
-    return np.concatenate([_read_one(f, dtype, per_file, encoding, 0, line_skip, byte_skip) for f in files])
+    return np.concatenate([_read_one(f, dtype, per_file, encoding, (0, line_skip, byte_skip), notes) for f in files])
 
 
 def _read_one(
-    path: Path, dtype: np.dtype, shape: tuple[int, ...], encoding: str, begin: int, line_skip: int, byte_skip: int
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], encoding: str, skips: tuple[int, int, int], notes: list[str]
 ) -> np.ndarray:
+    """Read the voxels behind `skips`: bytes of header, lines, bytes (-1: the end of the file)."""
+    begin, line_skip, byte_skip = skips
     if line_skip > 0:
         with path.open("rb") as file:
             file.seek(begin)
@@ -240,7 +244,8 @@ def _read_one(
         )
     else:
         begin += max(byte_skip, 0)
-    return read_voxels(path, dtype, shape, encoding, begin).astype(dtype.newbyteorder("="), copy=False)
+    stored = read_voxels(path, dtype, shape, encoding, begin, notes=notes)
+    return stored.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _files(header: Header) -> list[Path]:
@@ -283,6 +288,8 @@ def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, An
     wanted = ("" if colour or "C" not in axes else "C") + "".join(a for a in "TZYX" if a in axes) + "C" * colour
     data = stored.transpose([axes.index(a) for a in wanted])
     affine, steps, unit = _place(header, spatial, notes)
+    if affine is not None and len(affine) > len(spatial) + 1:  # a plane upright in space: a volume of one slice
+        data, wanted = np.expand_dims(data, wanted.index("Y")), wanted.replace("Y", "ZY")
     image = placed(
         np.ascontiguousarray(data), wanted, affine, steps, unit or MILLIMETER, name=name,
         metadata={**metadata, **({"notes": notes} if notes else {})},
@@ -344,15 +351,15 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
         signs = np.array(TO_LPS.get(space, (1, 1, 1))[: len(matrix)], float)
         matrix, origin = signs[:, None] * matrix * factor, signs * origin * factor
         steps = np.linalg.norm(matrix, axis=0)
-        if not (steps > 0).all():
+        if not (steps > 0).all() or np.linalg.matrix_rank(matrix / steps, tol=1e-3) < n:
             raise ReadError(
-                f"{header.path.name} states an axis without a length (space directions): a voxel size of 0. "
-                "Set the true size in mm (for example in 3D Slicer)."
+                f"{header.path.name} states directions (space directions) that do not span its {n} axes, or a voxel "
+                "size of 0. Set the true size in mm (for example in 3D Slicer)."
             )
-        whole = array_affine(matrix[:n, :n], origin[:n]) if _regular(matrix[:n, :n]) else None
-        if whole is None:
-            notes.append("The plane of the picture is upright in space; only its pixel size is kept.")
-        return whole, steps[::-1].tolist(), unit
+        if len(matrix) > n and not np.allclose(matrix[n], 0):
+            normal = np.cross(matrix[:, 0], matrix[:, 1])
+            matrix, n = np.column_stack([matrix, normal / np.linalg.norm(normal)]), n + 1
+        return array_affine(matrix[:n, :n], origin[:n]), steps[::-1].tolist(), unit
     spacings = header.numbers("spacings")
     steps = np.array([spacings[i] for i in spatial]) if len(spacings) == len(header.sizes) else np.full(n, np.nan)
     if not np.isfinite(steps).all():
@@ -364,11 +371,6 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
     stated = header.words("units")
     unit, factor = _unit([stated[i] for i in spatial if len(stated) > i], False, notes)
     return None, (np.abs(steps[::-1]) * factor).tolist(), unit
-
-
-def _regular(matrix: np.ndarray) -> bool:
-    steps = np.linalg.norm(matrix, axis=0)
-    return bool((steps > 0).all() and abs(np.linalg.det(matrix / steps)) > 1e-3)
 
 
 def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, float]:

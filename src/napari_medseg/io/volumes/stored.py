@@ -43,8 +43,9 @@ def head_of(path: Path, n: int) -> bytes:
 
 
 def read_voxels(
-    path: Path, dtype: np.dtype, shape: Sequence[int], encoding: str = RAW, skip: int = 0, whole: bool = False
-) -> np.ndarray:
+    path: Path, dtype: np.dtype, shape: Sequence[int], encoding: str = RAW, skip: int = 0, whole: bool = False,
+    notes: list[str] | None = None,
+) -> np.ndarray:  # fmt: skip
     """Read `shape` values (slowest axis first) of `dtype`, ``skip`` bytes (of the unpacked file if `whole`) behind.
 
     Parameters
@@ -53,6 +54,8 @@ def read_voxels(
         ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"zlib"`` or ``"text"``; -1 for `skip` takes the end of a raw file.
     whole
         Whether the whole file is packed (a ``.nii.gz``), not only what comes behind `skip`.
+    notes
+        Gets a sentence if the file holds more than the values.
 
     Raises
     ------
@@ -66,9 +69,11 @@ def read_voxels(
             if encoding == TEXT:
                 file.seek(skip)
                 return _from_text(path, file.read(), dtype, shape)
-            content = _content(path, file, size, encoding, skip, whole)
+            content, more = _content(path, file, size, encoding, skip, whole)
     except DAMAGED as error:
         raise _cut(path, one_line(error)) from error
+    if more and notes is not None:
+        notes.append(f"{path.name} holds more voxels than its header declares; they are not read.")
     return content.view(dtype).reshape(shape)
 
 
@@ -115,10 +120,11 @@ def check_declared(path: Path, shape: Sequence[int], size: int, packed: bool = T
         )
 
 
-def _content(path: Path, file: IO[bytes], size: int, encoding: str, skip: int, whole: bool) -> np.ndarray:
+def _content(path: Path, file: IO[bytes], size: int, encoding: str, skip: int, whole: bool) -> tuple[np.ndarray, bool]:
+    """Return the bytes of the voxels, and whether there is more behind them than padding."""
     if encoding == RAW:
         file.seek(-size, 2) if skip < 0 else file.seek(skip)
-        return _fill(path, file, size)
+        return _fill(path, file, size), any(file.read(CHUNK))
     if not whole:
         file.seek(skip)
     if encoding == "zlib":
@@ -127,10 +133,11 @@ def _content(path: Path, file: IO[bytes], size: int, encoding: str, skip: int, w
     if whole and len(_skipped := stream.read(skip)) < skip:
         raise EOFError(f"{len(_skipped)} of {skip} bytes of header")
     content = _fill(path, stream, size)
-    tail = 0
+    tail, held = 0, False
     while tail < MAX_TAIL and (more := stream.read(CHUNK)):  # to the end: there is the check sum
         tail += len(more)
-    return content
+        held |= any(more)
+    return content, held
 
 
 def _fill(path: Path, stream: Any, size: int) -> np.ndarray:
@@ -143,13 +150,13 @@ def _fill(path: Path, stream: Any, size: int) -> np.ndarray:
     return content
 
 
-def _unpacked(path: Path, packed: bytes, size: int) -> np.ndarray:
+def _unpacked(path: Path, packed: bytes, size: int) -> tuple[np.ndarray, bool]:
     stream = zlib.decompressobj(ZLIB_OR_GZIP)
     content = np.frombuffer(bytearray(stream.decompress(packed, size)), np.uint8)
-    stream.decompress(stream.unconsumed_tail, 1)
-    if len(content) < size or not stream.eof:
+    more = stream.decompress(stream.unconsumed_tail, 1)
+    if len(content) < size or not (stream.eof or more):
         raise _cut(path, f"{len(content)} of {size} bytes of voxels are there")
-    return content
+    return content, bool(more)
 
 
 def _from_text(path: Path, text: bytes, dtype: np.dtype, shape: Sequence[int]) -> np.ndarray:
