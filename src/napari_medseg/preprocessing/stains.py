@@ -159,6 +159,24 @@ def reinhard(rgb: np.ndarray, target: LabStatistics = LAB_TARGET) -> np.ndarray:
     return apply_reinhard(rgb, fit_reinhard(rgb), target)
 
 
+def mix_stain(x: np.ndarray, mean: np.ndarray, std: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Change the colours of a sample's stains and of its glass: another laboratory's dyes and lamp.
+
+    Parameters
+    ----------
+    x
+        (3, Y, X) float32, (RGB / 255 - `mean`) / `std`.
+    most
+        Largest share of each colour's optical density that another colour gains or loses, and largest optical density
+        that is added to, or half of it taken from, each colour of the glass.
+    """
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in (mean, std))
+    mixing = np.eye(3) + rng.uniform(-most, most, (3, 3)) * ~np.eye(3, dtype=bool)
+    density = -np.log(np.clip(x * std + mean, 1 / 255, 1))
+    density = np.tensordot(mixing, density, 1) + rng.uniform(-most / 2, most, (3, 1, 1))
+    return np.asarray((np.exp(-np.clip(density, 0, None)) - mean) / std, np.float32)
+
+
 def jitter_stain(x: np.ndarray, mean: np.ndarray, std: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
     """Change how strongly a sample is stained: a factor on its optical density, and half as much on each channel.
 

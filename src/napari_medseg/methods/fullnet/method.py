@@ -27,13 +27,14 @@ from napari_medseg.methods.fullnet.network import receptive_radius
 from napari_medseg.methods.fullnet.objects import drop_small, inside_mask, label_objects
 from napari_medseg.methods.fullnet.settings import FullNetSettings
 from napari_medseg.methods.fullnet.tissue import TISSUES, Tissue
-from napari_medseg.methods.fullnet.transforms import SCALES, Warp, random_window, warp
+from napari_medseg.methods.fullnet.transforms import Warp, random_window, warp
 from napari_medseg.preprocessing.stains import (
     apply_macenko,
     apply_reinhard,
     fit_macenko,
     fit_reinhard,
     jitter_stain,
+    mix_stain,
     rgb8,
     white_level,
 )
@@ -235,10 +236,17 @@ class FullNet(Method):
         mean, std = self.colour_statistics()
         if self.settings.colour_jitter:
             x = jitter_stain(x, mean, std, self.settings.colour_jitter, rng)
+        if self.settings.stain_mix:
+            x = mix_stain(x, mean, std, self.settings.stain_mix, rng)
         black = -mean / std
         fill = (float(black[0]), float(black[1]), float(black[2])) if paper else (0.0, 0.0, 0.0)
-        scales = SCALES if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
-        return warp(x, y, rng, Warp(self.settings.crop, scales, fill, paper))
+        zoom = self.settings.zoom
+        scales = (1 / zoom, zoom) if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
+        x, y = warp(x, y, rng, Warp(self.settings.crop, scales, fill, paper))
+        if self.settings.blur and rng.uniform() < 0.5:
+            sigma = rng.uniform(0, self.settings.blur)
+            x = np.stack([ndimage.gaussian_filter(channel, sigma) for channel in x])
+        return x, y
 
     def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Cut the crop out of a window that was not augmented."""

@@ -74,6 +74,18 @@ class FullNetSettings(MethodSettings):
         0.0, ge=0, le=2, title="Colour jitter", json_schema_extra={"step": 0.1},
         description="Largest change of a sample's stain strength (logarithm of its optical density's factor); paper: 0",
     )  # fmt: skip
+    stain_mix: float = Field(
+        0.0, ge=0, le=1, title="Stain mixing", json_schema_extra={"step": 0.05},
+        description="Largest share of a colour's optical density that another gains or loses in a sample; paper: 0",
+    )  # fmt: skip
+    blur: float = Field(
+        0.0, ge=0, le=10, title="Blur", json_schema_extra={"step": 0.1},
+        description="Largest SD in pixels of the smoothing of half of the samples; paper: 0",
+    )  # fmt: skip
+    zoom: float = Field(
+        1.25, ge=1, le=4, title="Zoom", json_schema_extra={"step": 0.05},
+        description="Largest factor by which samples of nuclei are enlarged or shrunk",
+    )  # fmt: skip
     crop: int = Field(208, ge=32, le=2048, title="Crop", description="Edge of training samples in pixels")
     validation_size: int = Field(
         0, ge=0, le=8192, title="Validation size", description="Centre of held-out images that is scored; 0: all"

@@ -10,7 +10,6 @@ from scipy import ndimage
 from napari_medseg.augment.bspline import bspline_displacement
 from napari_medseg.methods.fullnet.ternary import BACKGROUND
 
-SCALES = (0.8, 1.25)
 AFFINE = 0.3
 
 
