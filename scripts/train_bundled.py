@@ -40,6 +40,7 @@ from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
+from napari_medseg.samples.scans import hard_scan
 from napari_medseg.samples.video import CLASSES, nerve_video, video_folders
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training.data import split
@@ -56,6 +57,8 @@ TRAIN_MOVIES, FRAMES = 12, 30
 NERVE_IMAGES = 400
 CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI_EPOCHS, NUCLEI_STEPS = 24, 75
+SCAN_SIZE = 512
+AFM_METRICS = ("mcc", "dice", "precision", "recall")
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 HIPPOCAMPI = {"ndim": 3, "width": 32, "pack": 2, "nonzero": False}
 HIPPOCAMPUS_TESTS, HIPPOCAMPUS_HELD = 20, 10
@@ -428,6 +431,20 @@ def demo_double_unet(task: Task) -> Bundle:
     return Bundle(model, ABOUT_MOVIES, OWN_LICENSE, {"dice": summary(values)})
 
 
+# ---- AFM cells
+def afm_scores(model: Model, task: Task) -> dict[str, Any]:
+    """Return the metrics of cell masks on generated scans and on the caller's folder of real ones."""
+    cases = {"generated": [hard_scan(TEST_SEED + k, SCAN_SIZE) for k in range(TESTS)]}
+    if task.data is not None:
+        pairs = model.method.find_pairs(task.data).require(task.data).pairs
+        cases["real"] = [(read_one(p.image), read_one(p.label, "labels")) for p in pairs]
+    scores: dict[str, Any] = {}
+    for name, images in cases.items():
+        rows = [compare(run(predict(model, image)).labels, truth, AFM_METRICS) for image, truth in images]
+        scores |= {f"{metric}_{name}": summary([row[metric] for row in rows]) for metric in AFM_METRICS}
+    return scores
+
+
 # ---- corneal nerves
 def nerve_scores(model: Model, task: Task) -> dict[str, Any]:
     """Return F1 of centrelines within 3 pixels and the error of their length, on generated and on real images.
@@ -488,7 +505,7 @@ def training_free(task: Task, name: str, scores: Callable[[Model, Task], dict[st
     return Bundle(model, "nothing: it needs no training", OWN_LICENSE, scores(model, task))
 
 
-SCORES = {"nerve-ridges": nerve_scores}
+SCORES = {"afm-threshold": afm_scores, "nerve-ridges": nerve_scores}
 MODELS |= {name: partial(training_free, name=name, scores=SCORES[name]) for name in TRAINING_FREE}
 
 

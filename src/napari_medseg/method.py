@@ -141,6 +141,10 @@ class Method(ABC):
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
         """Turn probabilities (K, *spatial) into a label image on `image`'s grid."""
 
+    def doubt(self, labels: Image) -> str:
+        """Say in a sentence why a result is suspicious; empty where it is not."""
+        return ""
+
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:
         """Find the training cases below `folder`."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from napari_medseg import io
 from napari_medseg.errors import DataError
-from napari_medseg.io.pairs import find_pairs
 from napari_medseg.preprocessing import levelling
 
 Y, X = np.mgrid[-1:1:60j, -1:1:80j]
@@ -56,23 +52,16 @@ def test_scars_go_and_the_rest_stays() -> None:
     np.testing.assert_array_equal(levelling.remove_scars(short), short)
 
 
-def test_mask_of_a_known_cell() -> None:
-    """Half the height of this cell is about the threshold, so its smoothed rim lies where the cell ends."""
-    mask = levelling.baseline_mask(BOWL + NOISE + 1.2 * CELL)
-    assert 2 * (mask & CELL).sum() / (mask.sum() + CELL.sum()) > 0.95
-    assert mask.dtype == bool
-
-
 @pytest.mark.parametrize("value", [0.0, 5.0, -3e6, 1e-12])
 @pytest.mark.parametrize("shape", [(20, 20), (1, 9), (9, 1), (1, 1), (2, 3)])
 def test_constant_images_are_quiet(value: float, shape: tuple[int, int]) -> None:
     flat = np.full(shape, value)
-    assert not levelling.baseline_mask(flat, lines=True, scars=True).any()
+    np.testing.assert_allclose(levelling.level(flat, lines=True, scars=True), 0, atol=1e-8)
     np.testing.assert_array_equal(levelling.to_uint8(flat), 0)
     np.testing.assert_allclose(levelling.flatten(flat), 0, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["align_lines", "flatten", "remove_scars", "to_uint8", "baseline_mask", "background"])
+@pytest.mark.parametrize("name", ["align_lines", "flatten", "remove_scars", "to_uint8", "background"])
 def test_non_finite_heights_are_counted_and_refused(name: str) -> None:
     scan = np.zeros((10, 10))
     scan[0, :3] = [np.nan, np.inf, -np.inf]
@@ -104,16 +93,3 @@ def test_percentile_clip_ignores_outliers() -> None:
     spike = np.zeros((100, 100))
     spike[5, 5] = 3
     assert levelling.to_uint8(spike)[5, 5] == 255
-
-
-@pytest.mark.data
-def test_baseline_on_real_scans(shared_data: Path) -> None:
-    pairs = find_pairs(shared_data / "afm" / "astrocytes" / "valid").pairs
-    dice = []
-    for pair in pairs:
-        assert pair.label is not None
-        mask = levelling.baseline_mask(np.asarray(io.read_one(pair.image).data))
-        cells = np.asarray(io.read_one(pair.label, "labels").data) > 0
-        dice.append(2 * (mask & cells).sum() / (mask.sum() + cells.sum()))
-    assert len(pairs) == 12
-    assert np.mean(dice) >= 0.78  # measured .802; the floor asked for is .70

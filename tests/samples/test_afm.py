@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_medseg import io, samples
 from napari_medseg.errors import DataError
 from napari_medseg.io.pairs import find_pairs
-from napari_medseg.preprocessing.levelling import baseline_mask
+from napari_medseg.preprocessing.glass import above_glass
 from napari_medseg.samples.afm import afm_folder, afm_scan
 
 
@@ -29,7 +29,7 @@ def test_scan_is_calibrated_and_repeatable() -> None:
 def test_mask_fits_the_heights_and_has_thin_processes(seed: int) -> None:
     image, mask = afm_scan(seed)
     cells = mask.data > 0
-    found = baseline_mask(image.data)
+    found = above_glass(image.data).relative() > 4.5
     assert 0.05 < cells.mean() < 0.4
     assert 2 * (found & cells).sum() / (found.sum() + cells.sum()) > 0.7
     thin = cells & ~ndimage.binary_opening(cells, np.ones((3, 3)))

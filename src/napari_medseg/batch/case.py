@@ -63,7 +63,9 @@ def _predict_case(
     row: dict[str, Any] = {"status": "done", "name": case.name, **files, "seconds": round(prediction.seconds, 3)}
     row |= {"modality_files": options.modality_files} if case.path.is_dir() and options.modality_files else {}
     row["uncertainty"] = round(mean_entropy(prediction.probabilities), 6)
-    return row | measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
+    row |= measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
+    notes = [note for note in (prediction.doubt, row.get("note", "")) if note]
+    return row | ({"note": " ".join(notes)} if notes else {})
 
 
 def measure_case(

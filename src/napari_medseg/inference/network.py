@@ -28,12 +28,13 @@ AUTO_TILE = {2: 1024, 3: 256}
 
 @dataclass(frozen=True)
 class Prediction:
-    """Result of `predict`: label image, probabilities (K, *spatial), where and how long it was computed."""
+    """Result of `predict`: label image, probabilities (K, *spatial), where and how long it took, and a doubt."""
 
     labels: Image
     probabilities: np.ndarray
     device: str
     seconds: float
+    doubt: str = ""
 
 
 @dataclass
@@ -88,7 +89,7 @@ def predict(model: Model, image: Image, settings: PredictSettings | None = None)
     labels = method.postprocess(probabilities, image)
     seconds = time.perf_counter() - start
     device = str(next(chain(model.network.parameters(), model.network.buffers()), torch.empty(0)).device)
-    return Prediction(labels, probabilities, device, seconds)
+    return Prediction(labels, probabilities, device, seconds, method.doubt(labels))
 
 
 def fast_settings(method: Method, settings: PredictSettings) -> PredictSettings:

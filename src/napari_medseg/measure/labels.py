@@ -53,6 +53,22 @@ def _refuse_overflow(labels: np.ndarray, n_ids: int) -> None:
         )
 
 
+def without_small(mask: np.ndarray, size: int, connectivity: int) -> np.ndarray:
+    """Return `mask` without its connected components of fewer than `size` pixels.
+
+    Parameters
+    ----------
+    connectivity
+        1: pixels that share an edge (a face) are connected; 2: or a corner (an edge), and so on.
+    """
+    if size <= 1:
+        return mask
+    pieces = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))[0]
+    keep = np.bincount(pieces.ravel()) >= size
+    keep[0] = False
+    return np.asarray(keep[pieces])
+
+
 def components(labels: np.ndarray) -> np.ndarray:
     """Label the 8-connected components of equal value 1..N in raster order, int32 (H, W)."""
     from skimage.measure import label

@@ -34,6 +34,7 @@ METHODS = {
 }
 # methods that need no training; each is a bundled model of the same name
 TRAINING_FREE = {
+    "afm-threshold": "afm_threshold.method:AfmThreshold",
     "nerve-ridges": "nerve_ridges.method:NerveRidges",
 }
 

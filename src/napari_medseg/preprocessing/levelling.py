@@ -1,4 +1,4 @@
-"""Level AFM height images: line alignment, robust polynomial background, scars, and a mask that needs no training.
+"""Level AFM height images: line alignment, robust polynomial background, scars.
 
 Heights are (Y, X) arrays in nm; every function returns float64 of the same shape and leaves its input alone.
 """
@@ -6,7 +6,6 @@ Heights are (Y, X) arrays in nm; every function returns float64 of the same shap
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -175,30 +174,3 @@ def level(height: npt.ArrayLike, *, order: int = 2, lines: bool = False, scars: 
     values = align_lines(values) if lines else values
     values = remove_scars(values) if scars else values
     return flatten(values, order)
-
-
-def baseline_mask(height: npt.ArrayLike, *, sigma: float = 1.0, threshold: float = 3.0, **steps: Any) -> Mask:
-    """Mark cells without training: level, smooth, threshold.
-
-    Parameters
-    ----------
-    height
-        Heights (Y, X), finite; any unit.
-    sigma
-        Gaussian smoothing in pixels.
-    threshold
-        Height above the substrate in robust sigmas of the substrate, which are the pixels below
-        median + 2 * 1.4826 * MAD of the levelled, smoothed image.
-    **steps
-        Options of `level`; default: robust quadratic background alone.
-
-    Returns
-    -------
-    ndarray
-        bool (Y, X); all False for a constant image.
-    """
-    smooth = ndimage.gaussian_filter(level(height, **steps), sigma)
-    substrate = smooth[smooth <= np.median(smooth) + 2 * robust_sigma(smooth)]
-    rounding = 1e-9 * max(1.0, float(np.abs(np.asarray(height)).max()))
-    mask: Mask = smooth > np.median(substrate) + max(threshold * robust_sigma(substrate), rounding)
-    return mask

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from napari_medseg.image import Image
 from napari_medseg.samples.fields import smooth_field
 
+PIXEL_UM = 0.2
 Span = tuple[float, float]
 
 
@@ -128,7 +130,9 @@ class Scan:
             middle = angles[k] + gap / 2
             least = max(width, 0.18 * reach)
             inner = centre + least * np.array([np.sin(middle), np.cos(middle)]) * rng.uniform(0.7, 1.5)
-            flat = (start + end) / 2 if gap < np.pi else centre + reach * 0.5 * np.array([np.sin(middle), np.cos(middle)])
+            flat = (
+                (start + end) / 2 if gap < np.pi else centre + reach * 0.5 * np.array([np.sin(middle), np.cos(middle)])
+            )
             drawn = np.clip(waist * 1.4 + rng.normal(0, 0.15), 0, 1)
             control = flat + (inner - flat) * drawn
             points.append((1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end)
@@ -163,7 +167,7 @@ class Scan:
         u, v = y - centre[0] - shift[0], x - centre[1] - shift[1]
         angle, aspect = rng.uniform(0, np.pi), rng.uniform(0.5, 1.0)
         p, q = u * np.cos(angle) + v * np.sin(angle), (v * np.cos(angle) - u * np.sin(angle)) / aspect
-        dome = top * np.exp(-((p**2 + q**2) / (2 * spread**2)) ** rng.uniform(0.7, 1.4))
+        dome = top * np.exp(-(((p**2 + q**2) / (2 * spread**2)) ** rng.uniform(0.7, 1.4)))
         height += dome * (1 - np.exp(-inside / (0.25 * spread + 1)))
         self.height = np.where(mask, np.maximum(self.height, height), self.height)
         self.mask |= mask
@@ -178,7 +182,9 @@ class Scan:
         self._thread(path, width, height, hairs=True)
         for _ in range(rng.poisson(0.8)):
             at = path[rng.integers(len(path))]
-            branch = self._path(at, angle + rng.choice([-1, 1]) * rng.uniform(0.4, 1.2), length * rng.uniform(0.2, 0.7), 0.06)
+            branch = self._path(
+                at, angle + rng.choice([-1, 1]) * rng.uniform(0.4, 1.2), length * rng.uniform(0.2, 0.7), 0.06
+            )
             self._thread(branch, width * rng.uniform(0.3, 0.8), height * rng.uniform(0.3, 0.9), hairs=True)
 
     def _path(self, start: np.ndarray, angle: float, length: float, bend: float) -> np.ndarray:
@@ -205,7 +211,11 @@ class Scan:
         distance, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
         width_here = seeds[tuple(nearest)]
         mask = distance < width_here + 0.3
-        profile = height * np.clip(1 - (distance / (width_here + 0.8)) ** 2, 0.15, 1) * np.clip(width_here / radius.max(), 0.4, 1)
+        profile = (
+            height
+            * np.clip(1 - (distance / (width_here + 0.8)) ** 2, 0.15, 1)
+            * np.clip(width_here / radius.max(), 0.4, 1)
+        )
         self.height[box] = np.where(mask, np.maximum(self.height[box], profile), self.height[box])
         self.mask[box] |= mask
         if hairs and self.filopodia > 0:
@@ -254,6 +264,14 @@ class Scan:
             self.height[box] = np.maximum(self.height[box], np.where(self.mask[box], 0, part))
 
     # ---- the instrument
+    def shear(self) -> None:
+        """Shift lines against each other as thermal drift does."""
+        shift = self.rng.uniform(-self.ranges.drift, self.ranges.drift) * self.unit
+        y, x = np.mgrid[: self.size, : self.size]
+        places = [y, x + shift * np.sin(np.pi * y / self.size)]
+        self.height = ndimage.map_coordinates(self.height, places, order=1, mode="nearest")
+        self.mask = ndimage.map_coordinates(self.mask.astype(np.uint8), places, order=0, mode="nearest") > 0
+
     def record(self) -> np.ndarray:
         """Return what the scanner reports, float32 nm (size, size)."""
         rng, r = self.rng, self.ranges
@@ -262,7 +280,9 @@ class Scan:
         scan = seen + self._surface() + self._lines(seen)
         scan += self._edges(seen)
         noise = self.draw(r.noise)
-        scan += rng.normal(0, noise, scan.shape) + noise * ndimage.gaussian_filter1d(rng.standard_normal(scan.shape), 3, 1)
+        scan += rng.normal(0, noise, scan.shape) + noise * ndimage.gaussian_filter1d(
+            rng.standard_normal(scan.shape), 3, 1
+        )
         self._scar(scan, noise)
         if rng.uniform() < r.eight_bit:
             low, span = scan.min(), np.ptp(scan)
@@ -306,13 +326,28 @@ class Scan:
             scan[row, max(start, 0) : start + length] += rng.choice([-1, 1]) * rng.uniform(3, 30) * max(noise, 1)
 
 
-def scan(seed: int, size: int, ranges: ScanRanges = RANGES) -> tuple[np.ndarray, np.ndarray]:
-    """Return a height scan float32 in nm and its mask uint8 {0, 1}, both (size, size)."""
+def hard_scan(seed: int = 0, size: int = 512, ranges: ScanRanges = RANGES) -> tuple[Image, Image]:
+    """Generate a height scan and its exact mask.
+
+    Parameters
+    ----------
+    seed
+        Equal seeds give equal scans.
+    size
+        Edge in pixels.
+    ranges
+        From where properties are drawn.
+
+    Returns
+    -------
+    tuple of Image
+        Height (size, size) float32 in nm, and mask (size, size) uint8, 1 in cells.
+    """
     made = Scan(seed, size, ranges)
     made.grow()
-    shear = made.rng.uniform(-ranges.drift, ranges.drift) * made.unit
-    y, x = np.mgrid[:size, :size]
-    places = [y, x + shear * np.sin(np.pi * y / size)]
-    made.height = ndimage.map_coordinates(made.height, places, order=1, mode="nearest")
-    made.mask = ndimage.map_coordinates(made.mask.astype(np.uint8), places, order=0, mode="nearest") > 0
-    return made.record(), made.mask.astype(np.uint8)
+    made.shear()
+    image = Image(
+        made.record(), "YX", (PIXEL_UM, PIXEL_UM), ("micrometer", "micrometer"), name=f"hard_scan_{seed}",
+        channels=("Height",), value_unit="nm", metadata={"sample": "afm", "seed": seed},
+    )  # fmt: skip
+    return image, image.labels_like(made.mask.astype(np.uint8), name=f"hard_scan_{seed}_mask")

@@ -1,7 +1,8 @@
-"""Generated H&E tissue of several laboratories with its exact nuclei: what `TissueRanges` names, drawn anew for each tile.
+"""Generated H&E tissue of several laboratories with its exact nuclei; `TissueRanges` names what is drawn for each tile.
 
-Light is absorbed by two stains (Beer-Lambert): haematoxylin in nuclei, eosin in cytoplasm, fibres and blood. A tile holds
-glands or sheets of epithelium, fibrous stroma, lymphocytes and glass; nuclei touch, overlap and leave the plane of focus.
+Light is absorbed by two stains (Beer-Lambert): haematoxylin in nuclei, eosin in cytoplasm, fibres and blood. A tile
+holds glands or sheets of epithelium, fibrous stroma, lymphocytes and glass; nuclei touch, overlap and leave the plane
+of focus.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-HAEMATOXYLIN = np.array([(0.65, 0.70, 0.29), (0.48, 0.76, 0.43), (0.55, 0.76, 0.34), (0.74, 0.61, 0.27), (0.60, 0.73, 0.20)])
+from napari_medseg.image import Image
+from napari_medseg.samples.fields import smooth_field
+
+HAEMATOXYLIN = np.array(
+    [(0.65, 0.70, 0.29), (0.48, 0.76, 0.43), (0.55, 0.76, 0.34), (0.74, 0.61, 0.27), (0.60, 0.73, 0.20)]
+)
 EOSIN = np.array([(0.07, 0.99, 0.11), (0.26, 0.80, 0.54), (0.20, 0.93, 0.30), (0.10, 0.86, 0.50), (0.30, 0.90, 0.10)])
+PIXEL_UM = 0.25  # at magnification 1
 EDGE = 0.07  # softness of a nucleus' outline, in radii
 NOISE_EDGE = 512  # of the stored random fields that textures are cut from
 
@@ -86,7 +93,7 @@ class TissueTile:
         self.haematoxylin = np.zeros((size, size))
         self.cleared = np.zeros((size, size))  # 0 .. 1: halo and nucleus, where there is no cytoplasm
         grain = self.draw(ranges.chromatin_grain) * self.magnification**0.5
-        self.chromatin = _field(self.rng, NOISE_EDGE, grain)
+        self.chromatin = smooth_field(self.rng, NOISE_EDGE, grain)
         self.areas: list[int] = [0]
         self.visible: list[int] = [0]
         self.overlap = self.draw(ranges.overlap)
@@ -100,17 +107,17 @@ class TissueTile:
     def lay_out(self) -> None:
         """Divide the tile into glass, epithelium and stroma, and draw the direction of fibres."""
         rng, scale = self.rng, self.draw(self.ranges.region) * self.magnification
-        terrain = _field(rng, self.size, scale)
-        terrain += 0.15 * _field(rng, self.size, 6 * self.magnification)
+        terrain = smooth_field(rng, self.size, scale)
+        terrain += 0.15 * smooth_field(rng, self.size, 6 * self.magnification)
         shares = rng.dirichlet([0.6, 2.0, 2.0])  # glass, epithelium, stroma
         glass, epithelium = np.quantile(terrain, [shares[0], min(shares[0] + shares[1], 1.0)])
         softness = 0.05
         self.glass = 1 / (1 + np.exp(np.clip((terrain - glass) / softness, -50, 50)))
         self.epithelium = (terrain >= glass) & (terrain < epithelium)
         self.stroma = terrain >= epithelium
-        angle = _field(rng, self.size, 60 * self.magnification) * 0.7 + rng.uniform(0, np.pi)
+        angle = smooth_field(rng, self.size, 60 * self.magnification) * 0.7 + rng.uniform(0, np.pi)
         self.direction = angle
-        self.immune = _field(rng, self.size, 30 * self.magnification) > rng.uniform(0.3, 2.5)
+        self.immune = smooth_field(rng, self.size, 30 * self.magnification) > rng.uniform(0.3, 2.5)
 
     # ---- nuclei
     def populate(self) -> None:
@@ -122,11 +129,13 @@ class TissueTile:
         radius = self.draw(r.epithelial_radius)
         aspect = self.draw(r.epithelial_aspect)
         nucleoli = self.draw(r.nucleoli)
-        epithelial = _Kind(radius, (aspect * 0.8, min(aspect * 1.2, 1)), spread, pallor, 1.0, contrast, nucleoli, crowding)
+        epithelial = _Kind(
+            radius, (aspect * 0.8, min(aspect * 1.2, 1)), spread, pallor, 1.0, contrast, nucleoli, crowding
+        )
         lymphocyte = _Kind(self.draw(r.lymphocyte_radius), (0.8, 1.0), spread / 2, pallor * 0.2, 1.25, contrast, 0.0,
                            self.draw((0.75, 1.3)))  # fmt: skip
-        spindle = _Kind(self.draw(r.spindle_length), r.spindle_aspect, spread, pallor * 0.6, 1.05, contrast, nucleoli / 3,
-                        self.draw((1.0, 3.5)))  # fmt: skip
+        spindle = _Kind(self.draw(r.spindle_length), r.spindle_aspect, spread, pallor * 0.6, 1.05, contrast,
+                        nucleoli / 3, self.draw((1.0, 3.5)))  # fmt: skip
         orient = rng.uniform() < 0.5
         self._fill(spindle, self.stroma & ~self.immune, along=True)
         self._fill(lymphocyte, self.immune & (self.glass < 0.5), along=False)
@@ -165,7 +174,9 @@ class TissueTile:
         q = q - (rng.normal(0, r.bend) * p * p / a if along else 0.0)
         theta = np.arctan2(q / b, p / a)
         lobes = self.draw(r.lobes)
-        outline = 1 + sum(rng.normal(0, lobes / k) * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5))
+        outline = 1 + sum(
+            rng.normal(0, lobes / k) * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)
+        )
         distance = np.hypot(p / a, q / b) / np.clip(outline, 0.5, 1.5)
         inside = distance < 1
         area = int(inside.sum())
@@ -198,7 +209,12 @@ class TissueTile:
         return (slice(tops[0], ends[0]), slice(tops[1], ends[1])), v - y, u - x
 
     def _stain(
-        self, kind: _Kind, box: tuple[slice, slice], distance: np.ndarray, ghost: bool, place: tuple[np.ndarray, np.ndarray]
+        self,
+        kind: _Kind,
+        box: tuple[slice, slice],
+        distance: np.ndarray,
+        ghost: bool,
+        place: tuple[np.ndarray, np.ndarray],
     ) -> None:
         rng = self.rng
         softness = self.edge * (rng.uniform(4, 8) if ghost else rng.uniform(0.7, 1.6))
@@ -244,23 +260,25 @@ class TissueTile:
     def _blue(self) -> np.ndarray:
         rng, r = self.rng, self.ranges
         nuclei = self.haematoxylin * self.draw(r.haematoxylin)
-        haze = self.draw(r.background_haematoxylin) * (1 + 0.4 * _field(rng, self.size, 5 * self.magnification))
+        haze = self.draw(r.background_haematoxylin) * (1 + 0.4 * smooth_field(rng, self.size, 5 * self.magnification))
         return np.asarray(nuclei + np.clip(haze, 0, None) * (1 - self.glass))
 
     def _pink(self) -> np.ndarray:
         rng, r, m = self.rng, self.ranges, self.magnification
         strength = self.draw(r.counterstain)
         along = self._fibres()
-        cytoplasm = 0.75 + 0.2 * _field(rng, self.size, 12 * m) + 0.12 * _field(rng, self.size, 1.5 * m)
+        cytoplasm = 0.75 + 0.2 * smooth_field(rng, self.size, 12 * m)
+        cytoplasm = cytoplasm + 0.12 * smooth_field(rng, self.size, 1.5 * m)
         pink = np.where(self.stroma, 0.95 + along * self.draw(r.fibre_contrast), cytoplasm)
         pink = ndimage.gaussian_filter(pink, m)
-        rough = 0.6 * _field(rng, self.size, self.draw((0.6, 1.5)) * m) + 0.4 * _field(rng, self.size, 3 * m)
+        rough = 0.6 * smooth_field(rng, self.size, self.draw((0.6, 1.5)) * m)
+        rough = rough + 0.4 * smooth_field(rng, self.size, 3 * m)
         pink = pink * np.clip(1 + self.draw(r.roughness) * rough, 0.1, None)
         if rng.uniform() < 0.4:
-            holes = _field(rng, self.size, self.draw((3, 8)) * m) - self.draw((1.0, 2.5))
+            holes = smooth_field(rng, self.size, self.draw((3, 8)) * m) - self.draw((1.0, 2.5))
             pink = pink * (1 - self.draw(r.vacuoles) / (1 + np.exp(-np.clip(holes / 0.15, -50, 50))))
         if rng.uniform() < 0.4:
-            walls = np.abs(_field(rng, self.size, self.draw((7, 14)) * m)) / 0.12
+            walls = np.abs(smooth_field(rng, self.size, self.draw((7, 14)) * m)) / 0.12
             pink = pink * (1 - self.draw(r.cracks) * np.exp(-(walls**2)) * ~self.stroma)
         pink = pink * (1 - self.draw(r.halo) * self.cleared)
         pink = np.clip(pink, 0.02, None) * (1 - 0.95 * self.glass)
@@ -273,8 +291,10 @@ class TissueTile:
         rng, m = self.rng, self.magnification
         y, x = np.mgrid[: self.size, : self.size]
         across = y * np.cos(self.direction) - x * np.sin(self.direction)
-        waves = np.sin(2 * np.pi * across / (self.draw((4, 14)) * m) + 3 * _field(rng, self.size, 18 * m))
-        return np.asarray(waves * (0.6 + 0.4 * _field(rng, self.size, 8 * m)) + 0.4 * _field(rng, self.size, 1.5 * m))
+        waves = np.sin(2 * np.pi * across / (self.draw((4, 14)) * m) + 3 * smooth_field(rng, self.size, 18 * m))
+        return np.asarray(
+            waves * (0.6 + 0.4 * smooth_field(rng, self.size, 8 * m)) + 0.4 * smooth_field(rng, self.size, 1.5 * m)
+        )
 
     def _bleed(self, pink: np.ndarray) -> None:
         """Add red blood cells, disks of strong eosin without nucleus."""
@@ -288,24 +308,34 @@ class TissueTile:
                 pink[box] += self.rng.uniform(0.4, 1.2) / (1 + np.exp(np.clip(np.hypot(v, u) - radius, -50, 50)))
 
 
-def tissue(seed: int, size: int, ranges: TissueRanges = RANGES) -> tuple[np.ndarray, np.ndarray]:
-    """Return a tile RGB uint8 (size, size, 3) and its nuclei 1 .. N uint16 (size, size)."""
+def tissue_tile(seed: int = 0, size: int = 512, ranges: TissueRanges = RANGES) -> tuple[Image, Image]:
+    """Generate a tile and its nuclei.
+
+    Parameters
+    ----------
+    seed
+        Equal seeds give equal tiles.
+    size
+        Edge in pixels.
+    ranges
+        From where properties are drawn.
+
+    Returns
+    -------
+    tuple of Image
+        RGB uint8 (size, size, 3), and nuclei 1 .. N uint16 (size, size).
+    """
     tile = TissueTile(seed, size, ranges)
     tile.lay_out()
     tile.populate()
-    return tile.expose(), _consecutive(tile.labels)
+    step = PIXEL_UM / tile.magnification
+    image = Image(
+        tile.expose(), "YXC", (step, step), ("micrometer", "micrometer"), name=f"tissue_{seed}",
+        channels=("red", "green", "blue"), metadata={"generated": "napari_medseg.samples.tissue", "seed": seed},
+    )  # fmt: skip
+    return image, image.labels_like(_consecutive(tile.labels), f"tissue_{seed}_label")
 
 
 def _consecutive(labels: np.ndarray) -> np.ndarray:
     ids = np.unique(labels)
     return np.asarray(np.searchsorted(ids, labels) if ids[0] == 0 else np.searchsorted(ids, labels) + 1, np.uint16)
-
-
-def _field(rng: np.random.Generator, size: int, sigma: float) -> np.ndarray:
-    """Return smooth noise of zero mean and unit SD; coarse noise is drawn on a coarse grid."""
-    step = max(int(sigma / 3), 1)
-    n = max(-(-size // step) + 1, 2)
-    field = ndimage.gaussian_filter(rng.standard_normal((n, n)), sigma / step, mode="wrap")
-    field = (ndimage.zoom(field, step, order=1) if step > 1 else field)[:size, :size]
-    spread = field.std()
-    return np.asarray((field - field.mean()) / (spread if spread > 0 else 1.0))

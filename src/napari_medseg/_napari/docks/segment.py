@@ -115,7 +115,8 @@ class SegmentDock(Dock):
             self.made = self.show(name, prediction.labels.data, self.viewer.add_labels, {**placed, "opacity": 0.5})
         made = ", ".join(layer.name for layer in self.targets)
         spent = duration(sum(p.seconds for p in results))
-        self.run_bar.say(f"Segmented {made} in {spent} on {results[0].device}")
+        doubts = dict.fromkeys(p.doubt for p in results if p.doubt)
+        self.run_bar.say(" ".join([f"Segmented {made} in {spent} on {results[0].device}.", *doubts]))
         self.run_bar.offer("Measure", self.open_measure)
 
     def show(self, name: str, data: Any, add: Any, placed: dict[str, Any]) -> Layer:

@@ -9,11 +9,9 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
@@ -21,16 +19,21 @@ from napari_medseg.augment.spatial import affine, random_flip, random_matrix
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.pairs import PairList, find_pairs
+from napari_medseg.measure.labels import without_small
 from napari_medseg.method import Method
 from napari_medseg.methods.afm_unet.network import build_unet, receptive_radius
 from napari_medseg.methods.afm_unet.settings import AfmUnetSettings
 from napari_medseg.nn.losses import LOSSES, bce_with_logits
 from napari_medseg.nn.pretrained import STATISTICS, load_imagenet
+from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.preprocessing.levelling import flatten
 
 SAMPLE_PIXELS = 4_000_000
 PERCENTILES = (0.1, 99.9)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(3, 1, 1)
 COLOURS = ("red", "green", "blue")
+KNEE = 4.5  # in SD of the glass
+BELOW, ABOVE = 0.5, 6.0  # arsinh of the depth that becomes 0 and of the height that becomes 1 (908 SD)
 DATE = re.compile(r"\d{1,2}[a-z]{3}\d{2}", re.IGNORECASE)
 
 
@@ -63,7 +66,7 @@ class AfmUnet(Method):
         """Build the network: (B, C, Y, X) float32 -> (B, 1, Y, X) logits."""
         s = self.settings
         papers = 0.5 if s.architecture == "unet5" else 0.55
-        return build_unet(s.architecture, self.in_channels, papers if s.dropout < 0 else s.dropout)
+        return build_unet(s.architecture, self.in_channels, papers if s.dropout < 0 else s.dropout, s.width)
 
     def initialise(self, network: nn.Module) -> str:
         """Load ImageNet weights into the encoder; warn when they cannot be had.
@@ -110,14 +113,14 @@ class AfmUnet(Method):
 
     def preprocess(self, image: Image) -> Image:
         """Level the whole image when the settings ask for it."""
-        if not self.settings.level:
+        glass = self.settings.scaling == "glass"
+        if not self.settings.level and not glass:
             return image
-        from napari_medseg.preprocessing.levelling import flatten
-
         data = np.asarray(image.channels_first())
         _require_finite(data)
-        levelled = np.stack([flatten(channel.astype(np.float32), order=2) for channel in data])
-        return image.replace(data=levelled, axes="C" + image.spatial_axes)
+        data = self._content(data) if glass else data
+        levelled = np.stack([(_compressed if glass else flatten)(channel.astype(np.float32)) for channel in data])
+        return image.replace(data=levelled.astype(np.float32), axes="C" + image.spatial_axes, channels=())
 
     def statistics(self, image: Image) -> Range:
         """Return what becomes 0 and 1, from a regular subsample when the image has more than 4 Mpx."""
@@ -125,6 +128,8 @@ class AfmUnet(Method):
         step = max(1, math.ceil(math.sqrt(math.prod(image.spatial_shape) / SAMPLE_PIXELS)))
         sample = self._content(np.asarray(data[:, ::step, ::step]))
         flat = sample.reshape(len(sample), -1)
+        if self.settings.scaling == "glass":
+            return Range(*(np.full((len(flat), 1, 1), value, np.float32) for value in (0, 1)))
         low, high = flat.min(1), flat.max(1)
         bytes_by_255 = data.dtype == np.uint8 and self.settings.scaling != "percentile"
         if bytes_by_255 and (low < high).any():
@@ -160,8 +165,8 @@ class AfmUnet(Method):
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
         """Threshold to labels uint8 {0, 1}; small objects and gaps go only if the settings ask for it."""
         mask = np.asarray(probabilities[0] > self.settings.threshold)
-        mask = _without_small(mask, self.settings.min_area, connectivity=2)
-        mask = ~_without_small(~mask, self.settings.fill_holes, connectivity=1)
+        mask = without_small(mask, self.settings.min_area, connectivity=2)
+        mask = ~without_small(~mask, self.settings.fill_holes, connectivity=1)
         return image.labels_like(mask.astype(np.uint8))
 
     # ---- training
@@ -212,6 +217,11 @@ class AfmUnet(Method):
         return torch.optim.Adam(network.parameters(), rate, weight_decay=settings.weight_decay)
 
 
+def _compressed(height: np.ndarray) -> np.ndarray:
+    """Map heights above the glass to about 0..1: linear below `KNEE` times its noise, logarithmic above."""
+    return np.asarray((np.arcsinh(above_glass(height).relative() / KNEE) + BELOW) / (ABOVE + BELOW))
+
+
 def _require_finite(block: np.ndarray) -> None:
     bad = 0 if block.dtype.kind in "bui" else int(np.count_nonzero(~np.isfinite(block)))
     if bad:
@@ -219,16 +229,6 @@ def _require_finite(block: np.ndarray) -> None:
             f"{bad} of {block.size} values are not numbers or infinite; every height must be finite. "
             "Fill or crop the missing part of the scan first."
         )
-
-
-def _without_small(mask: np.ndarray, size: int, connectivity: int) -> np.ndarray:
-    """Return `mask` without its connected components of fewer than `size` pixels."""
-    if size <= 1:
-        return mask
-    labels: Any = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))[0]
-    keep = np.bincount(labels.ravel()) >= size
-    keep[0] = False
-    return np.asarray(keep[labels])
 
 
 def _date(stem: str) -> str:

@@ -12,14 +12,13 @@ from torch.nn import functional as F
 from napari_medseg.nn.blocks import Residual, UpTransposed, conv, conv_block, up_conv
 from napari_medseg.nn.encoders import VGG, VGG_CONVOLUTIONS, Xception
 
-BASE_WIDTH = 16
 VGG_DECODER = (512, 256, 128, 64)
 XCEPTION_DECODER = (256, 128, 64, 32)
 XCEPTION_DROPOUT = (0.5, 0.5, 0.1, 0.1)
 
 
 class LevelUNet(nn.Module):
-    """Scratch U-net "XL" with `levels` resolutions (the bottleneck counts), 16 channels at the top.
+    """Scratch U-net "XL" with `levels` resolutions (the bottleneck counts), the paper's with 16 channels at the top.
 
     Parameters
     ----------
@@ -29,15 +28,17 @@ class LevelUNet(nn.Module):
         1, or 3 for height, deflection and friction.
     dropout
         Rate after each pooling and each concatenation.
+    width
+        Channels at the top.
 
     Notes
     -----
     The deepest decoder level has no batch normalisation after its 2x2 convolution, as in the original.
     """
 
-    def __init__(self, levels: int = 5, in_channels: int = 1, dropout: float = 0.5) -> None:
+    def __init__(self, levels: int = 5, in_channels: int = 1, dropout: float = 0.5, width: int = 16) -> None:
         super().__init__()
-        widths = [BASE_WIDTH * 2**i for i in range(levels)]
+        widths = [width * 2**i for i in range(levels)]
         self.down = nn.ModuleList(
             conv_block(before, after) for before, after in zip([in_channels, *widths], widths, strict=False)
         )
@@ -45,7 +46,7 @@ class LevelUNet(nn.Module):
         self.up = nn.ModuleList(up_conv(widths[i + 1], widths[i], norm=i != levels - 2) for i in upwards)
         self.merge = nn.ModuleList(conv_block(2 * widths[i], widths[i]) for i in upwards)
         self.dropout = nn.Dropout(dropout)
-        self.head = conv(BASE_WIDTH, 1, 1, he=False)
+        self.head = conv(width, 1, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W), sizes divisible by 2**(levels-1), to logits (B, 1, H, W)."""
@@ -131,13 +132,13 @@ def _pad_top_left(skip: Tensor, like: Tensor) -> Tensor:
     return F.pad(skip, (like.shape[-1] - skip.shape[-1], 0, like.shape[-2] - skip.shape[-2], 0))
 
 
-def build_unet(architecture: str, in_channels: int, dropout: float) -> LevelUNet | UVGG | UXception:
-    """Return ``unet2`` .. ``unet5``, ``vgg16``, ``vgg19`` or ``xception`` with random weights."""
+def build_unet(architecture: str, in_channels: int, dropout: float, width: int = 16) -> LevelUNet | UVGG | UXception:
+    """Return ``unet2`` .. ``unet5`` of a width, ``vgg16``, ``vgg19`` or ``xception`` with random weights."""
     if architecture == "xception":
         return UXception()
     if architecture.startswith("vgg"):
         return UVGG(architecture)
-    return LevelUNet(int(architecture.removeprefix("unet")), in_channels, dropout)
+    return LevelUNet(int(architecture.removeprefix("unet")), in_channels, dropout, width)
 
 
 def receptive_radius(architecture: str) -> int:

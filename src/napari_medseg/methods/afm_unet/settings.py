@@ -30,6 +30,9 @@ class AfmUnetSettings(MethodSettings):
     channels: Literal[1, 3] = Field(
         1, title="Channels", description="1: height, deflection or friction; 3: all of them, or colour"
     )
+    width: int = Field(
+        16, ge=2, le=128, title="Width", description="Maps at the top of unet2 to unet5, twice as many a level below"
+    )
     dropout: float = Field(
         -1.0, ge=-1, lt=1, title="Dropout", json_schema_extra={"step": 0.05},
         description="Rate in unet2 to unet5; below 0: the paper's, 0.5 for unet5 and 0.55 for the others",
@@ -42,10 +45,11 @@ class AfmUnetSettings(MethodSettings):
         description="paper: periodic borders, shear of 0.05 degrees, interpolated masks; "
         "fixed: mirrored borders, shear of 0.05 radians, nearest masks",
     )  # fmt: skip
-    scaling: Literal["auto", "paper", "percentile"] = Field(
+    scaling: Literal["auto", "paper", "percentile", "glass"] = Field(
         "auto", title="Scaling",
         description="To 0..1. auto: 8-bit images by 255, others by percentiles 0.1 and 99.9; "
-        "paper: 8-bit by 255, others by minimum and maximum; percentile: always by percentiles",
+        "paper: 8-bit by 255, others by minimum and maximum; percentile: always by percentiles; "
+        "glass: heights above the glass in units of its noise, large ones compressed",
     )  # fmt: skip
     level: bool = Field(
         False, title="Level", description="Subtract a robust quadratic background first (the paper did not)"

@@ -1,0 +1,1 @@
+"""AFM cells by their height above the glass; nothing is trained."""

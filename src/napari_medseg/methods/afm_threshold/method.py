@@ -1,0 +1,93 @@
+"""Cells in AFM height scans by their height above the glass; nothing is trained.
+
+Polynomial background and line correction as scanning probe software does them (Necas and Klapetek, Gwyddion, Central
+European Journal of Physics 2012;10:181-188), fitted to what is no cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from napari_medseg import settings as base
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.measure.labels import without_small
+from napari_medseg.method import TrainingFreeMethod
+from napari_medseg.preprocessing.glass import above_glass
+
+FEW, MOST = 0.005, 0.85  # shares of a scan that cells seldom cover less, or more, of
+
+
+class AfmThresholdSettings(base.Settings):
+    """What counts as cell; the defaults were found by ``benchmarks glass`` on every second training scan."""
+
+    threshold: float = Field(
+        4.5, gt=0, le=1000, title="Threshold", description="Least height of a cell above the glass, in SD of the glass",
+        json_schema_extra={"step": 0.5},
+    )  # fmt: skip
+    min_area: int = Field(
+        60,
+        ge=0,
+        le=100_000_000,
+        title="Smallest object",
+        description="Objects of fewer pixels are removed; 0: keep all",
+    )
+    fill_holes: int = Field(
+        0, ge=0, le=100_000_000, title="Fill holes", description="Gaps of fewer pixels are filled; 0: keep all"
+    )
+
+
+class AfmThreshold(TrainingFreeMethod):
+    """Glass found and subtracted, heights above it thresholded; labels 0 glass, 1 cell."""
+
+    name = "afm-threshold"
+    title = "Height above the glass (AFM cells, no training)"
+    doi = "10.2478/s11534-011-0096-2"
+    Settings = AfmThresholdSettings
+    measure = "afm"
+    metrics = ("accuracy", "precision", "recall", "specificity", "dice", "iou", "mcc")
+
+    def check(self, image: Image) -> None:
+        """Refuse all but one channel of a 2D scan."""
+        super().check(image)
+        if image.n_channels != 1:
+            raise DataError(
+                f"{self.title} takes one height channel; {image.name or 'this image'} has {image.n_channels}. "
+                "Choose the height channel."
+            )
+
+    def preprocess(self, image: Image) -> Image:
+        """Turn heights into heights above the glass, in SD of the glass."""
+        heights = above_glass(np.asarray(image.channels_first())[0]).relative()
+        return image.replace(data=heights.astype(np.float32), axes=image.spatial_axes, channels=())
+
+    def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
+        """Return the heights as they are."""
+        return np.asarray(block, np.float32)
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Map height h to h / (h + threshold): half at the threshold."""
+        height, threshold = output.clamp(min=0), float(self.settings.threshold)
+        return height / (height + threshold)
+
+    def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
+        """Threshold to labels uint8 {0, 1}, drop small objects, fill small gaps."""
+        mask = without_small(probabilities[0] > 0.5, self.settings.min_area, connectivity=2)
+        mask = ~without_small(~mask, self.settings.fill_holes, connectivity=1)
+        return image.labels_like(mask.astype(np.uint8))
+
+    def doubt(self, labels: Image) -> str:
+        """Doubt a scan with hardly any cells or hardly any glass."""
+        share = float(np.mean(np.asarray(labels.data) > 0))
+        if share < FEW:
+            return (
+                f"Only {share:.1%} of the scan is called cell. If there are more cells, lower the threshold, or check "
+                "that this is a height channel."
+            )
+        if share > MOST:
+            return f"{share:.0%} of the scan is called cell: the glass was perhaps not found. Look at the result."
+        return ""
