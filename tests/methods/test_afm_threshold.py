@@ -16,7 +16,8 @@ from napari_medseg.inference import predict
 from napari_medseg.io.pairs import find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
-from napari_medseg.methods import create, load_model
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.settings import PredictSettings
 
