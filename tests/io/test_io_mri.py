@@ -217,3 +217,12 @@ def test_only_folders_with_dicom_match(tmp_path: Path) -> None:
     assert not mri.matches(tmp_path / "notes.txt")
     (tmp_path / "fake.dcm").write_bytes(b"\0" * 200)
     assert not mri.matches(tmp_path / "fake.dcm")
+
+
+def test_volumes_without_a_place_stay_volumes(tmp_path: Path) -> None:
+    head = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nspacings: 1 2 3\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head + bytes(60))
+    image = io.read_one(tmp_path / "a.nrrd")
+    assert image.affine is None
+    assert mri.is_volume(image)
+    assert not mri.is_volume(Image(np.zeros((3, 4, 5)), "ZYX", metadata={"source_file": "stack.tif"}))

@@ -18,6 +18,7 @@ from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.io import write, write_table
 from napari_medseg.io.json_file import json_safe
 from napari_medseg.io.slide import is_slide
+from napari_medseg.io.volumes.reader import is_volume
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
@@ -56,7 +57,7 @@ def _predict_case(
     prediction = yield from predict(model, image, settings)
     kept = provenance(model, settings, prediction.device, image)
     labels = prediction.labels.replace(metadata={**prediction.labels.metadata, "medseg": kept})
-    suffix = ".nii.gz" if image.axes.endswith("ZYX") and image.affine is not None else ".tif"
+    suffix = ".nii.gz" if is_volume(image) else ".tif"
     files = {"labels": f"{case.name}_labels{suffix}", "probabilities": f"{case.name}_probabilities{suffix}"}
     write(out / files["labels"], labels)
     write(out / files["probabilities"], probability_image(prediction, image))

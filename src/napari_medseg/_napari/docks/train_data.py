@@ -15,6 +15,7 @@ from napari_medseg._napari.layers import image_from_layer, image_layers, label_l
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import write
+from napari_medseg.io.volumes.reader import is_volume
 
 
 class TrainData(QWidget):
@@ -113,7 +114,7 @@ def write_cases(cases: list[tuple[Image, Image]], folder: Path) -> list[str]:
     if any((folder / kind).exists() for kind in ("images", "labels")):
         raise DataError(f"{folder} holds training data already. Choose an empty folder.")
     for (image, labels), name in zip(cases, names, strict=True):
-        suffix = ".nii.gz" if image.affine is not None and image.axes == "ZYX" else ".tif"
+        suffix = ".nii.gz" if image.axes == "ZYX" and is_volume(image) else ".tif"
         write(folder / "images" / f"{name}{suffix}", image)
         write(folder / "labels" / f"{name}{suffix}", labels)
     return names

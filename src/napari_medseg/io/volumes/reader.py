@@ -41,6 +41,13 @@ def matches(path: Path) -> bool:
     return is_dicom(path) and not is_dicom_slide(path)
 
 
+def is_volume(image: Image) -> bool:
+    """Whether an image is a volume that belongs in a volume file: it has a place, or it comes from such a file."""
+    source = str(image.metadata.get("source_file", "")).lower()
+    known = image.affine is not None or "series" in image.metadata or source.endswith((*SUFFIXES, *nifti.PAIRS))
+    return image.axes.endswith("ZYX") and known
+
+
 def read(path: Path) -> list[Image]:
     """Read a volume file, a DICOM series folder, or the series that a DICOM file belongs to.
 
