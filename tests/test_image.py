@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image, stack_channels
+from napari_medseg.image import Image
 
 
 def test_defaults_are_pixels_of_one() -> None:
@@ -58,23 +58,7 @@ def test_labels_like_keeps_the_grid_and_adds_provenance() -> None:
     assert (labels.kind, labels.axes, labels.scale, labels.units, labels.name) == ("labels", "YX", (2, 3), units, "a")
     assert labels.metadata == {"source_file": "a.tif", "medseg": {"method": "afm-unet"}}
     assert labels.affine is affine
-    assert image.same_grid(labels)
     assert "medseg" not in image.metadata
-
-
-def test_same_grid() -> None:
-    image = Image(np.zeros((4, 5)), "YX", (0.5, 0.5))
-    assert image.same_grid(Image(np.zeros((4, 5)), "YX", (0.5001, 0.5)))
-    assert not image.same_grid(Image(np.zeros((4, 5)), "YX", (0.6, 0.5)))
-    assert not image.same_grid(Image(np.zeros((5, 4)), "YX", (0.5, 0.5)))
-    placed = image.replace(affine=np.diag([0.5, 0.5, 1.0]))
-    moved = image.replace(affine=np.array([[0.5, 0, 9], [0, 0.5, 0], [0, 0, 1.0]]))
-    assert image.same_grid(placed)
-    assert placed.same_grid(image)
-    coarse = image.replace(affine=np.diag([2.0, 2.0, 1.0]))  # the affine says another step than the scale
-    assert not coarse.same_grid(image)
-    assert not image.same_grid(coarse)
-    assert not placed.same_grid(moved)
 
 
 def test_replace_checks_again() -> None:
@@ -96,21 +80,3 @@ def test_replace_checks_again() -> None:
 )
 def test_describe(image: Image, text: str) -> None:
     assert image.describe() == text
-
-
-def test_images_on_one_grid_become_channels() -> None:
-    flair = Image(np.full((2, 3), 1, np.int16), "YX", (2.0, 1.0), name="flair")
-    both = Image(np.full((2, 2, 3), 2.5, np.float32), "CYX", (2.0, 1.0), name="t1", channels=("t1", "t1c"))
-    stacked = stack_channels([flair, both])
-    assert stacked.axes == "CYX"
-    assert stacked.channels == ("flair", "t1", "t1c")
-    assert stacked.data[:, 0, 0].tolist() == [1, 2.5, 2.5]
-    assert stack_channels([flair]) is flair
-
-
-def test_channels_on_other_grids_are_refused() -> None:
-    first = Image(np.zeros((2, 3)), "YX", (2.0, 1.0), name="a")
-    with pytest.raises(DataError, match=r"differ in size: a \(2, 3\), b \(3, 3\)"):
-        stack_channels([first, Image(np.zeros((3, 3)), "YX", name="b")])
-    with pytest.raises(DataError, match="elsewhere in space: a, b"):
-        stack_channels([first, Image(np.zeros((2, 3)), "YX", (1.0, 1.0), name="b")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -123,7 +123,18 @@ class Image:
         return replace(self, **changes)
 
     def labels_like(self, labels: np.ndarray, name: str | None = None, **metadata: Any) -> Image:
-        """Return `labels` (*spatial, integer) as a label image with this image's geometry."""
+        """Return `labels` (*spatial, integer) as a label image with this image's geometry.
+
+        Raises
+        ------
+        DataError
+            If `labels` have another size.
+        """
+        if np.shape(labels) != self.spatial_shape:
+            raise DataError(
+                f"The labels are {np.shape(labels)}, the image {self.name!r} is {self.spatial_shape}. "
+                "Give one label for each pixel."
+            )
         return Image(
             labels,
             self.spatial_axes,
@@ -134,16 +145,6 @@ class Image:
             self.name if name is None else name,
             metadata={**self.metadata, **metadata},
         )
-
-    def same_grid(self, other: Image) -> bool:
-        """Whether `other` has the same spatial shape, scale and affine; without an affine, the steps of the other's."""
-        if self.spatial_shape != other.spatial_shape or not np.allclose(self.scale, other.scale, rtol=1e-3):
-            return False
-        mine, theirs = self.affine, other.affine
-        if mine is not None and theirs is not None:
-            return bool(np.allclose(mine, theirs, atol=1e-3))
-        placed = theirs if mine is None else mine
-        return placed is None or bool(np.allclose(np.linalg.norm(placed[:-1, :-1], axis=0), self.scale, rtol=1e-3))
 
     def describe(self) -> str:
         """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""
@@ -158,25 +159,3 @@ class Image:
 
 
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
-
-
-def stack_channels(images: Sequence[Image]) -> Image:
-    """Return images on one grid as the channels of one image, named after the first.
-
-    Raises
-    ------
-    DataError
-        If the images differ in size, or lie elsewhere.
-    """
-    first = images[0]
-    if len(images) == 1:
-        return first
-    if any(image.spatial_shape != first.spatial_shape for image in images):
-        sizes = ", ".join(f"{image.name} {image.spatial_shape}" for image in images)
-        raise DataError(f"The channels of one case differ in size: {sizes}. Resample them to one grid.")
-    if not all(first.same_grid(image) for image in images):
-        names = ", ".join(image.name for image in images)
-        raise DataError(f"The channels of one case lie elsewhere in space: {names}. Resample them to one grid.")
-    channels = tuple(name for image in images for name in (image.channels or (image.name,) * image.n_channels))
-    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
-    return first.replace(data=data, axes="C" + first.spatial_axes, channels=channels)

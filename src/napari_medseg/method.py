@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from napari_medseg import settings as base
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image, LabelKind
-from napari_medseg.io import read_channels, read_one
+from napari_medseg.io import read_case
+from napari_medseg.io.grids import moved_notes
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.settings import PredictSettings, TrainSettings
 
@@ -26,6 +27,10 @@ class Recipe:
 
     settings: Mapping[str, Any]
     training: TrainSettings
+
+
+def quiet(sentence: str) -> None:
+    """Say nothing."""
 
 
 class Method(ABC):
@@ -150,16 +155,16 @@ class Method(ABC):
         """Find the training cases below `folder`."""
         return find_pairs(Path(folder))
 
-    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Read one case: x float32 (C, *spatial) and its target, first unaugmented; several files become channels."""
+    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
+        """Read one case: x float32 (C, *spatial) and its target, first unaugmented; several files become channels.
+
+        Labels are brought onto the image's grid; `say` is told in a sentence where they lay on another.
+        """
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
-        image, labels = read_channels(pair.files), read_one(pair.label, kind="labels")
-        if image.spatial_shape != labels.spatial_shape:
-            raise DataError(
-                f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "
-                f"{labels.spatial_shape}; they must have the same size. Export the label on the image's grid."
-            )
+        image, labels = read_case(pair.files, pair.label)
+        for note in moved_notes(labels):
+            say(note)
         return self.prepare(image), self.target(labels)
 
     @abstractmethod

@@ -11,6 +11,7 @@ import pytest
 from napari_medseg.cli.main import main
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
+from napari_medseg.io.grids import same_grid
 from napari_medseg.jobs import run
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
@@ -59,7 +60,7 @@ def test_a_stroke_makes_a_mask_on_the_grid_of_the_image(case: Case, capsys: pyte
     assert code == 0
     record = json.loads(text)
     mask = read_one(case.out, "labels")
-    assert mask.same_grid(read_one(case.path))
+    assert same_grid(mask, read_one(case.path))
     assert record["voxels"] == np.count_nonzero(mask.data)
     assert 2 * (case.truth & (mask.data > 0)).sum() / (case.truth.sum() + (mask.data > 0).sum()) > 0.7
     session = RefinementSession(read_one(case.path), settings=RefinementSettings())
@@ -140,7 +141,7 @@ def test_bad_input_is_one_message(case: Case, capsys: pytest.CaptureFixture[str]
     three = case.write("three.nii.gz", case.strokes * 2)
     assert "set classes" in refused(capsys, case.path, three, *out)
     small = write(case.folder / "small.nii.gz", Image(np.ones((4, 4, 4), np.uint8), "ZYX", kind="labels"))
-    assert "(4, 4, 4)" in refused(capsys, case.path, case.scribbles, *out, "--initial", small)
+    assert "4 x 4 x 4" in refused(capsys, case.path, case.scribbles, *out, "--initial", small)
     far = Image(np.ones((4, 4, 4), np.uint8), "ZYX", (1, 1, 1), ("millimeter",) * 3, np.diag([1, 1, 1, 1.0]) +
                 np.pad(np.full((3, 1), 900.0), ((0, 1), (3, 0))), "labels")  # fmt: skip
     assert "outside the image" in refused(capsys, case.path, write(case.folder / "far.nii.gz", far), *out)

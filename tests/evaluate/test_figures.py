@@ -90,7 +90,7 @@ def test_replay_says_what_is_missing(recorded: tuple[Path, Path, Path, object], 
     (tmp_path / "alone.jsonl").write_bytes((session / "log.jsonl").read_bytes())
     with pytest.raises(DataError, match="which image"):
         run(replay_scores(tmp_path / "alone.jsonl", truth))
-    with pytest.raises(DataError, match="on its grid"):
+    with pytest.raises(DataError, match="no place says where"):
         run(replay_scores(session, truth.replace(data=truth.data[:4])))
     with pytest.raises(DataError, match="was made on"):
         run(replay_scores(session, truth, image.replace(data=np.asarray(image.data) + 1)))

@@ -24,8 +24,8 @@ def test_error_map_of_every_combination() -> None:
 
 
 def test_error_map_reads_masks_as_the_metrics_do() -> None:
-    grey = np.array([[0, 100, 200, 255]], np.uint8)
-    assert error_map(grey, np.array([[0, 1, 1, 1]])).tolist() == [[0, 3, 1, 1]]
+    several = np.array([[0, 100, 200, 0]], np.uint8)
+    assert error_map(several, np.array([[0, 1, 1, 1]])).tolist() == [[0, 1, 1, 3]]
 
 
 def blocks() -> tuple[np.ndarray, np.ndarray]:

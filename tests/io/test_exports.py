@@ -108,7 +108,7 @@ def test_ome_zarr_has_pyramid_units_and_labels(tmp_path: Path) -> None:
     assert scales["axes"][0] == {"name": "z", "type": "space", "unit": "micrometer"}
     assert scales["datasets"][1]["coordinateTransformations"][0]["scale"] == [2, 1.0, 0.5]
     assert "image-label" in group.attrs
-    assert json.loads((tmp_path / "v.ome.json").read_text())["kind"] == "labels"
+    assert json.loads((tmp_path / "v.json").read_text())["kind"] == "labels"
 
 
 def test_another_folder_is_never_replaced(labels: Image, tmp_path: Path) -> None:

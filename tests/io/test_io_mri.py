@@ -8,8 +8,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from napari_medseg import io
-from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes import reader as mri
 from napari_medseg.io.volumes.itk import to_itk
 from napari_medseg.io.volumes.space import compose
@@ -73,7 +74,7 @@ def test_labels_keep_dtype_on_the_source_grid(tmp_path: Path, dtype: str) -> Non
     mri.write(tmp_path / "mask.nii.gz", labels)
     back = io.read_one(tmp_path / "mask.nii.gz")
     assert back.data.dtype == np.dtype(dtype)
-    assert source.same_grid(back)
+    assert same_grid(source, back)
     np.testing.assert_array_equal(back.data, labels.data)
 
 
@@ -154,12 +155,12 @@ def test_case_stacks_modalities_and_refuses_other_grids(tmp_path: Path) -> None:
     image = oblique()
     mri.write(tmp_path / "p1_flair.nii.gz", image)
     mri.write(tmp_path / "p1_t1c.nii.gz", image.replace(data=image.data + 1))
-    case = mri.read_case([tmp_path / "p1_flair.nii.gz", tmp_path / "p1_t1c.nii.gz"])
-    assert (case.axes, case.name, case.channels) == ("CZYX", "p1", ("p1_flair", "p1_t1c"))
+    case = io.read_channels([tmp_path / "p1_flair.nii.gz", tmp_path / "p1_t1c.nii.gz"])
+    assert (case.axes, case.name, case.channels) == ("CZYX", "p1_flair", ("p1_flair", "p1_t1c"))
     np.testing.assert_array_equal(case.data[1], image.data + 1)
     mri.write(tmp_path / "p2_t2.nii.gz", image.replace(affine=np.diag([4.0, 1.1, 0.8, 1.0])))
-    with pytest.raises(ReadError, match="do not lie on one grid"):
-        mri.read_case([tmp_path / "p1_flair.nii.gz", tmp_path / "p2_t2.nii.gz"])
+    with pytest.raises(DataError, match="not on the same grid"):
+        io.read_channels([tmp_path / "p1_flair.nii.gz", tmp_path / "p2_t2.nii.gz"])
 
 
 def test_sheared_affine_and_unknown_suffix_are_refused(tmp_path: Path) -> None:

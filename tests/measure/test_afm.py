@@ -139,7 +139,7 @@ def test_bad_input_is_named() -> None:
     holes[0, :4] = np.nan
     with pytest.raises(DataError, match="4 non-finite heights"):
         afm.table(labels_of(SQUARE), heights_of(holes))
-    with pytest.raises(DataError, match="Give the image that was segmented"):
+    with pytest.raises(DataError, match="no place says where"):
         measure("afm", labels_of(SQUARE), heights_of(BOWL[:50]))
     with pytest.raises(DataError, match="one channel"):
         afm.table(labels_of(SQUARE), Image(np.zeros((*SHAPE, 3)), "YXC"))

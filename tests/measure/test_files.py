@@ -10,10 +10,11 @@ import pytest
 from tifffile import imwrite
 
 from napari_medseg.errors import DataError
+from napari_medseg.io.grids import sized_like, with_pixel_size
 from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.jobs import run
 from napari_medseg.measure import nerve
-from napari_medseg.measure.files import Tables, measure_files, with_geometry
+from napari_medseg.measure.files import Tables, measure_files
 
 CNFL = "CNFL [mm/mm^2]"
 
@@ -110,9 +111,9 @@ def test_other_kinds_have_no_eyes(clinic: Path) -> None:
 
 def test_stated_pixel_size(clinic: Path) -> None:
     labels = nerve.Image(np.zeros((4, 5), np.uint8), "YX", kind="labels")
-    assert with_geometry(labels, None, 0.5).scale == (0.5, 0.5)
+    assert with_pixel_size(labels, 0.5).scale == (0.5, 0.5)
     other = nerve.Image(np.zeros((5, 5)), "YX", (2.0, 2.0), ("micrometer",) * 2)
-    assert with_geometry(labels, other) is labels
+    assert sized_like(labels, other) is labels
 
 
 def test_outlines_and_folders_of_cases_are_measured(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_volumes_are_refused() -> None:
 
 
 def test_image_of_another_size_is_refused() -> None:
-    with pytest.raises(DataError, match="Give the image"):
+    with pytest.raises(DataError, match="no place says where"):
         measure("nerve", labels(scene()), Image(np.zeros((5, 5)), "YX"))
 
 

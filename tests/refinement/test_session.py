@@ -229,8 +229,9 @@ def test_bad_images_and_masks() -> None:
         RefinementSession(Image(np.zeros((2, 3, 4, 5)), "TZYX"))
     with pytest.raises(DataError, match="proposal has shape"):
         RefinementSession(halves(), proposal=np.zeros((3, 3), np.uint8))
-    moved = halves().labels_like(np.zeros((40, 60), np.uint8)).replace(affine=np.diag([3.0, 3, 1]))
-    with pytest.raises(DataError, match="another place or voxel size"):
+    away = np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])
+    moved = halves().labels_like(np.ones((40, 60), np.uint8)).replace(affine=away)
+    with pytest.raises(DataError, match=r"The proposal .*first voxel at \(500, 0\).*lie elsewhere"):
         RefinementSession(halves().replace(affine=np.eye(3)), proposal=moved)
     with pytest.raises(DataError, match="holds label 3"):
         RefinementSession(halves(), proposal=np.full((40, 60), 3), settings=RefinementSettings(classes=2))

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_medseg import io, samples
 from napari_medseg.errors import DataError
+from napari_medseg.io.grids import same_grid
 from napari_medseg.io.pairs import find_pairs
 from napari_medseg.preprocessing.glass import above_glass
 from napari_medseg.samples.afm import afm_folder, afm_scan
@@ -21,7 +22,7 @@ def test_scan_is_calibrated_and_repeatable() -> None:
     np.testing.assert_array_equal(image.data, again.data)
     assert not np.array_equal(image.data, other.data)
     assert (image.data.dtype, image.value_unit, image.units) == (np.float32, "nm", ("micrometer", "micrometer"))
-    assert image.same_grid(mask)
+    assert same_grid(image, mask)
     assert (mask.kind, np.unique(mask.data).tolist()) == ("labels", [0, 1])
 
 
@@ -49,6 +50,6 @@ def test_folder_pairs_and_keeps_nanometres(tmp_path: Path) -> None:
 
 def test_registry() -> None:
     image, mask = samples.load_sample("afm")
-    assert image.same_grid(mask)
+    assert same_grid(image, mask)
     with pytest.raises(DataError, match="Known samples: afm"):
         samples.load_sample("nothing")

@@ -9,6 +9,7 @@ from scipy.ndimage import distance_transform_edt, label
 from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.tolerance import tolerance_scores
 from napari_medseg.io import read_one
+from napari_medseg.io.grids import same_grid
 from napari_medseg.measure.skeleton import thin
 from napari_medseg.methods.sc_dcnn.method import ScDcnn
 from napari_medseg.samples import load_sample
@@ -30,7 +31,7 @@ def test_sample_is_reproducible_and_like_the_real_thing() -> None:
     image, labels = load_sample("ccm")
     assert np.array_equal(image.data, ccm_image(0)[0].data)
     assert not np.array_equal(image.data, ccm_image(1)[0].data)
-    assert (image.data.dtype, image.units, image.same_grid(labels)) == (np.uint8, ("micrometer",) * 2, True)
+    assert (image.data.dtype, image.units, same_grid(image, labels)) == (np.uint8, ("micrometer",) * 2, True)
     z, nerve = (image.data - image.data.mean()) / image.data.std(), labels.data > 0
     distance = distance_transform_edt(~nerve)
     assert z[nerve].mean() - z[(distance >= 3) & (distance <= 6)].mean() == pytest.approx(1.2, abs=0.4)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_medseg.io.grids import same_grid
 from napari_medseg.measure.labels import components
 from napari_medseg.samples import load_sample
 from napari_medseg.samples.histology import nuclei_tile
@@ -10,7 +11,7 @@ from napari_medseg.samples.histology import nuclei_tile
 def test_samples_have_a_picture_its_exact_nuclei_and_a_real_image() -> None:
     (image, labels), (real,) = load_sample("histology"), load_sample("ihc")
     assert image.axes == real.axes == "YXC"
-    assert image.same_grid(labels)
+    assert same_grid(image, labels)
     assert labels.kind == "labels"
     assert labels.data.dtype == np.uint16
     assert labels.data.max() > 200

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from napari_medseg import io
+from napari_medseg.io.grids import same_grid
 from napari_medseg.samples.mri import brain_volume, mri_folder, slice_2d
 
 
@@ -14,7 +15,7 @@ from napari_medseg.samples.mri import brain_volume, mri_folder, slice_2d
 def test_lesion_is_one_bright_piece_inside_the_brain(seed: int) -> None:
     image, mask = brain_volume(seed)
     assert (image.axes, mask.kind, image.units) == ("ZYX", "labels", ("millimeter",) * 3)
-    assert image.same_grid(mask)
+    assert same_grid(image, mask)
     lesion = mask.data > 0
     assert ndimage.label(lesion)[1] == 1
     assert 12 <= lesion.sum() < 0.3 * (image.data > 0).sum()
@@ -37,6 +38,6 @@ def test_slice_and_folder(tmp_path: Path) -> None:
     pictures = sorted((folder / "images").iterdir())
     assert [p.name for p in pictures] == ["case_000.nii.gz", "case_001.nii.gz"]
     label = io.read_one(folder / "labels" / "case_001.nii.gz", kind="labels")
-    assert io.read_one(pictures[1]).same_grid(label)
+    assert same_grid(io.read_one(pictures[1]), label)
     assert label.data.dtype == np.uint8
     assert mri_folder(tmp_path / "flat", 1, ndim=2).exists()

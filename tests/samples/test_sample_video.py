@@ -7,6 +7,7 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.io import read
+from napari_medseg.io.grids import same_grid
 from napari_medseg.samples.video import CLASSES, nerve_video, video_folders, write_movie
 
 
@@ -15,7 +16,7 @@ def test_only_nerve_frames_have_a_mask_and_all_classes_occur() -> None:
     assert movie.data.shape == (30, 64, 80, 3)
     assert movie.axes == "TYXC"
     assert labels.axes == "TYX"
-    assert movie.same_grid(labels)
+    assert same_grid(movie, labels)
     classes = movie.metadata["classes"]
     assert set(classes) == set(CLASSES)
     assert [bool(mask.any()) for mask in labels.data] == [name == "Nerve" for name in classes]

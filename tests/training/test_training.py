@@ -266,7 +266,7 @@ def test_inspect_lists_every_problem(cases: Path) -> None:
     text = " ".join(report.problems)
     assert len(report.pairs) == 3
     for part in (
-        "case0.png is (16, 16) but its",
+        "'case0_label' (8 x 8 pixels of unknown size) and 'case0' (16 x 16",
         "without foreground: case1",
         "case2.png",
         "case3.png cannot be read",

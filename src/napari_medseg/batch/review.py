@@ -16,6 +16,7 @@ from napari_medseg.batch.tables import REVIEW, read_review, update_measurements,
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write, write_table
+from napari_medseg.io.grids import on_grid
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import Pair, case_files, case_stem
 from napari_medseg.jobs import Job, Progress
@@ -165,7 +166,5 @@ def load_case(image: Path, labels: Path, modality_files: str = "") -> Job[tuple[
     yield Progress(0, 2, f"reading {image.name}")
     picture = read_input(image, modality_files)
     yield Progress(1, 2, f"reading {labels.name}")
-    mask = read_one(labels, kind="labels")
-    if mask.spatial_shape != picture.spatial_shape:
-        raise DataError(f"{labels.name} is {mask.spatial_shape} but {image.name} is {picture.spatial_shape}.")
+    mask = on_grid(read_one(labels, kind="labels"), picture)
     return picture, mask.replace(data=np.array(mask.data))

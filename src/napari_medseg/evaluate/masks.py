@@ -16,21 +16,24 @@ from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, write_table
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.grids import moved_notes, on_grid, sized_like
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
     LABEL_FOLDERS,
-    SUFFIXES,
+    LABEL_SUFFIXES,
     Pair,
     PairList,
     case_stem,
     file_stem,
     inner_folder,
     is_label,
+    is_one,
     list_images,
     list_labels,
     pair_files,
 )
 from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure.labels import foreground
 from napari_medseg.methods import get_method
 
 if TYPE_CHECKING:
@@ -41,13 +44,13 @@ Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
 
 
 def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
-    """Return ``{"mean": {metric: value}, "images": {stem: {metric: value}}, "unpaired": [file], "problems": [...]}``.
+    """Compare files and return ``mean`` and ``images`` (metrics by stem), ``unpaired``, ``problems`` and ``notes``.
 
     Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
-    a problem, in a sentence, and the others go on. Masks of movie frames also give
-    ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs count 1), and
-    ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance over the
-    objects of all images as one set, as the GlaS contest defines them.
+    a problem, in a sentence, and the others go on; notes say which results were turned or resampled. Masks of movie
+    frames also give ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs
+    count 1), and ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance
+    over the objects of all images as one set, as the GlaS contest defines them.
 
     Raises
     ------
@@ -60,10 +63,12 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     counts: list[tuple[int, int, int]] = []
     objects: list[dict[str, Terms]] = []
     problems: list[str] = []
+    notes: list[str] = []
     for index, pair in enumerate(found.pairs, 1):
         yield Progress(index - 1, len(found.pairs), pair.stem)
         try:
             predicted, truth = read_pair(pair)
+            notes += [note for note in moved_notes(predicted) if note not in notes]
             images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
         except MedSegError as error:
             problems.append(str(error))
@@ -78,20 +83,42 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     more: Result = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
     more |= {"pooled": pooled_scores(objects)} if objects else {}
     unpaired = [path.name for path in found.unpaired]
-    return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, **more}
+    return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, "notes": notes, **more}
 
 
 def read_pair(pair: Pair) -> tuple[Image, Image]:
-    """Read a result and its reference; outlines (``.xml``, ``.geojson``) are drawn on the result's grid.
+    """Read a result and its reference, the result brought onto the reference's grid.
+
+    Outlines (``.xml``, ``.geojson``) are drawn on the grid of the other, both on an area that holds them all.
 
     Raises
     ------
     ReadError
         If one of them cannot be read as labels.
+    DataError
+        If nothing says how the two lie on each other, or they lie elsewhere.
     """
     assert pair.label is not None  # `pair_files` gives each result its reference
-    predicted = read_labels(pair.image)
-    return predicted, as_learnt(read_labels(pair.label, predicted), predicted)
+    drawn = [path.suffix.lower() in ANNOTATIONS for path in (pair.image, pair.label)]
+    if all(drawn):
+        predicted, truth = _on_common_area(pair.image, pair.label)
+    elif drawn[0]:
+        truth = read_labels(pair.label)
+        predicted = read_labels(pair.image, truth)
+    else:
+        predicted = read_labels(pair.image)
+        truth = read_labels(pair.label, predicted)
+    truth = sized_like(truth, predicted)
+    return on_grid(predicted, truth, "result"), as_learnt(truth, predicted)
+
+
+def _on_common_area(*paths: Path) -> tuple[Image, Image]:
+    """Draw two files of outlines on the smallest picture that holds both."""
+    alone = [read_labels(path) for path in paths]
+    sizes = [max(sides) for sides in zip(*(image.spatial_shape for image in alone), strict=True)]
+    area = Image(np.broadcast_to(np.uint8(0), sizes), "YX")
+    first, second = (read_labels(path, area) for path in paths)
+    return first, second
 
 
 def as_learnt(truth: Image, predicted: Image) -> Image:
@@ -99,7 +126,7 @@ def as_learnt(truth: Image, predicted: Image) -> Image:
     known = predicted.metadata.get("medseg", predicted.metadata)
     if (known.get("method"), known.get("settings", {}).get("classes")) not in ONE_CLASS:
         return truth
-    return truth.replace(data=(np.asarray(truth.data) > 0).astype(np.uint8))
+    return truth.replace(data=foreground(truth.data).astype(np.uint8))
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
@@ -143,6 +170,7 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     """
     cls = get_method(method)
     yield Progress(0, 3, "computing the metrics")
+    predicted = on_grid(predicted, truth, "result")
     truth = as_learnt(truth, predicted)
     predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))
     metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
@@ -259,23 +287,23 @@ def _pairs(predictions: Path, references: Path) -> PairList:
     for path in (predictions, references):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give a label file or a folder of them.")
-    if predictions.is_file() and references.is_file():
+    if is_one(predictions) and is_one(references):
         return PairList((Pair(predictions, references),))  # whatever they are called
-    left = [predictions] if predictions.is_file() else _label_files(predictions)
-    right = [references] if references.is_file() else list_labels(references)
+    left = [predictions] if is_one(predictions) else _label_files(predictions)
+    right = [references] if is_one(references) else list_labels(references)
     found = pair_files(left, right)
     if not found.pairs:
         raise DataError(
             f"No file of {predictions} has a partner in {references}: {len(left)} results, {len(right)} references. "
             "Files pair up by their stem, for example cell1_labels.tif with cell1_label.png."
         )
-    others = [] if references.is_file() else [path for path in _label_files(references) if path not in right]
+    others = [] if is_one(references) else [path for path in _label_files(references) if path not in right]
     return PairList(found.pairs, (*found.unpaired, *others))
 
 
 def _label_files(folder: Path) -> list[Path]:
     """List a folder's label files and outlines; probabilities, overlays and images beside them are not labels."""
-    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, (*SUFFIXES, *ANNOTATIONS)) or list_labels(folder)
+    files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, LABEL_SUFFIXES) or list_labels(folder)
     files = [path for path in files if not file_stem(path).endswith(("_probabilities", "_overlay"))] or files
     labelled = {case_stem(path) for path in files if is_label(path)}
     return [path for path in files if is_label(path) or case_stem(path) not in labelled]

@@ -12,6 +12,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model
@@ -54,10 +55,9 @@ def replay_scores(
     import pandas as pd
 
     image = _image(log) if image is None else image
-    if truth.spatial_shape != image.spatial_shape:
-        raise DataError(
-            f"The reference is {truth.spatial_shape}, the image {image.spatial_shape}. Give one on its grid."
-        )
+    truth = on_grid(truth, image, "reference")
+    for note in moved_notes(truth):
+        yield Progress(0, 1, note)
     model, pnet = (given or _model(log, name) for given, name in ((model, "rnet"), (pnet, "pnet")))
     total, rows, strokes = sum(1 for _ in read_log(log)) - 1, [], 0
     for step, (event, session) in enumerate(replayed(image, log, model=model, pnet=pnet)):

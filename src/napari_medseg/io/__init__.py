@@ -15,9 +15,10 @@ from types import ModuleType
 import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line
-from napari_medseg.image import Image, Kind, stack_channels
+from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
 from napari_medseg.io.atomic import sweep
+from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.hints import hint
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.sidecar import load as load_sidecar
@@ -28,6 +29,7 @@ __all__ = [
     "as_labels",
     "known_patterns",
     "read",
+    "read_case",
     "read_channels",
     "read_labels",
     "read_one",
@@ -118,6 +120,20 @@ def read_channels(paths: Sequence[str | Path]) -> Image:
         If they differ in size or place.
     """
     return stack_channels([read_one(path) for path in paths])
+
+
+def read_case(files: Sequence[str | Path], labels: str | Path) -> tuple[Image, Image]:
+    """Read the image of a case and its labels, brought onto the image's grid; what was done to them is in their notes.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read.
+    DataError
+        If nothing says how the two lie on each other, or they lie elsewhere.
+    """
+    image = read_channels(files)
+    return image, on_grid(read_labels(labels, image), image)
 
 
 def read_labels(path: str | Path, like: Image | None = None) -> Image:

@@ -23,8 +23,10 @@ IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
 CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-DOUBLE_SUFFIXES = (".nii.gz", ".ome.tif", ".ome.tiff", ".ome.tf8", ".ome.btf")
+ZARR = ".zarr"
+DOUBLE_SUFFIXES = (".nii.gz", ".ome.zarr", ".ome.tif", ".ome.tiff", ".ome.tf8", ".ome.btf")
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
+LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ZARR)
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
 FIRST_NUMBER = ".000"  # stands for the suffixes .000 to .999 of NanoScope scans
 NUMBERED = re.compile(r"\.\d{3}")
@@ -169,6 +171,11 @@ def label_stems(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
     return found
 
 
+def is_one(path: Path) -> bool:
+    """Whether `path` is one image: a file, or the folder of an OME-Zarr."""
+    return path.is_file() or path.name.lower().endswith(ZARR)
+
+
 def is_label(path: Path) -> bool:
     """Whether a file is called like a label (``_mask``, ``_seg``), or is a drawing."""
     return bool(LABEL_SUFFIX.search(file_stem(path))) or path.suffix.lower() in DRAWINGS
@@ -179,7 +186,7 @@ def lies_among_labels(path: Path) -> bool:
     return _letters(path.parent.name) in map(_letters, LABEL_FOLDERS)
 
 
-def list_labels(folder: Path, suffixes: Sequence[str] = (*SUFFIXES, *ANNOTATIONS)) -> list[Path]:
+def list_labels(folder: Path, suffixes: Sequence[str] = LABEL_SUFFIXES) -> list[Path]:
     """List the label files of a folder: of its labels folder, else those called so, else all.
 
     Of a folder without files, those called so in its sub-folders (of cases, of sites).

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one
+from napari_medseg.io.grids import together, with_pixel_size
 from napari_medseg.io.pairs import (
     DRAWINGS,
     IMAGE_FOLDERS,
     SCANS,
     SUFFIXES,
+    ZARR,
     case_stem,
     inner_folder,
     is_label,
+    is_one,
     label_stems,
     list_images,
     list_labels,
@@ -90,9 +93,9 @@ def measure_files(
         try:
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
-            image = read_image(kind, partner, channel) if partner else None
-            measured[name] = _measure(kind, path, image, pixel_size)
-            notes += image.metadata.get("notes", ()) if image is not None else ()
+            found, image = read_case(kind, path, partner, pixel_size, channel)
+            measured[name] = _measure(kind, found, image, path.name)
+            notes += [note for note in notes_of(found, image) if note not in notes]
         except MedSegError as error:
             problems.append(f"{path.name}: {error}")
         yield Progress(index, len(cases), path.name)
@@ -125,28 +128,45 @@ def collect(kind: str, measured: Sequence[tuple[DataFrame, DataFrame]], problems
     return Tables(joined[0], joined[1], eyes, tuple(problems))
 
 
-def with_geometry(image: Image, other: Image | None, pixel_size: float | None = None) -> Image:
-    """Give an image the stated pixel size, or an uncalibrated one that of `other` if that has its size."""
+def read_case(
+    kind: str, labels: Path, image: Path | None, pixel_size: float | None = None, channel: str = ""
+) -> tuple[Image, Image | None]:
+    """Read labels and the image that they are measured with, on one grid.
+
+    Parameters
+    ----------
+    kind, channel
+        As for `measure_files`.
+    labels, image
+        Files.
+    pixel_size
+        Micrometres per pixel, whatever the files state.
+    """
+    picture = read_image(kind, image, channel) if image is not None else None
+    found = read_labels(labels, picture)
     if pixel_size is not None:
-        n = len(image.scale)
-        return image.replace(scale=(pixel_size,) * n, units=("micrometer",) * n)
-    if not image.calibrated and other is not None and other.spatial_shape == image.spatial_shape:
-        return image.replace(scale=other.scale, units=other.units, affine=other.affine)
-    return image
+        found = with_pixel_size(found, pixel_size)
+        picture = None if picture is None else with_pixel_size(picture, pixel_size)
+    return (found, None) if picture is None else together(found, picture)
 
 
-def _measure(kind: str, path: Path, image: Image | None, pixel_size: float | None) -> tuple[DataFrame, DataFrame]:
-    labels = with_geometry(read_labels(path, image), image, pixel_size)
-    image = with_geometry(image, labels) if image is not None else None
+def notes_of(*images: Image | None) -> list[str]:
+    """Return what is worth knowing of images, each sentence once."""
+    return list(
+        dict.fromkeys(note for image in images if image is not None for note in image.metadata.get("notes", ()))
+    )
+
+
+def _measure(kind: str, labels: Image, image: Image | None, name: str) -> tuple[DataFrame, DataFrame]:
     summary = summarise(kind, labels, image).drop(columns="image", errors="ignore")
-    summary.insert(0, "image", path.name)
+    summary.insert(0, "image", name)
     return measure(kind, labels, image), summary
 
 
 def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:
     """Yield label files, each with its image where there is one."""
-    files = list_labels(path, (*SUFFIXES, *DRAWINGS)) if path.is_dir() else [path]
-    folder = images or (path if path.is_dir() else path.parent)
+    files = [path] if is_one(path) else list_labels(path, (*SUFFIXES, *DRAWINGS, ZARR))
+    folder = images or (path.parent if is_one(path) else path)
     places = dict.fromkeys([*(file.parent for file in files), inner_folder(folder, IMAGE_FOLDERS) or folder])
     pictures = [picture for place in places for picture in list_images(place, (*SUFFIXES, *SCANS))]
     stems = label_stems([picture for picture in pictures if not is_label(picture)])

@@ -29,6 +29,14 @@ def instances(labels: np.ndarray) -> np.ndarray:
     return consecutive(labels)
 
 
+def foreground(labels: np.ndarray) -> np.ndarray:
+    """Return where labels are foreground: bool of the same shape, true above 0 whatever the type of the integers.
+
+    A threshold belongs to probabilities alone; a mask of 0 and 255 and one of 0, 1 and 2 mean what they say.
+    """
+    return np.asarray(np.asarray(labels) > 0)
+
+
 def ids_of(labels: np.ndarray) -> np.ndarray:
     """Return the sorted non-zero ids of a label map."""
     flat = labels.ravel()

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes.itk import check_right_angles, from_itk, to_itk
 from napari_medseg.io.volumes.space import mm_per
 from napari_medseg.settings import Settings
@@ -80,7 +81,7 @@ def restore(result: Image, original: Image) -> Image:
 
     Outside the prepared box the result is 0. dtype is kept.
     """
-    if result.kind == "labels" and result.same_grid(original) and result.data.shape == original.spatial_shape:
+    if result.kind == "labels" and same_grid(result, original):
         return original.labels_like(np.asarray(result.data), result.name)
     import SimpleITK as sitk  # noqa: N813
 

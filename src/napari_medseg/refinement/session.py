@@ -27,7 +27,7 @@ from napari_medseg.refinement.state import (
     as_mask,
     check_image,
     count_strokes,
-    on_grid,
+    label_array,
 )
 from napari_medseg.refinement.timeline import Timeline
 
@@ -76,7 +76,7 @@ class RefinementSession(Timeline):
         self.settings, self.pnet = settings or RefinementSettings(), pnet
         result = np.zeros(image.spatial_shape, np.int32)
         if locked is not None:
-            result[:] = on_grid(locked, image, "locked label map")
+            result[:] = label_array(locked, image, "locked label map")
         mask = as_mask(proposal, image, self.settings.classes, "proposal")
         mask[result > 0] = 0
         arrays = {"mask": mask, "given": mask.copy(), "scribbles": np.zeros_like(mask), "result": result}

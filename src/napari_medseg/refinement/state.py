@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io.grids import describe_grid, index_matrix, on_grid, same_grid
 from napari_medseg.refinement.history import Box, box_of
 
 ML_PER_MM3 = 1e-3
@@ -115,7 +116,7 @@ def as_mask(labels: Image | np.ndarray | None, image: Image, classes: int, what:
     """
     if labels is None:
         return np.zeros(image.spatial_shape, np.uint8)
-    data = on_grid(labels, image, what)
+    data = label_array(labels, image, what)
     if classes == 1:
         return (data > 0).astype(np.uint8)
     if data.size and data.max() > classes:
@@ -123,13 +124,20 @@ def as_mask(labels: Image | np.ndarray | None, image: Image, classes: int, what:
     return data.astype(np.uint8)
 
 
-def on_grid(labels: Image | np.ndarray, image: Image, what: str) -> np.ndarray:
-    """Return the array of a label map that must lie on the image's grid."""
-    data = np.asarray(labels.data if isinstance(labels, Image) else labels)
-    if data.shape != image.spatial_shape or (isinstance(labels, Image) and not image.same_grid(labels)):
-        place = "" if data.shape != image.spatial_shape else ", but another place or voxel size"
+def label_array(labels: Image | np.ndarray, image: Image, what: str) -> np.ndarray:
+    """Return the array of a label map on the image's grid.
+
+    Raises
+    ------
+    DataError
+        If it cannot be brought there, an array has another shape, or it holds no whole numbers.
+    """
+    if isinstance(labels, Image):
+        labels = on_grid(labels, image, what).data
+    data = np.asarray(labels)
+    if data.shape != image.spatial_shape:
         raise DataError(
-            f"The {what} has shape {data.shape}{place}; the image {image.name!r} has {image.spatial_shape}. "
+            f"The {what} has shape {data.shape}; the image {image.name!r} has {image.spatial_shape}. "
             "Give labels on the image's own grid."
         )
     if data.dtype.kind not in "buif" or (data.size and data.min() < 0):
@@ -153,10 +161,10 @@ def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -
     DataError
         If the shape of a plain array differs, all strokes lie outside the image, or a value has no class.
     """
-    if isinstance(scribbles, Image) and not image.same_grid(scribbles):
+    if isinstance(scribbles, Image) and not same_grid(scribbles, image):
         data = _through_world(scribbles, image)
     else:
-        data = on_grid(scribbles, image, "scribble layer")
+        data = label_array(scribbles, image, "scribble layer")
     largest = int(data.max(initial=0))
     if largest > classes + 1:
         raise DataError(
@@ -167,30 +175,19 @@ def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -
 
 
 def _through_world(scribbles: Image, image: Image) -> np.ndarray:
-    if len(scribbles.spatial_shape) != len(image.spatial_shape):
-        raise DataError(
-            f"The scribble layer is {len(scribbles.spatial_shape)}D, the image {len(image.spatial_shape)}D. "
-            "Paint on a labels layer of the image's own shape."
-        )
-    if not (scribbles.calibrated and image.calibrated) and scribbles.spatial_shape != image.spatial_shape:
-        raise DataError(
-            f"The scribble layer has shape {scribbles.spatial_shape}, the image {image.spatial_shape}, and no "
-            "voxel size says how they lie on each other. Paint on a labels layer of the image's own shape."
-        )
+    matrix = index_matrix(scribbles, image, "scribble layer")
     data = np.asarray(scribbles.data)
     points = np.argwhere(data)
-    world = np.c_[points, np.ones(len(points))] @ _matrix(scribbles).T
-    index = np.rint(world @ np.linalg.inv(_matrix(image)).T)[:, :-1].astype(int)
+    index = np.rint(points @ matrix[:-1, :-1].T + matrix[:-1, -1]).astype(int)
     inside = ((index >= 0) & (index < image.spatial_shape)).all(1)
     if len(points) and not inside.any():
-        raise DataError("All strokes lie outside the image. Check the scribble layer's affine and voxel size.")
+        raise DataError(
+            f"All strokes ({describe_grid(scribbles)}) lie outside the image ({describe_grid(image)}). "
+            "Check the scribble layer's affine and voxel size."
+        )
     out = np.zeros(image.spatial_shape, data.dtype)
     out[tuple(index[inside].T)] = data[tuple(points[inside].T)]
     return out
-
-
-def _matrix(image: Image) -> np.ndarray:
-    return np.asarray(image.affine) if image.affine is not None else np.diag([*image.scale, 1.0])
 
 
 def count_strokes(old: np.ndarray, new: np.ndarray) -> int:

@@ -79,9 +79,10 @@ class Report:
 def inspect(method: Method, found: PairList) -> Report:
     """Load every case once and say what was found; cases that cannot be used are listed and left out."""
     usable, problems, sizes, empty = [], [], set(), []
+    moved: list[str] = []
     for pair in found.pairs:
         try:
-            x, y = method.load_pair(pair)
+            x, y = method.load_pair(pair, moved.append)
         except MedSegError as error:
             problems.append(str(error))
             continue
@@ -89,6 +90,8 @@ def inspect(method: Method, found: PairList) -> Report:
         sizes.add("x".join(map(str, x.shape[1:])))
         if y.ndim and not np.any(y):
             empty.append(pair.stem)
+    if moved:
+        problems.append(moved[0] + (f" {len(moved) - 1} more of this kind." if len(moved) > 1 else ""))
     if empty:
         problems.append(f"{counted(len(empty), 'label')} without foreground: {_some(empty)}.")
     unpaired = tuple(path.name for path in found.unpaired)

@@ -29,9 +29,11 @@ def test_by_hand(name: str) -> None:
     assert result[name] == pytest.approx(BY_HAND[name])
 
 
-def test_8bit_probabilities_are_cut_above_127() -> None:
-    p = np.array([[0, 127, 128, 255]], np.uint8)
-    assert compare(Image(p, "YX"), Image(np.array([[0, 0, 255, 255]], np.uint8), "YX"), ["dice"])["dice"] == 1
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.int64])
+def test_labels_above_0_are_foreground_whatever_their_type(dtype: type) -> None:
+    one, several = np.array([[0, 1, 1, 1]], dtype), np.array([[0, 2, 100, 127]], dtype)
+    for p, t in ((one, several), (several, one)):
+        assert compare(Image(p, "YX", kind="labels"), Image(t, "YX", kind="labels"), ["dice"])["dice"] == 1
 
 
 def test_empty_masks_do_not_poison_a_mean() -> None:
@@ -49,7 +51,7 @@ def test_classes_are_scored_one_by_one() -> None:
 
 
 def test_other_size_and_unknown_metric_are_refused() -> None:
-    with pytest.raises(DataError, match=r"\(2, 5\)"):
+    with pytest.raises(DataError, match="2 x 5 pixels"):
         compare(Image(P, "YX"), Image(np.zeros((3, 3), int), "YX"), ["dice"])
     with pytest.raises(SettingsError, match="nonsense"):
         get_metric("nonsense")

@@ -141,7 +141,7 @@ def test_folder_prepared_for_the_other_tissue_is_refused(tmp_path: Path, tile: t
 def test_label_of_another_size_is_refused(tmp_path: Path, tile: tuple[Image, Image]) -> None:
     folder = folder_of(tmp_path, tile, 1)
     Pillow.fromarray(tile[1].data[:100]).save(folder / "labels" / "t0_label.png")
-    with pytest.raises(DataError, match="same size"):
+    with pytest.raises(DataError, match="no place says where"):
         FullNet().load_pair(Pair(folder / "images" / "t0.png", folder / "labels" / "t0_label.png"))
 
 

@@ -137,7 +137,7 @@ def test_bad_cases_are_listed_and_the_others_go_on(raw: Path, tmp_path: Path) ->
     report = run(prepare_fullnet(raw, tmp_path / "out", ONE))
     assert report.cases == ("val/case_2",)
     text = " ".join(report.problems)
-    assert "same size" in text
+    assert "no place says where" in text
     assert "no colour picture" in text
 
 

@@ -140,6 +140,7 @@ class EvaluateDock(Dock):
             self.draw = partial(figures.metric_figure, self.tables["images"])
             unpaired = f" Without partner: {', '.join(result['unpaired'])}." if result["unpaired"] else ""
             problems = "".join(f" Not compared: {problem}" for problem in result["problems"])
+            problems += "".join(f" {note}" for note in result["notes"])
             self.run_bar.say(f"{done}. {len(result['images'])} images compared.{unpaired}{problems}")
         show_frame(self.table, next(iter(self.tables.values())))
         self.save_button.setEnabled(True)

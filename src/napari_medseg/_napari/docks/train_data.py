@@ -15,7 +15,11 @@ from napari_medseg._napari.layers import image_from_layer, image_layers, label_l
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import write
+<<<<<<< HEAD
 from napari_medseg.io.volumes.reader import is_volume
+=======
+from napari_medseg.io.grids import same_grid
+>>>>>>> 50ad6bc (Let two images meet in one function: grids, units, places)
 
 
 class TrainData(QWidget):
@@ -93,7 +97,7 @@ def open_cases(viewer: Any) -> list[tuple[Image, Image]]:
 
 
 def _sources(viewer: Any, layer: Layer, labels: Image) -> list[Image]:
-    images = [image for image in map(image_from_layer, image_layers(viewer)) if image.same_grid(labels)]
+    images = [image for image in map(image_from_layer, image_layers(viewer)) if same_grid(image, labels)]
     made_from = layer.metadata.get("medseg", {}).get("source_layer", "")
     named = [image for image in images if image.name == made_from]
     named = named or [image for image in images if layer.name.startswith(image.name)]

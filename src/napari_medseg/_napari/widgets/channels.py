@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image, stack_channels
+from napari_medseg.image import Image
+from napari_medseg.io.grids import same_grid, stack_channels
 
 ROW, MOST_ROWS = 26, 4
 
@@ -22,7 +22,7 @@ def combined(layers: list[Layer]) -> Image:
     Raises
     ------
     MedSegError
-        If a layer is no image, or they lie on different grids.
+        If a layer is no image, or their voxels do not coincide.
     """
     images = [image_from_layer(layer) for layer in layers]
     stacked = stack_channels(images)
@@ -80,7 +80,6 @@ def _fits(layer: Layer, base: Layer | None) -> bool:
     if base is None or layer.name == base.name:
         return False
     try:
-        same = image_from_layer(base).same_grid(image_from_layer(layer))
+        return same_grid(image_from_layer(base), image_from_layer(layer))
     except MedSegError:
         return False
-    return same and np.allclose(layer.affine.affine_matrix, base.affine.affine_matrix, atol=1e-3)

@@ -58,6 +58,8 @@ def masks(arguments: argparse.Namespace) -> None:
         print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
     for problem in result["problems"]:
         print(f"medseg: not compared: {problem}", file=sys.stderr)
+    for note in result["notes"]:
+        print(f"medseg: {note}", file=sys.stderr)
     value = {name: result[name] for name in ("mean", "images", "pooled", "movie") if name in result}
     rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
     pooled = [{"over": "all objects as one set", **value["pooled"]}] if "pooled" in value else []
@@ -69,13 +71,13 @@ def masks(arguments: argparse.Namespace) -> None:
 def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     """Write tables and figure, of two files with their errors and objects."""
     from napari_medseg.evaluate.masks import compare_pair, image_table, read_pair, save_tables
-    from napari_medseg.io.pairs import Pair
+    from napari_medseg.io.pairs import Pair, is_one
 
     if not (arguments.output or arguments.figure):
         return
     images, found = image_table(result), None
     pair = arguments.predictions, arguments.references
-    if all(path.is_file() for path in pair):
+    if all(is_one(path) for path in pair):
         labels = read_pair(Pair(*pair))
         found = drain(compare_pair(arguments.method, *labels), arguments.json)
     if arguments.output:

@@ -30,17 +30,12 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
 
     def call(arguments: argparse.Namespace) -> None:
-        many = arguments.labels.is_dir() or arguments.also
+        from napari_medseg.io.pairs import is_one
+
+        many = arguments.also or (arguments.labels.is_dir() and not is_one(arguments.labels))
         (_measure_many if many else _measure_one)(arguments)
 
     parser.set_defaults(call=call)
-
-
-def with_geometry(image: Any, other: Any, pixel_size: float | None) -> Any:
-    """Give an uncalibrated image the stated pixel size, or that of `other`."""
-    from napari_medseg.measure import files
-
-    return files.with_geometry(image, other, checked(pixel_size))
 
 
 def checked(pixel_size: float | None) -> float | None:
@@ -51,15 +46,14 @@ def checked(pixel_size: float | None) -> float | None:
 
 
 def _measure_one(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import read_labels, write_table
+    from napari_medseg.io import write_table
     from napari_medseg.measure import measure, summarise
-    from napari_medseg.measure.files import read_image
+    from napari_medseg.measure.files import notes_of, read_case
 
-    image = read_image(arguments.kind, arguments.image, arguments.channel) if arguments.image else None
-    for note in image.metadata.get("notes", ()) if image is not None else ():
+    pixel_size = checked(arguments.pixel_size)
+    labels, image = read_case(arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel)
+    for note in notes_of(labels, image):
         print(f"medseg: {note}", file=sys.stderr)
-    labels = with_geometry(read_labels(arguments.labels, image), image, arguments.pixel_size)
-    image = with_geometry(image, labels, None) if image is not None else None
     write_table(arguments.output, measure(arguments.kind, labels, image))
     summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
     show(summary, arguments.json, lambda: "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
@@ -90,4 +84,7 @@ def _measure_many(arguments: argparse.Namespace) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a value as text: whole numbers in full, for counts are exact, others with four digits."""
+    if not isinstance(value, float) or value.is_integer():
+        return f"{value:.0f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}"

@@ -69,24 +69,25 @@ def _refine(arguments: argparse.Namespace) -> None:
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
     from napari_medseg.io import read_one
-    from napari_medseg.measure.files import with_geometry
+    from napari_medseg.io.grids import describe_grid, moved_notes, on_grid, same_grid, sized_like
     from napari_medseg.refinement import RefinementSession
 
     scribbles = read_one(arguments.scribbles, "labels")
-    image = with_geometry(image, scribbles, None)
-    initial = with_geometry(read_one(arguments.initial, "labels"), image, None) if arguments.initial else None
+    image = sized_like(image, scribbles)
+    initial = on_grid(read_one(arguments.initial, "labels"), image, "initial mask") if arguments.initial else None
     implied = {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
     settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
     session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
     if pnet is not None:
         yield from session.propose()
-    scribbles = with_geometry(scribbles, image, None)
+    scribbles = sized_like(scribbles, image)
     state = yield from session.refine(scribbles)
-    moved = "" if scribbles.same_grid(image) else (
-        f"The scribbles ({scribbles.describe()}) lie elsewhere than the image ({image.describe()}); they were moved "
-        "onto it by the positions in the files. Save them with the image's header if that is not meant."
+    moved = "" if same_grid(scribbles, image) else (
+        f"The scribbles ({describe_grid(scribbles)}) lie elsewhere than the image ({describe_grid(image)}); they were "
+        "moved onto it by the positions in the files. Save them with the image's header if that is not meant."
     )  # fmt: skip
-    return session.mask_image(), "\n".join(text for text in (state.describe(), state.message, moved) if text)
+    said = (state.describe(), state.message, moved, *(moved_notes(initial) if initial is not None else ()))
+    return session.mask_image(), "\n".join(text for text in said if text)
 
 
 def _check(arguments: argparse.Namespace) -> None:

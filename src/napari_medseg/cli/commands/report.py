@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,14 +22,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import read_labels, read_one
     from napari_medseg.measure import measure, summarise
-    from napari_medseg.measure.files import with_geometry
+    from napari_medseg.measure.files import notes_of, read_case
     from napari_medseg.report import report
 
-    image = read_one(arguments.image)
-    labels = with_geometry(read_labels(arguments.labels, image), image, arguments.pixel_size)
-    image = with_geometry(image, labels, None)
+    labels, image = read_case("", arguments.labels, arguments.image, arguments.pixel_size)
+    assert image is not None  # one was given
+    for note in notes_of(labels, image):
+        print(f"medseg: {note}", file=sys.stderr)
     kept = labels.metadata.get("medseg", {})
     kept = kept if isinstance(kept, Mapping) else {}
     kind = arguments.kind or _kind(str(kept.get("method", "")), arguments.labels)

@@ -12,13 +12,15 @@ import numpy as np
 
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image, LabelKind
+from napari_medseg.io.grids import on_grid
+from napari_medseg.measure.labels import foreground
 
 Metric = Callable[[np.ndarray, np.ndarray, tuple[float, ...]], float]
 
 
 def confusion(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int, int, int]:
     """Return true positives, false positives, false negatives and true negatives of two masks."""
-    p, t = predicted > 0, truth > 0
+    p, t = foreground(predicted), foreground(truth)
     tp, fp, fn = int((p & t).sum()), int((p & ~t).sum()), int((~p & t).sum())
     return tp, fp, fn, p.size - tp - fp - fn
 
@@ -96,26 +98,16 @@ def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKin
     Raises
     ------
     DataError
-        If the two are of different size.
+        If nothing says how the two lie on each other, or they lie elsewhere.
     """
-    if predicted.spatial_shape != truth.spatial_shape:
-        raise DataError(
-            f"The result {predicted.name!r} is {predicted.spatial_shape} but its reference {truth.name!r} is "
-            f"{truth.spatial_shape}. Compare on the same grid."
-        )
+    predicted = on_grid(predicted, truth, "result")
     p, t = np.asarray(predicted.data), np.asarray(truth.data)
     if kind == "instances":
         return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
     if kind == "binary":
-        p, t = as_mask(p), as_mask(t, 0)
+        p, t = foreground(p), foreground(t)
         return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
     return _by_class(p, t, truth.scale, tuple(names))
-
-
-def as_mask(data: np.ndarray, threshold: int = 127) -> np.ndarray:
-    """Turn 0/1 masks and 8-bit probability pictures (foreground above `threshold`) into 0/1."""
-    grey = data.dtype == np.uint8 and data.size and data.max() > 1
-    return (data > (threshold if grey else 0)).astype(np.uint8)
 
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = 1, 2, 3
@@ -135,8 +127,8 @@ def error_map(predicted: np.ndarray, truth: np.ndarray, kind: LabelKind = "binar
     if predicted.shape != truth.shape:
         raise DataError(f"The result is {predicted.shape} but its reference {truth.shape}. Compare on the same grid.")
     if kind == "binary":
-        predicted, truth = as_mask(predicted), as_mask(truth, 0)
-    p, t = predicted > 0, truth > 0
+        predicted, truth = foreground(predicted), foreground(truth)
+    p, t = foreground(predicted), foreground(truth)
     right = p & t & (predicted == truth) if kind == "classes" else p & t
     errors = np.zeros(p.shape, np.uint8)
     errors[t & ~p] = FALSE_NEGATIVE

@@ -9,9 +9,8 @@ What is not stated, not used or odd (a voxel size, a unit, NaN voxels) is said i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -59,34 +58,6 @@ def read(path: Path) -> list[Image]:
     path = Path(path)
     with _quiet():
         return [_note_nan(image) for image in _read(path)]
-
-
-def read_case(paths: Sequence[str | Path]) -> Image:
-    """Read the files of one case (one modality each) as the channels of one ``CZYX`` image.
-
-    Raises
-    ------
-    ReadError
-        If the files do not lie on one grid.
-    """
-    if not paths:
-        raise ReadError("A case needs at least one file. Give the files of its modalities.")
-    images = [read(Path(p))[0] for p in paths]
-    first = images[0]
-    for path, image in zip(paths, images, strict=True):
-        if image.spatial_axes != first.spatial_axes or not first.same_grid(image):
-            raise ReadError(
-                f"{Path(path).name} ({image.describe()}) and {Path(paths[0]).name} ({first.describe()}) do not lie on "
-                "one grid (size, voxel size or position differ). Resample the modalities onto one of them first."
-            )
-    data = np.concatenate([np.asarray(image.channels_first()) for image in images])
-    stems = [file_stem(Path(p)) for p in paths]
-    names = tuple(f"{s}:{c}" if n > 1 else s for s, i in zip(stems, images, strict=True)
-                  for n in [i.n_channels] for c in range(n))  # fmt: skip
-    common = "".join(c[0] for c in takewhile(lambda c: len(set(c)) == 1, zip(*stems, strict=False))).rstrip("_-. ")
-    metadata = {**first.metadata, "source_files": [str(p) for p in paths]}
-    return first.replace(data=data, axes="C" + first.spatial_axes, channels=names, name=common or first.name,
-                         metadata=metadata)  # fmt: skip
 
 
 def write(path: str | Path, image: Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_channels
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.jobs import run
-from napari_medseg.method import Method, Model, RefinementMethod
+from napari_medseg.method import Method, Model, RefinementMethod, quiet
 from napari_medseg.methods.deepigeos.cases import (
     Arrays,
     Intensity,
@@ -284,9 +285,9 @@ class RNet(PNet, RefinementMethod):
         return encode_proposal(proposal, self.settings.classes, self.ndim, soft=self.settings.soft_proposal)
 
     # ---- training: x holds modalities and proposal until a sample is drawn
-    def load_pair(self, pair: Pair) -> Arrays:
+    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> Arrays:
         """Read one case as modalities and proposal; the proposal stays empty where it is drawn with the sample."""
-        x, y = super().load_pair(pair)
+        x, y = super().load_pair(pair, say)
         x = x[: self.settings.modalities + self._proposal_channels]
         if self.settings.proposal:
             probabilities = propose(self.settings.proposal, read_channels(pair.files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair, PairList, list_images
-from napari_medseg.method import Method, Model
+from napari_medseg.method import Method, Model, quiet
 from napari_medseg.methods.frame_classifier.network import FrameClassifierNet
 from napari_medseg.methods.frame_classifier.settings import FrameClassifierSettings
 from napari_medseg.nn import frames
@@ -113,7 +114,7 @@ class FrameClassifier(Method):
             raise DataError(f"No frames in {folder}. Expected one folder per class: {', '.join(self.classes)}.")
         return PairList(tuple(pairs))
 
-    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
         """Read one frame: x float32 (3, size, size) and its class index as an int64 scalar array."""
         return self.prepare(read_one(pair.image)), np.array(pair.extra["class"], np.int64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from napari_medseg import settings as base
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read_one
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.measure.labels import instances
-from napari_medseg.method import Method
+from napari_medseg.method import Method, quiet
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import find_cases
 from napari_medseg.methods.fullnet.loss import Options, varce
@@ -192,16 +194,14 @@ class FullNet(Method):
             self.settings = self.settings.updated(mean=values["mean"], std=values["std"])
         return notes
 
-    def load_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
         """Read x (3, H, W) and y (2, H, W): ternary classes and weights, from ternary labels or instance maps."""
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
         image, labels = read_one(pair.image), read_one(pair.label)
-        if image.spatial_shape != labels.spatial_shape:
-            raise DataError(
-                f"{pair.image.name} is {image.spatial_shape} but its label {pair.label.name} is "
-                f"{labels.spatial_shape}; they must have the same size. Export the label on the image's grid."
-            )
+        labels = on_grid(labels, image, "labels")
+        for note in moved_notes(labels):
+            say(note)
         y = self.target(labels)
         weight = pair.extra.get("weight")
         if isinstance(weight, Path):

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError
-from napari_medseg.io import read_channels, read_one
+from napari_medseg.io import read_case
 from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress
@@ -135,12 +135,7 @@ def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
 
 
 def _check_pair(pair: Pair, label: Path) -> None:
-    picture, labels = read_channels(pair.files), read_one(label, "labels")
-    if picture.spatial_shape != labels.spatial_shape:
-        raise DataError(
-            f"{pair.image.name} is {picture.spatial_shape} but its label {label.name} is {labels.spatial_shape}; they "
-            "must have the same size. Export the label on the image's grid."
-        )
+    read_case(pair.files, label)
 
 
 def _copy(path: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.atomic import write_bytes
+from napari_medseg.io.grids import on_grid
 from napari_medseg.io.histology import read_annotation
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.measure.labels import consecutive, instances
@@ -109,12 +110,7 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
         objects = consecutive(drawn.data)
         notes += drawn.metadata.get("notes", [])
     else:
-        objects = instances(as_labels(read_one(source.label)).data)
-    if objects.shape != rgb.shape[:2]:
-        raise DataError(
-            f"{source.image.name} is {rgb.shape[:2]} but its label {source.label.name} is {objects.shape}; they must "
-            "have the same size. Export the label on the image's grid."
-        )
+        objects = instances(np.asarray(on_grid(as_labels(read_one(source.label)), image).data))
     if objects.max(initial=0) >= 2**16:
         raise DataError(f"{source.label.name} has more than 65,535 objects, too many for 16 bits. Cut it into tiles.")
     return _normalise(rgb, settings), objects, notes

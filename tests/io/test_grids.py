@@ -1,0 +1,206 @@
+"""Two images meet: one picture stored in other axes, elsewhere, in other units, coarser, or without a place."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io.grids import (
+    describe_grid,
+    in_order,
+    moved_notes,
+    on_grid,
+    same_grid,
+    sized_like,
+    stack_channels,
+    together,
+    upright,
+    with_pixel_size,
+)
+
+MM = ("millimeter",) * 3
+STEPS = (3.0, 1.0, 0.5)
+TURNS = [(order, flips) for order in permutations(range(3)) for flips in product((1, -1), repeat=3)]
+
+
+def volume(kind: str = "labels", origin: tuple[float, ...] = (5.0, -7.0, 11.0)) -> Image:
+    """A volume of 4 x 5 x 6 voxels with a lopsided object."""
+    data = np.zeros((4, 5, 6), np.uint8)
+    data[1, 1:4, 2:5] = 1
+    data[2, 2, 1] = 2
+    affine = np.diag([*STEPS, 1.0])
+    affine[:3, 3] = origin
+    return Image(data, "ZYX", STEPS, MM, affine, kind, "case")
+
+
+def stored(image: Image, order: tuple[int, ...], flips: tuple[int, ...]) -> Image:
+    """The same picture with its axes in another order and direction; each voxel keeps its place."""
+    data = np.asarray(image.data).transpose(order)[tuple(slice(None, None, f) for f in flips)]
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+        matrix[old, new] = flip
+        matrix[old, 3] = image.data.shape[old] - 1 if flip < 0 else 0
+    scale = tuple(image.scale[k] for k in order)
+    return image.replace(data=data, scale=scale, affine=np.asarray(image.affine) @ matrix, name="turned")
+
+
+def places(image: Image) -> dict[tuple[float, ...], int]:
+    """Value by place of every labelled voxel."""
+    index = np.argwhere(image.data)
+    affine = np.asarray(image.affine)
+    world = np.round(index @ affine[:-1, :-1].T + affine[:-1, -1], 6)
+    values = np.asarray(image.data)[tuple(index.T)]
+    return {tuple(w): int(v) for w, v in zip(world, values, strict=True)}
+
+
+@pytest.mark.parametrize(("order", "flips"), TURNS)
+def test_a_picture_stored_in_other_axes_is_the_same(order: tuple[int, ...], flips: tuple[int, ...]) -> None:
+    image = volume()
+    turned = stored(image, order, flips)
+    assert places(turned) == places(image)
+    back = on_grid(turned, image)
+    np.testing.assert_array_equal(back.data, image.data)
+    assert back.scale == image.scale
+    np.testing.assert_allclose(back.affine, image.affine)
+    same = order == (0, 1, 2) and flips == (1, 1, 1)
+    assert same_grid(turned, image) == same
+    assert bool(moved_notes(back)) != same
+    assert places(upright(turned)) == places(image)  # type: ignore[arg-type]
+
+
+def test_intensities_are_turned_but_never_resampled() -> None:
+    image = volume("image").replace(data=np.random.default_rng(0).random((4, 5, 6)))
+    turned = stored(image, (2, 0, 1), (-1, 1, -1))
+    np.testing.assert_array_equal(on_grid(turned, image).data, image.data)
+    both = stack_channels([image, turned])
+    np.testing.assert_array_equal(both.data[0], both.data[1])
+    half = np.asarray(image.affine) @ np.diag([1.0, 1.0, 1.0, 1.0])
+    half[0, 3] += 1.5
+    with pytest.raises(DataError, match="voxels do not coincide"):
+        on_grid(image.replace(affine=half), image)
+    beside = np.array(image.affine)
+    beside[0, 3] += 6
+    with pytest.raises(DataError, match="does not cover"):
+        on_grid(image.replace(affine=beside), image)
+
+
+def test_labels_elsewhere_are_refused_with_both_grids() -> None:
+    with pytest.raises(DataError, match=r"first voxel at \(105, -7, 11\).*first voxel at \(5, -7, 11\).*lie elsewhere"):
+        on_grid(volume(origin=(105.0, -7.0, 11.0)), volume())
+
+
+def test_a_part_of_a_volume_goes_back_to_its_place() -> None:
+    image = volume()
+    affine = np.array(image.affine)
+    affine[:3, 3] += (3.0, 1.0, 0.5)
+    part = image.replace(data=np.asarray(image.data)[1:, 1:, 1:], affine=affine)
+    np.testing.assert_array_equal(on_grid(part, image).data, image.data)
+    cut = on_grid(image, part)
+    np.testing.assert_array_equal(cut.data, part.data)
+    smaller = part.replace(data=np.asarray(part.data)[:1])
+    assert any("1 of its 10 labelled voxels lie outside" in note for note in moved_notes(on_grid(image, smaller)))
+
+
+def test_units_are_lengths() -> None:
+    image = volume()
+    micro = np.diag([1e3, 1e3, 1e3, 1.0]) @ np.asarray(image.affine)
+    fine = image.replace(affine=micro, scale=tuple(1e3 * s for s in image.scale), units=("micrometer",) * 3)
+    assert same_grid(fine, image)
+    assert on_grid(fine, image).units == image.units
+    assert not same_grid(image.replace(units=("micrometer",) * 3), image)
+
+
+def test_labels_of_other_voxels_take_the_nearest() -> None:
+    fine = volume().replace(scale=(1.0, 1.0, 1.0), affine=np.diag([1.0, 1, 1, 1]))
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = 0.5
+    coarse = Image(np.zeros((2, 3, 3)), "ZYX", (2.0,) * 3, MM, affine, name="coarse")
+    data = np.zeros((2, 3, 3), np.uint8)
+    data[1, 0, 2] = 3
+    back = on_grid(coarse.replace(data=data, kind="labels"), fine)
+    assert {tuple(i) for i in np.argwhere(back.data == 3)} == set(product((2, 3), (0, 1), (4, 5)))
+    assert "resampled by the nearest voxel" in moved_notes(back)[0]
+    lost = on_grid(fine, coarse.replace(data=np.zeros((2, 3, 3))))
+    assert set(np.unique(lost.data)) <= {0, 1, 2}
+
+
+def test_rounded_matrices_are_one_grid() -> None:
+    image = volume()
+    assert same_grid(image.replace(affine=np.round(np.asarray(image.affine) + 4e-4, 3)), image)
+    moved = np.array(image.affine)
+    moved[2, 3] += 0.2 * STEPS[2]
+    assert not same_grid(image.replace(affine=moved), image)
+
+
+def test_pictures_without_a_place() -> None:
+    image = Image(np.zeros((4, 5)), "YX", (0.5, 0.5), name="a")
+    assert same_grid(image, Image(np.zeros((4, 5)), "YX", (0.5001, 0.5)))
+    assert not same_grid(image, Image(np.zeros((4, 5)), "YX", (0.6, 0.5)))
+    assert not same_grid(image, Image(np.zeros((5, 4)), "YX", (0.5, 0.5)))
+    placed = image.replace(affine=np.diag([0.5, 0.5, 1.0]))
+    assert same_grid(image, placed)
+    assert same_grid(placed, image)
+    coarse = image.replace(affine=np.diag([2.0, 2.0, 1.0]))  # the affine says another step than the scale
+    assert not same_grid(coarse, image)
+    assert not same_grid(placed, image.replace(affine=np.array([[0.5, 0, 9], [0, 0.5, 0], [0, 0, 1.0]])))
+    with pytest.raises(DataError, match=r"4 x 5 pixels of unknown size.*5 x 4 pixels of unknown size.*no place"):
+        on_grid(image, Image(np.zeros((5, 4)), "YX", name="b"))
+
+
+def test_a_part_knows_its_picture() -> None:
+    um = ("micrometer",) * 2
+    picture = Image(np.arange(80.0).reshape(8, 10), "YX", (0.5, 0.5), um, name="picture")
+    affine = np.array([[0.5, 0, 1.0], [0, 0.5, 2.0], [0, 0, 1]])
+    known = {"picture": np.diag([0.5, 0.5, 1.0]).tolist()}
+    part = Image(np.ones((3, 4), np.uint8), "YX", (0.5, 0.5), um, affine, "labels", "part", metadata=known)
+    _, cut = together(part, picture)
+    np.testing.assert_array_equal(cut.data, picture.data[2:5, 4:8])
+    whole = on_grid(part, picture)
+    assert {tuple(i) for i in np.argwhere(whole.data)} == set(product(range(2, 5), range(4, 8)))
+    with pytest.raises(DataError, match="no place"):
+        on_grid(part.replace(metadata={}), picture)
+
+
+def test_axes_are_put_in_order() -> None:
+    data = np.arange(24).reshape(2, 3, 4)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = (7, 8, 9)
+    image = in_order(Image(data, "XYZ", (1.0, 2.0, 3.0), MM, affine))
+    assert (image.axes, image.scale) == ("ZYX", (3.0, 2.0, 1.0))
+    assert image.data[3, 1, 0] == data[0, 1, 3]
+    np.testing.assert_allclose(np.asarray(image.affine)[:3, 3], (9, 8, 7))
+
+
+def test_an_oblique_image_is_not_upright() -> None:
+    image = volume()
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[0.8, -0.6], [0.6, 0.8]]
+    oblique = image.replace(affine=turn @ np.asarray(image.affine))
+    assert upright(oblique) is None
+    assert "oblique" in describe_grid(oblique)
+
+
+def test_channels_on_other_grids_are_refused() -> None:
+    flair = Image(np.full((2, 3), 1, np.int16), "YX", (2.0, 1.0), name="flair")
+    both = Image(np.full((2, 2, 3), 2.5, np.float32), "CYX", (2.0, 1.0), name="t1", channels=("t1", "t1c"))
+    stacked = stack_channels([flair, both])
+    assert (stacked.axes, stacked.channels) == ("CYX", ("flair", "t1", "t1c"))
+    assert stacked.data[:, 0, 0].tolist() == [1, 2.5, 2.5]
+    assert stack_channels([flair]) is flair
+    with pytest.raises(DataError, match=r"'b' \(3 x 3 .*'flair' \(2 x 3 "):
+        stack_channels([flair, Image(np.zeros((3, 3)), "YX", name="b")])
+    with pytest.raises(DataError, match="pixel sizes differ"):
+        stack_channels([flair, Image(np.zeros((2, 3)), "YX", (1.0, 1.0), name="b")])
+
+
+def test_a_stated_pixel_size_leaves_time_alone() -> None:
+    film = Image(np.zeros((3, 4, 5)), "TYX", (0.1, 1, 1), ("second", "pixel", "pixel"))
+    sized = with_pixel_size(film, 0.5)
+    assert sized.scale == (0.1, 0.5, 0.5)
+    assert sized.units == ("second", "micrometer", "micrometer")
+    assert sized_like(film, sized).scale == sized.scale
