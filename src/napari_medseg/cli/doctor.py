@@ -13,7 +13,10 @@ from packaging.requirements import Requirement
 from napari_medseg import __version__
 from napari_medseg.device import choose_device
 
-NEEDED = ("numpy", "scipy", "pandas", "scikit-image", "numba", "pydantic", "tifffile", "torch", "SimpleITK", "monai")
+NEEDED = (
+    "numpy", "scipy", "pandas", "scikit-image", "numba", "pydantic", "tifffile", "torch", "SimpleITK", "nibabel",
+    "pydicom", "monai",
+)  # fmt: skip
 OPTIONAL = {
     "AFMReader": ("afm", "AFMReader"),
     "OpenSlide": ("slide", "openslide"),
