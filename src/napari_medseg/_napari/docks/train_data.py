@@ -15,11 +15,8 @@ from napari_medseg._napari.layers import image_from_layer, image_layers, label_l
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import write
-<<<<<<< HEAD
-from napari_medseg.io.volumes.reader import is_volume
-=======
 from napari_medseg.io.grids import same_grid
->>>>>>> 50ad6bc (Let two images meet in one function: grids, units, places)
+from napari_medseg.io.volumes.reader import is_volume
 
 
 class TrainData(QWidget):
