@@ -156,7 +156,7 @@ def test_measuring_little_or_nothing(call: Call, world: Path, tmp_path: Path, ki
 
 def test_measure_with_wrong_partners(refuse: Callable[..., str], world: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
-    assert "(20, 32)" in refuse("measure", "afm", world / "mask1.png", world / "other.png", "-o", table)
+    assert "20 x 32" in refuse("measure", "afm", world / "mask1.png", world / "other.png", "-o", table)
     refuse("measure", "afm", world / "mask1.png", world / "text.png", "-o", table)
     for size in ("0", "-1", "nan", "inf"):
         assert "--pixel-size" in refuse("measure", "afm", world / "mask1.png", "-o", table, "--pixel-size", size)

@@ -90,7 +90,7 @@ def test_mismatch_of_image_and_label(tmp_path: Path) -> None:
     imwrite(tmp_path / "a_org.tif", np.zeros((8, 8), np.uint8))
     imwrite(tmp_path / "a_lab.tif", np.zeros((8, 9), np.uint8))
     method = ScDcnn()
-    with pytest.raises(DataError, match="same size"):
+    with pytest.raises(DataError, match="no place says where"):
         method.load_pair(method.find_pairs(tmp_path).pairs[0])
 
 
