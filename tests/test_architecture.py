@@ -15,6 +15,7 @@ PACKAGE = Path(napari_medseg.__file__).parent
 LAYERS = (  # from the bottom: a part may import from those above it in this list and from itself
     ("errors", "image", "settings", "jobs", "__init__"),
     ("io", "augment", "geodesic"),
+    ("graphcut",),
     ("preprocessing",),
     ("measure", "evaluate.metrics"),
     ("device", "method", "nn"),
@@ -30,7 +31,7 @@ LAYERS = (  # from the bottom: a part may import from those above it in this lis
     ("cli", "_napari", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-FREE_OF_TORCH = ("io", "measure", "evaluate.metrics", "augment", "preprocessing", "report.overlay")
+FREE_OF_TORCH = ("io", "graphcut", "measure", "evaluate.metrics", "augment", "preprocessing", "report.overlay")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

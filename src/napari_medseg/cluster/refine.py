@@ -25,7 +25,7 @@ from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.method import Model
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.deepigeos_engine import undecided
-from napari_medseg.refinement.geodesic_engine import Answer
+from napari_medseg.refinement.engine import Answer, Engine
 from napari_medseg.refinement.history import Box, Change, box_of
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.settings import PredictSettings
@@ -49,11 +49,11 @@ def refine_at(address: str, session: RefinementSession, rnet: Path | None = None
         yield from engine.open()
     except (UnreachableError, MissingDependencyError) as error:
         return f"{error} Refining on this computer."
-    session.engine = engine  # type: ignore[assignment]
+    session.engine = engine
     return f"Rounds are computed by {worker.place}."
 
 
-class RemoteEngine:
+class RemoteEngine(Engine):
     """The engine of a session on a worker, with the interface of the engines here.
 
     Parameters
@@ -71,20 +71,17 @@ class RemoteEngine:
         rnet: dict[str, Any] | None = None,
         pnet: dict[str, Any] | None = None,
     ) -> None:
+        super().__init__(session.image)
         self.worker, self.local = worker, session.engine
         self.lost = False
-        self._image, self._settings = session.image, session.settings
+        self._settings = session.settings
+        self.border_doubt = self.local.border_doubt
         self._rnet, self._pnet = rnet, pnet
         self._sent = {name: np.zeros(session.mask.shape, np.uint8) for name in NAMES}
 
-    @property
-    def features(self) -> np.ndarray:
-        """Normalised intensities float32 (C, *spatial) in [0, 1]."""
-        return self.local.features
-
     def open(self) -> Job[None]:
         """Send the image, and load and warm up the engine there."""
-        image = self._image
+        image = self.image
         plain = Image(np.asarray(image.data), image.axes, image.scale, image.units, image.affine, name=image.name)
         yield from self.worker.run(_open, plain, self._settings, self._rnet)
 
@@ -122,7 +119,7 @@ class RemoteEngine:
         except UnreachableError:
             self.lost = True
             return None
-        return None if found is None else _unpacked(found, self._image.spatial_shape)
+        return None if found is None else _unpacked(found, self.image.spatial_shape)
 
     def predict(self, model: Model, image: Image, settings: PredictSettings) -> Job[Prediction]:
         """Run P-Net there; `model` is the same here."""

@@ -6,30 +6,38 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.preprocessing.volumes import unit_range
-from napari_medseg.refinement.geodesic_engine import Answer
-from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
+from napari_medseg.refinement.engine import Answer, Engine
+from napari_medseg.refinement.history import Box
+from napari_medseg.refinement.maps import ScribbleMaps, surroundings
 from napari_medseg.refinement.settings import RefinementSettings
+from napari_medseg.refinement.state import elements
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
 
 
-class DeepIGeoSEngine:
+KEPT = "R-Net would have removed {:,} {} that no stroke speaks against; they stay."
+
+
+class DeepIGeoSEngine(Engine):
     """R-Net of one image; the geodesic maps are kept between rounds.
 
-    R-Net sees, and changes, what lies within ``roi_margin`` of strokes and mask: beyond there is neither, and the mask
-    stays background.
+    R-Net sees what lies within ``roi_margin`` voxels of strokes and mask, and more where its answer comes to the edge
+    of that. What it would remove of the mask without being asked by a stroke stays, and the answer says so.
 
     Raises
     ------
     DataError
         If there is no refinement model, or it does not fit the image or the classes.
     """
+
+    border_doubt = False
 
     def __init__(self, image: Image, model: Model | None, settings: RefinementSettings) -> None:
         if model is None or not hasattr(model.method, "prepare_refinement"):
@@ -39,18 +47,14 @@ class DeepIGeoSEngine:
         if classes != settings.classes:
             raise DataError(f"The R-Net model has {classes} foreground classes. Set classes to {classes}.")
         model.method.check(image)
-        self._image, self._model, self._settings = image, model, settings
+        super().__init__(image)
+        self._model, self._settings = model, settings
         self._maps: ScribbleMaps | None = None
         self._probabilities: np.ndarray | None = None
 
-    @property
-    def features(self) -> np.ndarray:
-        """Normalised intensities float32 (C, *spatial) in [0, 1]."""
-        return unit_features(self._image)
-
     def prepare(self) -> None:
         """Make the maps of the image, so that the first stroke answers sooner."""
-        self._distances(np.zeros(self._image.spatial_shape, np.uint8))
+        self._distances(np.zeros(self.image.spatial_shape, np.uint8))
 
     def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
         """Return R-Net's labels for all scribbles, with `mask` as its proposal (all uint8)."""
@@ -60,18 +64,26 @@ class DeepIGeoSEngine:
         start = time.perf_counter()
         yield Progress(0, 2, "geodesic distances")
         distances = self._distances(scribbles)
-        array = method.prepare_refinement(self._image, mask, scribbles, distances)
+        array = method.prepare_refinement(self.image, mask, scribbles, distances)
         timings = {"geodesic": time.perf_counter() - start}
         start = time.perf_counter()
-        box = surroundings(scribbles, mask, self._image, self._settings.roi_margin)
-        probabilities = np.zeros((method.out_channels, *mask.shape), np.float32)
-        probabilities[0] = 1
-        inside, settings = (slice(None), *box), fast_settings(method, self._settings.predict_settings())
-        probabilities[inside] = yield from infer(self._model, array[inside], settings)
-        labels = np.asarray(method.postprocess(probabilities, self._image).data, np.uint8)
+        margin, settings = self._settings.roi_margin, fast_settings(method, self._settings.predict_settings())
+        while True:
+            box = surroundings(scribbles, mask, margin)
+            probabilities = np.zeros((method.out_channels, *mask.shape), np.float32)
+            probabilities[0] = 1
+            inside = (slice(None), *box)
+            probabilities[inside] = yield from infer(self._model, array[inside], settings)
+            labels = np.asarray(method.postprocess(probabilities, self.image).data, np.uint8)
+            if not _at_edge(labels, box):
+                break
+            margin *= 2
         self._probabilities = probabilities
+        kept = unasked(labels, mask, scribbles)
+        labels[kept] = mask[kept]
         timings["network"] = time.perf_counter() - start
-        return Answer(labels, timings)
+        count = int(np.count_nonzero(kept))
+        return Answer(labels, timings, KEPT.format(count, elements(mask.ndim)) if count else "")
 
     def uncertainty(self) -> np.ndarray | None:
         """Return 1 - (best - second probability) of the last round, float32 (*spatial) in [0, 1]."""
@@ -83,10 +95,29 @@ class DeepIGeoSEngine:
         if getattr(method.settings, "metric", "") != "geodesic" or not hasattr(method, "spacing"):
             return None
         if self._maps is None:
-            x = method.prepare(self._image)[: self._image.n_channels]
+            x = method.prepare(self.image)[: self.image.n_channels]
             features = unit_range(x)
             self._maps = ScribbleMaps(features, method.spacing, method.settings.weight, "linear", method.out_channels)
         return np.stack(self._maps.update(scribbles))
+
+
+def _at_edge(labels: np.ndarray, box: Box) -> bool:
+    """Whether a mask comes to an edge of `box` that is none of the image."""
+    inside = labels[box]
+    sides = [np.moveaxis(inside, axis, 0) for axis in range(inside.ndim)]
+    return any(
+        (s.start > 0 and side[0].any()) or (s.stop < n and side[-1].any())
+        for side, s, n in zip(sides, box, labels.shape, strict=True)
+    )
+
+
+def unasked(labels: np.ndarray, mask: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
+    """Return what `labels` lacks of `mask` in pieces that no stroke of another class touches, bool (*spatial)."""
+    gone = (mask > 0) & (labels != mask)
+    pieces, count = ndimage.label(gone, np.ones((3,) * mask.ndim))
+    asked = np.zeros(count + 1, bool)
+    asked[pieces[(scribbles > 0) & (scribbles != mask + 1)]] = True
+    return np.asarray(gone & ~asked[pieces])
 
 
 def undecided(probabilities: np.ndarray) -> np.ndarray:

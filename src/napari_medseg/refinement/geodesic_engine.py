@@ -1,182 +1,297 @@
-"""The geodesic engine: new strokes correct the mask as far as the image carries them; no network is needed.
+"""The geodesic engine: a mask is the minimum of an energy of strokes, image and the mask so far; there is no network.
 
-A round has four steps: how far each class's new strokes reach (`reach`), which voxels look like which class
-(`appearance`), the rule that joins both with the geodesic distances (`rule`), and smoothing along edges (`smooth`). It
-depends on image, strokes and mask alone. A stroke inside its own class changes nothing and guards what is there.
+An object that strokes alone have made is found anew with each stroke, all strokes and the mask so far having their
+say, so that any stroke takes back whatever grew too far. Where a part was given (a proposal, a label map), strokes
+add to their class around themselves and the rest stays. Either way the engine depends on image, strokes and mask
+alone, and sees a region that grows while the answer touches its edge. A stroke inside its own class changes nothing
+and guards what is there.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 
+from napari_medseg.graphcut import Answer as Minimum
+from napari_medseg.graphcut import Energy, Problem, Push, likeness, minimise
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement.appearance import Appearance, log_density, separability
-from napari_medseg.refinement.history import Box, box_of, changed_box, union
-from napari_medseg.refinement.maps import ScribbleMaps, surroundings, unit_features
-from napari_medseg.refinement.overreach import too_far
-from napari_medseg.refinement.reach import clearest_border, erasing, likely_size, reach_alone, reach_into_mask
-from napari_medseg.refinement.rule import CORRECT, MOST_ODDS, decide, joined
+from napari_medseg.refinement.engine import Answer, Engine
+from napari_medseg.refinement.history import Box, box_of, union, widened
 from napari_medseg.refinement.settings import RefinementSettings
-from napari_medseg.refinement.smooth import MAX_LOGIT, mean_field
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
-GRID = 16
+
+# found by scripts/fit_refinement.py
+ALONE = Energy(
+    distance=2.85, most_distance=1.4, fine=0.35, smooth=0.5, memory=1.5, push=2.0, least_push=0.0, most_push=3.0
+)
+GIVEN = Energy(
+    distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
+)
+MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of the strokes, and in voxels
+BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
+ALIKE = 0.6  # likeness of strokes and a face of the region above which the object is thought to go on there
+ALIKE_EDGE = 0.45  # the same at an edge of the image: above it the object is thought to go over
+GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
+ZONE = 1.3  # depths of new strokes within which they may change what was given
+DEPTH, MOST_OF_MASK = 1.0, 0.8  # strokes change about what lies within so many depths, at most so much of the mask
+AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone grows
+AT_EDGE = 2  # cells from a region's edge at which an answer touches it
+THIN = 2  # an axis of so few voxels has no frame
+ROUGH = 0.5  # cost of a border without smoothing
+FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled as needed
+MANY = 32  # strokes that are looked at one by one
 
 
-@dataclass
-class Answer:
-    """What an engine makes of scribbles: labels uint8 (*spatial), seconds per step, a message."""
-
-    labels: np.ndarray
-    timings: dict[str, float]
-    message: str = ""
-
-
-class GeodesicEngine:
-    """Geodesic maps of one image, kept between rounds."""
+class GeodesicEngine(Engine):
+    """Finds masks without a network; it keeps nothing between rounds."""
 
     def __init__(self, image: Image, settings: RefinementSettings) -> None:
-        self._image, self._settings = image, settings
-        self._features: np.ndarray | None = None
-        self._appearance: Appearance | None = None
-        self._maps: ScribbleMaps | None = None
-        self._box: Box = ()
-        self._margin: np.ndarray | None = None
-        self._margin_box: Box = ()
-
-    @property
-    def features(self) -> np.ndarray:
-        """Normalised intensities float32 (C, *spatial), computed once."""
-        if self._features is None:
-            self._features = unit_features(self._image)
-        return self._features
-
-    @property
-    def appearance(self) -> Appearance:
-        """Quantised intensities, computed once."""
-        if self._appearance is None:
-            self._appearance = Appearance(self.features)
-        return self._appearance
+        super().__init__(image)
+        self._settings = settings
+        self._steps = tuple(float(s) for s in np.asarray(image.scale) / min(image.scale))
+        self._doubt: list[tuple[Box, np.ndarray]] = []
 
     def prepare(self) -> None:
-        """Normalise the image and load the compiled kernels, so that the first stroke answers at once."""
-        _ = self.appearance
-        corner = np.zeros((GRID,) * len(self._image.spatial_shape), bool)
-        corner[(0,) * corner.ndim] = True
-        flat = np.zeros((len(self.features), *corner.shape), np.float32)
-        ScribbleMaps(flat, self._image.scale, self._settings.weight, self._settings.metric, 1).update(corner)
+        """Find the range of intensities and load the compiled kernels, so that the first stroke answers at once."""
+        small = tuple(slice(0, min(n, 4)) for n in self.image.spatial_shape)
+        features = self.intensities.inside(small)
+        strokes = np.zeros(features.shape[1:], np.int8)
+        strokes.reshape(-1)[:2] = 1, -1
+        minimise(self._problem(features, strokes, strokes > 1), ALONE)
 
     def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
-        """Return the labels for all scribbles, given the `mask` that the scribbles `before` led to from `given`."""
+        """Return the labels for all scribbles; see `Engine.refine`."""
         start = time.perf_counter()
-        yield Progress(0, 2, "geodesic distances")
-        box = surroundings(scribbles, mask, self._image, self._settings.roi_margin, GRID)
-        distances = self._distances(scribbles, box)
-        new = np.where(scribbles != before, scribbles, np.uint8(0))[box]
-        far = too_far(distances, mask[box], given[box], scribbles[box], new, self._image.scale)
-        if far is not None and not self._settings.reach:
-            mask = mask.copy()
-            mask[box][far] = 0
-        densities = self.appearance.densities(scribbles[box], mask[box], self._settings.classes + 1, box)
-        reaches = [self._reach(k, distances, mask[box], new, box, densities) for k in range(len(distances))]
-        part = self._candidates(distances, mask[box], reaches)
-        found = within(box, part)
-        looks = None if self._settings.reach else log_density(densities)[:, self.appearance.codes[found]]
-        labels, margin, rival = decide([d[part] for d in distances], mask[found], reaches, looks)
-        joined(labels, mask[found], new[part])
-        answer = mask.copy()
-        answer[found] = labels
-        timings = {"geodesic": time.perf_counter() - start}
+        yield Progress(0, 1, "geodesic distances")
+        answer, self._doubt = mask.copy(), []
+        where = box_of((scribbles != before) & (scribbles > 0))
+        if where is not None:
+            for k, new in wrong_strokes(scribbles[where], before[where], mask[where]):
+                part = np.zeros(mask.shape, bool)
+                part[where] = new
+                work = self._correct if (given == k).any() else self._alone
+                work(k, scribbles, answer, part)
         message = "" if answer.any() or (scribbles > 1).any() else ONLY_BACKGROUND
-        margin /= self._settings.tau
-        if self._settings.crf:
-            yield Progress(1, 2, "smoothing")
-            start = time.perf_counter()
-            self._smooth(answer[found], mask[found], margin, rival, scribbles[found], found)
-            timings["crf"] = time.perf_counter() - start
-        self._margin, self._margin_box = margin, found
-        return Answer(answer, timings, message)
+        return Answer(answer, {"geodesic": time.perf_counter() - start}, message)
 
     def uncertainty(self) -> np.ndarray | None:
         """Return how undecided each voxel was in the last round, float32 in [0, 1]."""
-        if self._margin is None:
+        if not self._doubt:
             return None
-        out = np.zeros(self._image.spatial_shape, np.float32)
-        out[self._margin_box] = 1 - np.abs(np.tanh(self._margin / 2))
+        out = np.zeros(self.image.spatial_shape, np.float32)
+        for box, doubt in self._doubt:
+            np.maximum(out[box], doubt, out=out[box])
         return out
 
-    def _distances(self, scribbles: np.ndarray, box: Box) -> list[np.ndarray]:
-        """Return one map per class in `box`; the maps themselves are kept in a box that only grows."""
-        kept = union(box, self._box or None) or box
-        if self._maps is None or kept != self._box:
-            s = self._settings
-            part = self.features[(slice(None), *kept)]
-            self._maps = ScribbleMaps(part, self._image.scale, s.weight, s.metric, s.classes + 1)
-            self._box = kept
-        inner = tuple(slice(b.start - k.start, b.stop - k.start) for b, k in zip(box, kept, strict=True))
-        return [d[inner] for d in self._maps.update(scribbles[kept])]
+    def _problem(self, features: np.ndarray, strokes: np.ndarray, mask: np.ndarray, **more: object) -> Problem:
+        settings = self._settings
+        return Problem(features, self._steps, strokes, mask, weight=settings.weight, metric=settings.metric, **more)  # type: ignore[arg-type]
 
-    # ---- reach
-    def _reach(
-        self, k: int, distances: list[np.ndarray], mask: np.ndarray, new: np.ndarray, box: Box, densities: np.ndarray
-    ) -> float:
-        """Return the reach of class `k`: -inf where it has no new stroke outside itself."""
-        own, d, spacing = mask == k, distances[k], self._image.scale
-        seeds = (new == k + 1) & ~own
-        if not seeds.any():
-            return -np.inf
-        if self._settings.reach:
-            return self._settings.reach
-        open_ = ~own
-        for other, theirs in enumerate(distances):
-            if other != k:
-                open_ &= d <= theirs
-        open_ |= seeds
-        if own.any():
-            most = int(np.count_nonzero(mask if k == 0 else own))
-            reach = reach_into_mask(d, seeds, own, open_, spacing, most)
-            return reach * erasing(separability(densities, 0)) if k == 0 else reach
-        features = self.features[(slice(None), *box)]
-        lit = features.max(0) > 0
-        # a constant dark surround is the clearest border of all: it counts only where nothing else does
-        inside = open_ & lit if lit[seeds].all() else open_
-        likely = likely_size(seeds, open_, spacing)
-        found = clearest_border(d[inside], features[:, inside], likely, d.ndim)
-        if found is None and inside is not open_:
-            found = clearest_border(d[open_], features[:, open_], likely, d.ndim)
-        if found is not None:
-            return found
-        bounded = any(np.isfinite(theirs).any() for other, theirs in enumerate(distances) if other != k)
-        return np.inf if bounded else reach_alone(d, seeds, open_, spacing)
+    def _minimise(self, box: Box, problem: Problem, energy: Energy) -> Minimum:
+        found = minimise(problem, energy if self._settings.crf else _unsmoothed(energy))
+        self._doubt.append((box, found.doubt))
+        return found
 
-    def _candidates(self, distances: list[np.ndarray], mask: np.ndarray, reaches: list[float]) -> Box:
-        """Return the box of all voxels that may change."""
-        near = np.zeros(mask.shape, bool)
-        for k, (d, reach) in enumerate(zip(distances, reaches, strict=True)):
-            if reach > 0:
-                near |= (mask != k) & (d < reach * np.exp(CORRECT * MOST_ODDS))
-        return box_of(near) or (slice(0, 1),) * mask.ndim
-
-    # ---- smoothing
-    def _smooth(
-        self, labels: np.ndarray, mask: np.ndarray, margin: np.ndarray, rival: np.ndarray, strokes: np.ndarray, box: Box
-    ) -> None:
-        """Smooth `labels` in place by a mean-field CRF in the box where they differ from `mask`."""
-        found = changed_box(labels, mask)
-        if found is None:
+    # ---- an object that strokes alone have made
+    def _alone(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray) -> None:
+        """Find class `k` anew in `labels`, in place, around the strokes `new`."""
+        own, core, others = self._same_object(labels == k, new)
+        painted = box_of(scribbles[core] == k + 1)
+        if painted is None:
+            np.copyto(labels, 0, where=new & (labels == k))
             return
-        found = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in found)
-        logits = np.clip(margin[found], -MAX_LOGIT, MAX_LOGIT)
-        logits = np.where((labels[found] == mask[found]) & (logits > 0), -MAX_LOGIT, logits)
-        features = self.features[(slice(None), *box)][(slice(None), *found)]
-        n_classes = self._settings.classes + 1
-        labels[found] = mean_field(logits, mask[found], rival[found], features, strokes[found], n_classes)
+        length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
+        margins = [int(max(LEAST_MARGIN, MARGIN * length) / step) for step in self._steps]
+        box, open_edges = widened(core, margins, labels.shape), np.zeros((labels.ndim, 2), bool)
+        for _ in range(MOST_GROWTHS):
+            part = scribbles[box]
+            strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
+            pushes = [
+                Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
+                for to_object in (True, False)
+                if own.any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
+            ]
+            problem = self._problem(
+                self.intensities.inside(box), strokes, own[box] | others[box], held=others[box],
+                frame=_frame(strokes.shape, open_edges), pushes=pushes,
+            )  # fmt: skip
+            if not own.any():
+                alike = likeness(problem, ALONE)
+                wider = _enlarged(box, alike > ALIKE, labels.shape)
+                over = _at_image_edge(box, labels.shape) & (alike > ALIKE_EDGE) & ~open_edges
+                if wider != box or over.any():
+                    box, open_edges = wider, open_edges | over
+                    continue
+            minimum = self._minimise(box, problem, ALONE)
+            found = minimum.labels
+            if not self._settings.islands:
+                found = _touching(found, (strokes > 0) | others[box])
+            larger = _grown(found, box, minimum.cell, open_edges, labels.shape)
+            if larger is None:
+                break
+            self._doubt.pop()
+            box = larger
+        part = labels[box]
+        np.copyto(part, 0, where=(part == k) & ~found)
+        np.copyto(part, k, where=found)
+
+    def _same_object(self, own: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Box, np.ndarray]:
+        """Return the pieces of `own` that belong to the strokes `new`, the box of both, and the other pieces."""
+        core = box_of(new)
+        assert core is not None  # there are strokes
+        have = box_of(own)
+        if have is None:
+            return own, core, own
+        length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
+        beside = widened(core, [int(BESIDE * length / step) for step in self._steps], own.shape)
+        pieces, _ = ndimage.label(own[have], np.ones((3,) * own.ndim))
+        near = np.zeros(own.shape, bool)
+        near[beside] = True
+        chosen = np.unique(pieces[near[have]])
+        same = np.zeros(own.shape, bool)
+        same[have] = np.isin(pieces, chosen[chosen > 0])
+        return same, union(core, box_of(same)) or core, own & ~same
+
+    # ---- a mask of which a part was given
+    def _correct(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray) -> None:
+        """Let the strokes `new` take class `k` away, then add to it, in `labels`, in place."""
+        for gain in (False, True):
+            seeds = new & ((scribbles == k + 1) == gain) & ((labels == k) != gain)
+            if seeds.any():
+                box, found = self._gained(k, gain, scribbles, labels, seeds)
+                np.copyto(labels[box], k if gain else 0, where=found)
+
+    def _gained(
+        self, k: int, gain: bool, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray
+    ) -> tuple[Box, np.ndarray]:
+        """Return a box and the voxels in it, bool, that class `k` gains (or loses) by the strokes `new`."""
+        own = (labels == k) == gain
+        depth = max(_depth(stroke, ~own, self._steps) for stroke in _strokes(new))
+        around, most = box_of(new), MOST_OF_MASK * float(np.count_nonzero(labels == k))
+        assert around is not None  # there are strokes
+        zone = ZONE * depth + 1.5
+        for _ in range(MOST_GROWTHS):
+            box = widened(around, [int(zone / step) + 3 for step in self._steps], labels.shape)
+            away = ndimage.distance_transform_edt(~new[box], self._steps)
+            count = min(float(np.count_nonzero(~own[box] & (away <= DEPTH * depth))), most)
+            marks = scribbles[box]
+            strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
+            problem = self._problem(
+                self.intensities.inside(box), strokes, own[box], held=own[box] | (away > zone),
+                pushes=[Push(new[box], True, count)],
+            )  # fmt: skip
+            found = _touching(self._minimise(box, problem, GIVEN).labels & ~own[box], new[box])
+            if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
+                break
+            self._doubt.pop()
+            zone *= 1 + GROWTH
+        return box, found
 
 
-def within(box: Box, part: Box) -> Box:
-    """Return the box in the image of the box `part` inside `box`."""
-    return tuple(slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, part, strict=True))
+def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each class that new strokes contradict, and these strokes, bool (*spatial); losing classes first."""
+    new = (scribbles != before) & (scribbles > 0) & (scribbles != mask + 1)
+    gain, lose = np.unique(scribbles[new]) - 1, np.unique(mask[new])
+    for k in [*(k for k in lose if k not in gain), *gain]:
+        if k > 0:
+            yield int(k), new & ((scribbles == k + 1) | (mask == k))
+
+
+def _unsmoothed(energy: Energy) -> Energy:
+    return replace(energy, border=ROUGH)
+
+
+def _count(seeds: np.ndarray, open_: np.ndarray, steps: tuple[float, ...]) -> float:
+    """Return how many voxels strokes should change: those as near to them as they are deep in what they contradict."""
+    depth = _depth(seeds, open_, steps)
+    around = box_of(seeds)
+    assert around is not None  # there are strokes
+    box = widened(around, [int(depth / step) + 1 for step in steps], seeds.shape)
+    return float(np.count_nonzero(open_[box] & (ndimage.distance_transform_edt(~seeds[box], steps) <= DEPTH * depth)))
+
+
+def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the connected strokes (bool) of `seeds`; all at once when there are too many to look at each."""
+    box = box_of(seeds)
+    assert box is not None  # there are strokes
+    pieces, count = ndimage.label(seeds[box], np.ones((3,) * seeds.ndim))
+    if count > MANY:
+        yield seeds
+        return
+    for number in range(1, count + 1):
+        stroke = np.zeros_like(seeds)
+        stroke[box] = pieces == number
+        yield stroke
+
+
+def _depth(seeds: np.ndarray, error: np.ndarray, steps: tuple[float, ...]) -> float:
+    """Return the largest distance of a seed from the end of `error`, bool (*spatial), in the unit of `steps`."""
+    around, radius = box_of(seeds), FIRST_LOOK
+    assert around is not None  # there are strokes
+    while True:
+        box = widened(around, [int(radius / step) + 1 for step in steps], error.shape)
+        inside, whole = error[box], all(s.stop - s.start == n for s, n in zip(box, error.shape, strict=True))
+        if not inside.all():
+            farthest = float(ndimage.distance_transform_edt(inside, steps)[seeds[box]].max())
+            if farthest <= radius or whole:
+                return farthest
+        elif whole:
+            return radius
+        radius *= 2
+
+
+def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Return the connected pieces of a bool array that hold a voxel of `marks`."""
+    labels, count = ndimage.label(pieces, np.ones((3,) * pieces.ndim))
+    keep = np.zeros(count + 1, bool)
+    keep[labels[marks]] = True
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _frame(shape: tuple[int, ...], open_edges: np.ndarray) -> np.ndarray:
+    """Return the outer voxels of a box, bool, but for the edges of the image over which the object goes."""
+    frame = np.zeros(shape, bool)
+    for axis, n in enumerate(shape):
+        for end, index in enumerate((0, n - 1)):
+            if n > THIN and not open_edges[axis, end]:
+                frame[(slice(None),) * axis + (index,)] = True
+    return frame
+
+
+def _grown(
+    found: np.ndarray, box: Box, cell: tuple[int, ...], open_edges: np.ndarray, shape: tuple[int, ...]
+) -> Box | None:
+    """Return a larger box where `found` (bool, in `box`) comes to the box's edge, ``None`` where it does not.
+
+    An edge of the image over which the object goes is noted in `open_edges`, in place.
+    """
+    touched = np.zeros((len(box), 2), bool)
+    for axis, s in enumerate(box):
+        layers, rim = np.moveaxis(found, axis, 0), AT_EDGE * cell[axis]
+        if s.stop - s.start > THIN:
+            touched[axis] = layers[:rim].any(), layers[-rim:].any()
+    over = touched & _at_image_edge(box, shape) & ~open_edges
+    open_edges |= over
+    wider = _enlarged(box, touched, shape)
+    return wider if over.any() or wider != box else None
+
+
+def _at_image_edge(box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which sides of a box are edges of the image, bool (ndim, 2)."""
+    return np.array([(s.start == 0, s.stop == n) for s, n in zip(box, shape, strict=True)])
+
+
+def _enlarged(box: Box, sides: np.ndarray, shape: tuple[int, ...]) -> Box:
+    """Return `box` grown at the chosen `sides`, bool (ndim, 2), as far as `shape` goes."""
+    grown = []
+    for s, n, (low, high) in zip(box, shape, sides, strict=True):
+        more = max(LEAST_MARGIN, int(GROWTH * (s.stop - s.start)))
+        grown.append(slice(max(0, s.start - more * int(low)), min(n, s.stop + more * int(high))))
+    return tuple(grown)

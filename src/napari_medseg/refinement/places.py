@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.refinement.history import Box, box_of, widened
+from napari_medseg.refinement.intensities import Intensities
 from napari_medseg.refinement.state import Place
 
 WINDOW = 5
@@ -18,13 +19,13 @@ AROUND = 12  # farther than both filters see
 LEAST = 0.02
 
 
-def boundary_uncertainty(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return float32 (*spatial) in [0, 1]: high on the mask's border where the image (C, *spatial) has no edge."""
+def boundary_uncertainty(mask: np.ndarray, intensities: Intensities) -> np.ndarray:
+    """Return float32 (*spatial) in [0, 1]: high on the mask's border where the image has no edge."""
     out = np.zeros(mask.shape, np.float32)
     box = _box_around(mask > 0, AROUND)
     if box is not None:
         p = ndimage.gaussian_filter((mask[box] > 0).astype(np.float32), BLUR)
-        edge = ndimage.gaussian_gradient_magnitude(features[(slice(None), *box)].mean(0), 1.0)
+        edge = ndimage.gaussian_gradient_magnitude(intensities.inside(box).mean(0), 1.0)
         out[box] = 4 * p * (1 - p) * np.exp(-edge / EDGE)
     return out
 

@@ -14,6 +14,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
+from napari_medseg.refinement.engine import Engine
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.history import BEGINNINGS, taken_back
 from napari_medseg.refinement.log import encode, image_hash, write_session
@@ -81,7 +82,7 @@ class RefinementSession(Timeline):
         mask[result > 0] = 0
         arrays = {"mask": mask, "given": mask.copy(), "scribbles": np.zeros_like(mask), "result": result}
         super().__init__(image, arrays, self.settings.max_history_mb * MEGABYTE)
-        self.engine = (
+        self.engine: Engine = (
             DeepIGeoSEngine(image, model, self.settings)
             if self.settings.engine == "deepigeos"
             else GeodesicEngine(image, self.settings)
@@ -107,11 +108,8 @@ class RefinementSession(Timeline):
         self.engine.prepare()
         if self.pnet is None:
             return self.state
-        from napari_medseg.inference.network import predict
-
         start = time.perf_counter()
-        predict_there = getattr(self.engine, "predict", predict)  # an engine on another computer has its own
-        prediction = yield from predict_there(self.pnet, self.image, self.settings.predict_settings())
+        prediction = yield from self.engine.predict(self.pnet, self.image, self.settings.predict_settings())
         labels = as_mask(prediction.labels, self.image, self.settings.classes, "P-Net mask")
         probabilities = prediction.probabilities
         fits = probabilities.shape[1:] == self.image.spatial_shape
@@ -205,9 +203,9 @@ class RefinementSession(Timeline):
         """Return how undecided each voxel is, float32 (*spatial) in [0, 1]."""
         found = self.engine.uncertainty()
         found = self._proposed if found is None else found
-        if self.settings.engine == "deepigeos" and found is not None:
+        if found is not None and not self.engine.border_doubt:
             return found
-        border = boundary_uncertainty(self.mask, self.engine.features)
+        border = boundary_uncertainty(self.mask, self.engine.intensities)
         return border if found is None else np.maximum(found, border)
 
     def uncertain_place(self, visited: Sequence[tuple[int, ...]] = ()) -> Place | None:

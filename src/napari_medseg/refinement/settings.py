@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from napari_medseg.settings import Device, Precision, PredictSettings, Settings
+
+
+RETIRED = ("tau", "reach")  # settings of older versions
 
 
 class RefinementSettings(Settings):
@@ -17,28 +21,20 @@ class RefinementSettings(Settings):
     )
     classes: int = Field(1, ge=1, le=250, title="Classes", description="Foreground classes")
     weight: float = Field(
-        0.95, ge=0, le=1, title="Image weight",
-        description="Share of contrast in the geodesic distance; the rest is the way in physical units",
-        json_schema_extra={"step": 0.01},
+        0.998, ge=0, le=1, title="Image weight",
+        description="Share of contrast in the geodesic distance; the rest is the way",
+        json_schema_extra={"step": 0.001},
     )  # fmt: skip
     metric: Literal["linear", "harmonic", "product"] = Field(
         "linear", title="Metric", description="Cost of a step: linear is (1 - weight) way + weight contrast"
     )
-    tau: float = Field(
-        0.2, gt=0, le=1000, title="Softness",
-        description="How soft the border between classes is: logits are the log-ratio of distances over this",
-        json_schema_extra={"step": 0.05},
-    )  # fmt: skip
-    reach: float = Field(
-        0.0, ge=0, le=1e9, title="Reach",
-        description="Geodesic distance up to which a stroke changes the mask; 0: found from image, mask and stroke",
-        json_schema_extra={"step": 0.1},
-    )  # fmt: skip
-    crf: bool = Field(True, title="Smooth (CRF)", description="Smooth what changed along image edges")
-    roi_margin: float = Field(
-        40.0, ge=0, le=10_000, title="Region margin",
-        description="Geodesic maps and R-Net see this far (mm) around strokes and mask; 0: the whole image",
-        json_schema_extra={"step": 5.0},
+    crf: bool = Field(True, title="Smooth", description="Smooth borders, along image edges")
+    islands: bool = Field(
+        False, title="Keep islands", description="Keep pieces of a new object that none of its strokes touches"
+    )
+    roi_margin: int = Field(
+        40, ge=0, le=10_000, title="Region margin",
+        description="R-Net sees so many voxels around strokes and mask, more where its answer ends there; 0: all",
     )  # fmt: skip
     max_history_mb: int = Field(
         256, ge=1, le=65_536, title="History (MB)", description="Memory for undo; the oldest rounds are dropped first"
@@ -48,6 +44,14 @@ class RefinementSettings(Settings):
         "auto", title="Precision", description="auto: bfloat16 on GPU and on processors that compute in it"
     )
     tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of the network in voxels; 0: automatic")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Validate `values`; what older versions saved and this one does not need is left out."""
+        kept = {name: value for name, value in values.items() if name not in RETIRED}
+        if isinstance(kept.get("roi_margin"), float):
+            kept["roi_margin"] = round(kept["roi_margin"])
+        return super().parse(kept)
 
     def predict_settings(self) -> PredictSettings:
         """Return how the network is run."""

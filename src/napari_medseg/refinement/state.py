@@ -20,7 +20,7 @@ from napari_medseg.io.grids import describe_grid, index_matrix, on_grid, same_gr
 from napari_medseg.refinement.history import Box, box_of
 
 ML_PER_MM3 = 1e-3
-STEPS = {"crf": "smoothing"}
+STEPS = {"crf": "smoothing"}  # what steps are called where their name says too little
 
 
 class Place(NamedTuple):

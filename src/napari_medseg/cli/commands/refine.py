@@ -75,7 +75,8 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     scribbles = read_one(arguments.scribbles, "labels")
     image = sized_like(image, scribbles)
     initial = on_grid(read_one(arguments.initial, "labels"), image, "initial mask") if arguments.initial else None
-    implied = {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
+    implied: dict[str, Any] = {"classes": max(1, int(initial.data.max(initial=0)))} if initial is not None else {}
+    implied |= {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
     settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
     session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
     if pnet is not None:

@@ -1,0 +1,277 @@
+"""The energy whose minimum is the object, and its minimisation from coarse to fine.
+
+Each voxel p is for the object by
+
+    u_p = distance clip(log(b_p / f_p), +-most_distance)  +  fine a_p + smooth s_p  +  memory m_p  +  sum of pushes
+
+f and b are the geodesic distances to the object's strokes and to the background's (and to what is held), a and s the
+appearance odds of the image and of a smoothed copy, m is 1 in the mask so far and -1 beside it, and a push says how
+far new strokes reach: for strokes that should change n voxels, r being the distance of the n-th nearest that they may
+change, ``push clip(log(r / d_p), least_push, most_push)``, d being the distance to these strokes, with the sign of
+their class. Neighbours that differ cost what `minimum_cut` says. Strokes are certain.
+
+All lengths are in cells, so neither the unit of length nor the size of an object matters: the energy is minimised on
+a grid of about `cells` cells, then in a band along the border on grids twice as fine, down to voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from napari_medseg.geodesic import GeodesicMap
+from napari_medseg.graphcut.appearance import Appearance
+from napari_medseg.graphcut.cut import minimum_cut
+from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
+
+CERTAIN = 1e4  # of strokes
+NEAR = 0.02  # added to distances: closer than this all are equally near
+FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
+JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
+BAND = 2  # cells along the border that a finer level decides anew
+ROOM = 3  # cells around what changed that finer levels see
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Weights of the terms; ``scripts/fit_refinement.py`` finds them.
+
+    Parameters
+    ----------
+    distance, most_distance
+        Weight of the log-ratio of distances and where it ends.
+    fine, smooth
+        Weights of the odds by intensities, and by those smoothed with ``blur`` cells.
+    memory
+        Weight of the mask so far.
+    push, least_push, most_push
+        Weight of what new strokes reach, and where its logarithm ends.
+    border
+        Cost of a border of one face where the image is flat.
+    passes
+        How often appearance is learnt from the answer and the answer found anew.
+    cells
+        Size of the coarsest grid, in 2D and 3D.
+    """
+
+    distance: float
+    most_distance: float
+    fine: float
+    smooth: float
+    memory: float
+    push: float
+    least_push: float
+    most_push: float
+    border: float = 4.0
+    blur: float = 1.5
+    passes: int = 2
+    cells: tuple[int, int] = (10_000, 20_000)
+
+
+@dataclass(frozen=True)
+class Push:
+    """New strokes, bool (*spatial), for the object or against it, and about how many voxels they should change."""
+
+    seeds: np.ndarray
+    to_object: bool
+    count: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is known of an object in a box of an image.
+
+    Parameters
+    ----------
+    image
+        Intensities float32 (C, *spatial) in [0, 1].
+    steps
+        Size of a voxel along each axis, in any unit.
+    strokes
+        Int8 (*spatial): 1 object, -1 background, 0 neither.
+    mask
+        The object so far, bool (*spatial).
+    held
+        Voxels that stay what they are in `mask`, and are near their class as strokes are; ``None``: none.
+    frame
+        Voxels presumed background as long as nothing else is known, bool (*spatial); not certain.
+    pushes
+        What new strokes reach.
+    weight, metric
+        As for `geodesic_distance`.
+    """
+
+    image: np.ndarray
+    steps: tuple[float, ...]
+    strokes: np.ndarray
+    mask: np.ndarray
+    held: np.ndarray | None = None
+    frame: np.ndarray | None = None
+    pushes: Sequence[Push] = field(default_factory=tuple)
+    weight: float = 0.998
+    metric: str = "linear"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A minimum.
+
+    Parameters
+    ----------
+    labels
+        The object, bool (*spatial).
+    doubt
+        How undecided each voxel along its border is, float32 (*spatial) in [0, 1].
+    cell
+        Voxels of the coarsest cells along each axis.
+    """
+
+    labels: np.ndarray
+    doubt: np.ndarray
+    cell: Factors
+
+
+class _Level:
+    """A problem seen in cells of `factors` voxels."""
+
+    def __init__(self, problem: Problem, factors: Factors) -> None:
+        self.factors = factors
+        self.image = np.stack([block_mean(channel, factors) for channel in problem.image])
+        self.object = block_any(problem.strokes > 0, factors)
+        self.background = block_any(problem.strokes < 0, factors) & ~self.object
+        self.mask = block_mean(problem.mask, factors) > 0.5
+        none = np.zeros(self.shape, bool)
+        self.held = none if problem.held is None else block_mean(problem.held, factors) > 0.5
+        self.frame = none if problem.frame is None else block_any(problem.frame, factors) & ~self.object
+        sizes = np.multiply(factors, problem.steps)
+        self.steps = tuple(float(s) for s in sizes / sizes.min())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.image.shape[1:]
+
+    @property
+    def near_object(self) -> np.ndarray:
+        return np.asarray(self.object | (self.held & self.mask & ~self.background))
+
+    @property
+    def near_background(self) -> np.ndarray:
+        return np.asarray(self.background | self.frame | (self.held & ~self.mask & ~self.object))
+
+    def odds(self, appearance: Appearance, answer: np.ndarray | None) -> np.ndarray:
+        known = [self.object if self.object.any() else self.near_object], [self.background | self.frame]
+        if answer is not None:
+            known[0].append(answer)
+            known[1].append(~answer)
+        return appearance.odds(*known)
+
+    def cut(self, unary: np.ndarray, free: np.ndarray, labels: np.ndarray, border: float) -> np.ndarray:
+        certain = CERTAIN * (self.object.astype(np.float32) - self.background)
+        free = (free & ~self.held) | self.object | self.background
+        return minimum_cut(unary + certain, self.image, free, labels, steps=self.steps, weight=border)
+
+
+def minimise(problem: Problem, energy: Energy) -> Answer:
+    """Return the object of least energy."""
+    factors = block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2])
+    level = _Level(problem, factors)
+    fixed = _distances(level, problem, energy)
+    if problem.mask.any() and energy.memory:
+        fixed += energy.memory * (2 * block_mean(problem.mask, factors) - 1)
+    fine = Appearance(level.image)
+    smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
+    labels = level.mask if problem.mask.any() else None
+    for _ in range(energy.passes):
+        base = fixed + energy.smooth * level.odds(smooth, labels)
+        unary = base + energy.fine * level.odds(fine, labels)
+        labels = level.cut(unary, np.ones(level.shape, bool), level.mask & level.held, energy.border)
+    assert labels is not None  # there is a pass
+    return _refined(problem, energy, level, labels, base, unary)
+
+
+def likeness(problem: Problem, energy: Energy) -> np.ndarray:
+    """Return how much each face of the box looks like the object's strokes, (ndim, 2): 0 not at all, 1 the same."""
+    level = _Level(problem, block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2]))
+    look, out = Appearance(level.image), np.zeros((len(level.shape), 2))
+    for axis in range(len(out)):
+        for end in (0, 1):
+            face = np.zeros(level.shape, bool)
+            face[(slice(None),) * axis + (-end,)] = True
+            out[axis, end] = look.overlap(level.object, face)
+    return out
+
+
+def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
+    """Return the terms that come from distances: log-ratio and pushes."""
+    empty = GeodesicMap(level.image, spacing=level.steps, weight=problem.weight, metric=problem.metric, channels=True)
+
+    def distance(seeds: np.ndarray) -> np.ndarray:
+        own = empty.like()
+        own.add(seeds)
+        return own.distance + np.float32(NEAR)
+
+    ours, theirs = level.near_object, level.near_background  # a frame that nothing parts from the object is none
+    total = np.zeros(level.shape, np.float32)
+    if ours.any() and theirs.any():
+        near = distance(ours)
+        if problem.frame is not None:
+            way = ndimage.distance_transform_edt(~ours, level.steps)
+            near_by = near - (1 - problem.weight) * way
+            usual = float(np.median(near_by[level.frame])) if level.frame.any() else 0.0
+            level.frame &= near_by > max(FLAT, JOINED * usual)
+        ratio = np.log(distance(level.near_background) / near)
+        total += energy.distance * np.clip(ratio, -energy.most_distance, energy.most_distance)
+    cell = float(np.prod(level.factors))
+    for push in problem.pushes:
+        seeds = block_any(push.seeds, level.factors)
+        open_ = (level.mask != push.to_object) | seeds
+        away = distance(seeds)
+        values = away[open_]
+        n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
+        reach = np.partition(values, n)[n]
+        term = energy.push * np.clip(np.log(reach / away), energy.least_push, energy.most_push)
+        total += np.where(open_, term if push.to_object else -term, 0)
+    return total
+
+
+def _refined(
+    problem: Problem, energy: Energy, level: _Level, labels: np.ndarray, base: np.ndarray, unary: np.ndarray
+) -> Answer:
+    """Carry the labels of the coarsest level down to voxels."""
+    kept = problem.mask & problem.held if problem.held is not None else np.zeros(problem.mask.shape, bool)
+    doubt = np.zeros(problem.mask.shape, np.float32)
+    changed = np.nonzero(labels != (level.mask & level.held))
+    if not changed[0].size:
+        return Answer(kept, doubt, level.factors)
+    cells = tuple(slice(max(0, int(i.min()) - ROOM), int(i.max()) + 1 + ROOM) for i in changed)
+    box = tuple(
+        slice(c.start * f, min(n, c.stop * f)) for c, f, n in zip(cells, level.factors, kept.shape, strict=True)
+    )
+    part = _part(problem, box)
+    labels, base, unary = labels[cells], base[cells], unary[cells]
+    factors = cell = level.factors
+    while max(factors) > 1:
+        smaller = finer(factors)
+        level = _Level(part, smaller)
+        labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape))
+        base = linear(base, factors, smaller, level.shape)
+        unary = base + energy.fine * level.odds(Appearance(level.image), labels)
+        labels = level.cut(unary, border_band(labels, BAND), labels, energy.border)
+        factors = smaller
+    kept[box] = labels
+    doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * border_band(labels, BAND)
+    return Answer(kept, doubt, cell)
+
+
+def _part(problem: Problem, box: tuple[slice, ...]) -> Problem:
+    held = None if problem.held is None else problem.held[box]
+    return Problem(problem.image[(slice(None), *box)], problem.steps, problem.strokes[box], problem.mask[box], held)
+
+
+def border_band(labels: np.ndarray, width: int) -> np.ndarray:
+    """Return the voxels within `width` of a border between the two labels, bool (*spatial)."""
+    grown = ndimage.binary_dilation(labels, iterations=width)
+    return np.asarray(grown & ~ndimage.binary_erosion(labels, iterations=width, border_value=1))
