@@ -134,7 +134,7 @@ def test_networks_propose_and_refine(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_bad_input_is_one_message(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("-o", case.out)
     assert "either SCRIBBLES or --replay" in refused(capsys, case.path, *out)
-    assert "own settings" in refused(capsys, case.path, *out, "--replay", case.folder, "--tau", "0.3")
+    assert "own settings" in refused(capsys, case.path, *out, "--replay", case.folder, "--weight", "0.3")
     assert "interaction log" in refused(capsys, case.path, *out, "--replay", case.folder)
     empty = case.write("empty.nii.gz", np.zeros_like(case.strokes))
     assert "Paint at least one stroke" in refused(capsys, case.path, empty, *out)

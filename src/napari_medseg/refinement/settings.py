@@ -9,7 +9,6 @@ from pydantic import Field
 
 from napari_medseg.settings import Device, Precision, PredictSettings, Settings
 
-
 RETIRED = ("tau", "reach")  # settings of older versions
 
 
