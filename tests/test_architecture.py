@@ -83,6 +83,22 @@ def test_methods_do_not_import_each_other() -> None:
             assert not other, name
 
 
+def test_nothing_outside_methods_knows_a_method_by_name() -> None:
+    """But the demonstration, which trains one, and the command lines of samples in words."""
+    from napari_medseg.methods import METHODS, TRAINING_FREE
+
+    for path in MODULES:
+        if part(module_of(path)) in ("methods", "samples") or "_napari/demo" in path.as_posix():
+            continue
+        words = [n.value for n in ast.walk(ast.parse(path.read_text("utf8"))) if isinstance(n, ast.Constant)]
+        assert not {*METHODS, *TRAINING_FREE} & {w for w in words if isinstance(w, str)}, path
+        assert not [n for n in imports(path) if n.startswith("napari_medseg.methods.") and _is_a_paper(n)], path
+
+
+def _is_a_paper(name: str) -> bool:
+    return (PACKAGE / "methods" / name.split(".")[2]).is_dir()
+
+
 def test_front_ends_do_not_import_each_other() -> None:
     for path in (PACKAGE / "cli").rglob("*.py"):
         assert not [n for n in imports(path) if n.startswith("napari_medseg._napari")]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from napari_medseg.image import Image, LabelKind
 from napari_medseg.io import read_case
 from napari_medseg.io.grids import moved_notes
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
+from napari_medseg.jobs import Job
 from napari_medseg.settings import PredictSettings, TrainSettings
 
 
@@ -63,6 +64,8 @@ class Method(ABC):
         Names of the evaluation metrics the paper's field reports.
     label_kind
         What the labels mean: one mask (binary), classes or instances.
+    preparation
+        How raw data become a training folder; ``None``: sound pairs of images and labels are copied.
     needs
         Why an image is not enough for a mask, and what to use instead, in a sentence; empty where it is enough.
     """
@@ -80,6 +83,7 @@ class Method(ABC):
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
     label_kind: ClassVar[LabelKind] = "binary"
+    preparation: ClassVar[Preparation | None] = None
     needs: ClassVar[str] = ""
     out_channels: int = 1
 
@@ -151,8 +155,18 @@ class Method(ABC):
         return ""
 
     # ---- training
+    def adapted_to(self, folder: Path) -> Self:
+        """Return the method with what a training folder says of itself taken over: colours, channels (default: none).
+
+        Raises
+        ------
+        SettingsError
+            If the folder contradicts the settings.
+        """
+        return self
+
     def find_pairs(self, folder: Path) -> PairList:
-        """Find the training cases below `folder`."""
+        """Find the training cases below `folder`; the settings stay as they are."""
         return find_pairs(Path(folder))
 
     def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
@@ -276,6 +290,38 @@ class RefinementMethod(Method):
         distances
             What `distances` would return, where a session keeps it up to date itself.
         """
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What was made: case names, those found finished, problems, mean and SD of RGB / 255, what is worth knowing."""
+
+    folder: Path
+    cases: tuple[str, ...]
+    skipped: tuple[str, ...]
+    problems: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How raw data become a training folder of a method.
+
+    Parameters
+    ----------
+    note
+        What happens, or why nothing has to, in a sentence for the user.
+    check
+        Look into a source folder: lines for the user, first the number of cases. ``None``: nothing has to happen.
+    run
+        Make the training folder: source, destination, settings.
+    """
+
+    note: str
+    check: Callable[[Path], tuple[str, ...]] | None = None
+    run: Callable[[Path, Path, Any], Job[PrepareReport]] | None = None
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_medseg.errors import SettingsError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Role = Literal["segment", "propose", "refine", "classify"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -141,11 +142,18 @@ class MethodSettings(Settings):
         Tiling and views of the paper: likewise.
     preparation
         Settings of what makes a training folder of raw data, or ``None`` where raw data are trained on as they are.
+    role
+        What a model of it is for: to make masks, to propose one that is refined, to refine it, or to say what a frame
+        of a movie shows.
+    movies
+        Whether it is made for the frames of movies.
     """
 
     training: ClassVar[TrainSettings] = TrainSettings()
     prediction: ClassVar[PredictSettings] = PredictSettings()
     preparation: ClassVar[type[Settings] | None] = None
+    role: ClassVar[Role] = "segment"
+    movies: ClassVar[bool] = False
 
 
 def as_flags(settings: Settings, defaults: Settings | None = None) -> list[str]:

@@ -26,7 +26,8 @@ def test_check_prepare_and_go_on_to_train(open_dock: Open, wait: Wait, tmp_path:
     assert "nuclei_3.png has no partner" in dock.findings.text()
     assert "training folder" in dock.run_bar.reason
     dock.destination.value = tmp_path / "out"
-    dock.form.value = dock.form.value.updated(workers=1, patch=64, stain="none")
+    form = dock.forms["fullnet"]
+    form.value = form.value.updated(workers=1, patch=64, stain="none")
     assert dock.command().endswith("--stain=none --patch=64 --workers=1")
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
@@ -48,7 +49,7 @@ def test_other_methods_say_what_happens_or_why_not(open_dock: Open, wait: Wait, 
     assert "needs no preparation" in dock.run_bar.reason.lower()
     dock.method.setCurrentText("afm-unet")
     assert "copied" in dock.note.text()
-    assert dock.folded.isHidden()
+    assert dock.folded["fullnet"].isHidden()
     assert dock.command() == f"medseg prepare afm-unet {tmp_path / 'empty'} {tmp_path / 'out'}"
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)

@@ -11,11 +11,11 @@ from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import run
-from napari_medseg.methods.fullnet.preparation import check_source, prepare
 from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.samples.afm import afm_folder
 from napari_medseg.samples.histology import nuclei_tile
 from napari_medseg.settings import as_flags
+from napari_medseg.training.preparation import check_source, prepare
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -70,7 +70,7 @@ def test_swapped_or_missing_models_exit_2(
     swapped = ("--segmenter", models["frame-classifier"])
     for words, part in (
         (("video", movie, "-o", out, "--segmenter", "missing.pt"), "missing.pt"),
-        (("video", movie, "-o", out, *swapped), "segmenter must be a double-unet model"),
+        (("video", movie, "-o", out, *swapped), "segmenter must outline nerves"),
         (("video", "missing.avi", "-o", out, "--segmenter", models["double-unet"]), "missing.avi does not exist"),
         (("video", movie, "-o", out, "--segmenter", "s.pt", "--vote", "4"), "must be odd"),
     ):

@@ -210,9 +210,9 @@ def test_a_folder_of_another_run_is_not_overwritten(movie: Path, sample: tuple[I
 def test_swapped_models_and_unknown_class_are_refused(movie: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="are swapped"):
         next(segment_video(movie, segmenter(), classifier([0.5]), tmp_path))
-    with pytest.raises(DataError, match="segmenter must be a double-unet model, got frame-classifier"):
+    with pytest.raises(DataError, match="segmenter must outline nerves in frames of movies, got a frame-classifier"):
         next(segment_video(movie, classifier([0.5]), classifier([0.5]), tmp_path))
-    with pytest.raises(DataError, match="classifier must be a frame-classifier model, got double-unet"):
+    with pytest.raises(DataError, match="classifier must be a model that classifies frames, got one of double-unet"):
         next(segment_video(movie, segmenter(), segmenter(), tmp_path))
     with pytest.raises(DataError, match="knows the classes Nerve, General Field, Tendon"):
         next(segment_video(movie, classifier([0.5]), segmenter(), tmp_path, VideoSettings(nerve_class="Bone")))

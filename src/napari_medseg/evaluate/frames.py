@@ -13,10 +13,10 @@ import numpy as np
 from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.video import classification_scores
 from napari_medseg.io import read_one
+from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
 from napari_medseg.io.movies.reader import frame_number
 from napari_medseg.io.pairs import list_images
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods.frame_classifier.method import SYNONYMS, FrameClassifier, class_folders, movie_name
 from napari_medseg.models.checkpoint import bundled
 
 if TYPE_CHECKING:
@@ -176,9 +176,7 @@ def _classified(path: Path, truth: DataFrame) -> Job[DataFrame]:
     from napari_medseg.device import choose_device
     from napari_medseg.models.catalog import load_model
 
-    model = load_model(path)
-    if not isinstance(model.method, FrameClassifier):
-        raise DataError(f"{path.name} is a {model.method.name} model; give a frame-classifier model.")
+    model = load_model(path, role="classify")
     if "path" not in truth:
         raise DataError("A model needs frames to classify: give one folder of frames per class as the reference.")
     device = choose_device("auto")[0]
@@ -190,7 +188,7 @@ def _classified(path: Path, truth: DataFrame) -> Job[DataFrame]:
             found.append(model.method.activate(network(x.to(device)).float()).cpu().numpy())
         yield Progress(sum(map(len, found)), len(truth), "classifying the frames")
     p = np.concatenate(found)
-    classes = model.method.classes
+    classes: Sequence[str] = model.method.classes  # type: ignore[attr-defined]
     table = truth[[*KEYS]].assign(label=[classes[k] for k in p.argmax(1)])
     return table.assign(**{f"p_{_code(name, ())}": p[:, k] for k, name in enumerate(classes)})
 

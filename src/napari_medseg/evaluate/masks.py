@@ -34,12 +34,11 @@ from napari_medseg.io.pairs import (
 )
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import foreground
-from napari_medseg.methods import get_method
+from napari_medseg.methods import for_movies, get_method, known_methods, role_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-ONE_CLASS = {("p-net", 2), ("geodesic", 1), ("r-net", 1)}  # method and classes; P-Net counts the background
 Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
 
 
@@ -80,7 +79,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
         raise DataError(problems[0])
     names = list(dict.fromkeys(name for row in images.values() for name in row))
     mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
-    more: Result = {"movie": _movie_scores(counts)} if cls.measure == "video" else {}
+    more: Result = {"movie": _movie_scores(counts)} if for_movies(method) else {}
     more |= {"pooled": pooled_scores(objects)} if objects else {}
     unpaired = [path.name for path in found.unpaired]
     return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, "notes": notes, **more}
@@ -124,7 +123,9 @@ def _on_common_area(*paths: Path) -> tuple[Image, Image]:
 def as_learnt(truth: Image, predicted: Image) -> Image:
     """Return a reference with one foreground class where the result's model or session knew no more."""
     known = predicted.metadata.get("medseg", predicted.metadata)
-    if (known.get("method"), known.get("settings", {}).get("classes")) not in ONE_CLASS:
+    classes, method = known.get("settings", {}).get("classes"), known.get("method")
+    proposed = method in known_methods() and role_of(method) == "propose"  # a proposal counts the background
+    if classes is None or classes - proposed != 1:
         return truth
     return truth.replace(data=foreground(truth.data).astype(np.uint8))
 

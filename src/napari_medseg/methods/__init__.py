@@ -19,7 +19,7 @@ from napari_medseg.errors import MethodError, SettingsError, one_line
 
 if TYPE_CHECKING:
     from napari_medseg.method import Method
-    from napari_medseg.settings import Settings
+    from napari_medseg.settings import Role, Settings
 
 log = logging.getLogger(__name__)
 GROUP = "napari_medseg.methods"
@@ -72,6 +72,16 @@ def settings_class(name: str) -> type[Settings]:
         if found is not None:
             return found
     return get_method(name).Settings
+
+
+def role_of(name: str) -> Role:
+    """Return what a model of the method is for; errors as above."""
+    return getattr(settings_class(name), "role", "segment")
+
+
+def for_movies(name: str) -> bool:
+    """Return whether the method is made for the frames of movies; errors as above."""
+    return bool(getattr(settings_class(name), "movies", False))
 
 
 def usable_methods() -> Iterator[tuple[str, type[Method]]]:

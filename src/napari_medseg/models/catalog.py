@@ -11,8 +11,9 @@ from typing import Any
 from napari_medseg.errors import CheckpointError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.method import Model
-from napari_medseg.methods import create, get_method, known_methods
+from napari_medseg.methods import create, for_movies, get_method, known_methods, role_of
 from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
+from napari_medseg.settings import Role
 
 DEFAULT_FOLDER = Path.home() / "napari-medseg-models"
 
@@ -31,6 +32,11 @@ class Entry:
         folder = self.path.parent.name if self.path.stem in {"best", "last"} else self.path.stem
         method = self.card.get("method", "unreadable")
         return method if folder == method else f"{method} · {folder}"
+
+    def serves(self, role: Role | None, movies: bool = False) -> bool:
+        """Whether the model is for `role` (any role where that is ``None``), and for movies where that is asked for."""
+        method = self.card.get("method", "")
+        return role is None or (method in known_methods() and role_of(method) == role and for_movies(method) >= movies)
 
     def unfit(self, image: Image | None) -> str:
         """Say why the model cannot take `image`; an empty string when it can."""
@@ -53,7 +59,7 @@ class Entry:
             method = create(self.card["method"], self.card["settings"])
         except (MedSegError, KeyError):
             return True, True, True
-        other = (method.measure == "video") != ("T" in image.axes)
+        other = for_movies(method.name) != ("T" in image.axes)
         return len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
 
     def describe(self) -> str:
@@ -93,7 +99,7 @@ def entry(path: Path) -> Entry:
         return Entry(path, problem=str(error))
 
 
-def load_model(path: str | Path, method: str | None = None) -> Model:
+def load_model(path: str | Path, method: str | None = None, role: Role | None = None) -> Model:
     """Load a checkpoint as a `Model` on the CPU, in evaluation mode.
 
     Parameters
@@ -102,6 +108,8 @@ def load_model(path: str | Path, method: str | None = None) -> Model:
         The ``.pt`` file, or the name of a bundled model.
     method
         Name of the method it must be of, if only one will do.
+    role
+        What it must be for, if only that will do.
 
     Raises
     ------
@@ -113,6 +121,11 @@ def load_model(path: str | Path, method: str | None = None) -> Model:
     name = str(content["method"])
     if method is not None and name != method:
         raise CheckpointError(f"{path.name} is a {name} model; here a {method} model is needed. Choose another file.")
+    if role is not None and name in known_methods() and role_of(name) != role:
+        raise CheckpointError(
+            f"{path.name} is a {name} model, made to {role_of(name)}; here a model made to {role} is needed. "
+            "Choose another file."
+        )
     if name not in known_methods():
         raise CheckpointError(
             f"{path.name} was made with the method {name!r}, which is not installed here. Install the package that "

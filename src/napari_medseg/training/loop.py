@@ -49,6 +49,7 @@ def train(
     folder, run = Path(folder), Path(run)
     if isinstance(method, TrainingFreeMethod):
         raise SettingsError(f"{method.name} needs no training. Run it: medseg predict {method.name} IMAGES -o OUT.")
+    method = method.adapted_to(folder)
     report = inspect(method, cases_of(method, folder))
     if not report.pairs:
         raise DataError(

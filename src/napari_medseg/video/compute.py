@@ -16,8 +16,7 @@ from torch import Tensor
 from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.method import Model
-from napari_medseg.methods.double_unet.method import DoubleUnet
-from napari_medseg.methods.frame_classifier.method import FrameClassifier
+from napari_medseg.methods import for_movies, role_of
 from napari_medseg.nn.folding import folded
 from napari_medseg.video.decision import Decision
 from napari_medseg.video.settings import VideoSettings
@@ -55,7 +54,7 @@ class Networks:
         self.classes = () if classifier is None else classifier.method.classes  # type: ignore[attr-defined]
         self.decision = Decision(self.classes, settings) if self.classes else None
         changes = {name: getattr(settings, name) for name in ("threshold", "min_area", "fill_holes")}
-        self.method = DoubleUnet(segmenter.method.settings.updated(**changes))
+        self.method: Any = type(segmenter.method)(segmenter.method.settings.updated(**changes))
         self._classifier = classifier.method if classifier is not None else None
         self._networks = [None if m is None else self._place(m.network) for m in (classifier, segmenter)]
 
@@ -134,7 +133,8 @@ class Networks:
             logits = self._networks[1](self._layout(self.method.encode(batch)))  # type: ignore[misc]
         height, width = batch.shape[-2:]
         with torch.inference_mode():
-            return self.method.decode(torch.sigmoid(logits.float()), (height, width)).cpu()
+            masks: Tensor = self.method.decode(torch.sigmoid(logits.float()), (height, width)).cpu()
+        return masks
 
     def _autocast(self, method: Any) -> AbstractContextManager[object]:
         return autocast(self.device, fast_precision(self._settings.precision, self.device, method.halves))
@@ -166,11 +166,15 @@ def _frame(item: Computed) -> Tensor:
 
 
 def _check_models(classifier: Model | None, segmenter: Model) -> None:
-    given = "nothing" if classifier is None else classifier.method.name
-    swapped = classifier is not None and isinstance(classifier.method, DoubleUnet)
-    if swapped and isinstance(segmenter.method, FrameClassifier):
-        raise DataError("Classifier and segmenter are swapped: give the frame-classifier model as --classifier.")
-    if classifier is not None and not isinstance(classifier.method, FrameClassifier):
-        raise DataError(f"The classifier must be a frame-classifier model, got {given}.")
-    if not isinstance(segmenter.method, DoubleUnet):
-        raise DataError(f"The segmenter must be a double-unet model, got {segmenter.method.name}.")
+    given = None if classifier is None else classifier.method.name
+    classifies, segments = given is None or role_of(given) == "classify", _outlines(segmenter)
+    if not classifies and not segments and role_of(segmenter.method.name) == "classify":
+        raise DataError("Classifier and segmenter are swapped: give the model that classifies frames as --classifier.")
+    if not classifies:
+        raise DataError(f"The classifier must be a model that classifies frames, got one of {given}.")
+    if not segments:
+        raise DataError(f"The segmenter must outline nerves in frames of movies, got a {segmenter.method.name} model.")
+
+
+def _outlines(model: Model) -> bool:
+    return for_movies(model.method.name) and role_of(model.method.name) == "segment"

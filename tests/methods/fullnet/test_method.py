@@ -120,22 +120,22 @@ def test_pairs_bring_weight_maps_and_colour_statistics(tmp_path: Path, tile: tup
     Pillow.fromarray(np.full((128, 128), 60, np.uint8)).save(folder / "weight_maps" / "t0_weight.png")
     (folder / "mean_std.json").write_text(json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}))
     (folder / "prepare.json").write_text(json.dumps({"settings": {"tissue": "nuclei"}, "patches": False}))
-    method = FullNet()
-    found = method.find_pairs(folder)
+    given = FullNet()
+    method, found = given.adapted_to(folder), given.find_pairs(folder)
+    assert not any(given.settings.mean)
     assert [pair.stem for pair in found.pairs] == ["t0", "t1"]
     assert method.settings.mean == (0.1, 0.2, 0.3)
     np.testing.assert_array_equal(method.load_pair(found.pairs[0])[1][1], 3)
     assert method.load_pair(found.pairs[1])[1][1].max() > 5
     kept = FullNet(FullNetSettings(mean=(0.4, 0.4, 0.4), std=(1.0, 1.0, 1.0)))
-    kept.find_pairs(folder)
-    assert kept.settings.mean == (0.4, 0.4, 0.4)
+    assert kept.adapted_to(folder).settings.mean == (0.4, 0.4, 0.4)
 
 
 def test_folder_prepared_for_the_other_tissue_is_refused(tmp_path: Path, tile: tuple[Image, Image]) -> None:
     folder = folder_of(tmp_path, tile)
     (folder / "prepare.json").write_text(json.dumps({"settings": {"tissue": "glands"}}))
     with pytest.raises(SettingsError, match="glands"):
-        FullNet().find_pairs(folder)
+        FullNet().adapted_to(folder)
 
 
 def test_label_of_another_size_is_refused(tmp_path: Path, tile: tuple[Image, Image]) -> None:

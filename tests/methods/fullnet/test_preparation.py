@@ -70,7 +70,7 @@ def test_statistics_are_pooled_over_pixels(raw: Path, tmp_path: Path) -> None:
 
 def test_method_trains_on_the_result_with_patches_of_a_tile_as_one_subject(raw: Path, tmp_path: Path) -> None:
     report = run(prepare_fullnet(raw, tmp_path / "out", ONE))
-    method = FullNet()
+    method = FullNet().adapted_to(tmp_path / "out")
     found = method.find_pairs(tmp_path / "out")
     assert {pair.subject for pair in found.pairs} == {"case_0", "case_1"}
     assert not found.unpaired

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushBut
 from napari_medseg._napari.preferences import model_folder
 from napari_medseg.image import Image
 from napari_medseg.models.catalog import Entry, entry, list_models
+from napari_medseg.settings import Role
 
 
 class ModelChooser(QWidget):
@@ -19,9 +20,9 @@ class ModelChooser(QWidget):
     changed = Signal()
     session: ClassVar[list[Path]] = []
 
-    def __init__(self, method: str = "", none: str = "", planes: bool = True) -> None:
+    def __init__(self, role: Role | None = None, none: str = "", planes: bool = True, movies: bool = False) -> None:
         super().__init__()
-        self.method, self.none, self.planes, self.image = method, none, planes, None
+        self.role, self.movies, self.none, self.planes, self.image = role, movies, none, planes, None
         self.picked: Path | None = None
         self.entries: list[Entry] = []
         self.box, self.card = QComboBox(), QLabel("")
@@ -63,7 +64,7 @@ class ModelChooser(QWidget):
         """Look for models again and choose the file `choose`, if given."""
         self.picked = choose or self.picked
         found = list_models(model_folder(), self.session)
-        self.entries = [e for e in found if not self.method or e.problem or e.card.get("method") == self.method]
+        self.entries = [e for e in found if e.problem or e.serves(self.role, self.movies)]
         self._fill()
 
     def browse(self, path: str = "") -> None:
@@ -107,7 +108,7 @@ class ModelChooser(QWidget):
     def _unfit(self, entry: Entry) -> str:
         """Say why a model cannot take the image, or, unless `planes` is off, its planes."""
         image = _plane(self.image, entry) if self.planes else self.image
-        return entry.unfit(image) if self.method else entry.unfit_alone(image)
+        return entry.unfit(image) if self.role else entry.unfit_alone(image)
 
     def _pick(self, index: int = 0) -> None:
         self.picked = self.entry.path if self.entry else None

@@ -14,18 +14,12 @@ from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import trained_methods
-from napari_medseg.methods.fullnet.preparation import PrepareReport, check_source, prepare
-from napari_medseg.methods.fullnet.settings import PrepareSettings
+from napari_medseg.method import PrepareReport
+from napari_medseg.methods import settings_class, trained_methods
 from napari_medseg.settings import as_flags
+from napari_medseg.training.preparation import check_source, is_prepared, note_of, prepare
 
 SHOWN = 20
-NOTES = {
-    "fullnet": "Pictures with instance maps, ImageScope .xml or QuPath .geojson become colour-normalised patches with "
-    "ternary labels, weight maps and colour statistics.",
-    "frame-classifier": "Needs no preparation: train on one folder of frames per class.",
-}
-COPIED = "Trains on images and labels as they are: sound pairs are copied to images/ and labels/."
 
 
 def check_job(method: str, source: Path) -> Job[tuple[str, ...]]:
@@ -45,9 +39,10 @@ class PrepareDock(Dock):
         self.method, self.note = QComboBox(), QLabel("")
         for name in trained_methods():
             self.method.addItem(name, name)
-        self.method.setCurrentIndex(self.method.findData("fullnet"))
-        self.form = SettingsForm(PrepareSettings())
-        self.folded = FoldedSettings(self.form, self.command)
+        own = {name: getattr(settings_class(name), "preparation", None) for name in trained_methods()}
+        self.forms = {name: SettingsForm(cls()) for name, cls in own.items() if cls is not None}
+        self.folded = {name: FoldedSettings(form, self.command) for name, form in self.forms.items()}
+        self.method.setCurrentIndex(max(0, self.method.findData(next(iter(self.forms), ""))))
         self.run_bar = RunBar(self.make_job, self.show_report, text="Prepare")
         self.findings = QLabel("")
         for label in (self.note, self.findings):
@@ -55,7 +50,7 @@ class PrepareDock(Dock):
         sample = QPushButton("Make sample data ...")
         sample.clicked.connect(lambda: self.make_sample())
         self.section("Source folder", self.source.native, sample, self.check_bar)
-        self.section("For the method", self.method, self.note, self.folded)
+        self.section("For the method", self.method, self.note, *self.folded.values())
         self.section("Training folder", self.destination.native)
         self.section("Run", self.run_bar)
         self.section("Findings", self.findings)
@@ -71,13 +66,15 @@ class PrepareDock(Dock):
 
     def update_state(self) -> None:
         """Show the settings that the method has, and enable what can run."""
-        self.note.setText(NOTES.get(self.chosen, COPIED))
-        self.folded.setVisible(self.chosen == "fullnet")
+        note = note_of(self.chosen)
+        self.note.setText(note)
+        for name, folded in self.folded.items():
+            folded.setVisible(name == self.chosen)
         source, destination = _folder(self.source), _folder(self.destination)
         missing = "" if source else "Choose the folder of raw images and annotations."
         self.check_bar.set_reason(missing)
-        if not missing and self.chosen == "frame-classifier":
-            missing = NOTES["frame-classifier"]
+        if not missing and not is_prepared(self.chosen):
+            missing = note
         elif not missing and not destination:
             missing = "Choose the training folder to write."
         self.run_bar.set_reason(missing)
@@ -85,7 +82,7 @@ class PrepareDock(Dock):
     def command(self) -> str:
         """Return the ``medseg prepare`` line that does the same."""
         folders = [str(_folder(self.source) or "SRC"), str(_folder(self.destination) or "DST")]
-        flags = as_flags(self.form.value) if self.chosen == "fullnet" else []
+        flags = as_flags(self.forms[self.chosen].value) if self.chosen in self.forms else []
         return shlex.join(["medseg", "prepare", self.chosen, *folders, *flags])
 
     def make_check(self) -> Job[Any]:
@@ -100,7 +97,10 @@ class PrepareDock(Dock):
     def make_job(self) -> Job[Any]:
         """Return the preparation."""
         self.findings.clear()
-        return prepare(self.chosen, Path(self.source.value), Path(self.destination.value), self.form.value)
+        form = self.forms.get(self.chosen)
+        return prepare(
+            self.chosen, Path(self.source.value), Path(self.destination.value), form.value if form is not None else None
+        )
 
     def show_report(self, report: PrepareReport) -> None:
         """Say what was made, list the problems, offer training."""

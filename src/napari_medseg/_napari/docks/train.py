@@ -30,6 +30,7 @@ SHOWN = 12  # problems that are listed
 def check_job(method: Any, folder: Path, settings: TrainSettings) -> Job[Report]:
     """Load every case of a folder and report, also on how `settings` split it."""
     yield Progress(0, 1, f"reading {folder}")
+    method = method.adapted_to(folder)
     return look(inspect(method, method.find_pairs(folder).require(folder)), settings)
 
 

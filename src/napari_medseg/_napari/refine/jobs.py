@@ -16,6 +16,7 @@ from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress, run
+from napari_medseg.models.catalog import entry
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.settings import RefinementSettings
 
@@ -39,7 +40,7 @@ class Start:
     def provenance(self) -> dict[str, Any]:
         """Return what is kept with the layers that this makes."""
         return {
-            "method": "r-net" if self.rnet else "geodesic",
+            "method": entry(self.rnet).card.get("method", "") if self.rnet else "geodesic",
             "checkpoint": str(self.rnet or ""),
             "proposal": str(self.pnet or ""),
             "settings": self.settings.model_dump(mode="json"),
@@ -69,8 +70,8 @@ def open_session(start: Start) -> Job[Opened]:
     from napari_medseg.models.catalog import load_model
 
     yield Progress(0, 3, "reading models")
-    rnet = load_model(start.rnet, "r-net") if start.rnet else None
-    pnet = load_model(start.pnet, "p-net") if start.pnet else None
+    rnet = load_model(start.rnet, role="refine") if start.rnet else None
+    pnet = load_model(start.pnet, role="propose") if start.pnet else None
     yield Progress(1, 3, "preparing the image")
     if start.saved is not None:
         session = RefinementSession.load(start.saved, start.image, model=rnet, pnet=pnet)

@@ -31,8 +31,8 @@ class VideoDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.movie = MovieChooser(napari_viewer)
-        self.classifier = ModelChooser("frame-classifier", none="no classifier: every frame shows nerve")
-        self.segmenter = ModelChooser("double-unet")
+        self.classifier = ModelChooser("classify", none="no classifier: every frame shows nerve")
+        self.segmenter = ModelChooser("segment", movies=True)
         self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
         preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
         self.form = SettingsForm(VideoSettings().updated(**preferred))

@@ -101,7 +101,7 @@ def add_masks(viewer: Any, movie: Any, found: Found) -> None:
             return
     step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
     provenance = {
-        "method": "double-unet",
+        "method": run["segmenter"]["method"],
         "checkpoint_sha256": run["segmenter"]["sha256"],
         "classifier": run["classifier"],
         "settings": run["settings"],

@@ -11,7 +11,7 @@ from typing import Any, cast
 from napari_medseg.cli.output import drain, show, table
 
 LISTED = 8  # unpaired files named on the screen
-CLASSIFIER = "frame-classifier"
+FRAMES = "methods that classify frames"
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -21,12 +21,12 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "predictions",
         type=Path,
         metavar="PRED",
-        help=f"label file or folder, or recorded refinement (folder, .jsonl); {CLASSIFIER}: run folder, .csv or model",
+        help=f"label file or folder, or recorded refinement (folder, .jsonl); {FRAMES}: run folder, .csv or model",
     )
     parser.add_argument(
-        "references", type=Path, metavar="REF", help=f"label file or folder; {CLASSIFIER}: class folders or .csv"
+        "references", type=Path, metavar="REF", help=f"label file or folder; {FRAMES}: class folders or .csv"
     )
-    parser.add_argument("--class", dest="only", default="", metavar="NAME", help=f"{CLASSIFIER}: this class only")
+    parser.add_argument("--class", dest="only", default="", metavar="NAME", help=f"{FRAMES}: this class only")
     parser.add_argument("-o", "--output", type=Path, metavar="TABLE", help="also write the tables: .csv or .xlsx")
     parser.add_argument("--figure", type=Path, metavar="FIGURE", help="also draw: .png, .svg or .pdf")
     parser.add_argument("--image", type=Path, metavar="IMAGE", help="what was refined, if not the session's own file")
@@ -34,8 +34,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.evaluate.rounds import is_session
+        from napari_medseg.methods import role_of
 
-        if arguments.method == CLASSIFIER:
+        if role_of(arguments.method) == "classify":
             frames(arguments)
         elif is_session(arguments.predictions):
             rounds(arguments)

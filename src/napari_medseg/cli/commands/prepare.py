@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, given, method_settings
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted
 
@@ -18,16 +18,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of images with label maps or outlines")
     parser.add_argument("destination", type=Path, metavar="DST", help="training folder to write")
     parser.add_argument("--json", action="store_true", help="print the report as JSON only")
-    if "fullnet" in words:
-        from napari_medseg.methods.fullnet.settings import PrepareSettings
-
-        add_flags(parser, PrepareSettings)
+    cls = getattr(method_settings(words), "preparation", None)
+    if cls:
+        add_flags(parser, cls)
 
     def call(arguments: argparse.Namespace) -> None:
-        from napari_medseg.methods.fullnet.preparation import prepare
-        from napari_medseg.methods.fullnet.settings import PrepareSettings
+        from napari_medseg.training.preparation import prepare
 
-        settings = PrepareSettings.parse(given(arguments, PrepareSettings))
+        settings = cls.parse(given(arguments, cls)) if cls else None
         job = prepare(arguments.method, arguments.source, arguments.destination, settings)
         report = drain(job, arguments.json)
         value: dict[str, Any] = {"folder": str(report.folder), "cases": report.cases, "kept": report.skipped}

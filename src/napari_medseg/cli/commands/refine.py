@@ -48,8 +48,8 @@ def _refine(arguments: argparse.Namespace) -> None:
 
     _check(arguments)
     image = read_channels((arguments.image, *arguments.channel))
-    rnet = load_model(arguments.model, "r-net") if arguments.model else None
-    pnet = load_model(arguments.proposal, "p-net") if arguments.proposal else None
+    rnet = load_model(arguments.model, role="refine") if arguments.model else None
+    pnet = load_model(arguments.proposal, role="propose") if arguments.proposal else None
     if arguments.replay:
         from napari_medseg.refinement.replay import replay
 
@@ -57,7 +57,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     else:
         mask, text = drain(_rounds(image, arguments, rnet, pnet), arguments.json)
     kept = {
-        "method": "r-net" if rnet else "geodesic", "checkpoint": str(arguments.model or ""),
+        "method": rnet.method.name if rnet else "geodesic", "checkpoint": str(arguments.model or ""),
         "proposal": str(arguments.proposal or ""), "settings": mask.metadata.get("settings", {}),
         "version": __version__, "source_file": str(arguments.image),
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -132,18 +132,21 @@ class PNet(Method):
 
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:
-        """Find pairs of files, or cases by ``modality_files`` and ``label_file`` when these are set.
-
-        The channels that nnU-Net numbers are taken over as ``modality_files``, so that `predict` finds them too.
-        """
+        """Find pairs of files, or cases by ``modality_files`` and ``label_file`` when these are set."""
         s, folder = self.settings, Path(folder)
         if s.modality_files and not are_numbers(s.modality_files):
             return case_folders(folder, s.modality_files, s.label_file)
-        found = find_pairs(folder)
-        files = max((pair.files for pair in found.pairs), key=len, default=())
-        if len(files) > 1:
-            self.settings = s.updated(modality_files=",".join(file_stem(file).rpartition("_")[2] for file in files))
-        return found
+        return find_pairs(folder)
+
+    def adapted_to(self, folder: Path) -> Self:
+        """Take the channels that nnU-Net numbers over as ``modality_files``, so that `predict` finds them too."""
+        if self.settings.modality_files and not are_numbers(self.settings.modality_files):
+            return self
+        files = max((pair.files for pair in find_pairs(Path(folder)).pairs), key=len, default=())
+        if len(files) < 2:
+            return self
+        words = ",".join(file_stem(file).rpartition("_")[2] for file in files)
+        return type(self)(self.settings.updated(modality_files=words))
 
     def target(self, labels: Image) -> np.ndarray:
         """Return classes int64 (*spatial); with two classes every label above 0 is foreground."""

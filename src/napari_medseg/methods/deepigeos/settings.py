@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_medseg.settings import MethodSettings, TrainSettings
+from napari_medseg.settings import MethodSettings, Role, TrainSettings
 
 Distance = Literal["geodesic", "euclidean"]
 Encoding = Literal["exp", "zscore_fixed"]
@@ -16,6 +16,7 @@ Rule = Literal["paper", "scribble", "click", "mixed"]
 class PNetSettings(MethodSettings):
     """Network, CRF-Net, intensities and training of P-Net. The paper's complete method has crf = freeform."""
 
+    role: ClassVar[Role] = "propose"
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=60, steps_per_epoch=1000, batch_size=1, learning_rate=1e-3, weight_decay=5e-4, halve_steps=5000
     )
@@ -80,6 +81,7 @@ class PNetSettings(MethodSettings):
 class RNetSettings(PNetSettings):
     """P-Net's settings, the guidance maps and the simulated user of R-Net's training."""
 
+    role: ClassVar[Role] = "refine"
     proposal: str = Field("", title="Proposal model", description="P-Net .pt for training; empty: distorted truth")
     inherit: str = Field(
         "", title="Inherit from", description="P-Net .pt whose weights R-Net starts from; empty: random (paper)"

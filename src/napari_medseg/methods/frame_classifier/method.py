@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,15 @@ from napari_medseg.augment import spatial
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
+from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
 from napari_medseg.io.pairs import Pair, PairList, list_images
-from napari_medseg.method import Method, Model, quiet
+from napari_medseg.method import Method, Model, Preparation, quiet
 from napari_medseg.methods.frame_classifier.network import FrameClassifierNet
 from napari_medseg.methods.frame_classifier.settings import FrameClassifierSettings
 from napari_medseg.nn import frames
 from napari_medseg.nn.pretrained import IMAGENET
 from napari_medseg.settings import TrainSettings
 
-SYNONYMS = {"general field": ("opening wound", "general"), "nerve": ("nerves",)}
-PARTS = ("train", "val", "test")
-FRAME_NAME = re.compile(r"^(.+)_\d+$")
 TURN = 0.2 * 2 * np.pi
 
 
@@ -39,6 +36,7 @@ class FrameClassifier(Method):
     doi = "10.6084/m9.figshare.20787751"
     Settings = FrameClassifierSettings
     training = FrameClassifierSettings.training
+    preparation = Preparation("It needs no preparation: train on one folder of frames per class.")
     tiled = False
     measure = "video"
     needs = "It names what a frame shows and gives no mask: use it in the dock Nerve video."
@@ -167,16 +165,3 @@ def classify(model: Model, batch: Tensor) -> np.ndarray:
     device = next(model.network.parameters()).device
     logits = model.network(model.method.encode(batch.to(device)))  # type: ignore[attr-defined]
     return np.asarray(model.method.activate(logits.float()).cpu().numpy())
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """List the folders with frames below `folder`, or below its train, val and test folders."""
-    roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
-    children = [p for root in roots for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-    return [child for child in children if list_images(child)]
-
-
-def movie_name(stem: str) -> str:
-    """Return the movie or animal of a frame: the name before ``_<number>``, or all of it."""
-    match = FRAME_NAME.match(stem)
-    return match[1] if match else stem

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_medseg.settings import MethodSettings, TrainSettings
+from napari_medseg.settings import MethodSettings, Role, TrainSettings
 
 Backbone = Literal[
     "densenet201", "densenet169", "densenet121", "resnet50", "resnext50_32x4d", "mobilenetv3_large_100",
@@ -18,6 +18,8 @@ FINE_TUNED = 32
 class FrameClassifierSettings(MethodSettings):
     """Classes, backbone and fine-tuning of the frame classifier."""
 
+    role: ClassVar[Role] = "classify"
+    movies: ClassVar[bool] = True
     training: ClassVar[TrainSettings] = TrainSettings(epochs=31, batch_size=12, learning_rate=1e-3, seed=1337)
 
     classes: str = Field(

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,13 +20,14 @@ from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.measure.labels import instances
-from napari_medseg.method import Method, quiet
+from napari_medseg.method import Method, Preparation, quiet
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import find_cases
 from napari_medseg.methods.fullnet.loss import Options, varce
 from napari_medseg.methods.fullnet.network import FullNet as FullNetNetwork
 from napari_medseg.methods.fullnet.network import receptive_radius
 from napari_medseg.methods.fullnet.objects import drop_small, inside_mask, label_objects
+from napari_medseg.methods.fullnet.preparation import check_fullnet, prepare_fullnet
 from napari_medseg.methods.fullnet.settings import FullNetSettings
 from napari_medseg.methods.fullnet.tissue import TISSUES, Tissue
 from napari_medseg.methods.fullnet.transforms import Warp, random_window, warp
@@ -57,6 +58,12 @@ class FullNet(Method):
     doi = "10.1007/978-3-030-32239-7_42"
     Settings = FullNetSettings
     training = FullNetSettings.training
+    preparation = Preparation(
+        "Pictures with instance maps, ImageScope .xml or QuPath .geojson become colour-normalised patches with "
+        "ternary labels, weight maps and colour statistics.",
+        check_fullnet,
+        prepare_fullnet,
+    )
     prediction = FullNetSettings.prediction
     halves = True
     measure = "nuclei"
@@ -169,30 +176,30 @@ class FullNet(Method):
     def find_pairs(self, folder: Path) -> PairList:
         """Find cases (see `find_cases`); they may have weight maps.
 
-        A folder made by ``prepare`` brings its colour statistics, which are taken over unless the settings have some.
+        Raises
+        ------
+        DataError
+            If the folder holds outlines, which are no training data before they are prepared.
+        """
+        folder = Path(folder)
+        return find_cases(folder, bool(_prepared(folder).get("patches")))
+
+    def adapted_to(self, folder: Path) -> Self:
+        """Take over the colour statistics of a folder made by ``prepare``, unless the settings have some.
 
         Raises
         ------
         SettingsError
             If the folder was prepared for the other tissue.
-        DataError
-            If the folder holds outlines, which are no training data before they are prepared.
         """
-        folder = Path(folder)
-        notes = self._adopt(folder)
-        return find_cases(folder, bool(notes.get("patches")))
-
-    def _adopt(self, folder: Path) -> dict[str, Any]:
-        path = folder / "prepare.json"
-        notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        tissue = notes.get("settings", {}).get("tissue", self.settings.tissue)
+        tissue = _prepared(folder).get("settings", {}).get("tissue", self.settings.tissue)
         if tissue != self.settings.tissue:
             raise SettingsError(f"{folder} was prepared for {tissue}. Set tissue to {tissue!r}, or prepare it again.")
-        path = folder / "mean_std.json"
-        if path.is_file() and not any(self.settings.mean):
-            values = json.loads(path.read_text(encoding="utf-8"))
-            self.settings = self.settings.updated(mean=values["mean"], std=values["std"])
-        return notes
+        path = Path(folder) / "mean_std.json"
+        if not path.is_file() or any(self.settings.mean):
+            return self
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return type(self)(self.settings.updated(mean=values["mean"], std=values["std"]))
 
     def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
         """Read x (3, H, W) and y (2, H, W): ternary classes and weights, from ternary labels or instance maps."""
@@ -286,6 +293,13 @@ class FullNet(Method):
         union = int((predicted | truth).sum())
         iou = int((predicted & truth).sum()) / union if union else 1.0
         return {"score": iou, "iou": iou, "accuracy": float((predicted == truth).float().mean())}
+
+
+def _prepared(folder: Path) -> dict[str, Any]:
+    """Return what ``prepare`` noted of a folder, or nothing."""
+    path = Path(folder) / "prepare.json"
+    notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return notes
 
 
 def _resize(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:

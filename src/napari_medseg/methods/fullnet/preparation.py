@@ -16,22 +16,19 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, WriteError
-from napari_medseg.io import read_case
+from napari_medseg.errors import DataError, WriteError, counted
 from napari_medseg.io.atomic import write_bytes
-from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress
+from napari_medseg.method import PrepareReport
 from napari_medseg.methods.fullnet.prepare_case import (
     DONE,
     Task,
@@ -41,120 +38,24 @@ from napari_medseg.methods.fullnet.prepare_case import (
 from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.methods.fullnet.sources import find_sources
 
-__all__ = ["PrepareReport", "PrepareSettings", "check_source", "prepare", "prepare_fullnet"]
 POOLED = ("", "train", "val")
 
 
-@dataclass(frozen=True)
-class PrepareReport:
-    """What was made: case names, those found finished, problems, mean and SD of RGB / 255, what is worth knowing."""
-
-    folder: Path
-    cases: tuple[str, ...]
-    skipped: tuple[str, ...]
-    problems: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    notes: tuple[str, ...] = ()
-
-
-def prepare(method: str, src: Path, dst: Path, settings: PrepareSettings | None = None) -> Job[PrepareReport]:
-    """Make the training folder `dst` of a method from raw images and labels; `settings` are those of ``fullnet``.
+def check_fullnet(src: Path) -> tuple[str, ...]:
+    """Say in lines how many cases `src` holds, by split, and what has no partner.
 
     Raises
     ------
     DataError
-        If `src` holds nothing usable, is `dst`, or the method needs no preparation.
-    WriteError
-        If `dst` cannot be written.
+        If there is no case.
     """
-    src, dst = Path(src), Path(dst)
-    if src.resolve() == dst.resolve():
-        raise DataError(f"{dst} is the source folder itself. Choose another folder to write to.")
-    if method == "fullnet":
-        return (yield from prepare_fullnet(src, dst, settings))
-    return (yield from _copy_cases(_plain_pairs(method, src), dst))
-
-
-def check_source(method: str, src: Path) -> tuple[str, ...]:
-    """Say in lines what `prepare` would find in `src`: number of cases, then files without partner.
-
-    Raises
-    ------
-    DataError
-        If it would find nothing, or the method needs no preparation.
-    """
-    if method == "fullnet":
-        sources = find_sources(Path(src))
-        splits = Counter(case.split for case in sources.cases)
-        parts = f" ({', '.join(f'{name} {n}' for name, n in splits.items())})" if any(splits) else ""
-        unpaired, cases = sources.unpaired, len(sources.cases)
-    else:
-        found = _plain_pairs(method, Path(src))
-        unpaired, cases, parts = found.unpaired, len(found.pairs), ""
+    sources = find_sources(Path(src))
+    splits = Counter(case.split for case in sources.cases)
+    parts = f" ({', '.join(f'{name} {n}' for name, n in splits.items())})" if any(splits) else ""
     return (
-        f"{cases} case{'s' * (cases != 1)}{parts}",
-        *(f"{p.name} has no partner and is not used." for p in unpaired),
+        f"{counted(len(sources.cases), 'case')}{parts}",
+        *(f"{path.name} has no partner and is not used." for path in sources.unpaired),
     )
-
-
-def _plain_pairs(method: str, src: Path) -> PairList:
-    from napari_medseg.methods import get_method  # loads torch, which preparing for FullNet does without
-
-    get_method(method)
-    if method == "frame-classifier":
-        raise DataError(
-            "frame-classifier needs no preparation: put the frames into one folder per class and train on that folder."
-        )
-    return find_pairs(src).require(src)
-
-
-def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
-    """Copy pairs that can be read and have one size to ``images`` and ``labels``; those there already are kept."""
-    problems = [f"{path.name} has no partner." for path in found.unpaired]
-    cases, skipped = [], []
-    for done, pair in enumerate(found.pairs):
-        yield Progress(done, len(found.pairs), pair.stem)
-        assert pair.label is not None  # `find_pairs` gives each case its label
-        copies = [*((path, dst / "images") for path in pair.files), (pair.label, dst / "labels")]
-        try:
-            if all(_is_copy(path, folder / path.name) for path, folder in copies):
-                skipped.append(pair.stem)
-            else:
-                _check_pair(pair, pair.label)
-                for path, folder in copies:
-                    _copy(path, folder)
-            cases.append(pair.stem)
-        except WriteError:
-            raise
-        except MedSegError as error:
-            problems.append(f"{pair.stem}: {error}")
-    if not cases:
-        raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
-    return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems), (), ())
-
-
-def _check_pair(pair: Pair, label: Path) -> None:
-    read_case(pair.files, label)
-
-
-def _copy(path: Path, folder: Path) -> None:
-    """Copy a file, and the side-car with its pixel size, into `folder`."""
-    side_car = path.with_name(f"{file_stem(path)}.json")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for one in (side_car, path):
-            if one.is_file():
-                shutil.copy2(one, folder / one.name)
-    except OSError as error:
-        raise WriteError(f"{folder} cannot be written: {error}. Choose a folder you may write to.") from error
-
-
-def _is_copy(path: Path, copy: Path) -> bool:
-    if not copy.is_file():
-        return False
-    a, b = path.stat(), copy.stat()
-    return a.st_size == b.st_size and a.st_mtime_ns == b.st_mtime_ns
 
 
 def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = None) -> Job[PrepareReport]:

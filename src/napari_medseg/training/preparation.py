@@ -1,0 +1,122 @@
+"""Make the training folder of a method from raw images and labels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from napari_medseg.errors import DataError, MedSegError, WriteError, counted
+from napari_medseg.io import read_case
+from napari_medseg.io.pairs import PairList, file_stem, find_pairs
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.method import Preparation, PrepareReport
+from napari_medseg.methods import get_method
+from napari_medseg.settings import Settings
+
+COPIED = "Trains on images and labels as they are: sound pairs are copied to images/ and labels/."
+
+
+def prepare(method: str, src: Path, dst: Path, settings: Settings | None = None) -> Job[PrepareReport]:
+    """Make the training folder `dst` of a method from the raw images and labels in `src`.
+
+    Parameters
+    ----------
+    settings
+        Of the class ``preparation`` of the method's settings, for methods that have one.
+
+    Raises
+    ------
+    DataError
+        If `src` holds nothing usable, is `dst`, or the method needs no preparation.
+    WriteError
+        If `dst` cannot be written.
+    """
+    src, dst = Path(src), Path(dst)
+    if src.resolve() == dst.resolve():
+        raise DataError(f"{dst} is the source folder itself. Choose another folder to write to.")
+    own = _own(method)
+    if own is not None and own.run is not None:
+        return (yield from own.run(src, dst, settings))
+    return (yield from _copy_cases(find_pairs(src).require(src), dst))
+
+
+def check_source(method: str, src: Path) -> tuple[str, ...]:
+    """Say in lines what `prepare` would find in `src`: number of cases, then files without partner.
+
+    Raises
+    ------
+    DataError
+        If it would find nothing, or the method needs no preparation.
+    """
+    own = _own(method)
+    if own is not None and own.check is not None:
+        return own.check(Path(src))
+    found = find_pairs(Path(src)).require(Path(src))
+    return (
+        counted(len(found.pairs), "case"),
+        *(f"{path.name} has no partner and is not used." for path in found.unpaired),
+    )
+
+
+def note_of(method: str) -> str:
+    """Return what preparing for a method does, in a sentence."""
+    own = get_method(method).preparation
+    return COPIED if own is None else own.note
+
+
+def is_prepared(method: str) -> bool:
+    """Return whether there is anything to prepare for a method."""
+    own = get_method(method).preparation
+    return own is None or own.run is not None
+
+
+def _own(method: str) -> Preparation | None:
+    """Return the method's own preparation, or ``None``; refuse where none is needed."""
+    own = get_method(method).preparation
+    if own is not None and own.run is None:
+        raise DataError(f"{method}: {own.note}")
+    return own
+
+
+def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
+    """Copy pairs that can be read and have one size to ``images`` and ``labels``; those there already are kept."""
+    problems = [f"{path.name} has no partner." for path in found.unpaired]
+    cases, skipped = [], []
+    for done, pair in enumerate(found.pairs):
+        yield Progress(done, len(found.pairs), pair.stem)
+        assert pair.label is not None  # `find_pairs` gives each case its label
+        copies = [*((path, dst / "images") for path in pair.files), (pair.label, dst / "labels")]
+        try:
+            if all(_is_copy(path, folder / path.name) for path, folder in copies):
+                skipped.append(pair.stem)
+            else:
+                read_case(pair.files, pair.label)
+                for path, folder in copies:
+                    _copy(path, folder)
+            cases.append(pair.stem)
+        except WriteError:
+            raise
+        except MedSegError as error:
+            problems.append(f"{pair.stem}: {error}")
+    if not cases:
+        raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
+    return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems))
+
+
+def _copy(path: Path, folder: Path) -> None:
+    """Copy a file, and the side-car with its pixel size, into `folder`."""
+    side_car = path.with_name(f"{file_stem(path)}.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in (side_car, path):
+            if one.is_file():
+                shutil.copy2(one, folder / one.name)
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written: {error}. Choose a folder you may write to.") from error
+
+
+def _is_copy(path: Path, copy: Path) -> bool:
+    if not copy.is_file():
+        return False
+    a, b = path.stat(), copy.stat()
+    return a.st_size == b.st_size and a.st_mtime_ns == b.st_mtime_ns
