@@ -21,6 +21,7 @@ from napari_medseg.methods.nerve_ridges.network import LineFilter, line_kernels,
 from napari_medseg.models.catalog import entry, list_models, load_model
 from napari_medseg.models.checkpoint import bundled
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
+from napari_medseg.samples.ccm_drawing import CornealRanges
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training import train
 
@@ -65,7 +66,7 @@ def test_tiles_give_the_same_answer() -> None:
 
 
 def test_it_finds_generated_nerves_and_dark_ones_where_told() -> None:
-    image, truth = ccm_image(4, 256)
+    image, truth = ccm_image(4, 256, CornealRanges(brightness=(4.0, 9.0), thin_fibres=(0.0, 0.0), streaks=(0.0, 0.0)))
     assert tolerance_f1(np.asarray(run(predict(load_model(NAME), image)).labels.data), truth.data) > 0.5
     dark = create(NAME, {"dark": True})
     model = load_model(NAME)

@@ -32,7 +32,7 @@ def ccm_image(seed: int = 0, size: int = 384, ranges: CornealRanges | None = Non
     painter = Painter(size, ranges or CornealRanges(), rng)
     fibres = painter.fibres()
     light, grain = painter.light(), painter.grain()
-    bright = painter.glow(fibres) + painter.cells() + painter.texture()
+    bright = painter.glow(fibres) + painter.cells() + painter.streaks() + painter.texture()
     picture = BLACK + light * np.clip(1 + grain.std() * bright, 0.1, None) * grain
     line, width = painter.centreline(fibres)
     data = np.rint(np.clip(picture, 1, 255)).astype(np.uint8)

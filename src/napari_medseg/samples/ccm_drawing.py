@@ -12,7 +12,7 @@ from napari_medseg.samples.ccm_traces import smooth_field
 Range = tuple[float, float]
 BLURS = (0.7, 1.0, 1.4, 2.0, 2.8)  # SD in pixels of the profiles that are drawn
 STEP = 0.5  # pixels between the points of a path
-SEEN_PX = 30.0  # stretch of a nerve over which an observer judges whether it is seen
+SEEN_PX = 50.0  # stretch of a nerve over which an observer judges whether it is seen
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,20 @@ class CornealRanges:
     branch_angle: Range = (0.25, 1.1)  # rad
     branch_length: Range = (30, 260)
     thin_fibres: Range = (0, 9)  # tortuous, beaded, between the nerves
-    seen: float = 1.4  # a nerve fainter than this over 30 pixels is not in the mask
+    seen: float = 1.4  # a nerve fainter than this over 50 pixels is not in the mask
     dendritic_cells: Range = (0, 6)
     dendrites: Range = (0, 4)
-    cell_length: Range = (5, 16)
+    cell_length: Range = (5, 18)
+    dendrite_length: Range = (0.5, 2.2)  # in lengths of the cell
     cell_brightness: Range = (3.0, 10.0)
     dots: Range = (0, 60)  # bright points
     dot_brightness: Range = (1.5, 7.0)
     bands: Range = (0, 2.4)  # K-structures and pressure lines, bright or dark
     band_width: Range = (6, 32)
     band_brightness: Range = (-0.3, 0.6)
+    streaks: Range = (-8, 16)  # fine lines along a band that are no nerves; below 0: none
+    streak_length: Range = (8, 50)
+    streak_brightness: Range = (0.4, 2.5)
     dark_spots: Range = (0, 2.4)
     spot_radius: Range = (20, 60)
     spot_brightness: Range = (-0.45, -0.1)
@@ -80,6 +84,10 @@ class Painter:
     def __init__(self, size: int, ranges: CornealRanges, rng: np.random.Generator) -> None:
         self.size, self.ranges, self.rng = size, ranges, rng
         self.shape = (size, size)
+        self.bands = [
+            self._walk(self.rng.uniform(0, size, 2), self.rng.uniform(0, 2 * np.pi), 1.2 * size)
+            for _ in range(self.count("bands"))
+        ]
 
     def draw(self, name: str) -> float:
         """Draw the property `name`."""
@@ -206,8 +214,8 @@ class Painter:
             drawn.append(Fibre(body, np.full(len(body), light), np.full(len(body), self.rng.uniform(1.0, 2.0))))
             for _ in range(int(self.draw("dendrites"))):
                 end = body[self.rng.choice([0, -1])]
-                arm = self._walk(end, self.rng.uniform(0, 2 * np.pi), self.rng.uniform(0.5, 1.8) * length, 3.0)
-                fall = light * np.linspace(0.8, 0.2, len(arm))
+                arm = self._walk(end, self.rng.uniform(0, 2 * np.pi), self.draw("dendrite_length") * length, 3.0)
+                fall = light * np.linspace(0.8, 0.2, len(arm)) * np.exp(self.draw("beading") * self._noise(len(arm), 3))
                 drawn.append(Fibre(arm, fall, np.full(len(arm), self.rng.uniform(0.7, 1.1))))
         for _ in range(self.count("dots")):
             dot = self._walk(self.rng.uniform(0, self.size, 2), self.rng.uniform(0, 2 * np.pi), 2)
@@ -222,8 +230,8 @@ class Painter:
         level += 0.3 * self.draw("haze") * smooth_field(self.shape, self.rng.uniform(20, 60), self.rng)
         cy, cx = self.rng.uniform(0.25, 0.75, 2)
         level -= self.draw("vignetting") * ((y - cy) ** 2 + (x - cx) ** 2) / 0.5 * self.rng.uniform(0.7, 1.3)
-        for _ in range(self.count("bands")):
-            level += self.draw("band_brightness") * self._band(self.draw("band_width"))
+        for path in self.bands:
+            level += self.draw("band_brightness") * self._band(path, self.draw("band_width"))
         for _ in range(self.count("dark_spots")):
             centre = self.rng.uniform(0, 1, 2)
             radius = self.draw("spot_radius") / self.size * np.array([1, self.rng.uniform(0.6, 1.6)])
@@ -231,9 +239,21 @@ class Painter:
             level += self.draw("spot_brightness") * np.exp(-((far + 0.4 * smooth_field(self.shape, 40, self.rng)) ** 2))
         return np.asarray(self.draw("mean") * np.exp(level - level.mean()))
 
-    def _band(self, width: float) -> np.ndarray:
-        """Return a broad curved band (0 to 1) across the image, patchy along its length."""
-        path = self._walk(self.rng.uniform(0, self.size, 2), self.rng.uniform(0, 2 * np.pi), 1.2 * self.size)
+    def streaks(self) -> np.ndarray:
+        """Return the brightness of fine lines along the bands, as K-structures have them."""
+        drawn: list[Fibre] = []
+        for path in self.bands:
+            for _ in range(max(round(self.draw("streaks")), 0)):
+                at = int(self.rng.integers(4, len(path) - 4))
+                direction = np.arctan2(*(path[at + 4] - path[at - 4])) + self.rng.normal(0, 0.15)
+                start = path[at] + self.rng.normal(0, self.draw("band_width") / 2, 2)
+                points = self._walk(start, direction, self.draw("streak_length"))
+                light = self.draw("streak_brightness") * np.sin(np.linspace(0.3, np.pi - 0.3, len(points)))
+                drawn.append(Fibre(points, light, np.full(len(points), self.rng.uniform(0.7, 1.6))))
+        return self.glow(drawn)
+
+    def _band(self, path: np.ndarray, width: float) -> np.ndarray:
+        """Return a broad band (0 to 1) along a path, patchy along its length."""
         line = np.ones(self.shape, bool)
         pixels = np.rint(path).astype(int)
         line[tuple(pixels[((pixels >= 0) & (pixels < self.size)).all(1)].T)] = False
