@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from napari_medseg.cli.main import main
-from napari_medseg.errors import DataError
+from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.evaluate.frames import FrameScores, evaluate_frames
 from napari_medseg.evaluate.metrics.video import classification_scores
 from napari_medseg.jobs import run
@@ -83,7 +83,7 @@ def test_a_model_classifies_the_frames_of_class_folders(tmp_path: Path) -> None:
     assert scores.frames == 10
     assert scores.accuracy >= 0.9
     assert set(scores.scores["class"]) == {"nerve", "general_field", "tendon"}
-    with pytest.raises(DataError, match="double-unet model"):
+    with pytest.raises(CheckpointError, match="made to segment"):
         run(evaluate_frames(bundled("demo_double_unet"), folder))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from napari_medseg import lazily
 
 if TYPE_CHECKING:
-    from napari_medseg.batch.case import predict_case, probability_image, provenance
+    from napari_medseg.batch.case import predict_case, probability_image
     from napari_medseg.batch.folder import predict_files
     from napari_medseg.batch.inputs import Case, list_inputs, name_cases
     from napari_medseg.batch.memory import planes_of, predict_images
@@ -31,7 +31,6 @@ __getattr__ = lazily(
         "predict_files": "folder",
         "predict_images": "memory",
         "probability_image": "case",
-        "provenance": "case",
     },
 )
 __all__ = [
@@ -49,5 +48,4 @@ __all__ = [
     "predict_files",
     "predict_images",
     "probability_image",
-    "provenance",
 ]

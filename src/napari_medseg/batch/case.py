@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_medseg import __version__
 from napari_medseg.batch.inputs import Case, read_input
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import Prediction, predict
+from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import write, write_table
 from napari_medseg.io.json_file import json_safe
 from napari_medseg.io.slide import is_slide
@@ -109,20 +108,6 @@ def probability_image(prediction: Prediction, image: Image) -> Image:
     p = prediction.probabilities
     data, axes = (p[-1], image.spatial_axes) if len(p) <= 2 else (p, "C" + image.spatial_axes)
     return Image(np.asarray(data), axes, image.scale, image.units, image.affine, name=image.name)
-
-
-def provenance(model: Model, settings: PredictSettings, device: str, source: Image) -> dict[str, Any]:
-    """Return what is kept with every result: method, checkpoint, settings, version, device and source."""
-    return {
-        "method": model.method.name,
-        "checkpoint_sha256": model.card.get("sha256", ""),
-        "checkpoint": model.card.get("file", ""),
-        "settings": {**model.method.settings.model_dump(mode="json"), **settings.model_dump(mode="json")},
-        "version": __version__,
-        "device": device,
-        "source_layer": source.name,
-        "source_file": str(source.metadata.get("source_file", "")),
-    }
 
 
 def _first_row(frame: pd.DataFrame) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_medseg.batch.case import provenance
 from napari_medseg.image import Image
-from napari_medseg.inference.network import Prediction, predict
+from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_medseg import __version__
 from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
 from napari_medseg.errors import DeviceError
 from napari_medseg.image import Image
@@ -196,3 +197,17 @@ def _view(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
 def _unview(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
     x = torch.flip(x, flips) if flips else x
     return torch.rot90(x, -1, (-2, -1)) if turn else x
+
+
+def provenance(model: Model, settings: PredictSettings, device: str, source: Image) -> dict[str, Any]:
+    """Return what is kept with every result: method, checkpoint, settings, version, device and source."""
+    return {
+        "method": model.method.name,
+        "checkpoint_sha256": model.card.get("sha256", ""),
+        "checkpoint": model.card.get("file", ""),
+        "settings": {**model.method.settings.model_dump(mode="json"), **settings.model_dump(mode="json")},
+        "version": __version__,
+        "device": device,
+        "source_layer": source.name,
+        "source_file": str(source.metadata.get("source_file", "")),
+    }

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.batch.case import provenance
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import Prediction, predict
+from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
-from qtpy.QtWidgets import QApplication
 
+from napari_medseg._napari.demo.window import PLUGIN, WINDOW, picture, wait_for
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.readers import read_layers
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.samples.demo import SCAN_SEED, SCAN_SIZE
-
-PLUGIN = "napari-medseg"
-WINDOW = (1380, 960)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
-    """Let the window work until `condition` holds; return whether it came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        QApplication.processEvents()
-        time.sleep(0.01)
-    return condition()
 
 
 def show_afm(viewer: Any, folder: Path) -> Any:
@@ -75,15 +61,6 @@ def show_train(viewer: Any, folder: Path) -> None:
     train.training_form.value = train.training_form.value.updated(**schedule)
     train.run_bar.start()
     wait_for(lambda: train.run_bar.current is None)
-
-
-def picture(viewer: Any, path: Path) -> None:
-    """Save what the whole window shows."""
-    for _ in range(20):
-        QApplication.processEvents()
-        time.sleep(0.02)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    viewer.screenshot(str(path), canvas_only=False, flash=False)
 
 
 def cells(folder: Path, screenshots: bool) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
-from napari_medseg._napari.demo.main import PLUGIN, wait_for
+from napari_medseg._napari.demo.window import PLUGIN, wait_for
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS, PROPOSAL

@@ -7,7 +7,7 @@ from typing import Any
 
 import napari
 
-from napari_medseg._napari.demo.main import PLUGIN, WINDOW, picture, wait_for
+from napari_medseg._napari.demo.window import PLUGIN, WINDOW, picture, wait_for
 from napari_medseg.models.checkpoint import bundled
 
 
