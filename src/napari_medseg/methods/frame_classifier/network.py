@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from napari_medseg.errors import CheckpointError, MissingDependencyError
+from napari_medseg.errors import CheckpointError, MissingDependencyError, require
 from napari_medseg.methods.frame_classifier.settings import Backbone
 from napari_medseg.nn.pretrained import load_imagenet, read_weights
 
@@ -109,7 +109,7 @@ def _backbone(name: str) -> tuple[nn.Module, int]:
     if name not in (*TORCHVISION, SMALL):
         body = _timm(name, pretrained=False)
         return body, _width(body)
-    from monai.networks import nets
+    nets = require("monai.networks", "video", "The backbone of the frame classifier").nets
 
     network: Any
     if name == "resnet50":
