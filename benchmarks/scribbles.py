@@ -1,10 +1,15 @@
-"""How fast strokes mend a mask, without a network: ``python -m benchmarks scribbles``.
+"""How much a stroke mends, without a network: ``python -m benchmarks scribbles``.
 
 A simulated user looks at the largest connected error of the mask, goes to the slice through its middle, and paints there
 one straight stroke over the middle two thirds of the error's longest width, at most 40 voxels long (brush radius 1), inside
-the true class. Each stroke is one round of the geodesic engine. Starts: nothing; half of the object (cut through its middle); too much (the object grown by an eighth of its
-radius, and a ball of half its radius stuck to its border). Private data beside the repository are left out where they
-are absent. "Worse" counts the rounds that cost more than 0.01 of Dice.
+the true class. Each stroke is one round. Starts: nothing; half of the object (cut through its middle); too much (the object
+grown by an eighth of its radius, and a ball of half its radius stuck to its border). "Worse" counts the rounds that cost
+more than 0.01 of Dice; border is the length of the mask's border over that of the truth's; holes are those that the truth
+has not. With ``--peers`` other tools answer the same user: random walker (scikit-image), GrowCut (itk-growcut) and marker
+watershed (scikit-image) take the strokes, the inner part of the start, and the frame of the picture as background.
+
+Real data beside the repository are left out where they are absent. Every other picture (``--half fit``) is for finding
+constants (``scripts/fit_refinement.py``), the others are reported.
 """
 
 from __future__ import annotations
@@ -12,23 +17,30 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from benchmarks import header
+from napari_medseg.evaluate.metrics.surface import hd95
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement.intensities import Intensities
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
-SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
-SHOWN = (0, 1, 3, 5, 10)
+DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+SHOWN = (1, 2, 3, 5)
+HALVES = {"fit": 0, "reported": 1}
+REAL = ("hippocampus", "brats2013", "nuclei", "nerves", "glands")
+MARGIN = {2: 80, 3: 24}  # voxels around an object that a crop shows
 SHARE, HALF_LENGTH, BRUSH, SMALLEST, WORSE = 2 / 3, 20, 1, 6, 0.01
 
 
@@ -37,48 +49,61 @@ class Case:
     """An image and the object wanted in it, bool (*spatial)."""
 
     group: str
+    name: str
     image: Image
     truth: np.ndarray
 
 
-def cases(count: int, skip: int = 0) -> Iterator[Case]:
-    """Yield up to `count` cases of each group, but for the first `skip`."""
-    for seed in range(skip, skip + count):
-        image, truth = slice_2d(seed)
-        yield Case("generated slices 160x160", image, np.asarray(truth.data) > 0)
-    for seed in range(skip, skip + count):
-        image, truth = brain_volume(seed)
-        yield Case("generated volumes 48x64x56", image, np.asarray(truth.data) > 0)
-    folder = SHARED / "mri/hippocampus"
-    for path in sorted((folder / "images").glob("*.nii.gz"))[skip : skip + count]:
-        labels = read_one(folder / "labels" / path.name, kind="labels")
-        yield Case("hippocampus, T1 volumes", read_one(path), np.asarray(labels.data) > 0)
-    for folder in sorted((SHARED / "mri/brats2013").glob("brats*"))[skip : skip + count]:
-        tumour = largest(np.asarray(read_one(folder / "OTMultiClass.nii.gz", kind="labels").data) > 0)
-        flair = read_one(folder / "Flair_subtrMeanDivStd.nii.gz")
-        yield crop(Case("brats2013, FLAIR, whole tumour", flair, tumour), 24)
-    yield from pictures("nuclei, stained (dsb2018)", SHARED / "histology/dsb2018_stained", "labels", count, skip)
-    yield from pictures("nerves, ultrasound", SHARED / "nerve/ultrasound", "masks", count, skip)
-
-
-def pictures(group: str, folder: Path, labels: str, count: int, skip: int) -> Iterator[Case]:
-    """Yield the largest object of every third picture of a folder, with its surroundings."""
-    for path in sorted(p for p in (folder / "images").glob("*") if p.is_file())[::3][skip : skip + count]:
-        found = next((folder / labels).glob(f"{path.stem}*"), None)
-        values = np.zeros(0) if found is None else np.asarray(read_one(found, kind="labels").data)
-        if labels == "masks":
-            values = ndimage.label(values == 1)[0]
-        if not values.any():
+def cases(
+    count: int, half: str = "reported", *, whole: bool = False, groups: Sequence[str] = ("",), data: Path = DATA
+) -> Iterator[Case]:
+    """Yield up to `count` cases of each group whose name begins with one of `groups`, cropped unless `whole`."""
+    first = HALVES[half]
+    wanted = [group for group in ("generated 2D", "generated 3D", *REAL) if group.startswith(tuple(groups))]
+    for group in wanted:
+        if group.startswith("generated"):
+            make = slice_2d if group.endswith("2D") else brain_volume
+            for seed in range(first, first + 2 * count, 2):
+                image, truth = make(seed)
+                yield Case(group, str(seed), image, np.asarray(truth.data) > 0)
             continue
-        sizes = np.bincount(values.ravel())
-        sizes[0] = 0
-        yield crop(Case(group, read_one(path), values == sizes.argmax()), 80)
+        found = _spread(list(_files(group, data))[first::2], count)
+        for number, (image, labels) in enumerate(found):
+            case = Case(group, image.name, read_one(image), _object(group, labels, number))
+            if case.truth.any():
+                yield case if whole or group == "hippocampus" else crop(case, MARGIN[case.truth.ndim])
 
 
-def largest(mask: np.ndarray) -> np.ndarray:
-    """Return the largest connected piece."""
-    pieces, count = ndimage.label(mask)
-    return np.asarray(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()) if count else mask
+def _spread(items: list[Any], count: int) -> list[Any]:
+    return items[:: max(1, len(items) // count)][:count] if items else []
+
+
+def _files(group: str, data: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the images of a group and their labels."""
+    if group == "brats2013":
+        for folder in sorted((data / "mri/brats2013").glob("brats*")):
+            yield folder / "Flair_subtrMeanDivStd.nii.gz", folder / "OTMultiClass.nii.gz"
+        return
+    places = {"hippocampus": "mri/hippocampus", "nuclei": "histology/dsb2018_stained", "nerves": "nerve/ultrasound"}
+    folder = data / places.get(group, "histology/glas/train")
+    for path in sorted(p for p in (folder / "images").glob("*") if p.is_file()):
+        stem = path.name.split(".")[0]
+        labels = next((folder / ("masks" if group == "nerves" else "labels")).glob(f"{stem}*"), None)
+        if labels is not None:
+            yield path, labels
+
+
+def _object(group: str, path: Path, number: int) -> np.ndarray:
+    """Return the largest object of a label file; of glands in turn the largest, the second and the third."""
+    values = np.asarray(read_one(path, kind="labels").data)
+    if group == "hippocampus":
+        return values > 0
+    if group != "nuclei":
+        values = ndimage.label(values == 1 if group == "nerves" else values > 0)[0]
+    sizes = np.bincount(values.ravel())
+    sizes[0] = 0
+    place = min(number % 3 if group == "glands" else 0, max(0, np.count_nonzero(sizes) - 1))
+    return np.asarray((values == np.argsort(-sizes, kind="stable")[place]) & (values > 0))
 
 
 def crop(case: Case, margin: int) -> Case:
@@ -88,7 +113,7 @@ def crop(case: Case, margin: int) -> Case:
     data = np.asarray(case.image.channels_first())[(slice(None), *box)]
     axes = ("C" if "C" in case.image.axes else "") + case.image.spatial_axes
     image = case.image.replace(data=data if "C" in axes else data[0], axes=axes, affine=None)
-    return Case(case.group, image, case.truth[box])
+    return Case(case.group, case.name, image, case.truth[box])
 
 
 # ---- starts
@@ -164,54 +189,192 @@ def _arm(region: np.ndarray, start: tuple[int, int], step: np.ndarray) -> list[t
         arm.append((y, x))
 
 
+# ---- the tools
+Tool = Callable[[np.ndarray], np.ndarray]  # from all strokes so far to the mask
+
+
+def ours(case: Case, start: np.ndarray, settings: RefinementSettings | None = None) -> Tool:
+    """Return the geodesic engine in a session."""
+    session = RefinementSession(case.image, proposal=start, settings=settings)
+    run(session.propose())
+    return lambda marks: run(session.refine(marks)).mask > 0
+
+
+def seeds(start: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Return what the other tools start from, int32: 1 object, 2 background, 0 open."""
+    depth = ndimage.distance_transform_edt(start > 0)
+    out = (depth > 0.5 * depth.max()).astype(np.int32) if start.any() else np.zeros(start.shape, np.int32)
+    frame = np.ones(start.shape, bool)
+    frame[tuple(slice(1, -1) if n > 2 else slice(None) for n in start.shape)] = False
+    out[frame] = 2
+    out[marks == 2], out[marks == 1] = 1, 2
+    return out
+
+
+def random_walker(case: Case, start: np.ndarray) -> Tool:
+    """Return scikit-image's random walker (Grady 2006) with its default weights."""
+    from skimage.segmentation import random_walker as walk
+
+    features = np.moveaxis(_features(case), 0, -1)
+
+    def answer(marks: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = walk(features, seeds(start, marks), mode="cg_j", tol=1e-3, channel_axis=-1)
+        return np.asarray(found == 1)
+
+    return answer
+
+
+def marker_watershed(case: Case, start: np.ndarray) -> Tool:
+    """Return a watershed of the gradient from the strokes."""
+    from skimage.segmentation import watershed
+
+    gradients = [ndimage.gaussian_gradient_magnitude(channel, 1.0) for channel in _features(case)]
+    slope = np.sqrt(np.square(gradients).sum(0))
+    return lambda marks: np.asarray(watershed(slope, seeds(start, marks)) == 1)
+
+
+def growcut(case: Case, start: np.ndarray) -> Tool:
+    """Return ITK's fast GrowCut; it knows volumes only, and no seeds on their faces."""
+    import itk
+
+    padding = [(1, 1)] * 3
+    grey = np.rint(1000 * _features(case).mean(0)).astype(np.int16)
+    volume = np.pad(grey.reshape((1,) * (3 - grey.ndim) + grey.shape), padding, mode="edge")
+    inside = tuple(slice(1, -1) for _ in range(3))
+
+    def answer(marks: np.ndarray) -> np.ndarray:
+        labels = np.pad(seeds(start, marks).astype(np.uint8).reshape([n - 2 for n in volume.shape]), padding)
+        found = itk.fast_grow_cut(itk.image_from_array(volume), seed_image=itk.image_from_array(labels))
+        return np.asarray(itk.array_from_image(found)[inside] == 1).reshape(start.shape)
+
+    return answer
+
+
+def _features(case: Case) -> np.ndarray:
+    return Intensities(case.image).inside(tuple(slice(0, n) for n in case.truth.shape))
+
+
+TOOLS: dict[str, Callable[..., Tool]] = {
+    "napari-medseg": ours,
+    "random walker": random_walker,
+    "GrowCut": growcut,
+    "watershed": marker_watershed,
+}
+
+
+# ---- scores
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Return the overlap of two masks."""
     return 2 * float(np.count_nonzero(a & b)) / max(1, int(a.sum() + b.sum()))
 
 
-def rounds(case: Case, start: np.ndarray, count: int, settings: RefinementSettings) -> tuple[list[float], list[float]]:
-    """Return Dice at the start and after each stroke, and the milliseconds of each round."""
-    session = RefinementSession(case.image, proposal=start, settings=settings)
-    run(session.propose())
-    scores, times = [dice(session.mask > 0, case.truth)], []
-    marks = np.zeros(case.truth.shape, np.uint8)
+def border(mask: np.ndarray) -> int:
+    """Return the number of faces between object and background."""
+    return sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in range(mask.ndim))
+
+
+def holes(mask: np.ndarray) -> int:
+    """Return the number of connected pieces of background that the mask encloses."""
+    return int(ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)[1])
+
+
+@dataclass
+class Result:
+    """Dice after each round, processor seconds of each, and what the last mask looks like."""
+
+    scores: list[float]
+    seconds: list[float] = field(default_factory=list)
+    hd95: float = 0.0
+    pieces: int = 0
+    holes: int = 0
+    border: float = 0.0
+
+
+def rounds(case: Case, start: np.ndarray, count: int, tool: Tool) -> Result:
+    """Let the user paint `count` strokes."""
+    mask, marks = start > 0, np.zeros(case.truth.shape, np.uint8)
+    result = Result([dice(mask, case.truth)])
     for _ in range(count):
-        new = stroke(case.truth, session.mask)
+        new = stroke(case.truth, mask)
         if new is not None:
             marks = np.where(new > 0, new, marks)
-            began = time.perf_counter()
-            run(session.refine(marks))
-            times.append(1000 * (time.perf_counter() - began))
-        scores.append(dice(session.mask > 0, case.truth))
-    return scores, times
+            began = time.process_time()
+            mask = tool(marks)
+            result.seconds.append(time.process_time() - began)
+        result.scores.append(dice(mask, case.truth))
+    result.hd95 = hd95(mask, case.truth, (1.0,) * mask.ndim) if mask.any() else float("inf")
+    result.pieces = int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
+    result.holes = holes(mask) - holes(case.truth)
+    result.border = border(mask) / max(1, border(case.truth))
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the benchmark and print a markdown table."""
+    """Run the benchmark and print markdown tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scribbles", description=__doc__)
     parser.add_argument("--cases", type=int, default=8, help="cases of each group")
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first cases of each group")
+    parser.add_argument("--half", default="reported", choices=list(HALVES), help="which half of the pictures")
+    parser.add_argument("--whole", action="store_true", help="whole pictures instead of crops")
+    parser.add_argument("--peers", action="store_true", help="other tools too")
+    parser.add_argument("--rounds", type=int, default=max(SHOWN), help="strokes of each case")
     parser.add_argument("--group", nargs="+", default=[""], help="only groups whose name begins so")
     parser.add_argument("--start", nargs="+", default=list(STARTS), choices=list(STARTS))
-    parser.add_argument("--no-crf", action="store_true", help="without smoothing")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data")
     options = parser.parse_args(argv)
-    settings = RefinementSettings(crf=not options.no_crf)
-    chosen = [c for c in cases(options.cases, options.skip) if c.group.startswith(tuple(options.group))]
-    print(header(f"scribbles --cases {options.cases} --skip {options.skip}", ("numpy", "scipy", "numba")) + "\n")
-    print(f"| data | start | cases | {' | '.join(f'{n} strokes' for n in SHOWN)} | worse | ms a round, median |")
-    print("|---" * (len(SHOWN) + 5) + "|")
+    chosen = list(cases(options.cases, options.half, whole=options.whole, groups=options.group, data=options.data))
+    tools = list(TOOLS) if options.peers else ["napari-medseg"]
+    words = f"scribbles --cases {options.cases} --half {options.half}{' --whole' * options.whole}{' --peers' * options.peers}"
+    print(header(words, ("numpy", "scipy", "numba", "scikit-image", "itk-growcut")) + "\n")
+    titles = [
+        *(f"{n} strokes" for n in SHOWN),
+        "HD95",
+        "pieces",
+        "holes",
+        "border",
+        "worse",
+        "s, first two",
+        "s, later",
+    ]
+    print(f"| data | start | tool | cases | {' | '.join(titles)} |\n{'|---' * (4 + len(titles))}|")
+    for start in options.start:
+        for tool in tools:
+            print_rows(chosen, start, tool, options.rounds)
+
+
+def print_rows(chosen: Sequence[Case], start: str, tool: str, count: int) -> None:
+    """Print a line for each group, and their mean."""
+    means = []
     for group in dict.fromkeys(case.group for case in chosen):
-        for name in options.start:
-            members = [case for case in chosen if case.group == group]
-            done = [rounds(case, STARTS[name](case.truth), max(SHOWN), settings) for case in members]
-            print(row(group, name, [d[0] for d in done], [t for d in done for t in d[1]]), flush=True)
+        members = [case for case in chosen if case.group == group]
+        results = []
+        for case in members:
+            given = STARTS[start](case.truth)
+            results.append(rounds(case, given, count, TOOLS[tool](case, given)))
+        means.append((group, summary(results), len(results)))
+        print(row(group, start, tool, *means[-1][1:]), flush=True)
+    real = [values for group, values, _ in means if group in REAL]
+    if len(real) > 1:
+        mean = [statistics.mean(column) for column in zip(*real, strict=True)]
+        total = sum(n for group, _, n in means if group in REAL)
+        print(row("**mean of the real groups**", start, tool, mean, total), flush=True)
 
 
-def row(group: str, start: str, scores: list[list[float]], times: list[float]) -> str:
+def summary(results: Sequence[Result]) -> list[float]:
+    """Return the numbers of a line: the worse rounds as a share of all."""
+    falls = [b < a - WORSE for r in results for a, b in pairwise(r.scores)]
+    shown = [statistics.mean(r.scores[min(n, len(r.scores) - 1)] for r in results) for n in SHOWN]
+    first, later = ([s for r in results for s in r.seconds[part]] for part in (slice(2), slice(2, None)))
+    looks = [statistics.mean(getattr(r, name) for r in results) for name in ("hd95", "pieces", "holes", "border")]
+    return [*shown, *looks, statistics.mean(falls), *(statistics.mean(times or [0.0]) for times in (first, later))]
+
+
+def row(group: str, start: str, tool: str, values: Sequence[float], count: int) -> str:
     """Return one line of the table."""
-    falls = sum(b < a - WORSE for s in scores for a, b in pairwise(s))
-    means = [f"{statistics.mean(s[n] for s in scores):.3f}" for n in SHOWN]
-    return f"| {group} | {start} | {len(scores)} | {' | '.join(means)} | {falls} | {statistics.median(times):.0f} |"
+    cells = [f"{v:.3f}" for v in values[:4]] + [f"{v:.1f}" for v in values[4:7]] + [f"{values[7]:.2f}"]
+    cells += [f"{values[8]:.1%}", *(f"{v:.3f}" for v in values[9:])]
+    return f"| {group} | {start} | {tool} | {count} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

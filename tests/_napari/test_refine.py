@@ -301,7 +301,7 @@ def test_accepted_objects_go_on_after_the_end(open_dock: Open, wait: Wait) -> No
 
 def test_the_object_under_the_mouse_is_opened_again(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
-    objects = scene.accept(scene.centre, (5, 5))
+    objects = scene.accept(scene.centre, (50, 70))
     one, two = objects.data == 1, objects.data == 2
     outside = tuple(np.argwhere(objects.data == 0)[0])
     for place, shown in ((outside, False), (scene.centre, True)):

@@ -11,6 +11,7 @@ LEVELS = {1: 64, 2: 32, 3: 16}  # grey levels of each of the first one, two or t
 BANDWIDTH = {1: 1.5, 2: 1.0, 3: 0.8}  # of the smoothing of a histogram, in levels
 FLOOR = 0.05  # density, in units of the mean one, that any intensity has in both classes
 MOST_ODDS = 3.0
+FEW = 8  # voxels of a class that tell half of what many would tell
 
 
 class Appearance:
@@ -33,7 +34,11 @@ class Appearance:
         densities = [self._density(sets) for sets in (of_object, of_background)]
         if densities[0] is None or densities[1] is None:
             return np.zeros(self.codes.shape, np.float32)
-        logs = [np.log(d + FLOOR) for d in densities if d is not None]
+        either = (densities[0] + densities[1]) / 2
+        logs = []
+        for density, sets in zip(densities, (of_object, of_background), strict=True):
+            trust = _trust(sets)
+            logs.append(np.log(trust * density + (1 - trust) * either + FLOOR))
         return np.asarray(np.clip(logs[0] - logs[1], -MOST_ODDS, MOST_ODDS).astype(np.float32)[self.codes])
 
     def overlap(self, first: np.ndarray, second: np.ndarray) -> float:
@@ -52,3 +57,8 @@ class Appearance:
         mean = np.mean(shares, 0).reshape((self.levels,) * self.channels)
         smooth = ndimage.gaussian_filter(mean, BANDWIDTH[self.channels], mode="nearest", truncate=3)
         return np.asarray(smooth.ravel() * size)
+
+
+def _trust(sets: Sequence[np.ndarray]) -> float:
+    count = sum(int(np.count_nonzero(chosen)) for chosen in sets)
+    return count / (count + FEW)

@@ -1,0 +1,104 @@
+"""Find the constants of the refinement on half of the local data: ``python scripts/fit_refinement.py --data FOLDER``.
+
+One constant after another is tried at a few values around its present one; a value is kept when the mean Dice over the
+groups, the first five strokes and the starts it concerns rises by more than `GAIN`. The other half of the data
+(``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
+`napari_medseg.refinement.geodesic_engine` and `napari_medseg.graphcut.energy`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.scribbles import DATA, REAL, STARTS, Case, cases, ours, rounds
+from napari_medseg.graphcut import energy
+from napari_medseg.refinement import geodesic_engine as engine
+
+GAIN = 0.0005
+FALL = 0.01  # a round that costs more Dice than this counts as one that got worse
+DISLIKE = 0.1  # how much Dice a share of rounds that got worse is worth
+STROKES = 5
+FACTORS = (0.7, 1.4)
+ALONE, GIVEN = ("nothing",), ("half", "too much")
+CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
+    "ALONE": (ALONE, ("distance", "most_distance", "fine", "smooth", "memory", "push", "border", "blur")),
+    "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
+    "engine alone": (ALONE, ("MARGIN", "ALIKE", "ALIKE_EDGE", "BESIDE")),
+    "engine given": (GIVEN, ("ZONE", "DEPTH", "MOST_OF_MASK", "AT_LIMIT")),
+    "energy": (ALONE, ("JOINED", "FLAT", "NEAR")),
+}
+
+
+def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
+    """Return the mean Dice over groups, starts and strokes, less what rounds that got worse cost."""
+    means, falls = [], []
+    for group in dict.fromkeys(case.group for case in chosen):
+        values = []
+        for case in chosen:
+            if case.group == group:
+                for start in starts:
+                    given = STARTS[start](case.truth)
+                    found = rounds(case, given, STROKES, ours(case, given)).scores
+                    values.append(statistics.mean(found[1:]))
+                    falls += [after < before - FALL for before, after in pairwise(found)]
+        means.append(statistics.mean(values))
+    return statistics.mean(means) - DISLIKE * statistics.mean(falls)
+
+
+def place(owner: str, name: str) -> tuple[Any, str, float]:
+    """Return the module that holds a constant, the name there, and the present value."""
+    if owner in ("ALONE", "GIVEN"):
+        return engine, owner, float(getattr(getattr(engine, owner), name))
+    module = energy if owner == "energy" else engine
+    return module, name, float(getattr(module, name))
+
+
+def put(owner: str, name: str, value: float) -> None:
+    """Set a constant."""
+    module, attribute, _ = place(owner, name)
+    weights = owner in ("ALONE", "GIVEN")
+    setattr(module, attribute, replace(getattr(module, attribute), **{name: value}) if weights else value)
+
+
+def sweep(chosen: Sequence[Case], owners: Sequence[str]) -> Iterator[str]:
+    """Try every constant once, keep what helps, and yield a line for each."""
+    for owner in owners:
+        starts, names = CONSTANTS[owner]
+        best = score(chosen, starts)
+        for name in names:
+            present = place(owner, name)[2]
+            kept = present
+            for factor in FACTORS:
+                put(owner, name, present * factor)
+                found = score(chosen, starts)
+                if found > best + GAIN:
+                    best, kept = found, present * factor
+            put(owner, name, kept)
+            yield f"{owner} {name}: {present:.4g} -> {kept:.4g} ({best:.4f})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Sweep over all constants."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data")
+    parser.add_argument("--cases", type=int, default=6, help="cases of each group")
+    parser.add_argument("--sweeps", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=list(CONSTANTS), choices=list(CONSTANTS))
+    options = parser.parse_args(argv)
+    chosen = list(cases(options.cases, "fit", groups=REAL, data=options.data))
+    for _ in range(options.sweeps):
+        for line in sweep(chosen, options.only):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
