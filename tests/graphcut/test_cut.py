@@ -109,11 +109,13 @@ def test_odds_tell_what_looks_like_the_object(channels: int) -> None:
     image = np.full((channels, 20, 20), 0.2, np.float32)
     image[:, :, 10:] = 0.8
     here, there = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
-    here[2, 12:16] = there[2, 2:6] = True
+    here[2:8, 12:16] = there[2:8, 2:6] = True
     look = Appearance(image)
     odds = look.odds([here], [there])
     assert (odds[:, 10:] > 1).all()
     assert (odds[:, :10] < -1).all()
+    few = look.odds([here & (np.arange(20) == 12) & (np.arange(20)[:, None] == 2)], [there])
+    assert 0 < few[0, 15] < odds[0, 15]  # one voxel tells little
     assert not look.odds([here], [there & here]).any()
     assert look.overlap(here, here) == pytest.approx(1)
     assert look.overlap(here, there) < 0.05
