@@ -31,6 +31,7 @@ LIMITS = {
     "nuclei_dsb2018": 8_000_000,
     "afm-threshold": 4_000,
     "nerve-ridges": 4_000,
+    "ccm_generated": 4_000_000,
     "demo_frame_classifier": 3_000_000,
     "demo_double_unet": 3_000_000,
 }

@@ -27,7 +27,7 @@ from napari_medseg.methods.sc_dcnn.settings import ScDcnnSettings
 from napari_medseg.settings import TrainSettings
 
 LEVELS = 5
-CUTS = (0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.985, 0.993)  # that `ScDcnn.choose` tries
+CUTS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.985, 0.993)  # that `ScDcnn.choose` tries
 SHORTEST = (0, 25, 40, 60)
 DEFAULT_PATCH = {2: 384, 3: 64}
 
