@@ -28,6 +28,11 @@ def test_all_slices_open_one_layer(make_napari_viewer_proxy: Any, tmp_path: Path
     viewer.open(paths[1], plugin="napari-medseg")
     (layer,) = viewer.layers
     np.testing.assert_array_equal(layer.data, VOLUME)
+    result = viewer.add_labels(np.zeros(VOLUME.shape, int), metadata={**layer.metadata, "medseg": {"method": "p-net"}})
+    viewer.layers.remove(layer)
+    viewer.open(paths[2], plugin="napari-medseg")
+    assert len(viewer.layers) == 2
+    viewer.layers.remove(result)
     other = [str(path) for path in d.series(tmp_path / "b", VOLUME, series="9.9")]
     viewer.open(other[0], plugin="napari-medseg")
     assert len(viewer.layers) == 2

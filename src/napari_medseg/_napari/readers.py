@@ -69,11 +69,14 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
 
 
 def _open_series() -> set[tuple[str, str]]:
-    """Return the DICOM series (UID and folder) that the window shows."""
+    """Return the DICOM series (UID and folder) whose images the window shows; results, which carry them too, are none."""
     from napari import current_viewer
 
+    from napari_medseg._napari.layers import image_layers
+
     viewer = current_viewer()
-    kept = [layer.metadata.get("medseg_image", {}) for layer in viewer.layers] if viewer is not None else []
+    shown = image_layers(viewer) if viewer is not None else []
+    kept = [layer.metadata.get("medseg_image", {}) for layer in shown if "medseg" not in layer.metadata]
     return {(k["series"], k.get("source_file", "")) for k in kept if k.get("series")}
 
 

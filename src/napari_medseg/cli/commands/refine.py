@@ -70,6 +70,7 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
     from napari_medseg.io import read_one
     from napari_medseg.io.grids import describe_grid, moved_notes, on_grid, same_grid, sized_like
+    from napari_medseg.measure.files import notes_of
     from napari_medseg.refinement import RefinementSession
 
     scribbles = read_one(arguments.scribbles, "labels")
@@ -88,6 +89,7 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
         "moved onto it by the positions in the files. Save them with the image's header if that is not meant."
     )  # fmt: skip
     said = (state.describe(), state.message, moved, *(moved_notes(initial) if initial is not None else ()))
+    said += tuple(notes_of(image))
     return session.mask_image(), "\n".join(text for text in said if text)
 
 
