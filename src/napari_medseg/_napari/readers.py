@@ -69,7 +69,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
 
 
 def _open_series() -> set[tuple[str, str]]:
-    """Return the DICOM series (UID and folder) whose images the window shows; results, which carry them too, are none."""
+    """Return the DICOM series (UID and folder) whose images (not results) the window shows."""
     from napari import current_viewer
 
     from napari_medseg._napari.layers import image_layers
