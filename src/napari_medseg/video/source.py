@@ -11,9 +11,11 @@ import numpy as np
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.movies.reader import frame_reader, read_movie
+from napari_medseg.preprocessing.stains import white_level
 from napari_medseg.video.settings import VideoSettings
 
 MAX_TICKS = 1001
+SAMPLED = 16  # frames that are looked at for the value of white
 
 
 class Source:
@@ -45,8 +47,25 @@ class Source:
         self.missing = int(video.get("missing_frames", 0))
         self._times, self._files = video.get("times"), video.get("files")
         self._read = frame_reader(image)
-        dtype = np.dtype(image.data.dtype)
-        self._peak = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+        self.pixel_aspect = Fraction(video.get("pixel_aspect", 1))
+        self._peak = self._white(np.dtype(image.data.dtype))
+
+    def _white(self, dtype: np.dtype) -> float:
+        """Return the value of white: of frames wider than 8 bits by what some of them hold."""
+        if dtype == np.uint8 or dtype.kind not in "uif":
+            return 255.0
+        some = np.unique(np.linspace(0, self.image.data.shape[0] - 1, SAMPLED).astype(int))
+        return white_level(np.stack([np.asarray(self._read(int(k))) for k in some]))
+
+    @property
+    def white(self) -> float:
+        """Value of the frames that becomes 255."""
+        return self._peak
+
+    @property
+    def variable(self) -> bool:
+        """Whether the frames have times of their own, unevenly spaced."""
+        return bool(self._times)
 
     @property
     def named(self) -> bool:

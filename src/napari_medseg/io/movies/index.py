@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 
 from napari_medseg.errors import require
 
-FPS_RANGE = (0.01, 1000.0)
+FPS_RANGE = (1e-5, 1000.0)  # of a header alone
+FASTEST = 1e6  # of frame times
+UNEVEN = 2e-3  # seconds between the longest and the shortest step of a film of variable rate
 
 
 def pyav() -> ModuleType:
@@ -35,6 +37,8 @@ class FrameIndex:
         Length of a tick in seconds.
     counted
         The file's times are missing, repeat or do not ascend: frames are told apart by counting from a key frame.
+    clock
+        Where frames are counted, the ticks of the file's clock at each of them, if it has one (N,); else empty.
     """
 
     pts: np.ndarray
@@ -42,6 +46,7 @@ class FrameIndex:
     labels: np.ndarray
     seconds: float
     counted: bool = False
+    clock: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def key_of(self, k: int) -> int:
         """Return the position in `keys` of the last key frame not after frame `k`."""
@@ -55,30 +60,68 @@ class FrameIndex:
         return k if k < len(self.pts) and self.pts[k] == pts else -1
 
     @property
+    def ticks(self) -> np.ndarray:
+        """Times of the frames in ticks (N,), empty where the file has no clock."""
+        return self.clock if self.counted else self.pts
+
+    @property
     def variable(self) -> bool:
         """Whether the frames are unevenly spaced in time, beyond rounding to ticks."""
-        steps = np.diff(self.pts)
-        return bool(len(steps)) and not self.counted and int(steps.max() - steps.min()) * self.seconds > 2e-3
+        steps = np.diff(self.ticks)
+        return bool(len(steps)) and int(steps.max() - steps.min()) * self.seconds > UNEVEN
 
 
-def packet_times(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return display times in file order, key frame times, and whether the times are complete and unique."""
-    times: list[int] = []
+@dataclass(frozen=True)
+class Packets:
+    """What the packets of a stream say without being decoded.
+
+    Parameters
+    ----------
+    times
+        Display times in file order, without frames that an edit list hides.
+    keys
+        Display times of the key frames, hidden ones too: those after them can be decoded from there.
+    clock
+        Decoding times of the packets, ascending; empty where some have none.
+    trusted
+        Whether the display times are complete and unique.
+    hidden
+        How many packets an edit list hides.
+    """
+
+    times: np.ndarray
+    keys: np.ndarray
+    clock: np.ndarray
+    trusted: bool
+    hidden: int
+
+
+def read_packets(container: Any, stream: Any) -> Packets:
+    """Read the times of all packets that follow a key frame."""
+    times: list[int | None] = []
     keys: list[int] = []
+    clock: list[int | None] = []
+    hidden, started = 0, False
     error_type = pyav().error.FFmpegError
     try:
         for packet in container.demux(stream):
-            if packet.size == 0 or packet.is_discard or not (keys or packet.is_keyframe):
+            if packet.size == 0 or not (started or packet.is_keyframe):
                 continue
-            if packet.pts is None:
-                return np.array([]), np.array([]), False
-            times.append(packet.pts)
-            if packet.is_keyframe:
+            started = True
+            if packet.is_keyframe and packet.pts is not None:
                 keys.append(packet.pts)
+            if packet.is_discard:
+                hidden += 1
+                continue
+            times.append(packet.pts)
+            clock.append(packet.dts)
     except (error_type, EOFError):  # a file that is cut short ends here
         pass
-    shown = np.array([pts for pts in times if pts >= keys[0]], np.int64)
-    return shown, np.array(sorted(keys), np.int64), len(np.unique(shown)) == len(shown)
+    known = [pts for pts in times if pts is not None and keys and pts >= keys[0]]
+    shown = np.array(known, np.int64)
+    complete = None not in times and len(np.unique(shown)) == len(shown)
+    ticks = np.array(sorted(dts for dts in clock if dts is not None), np.int64)
+    return Packets(shown, np.array(sorted(keys), np.int64), ticks, complete, hidden)
 
 
 def pixel_format(name: str) -> tuple[str, str, bool]:
@@ -90,14 +133,15 @@ def pixel_format(name: str) -> tuple[str, str, bool]:
 
 def frame_rate(stream: Any, index: FrameIndex) -> Fraction | None:
     """Return the first believable frame rate: the header's, or the one the frame times give; ``None`` if neither."""
-    measured = None
-    if len(index.pts) > 1 and not index.counted:
-        measured = (len(index.pts) - 1) / float((index.pts[-1] - index.pts[0]) * index.seconds)
+    measured, ticks = None, index.ticks
+    if len(ticks) > 1 and ticks[-1] > ticks[0]:
+        measured = (len(ticks) - 1) / float((ticks[-1] - ticks[0]) * index.seconds)
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and FPS_RANGE[0] <= float(rate) <= FPS_RANGE[1]:
-            agrees = measured is None or abs(float(rate) / measured - 1) < 0.05
-            if agrees:
-                return Fraction(rate)
-    if measured is not None and FPS_RANGE[0] <= measured <= FPS_RANGE[1]:
-        return Fraction(measured).limit_denominator(1001)
+        if not rate:
+            continue
+        believable = FPS_RANGE[0] <= float(rate) <= FPS_RANGE[1] if measured is None else rate <= FASTEST
+        if believable and (measured is None or abs(float(rate) / measured - 1) < 0.05):
+            return Fraction(rate)
+    if measured is not None and FPS_RANGE[0] <= measured <= FASTEST:
+        return Fraction(measured).limit_denominator(1001 if measured > 1 else 10**6)
     return None

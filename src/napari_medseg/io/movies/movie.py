@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.movies.index import FrameIndex, frame_rate, packet_times, pixel_format, pyav
+from napari_medseg.io.movies.index import FrameIndex, Packets, frame_rate, pixel_format, pyav, read_packets
 
 CACHE_BYTES = 2**27
 
@@ -20,8 +21,9 @@ CACHE_BYTES = 2**27
 class Movie:
     """The frames of a movie file as an array (T, Y, X, 3) uint8, or (T, Y, X) for gray streams, decoded on demand.
 
-    Reading in order decodes each frame once. A jump seeks to the key frame before the target and decodes forward.
-    Recent frames are kept, up to `cache_bytes`. Safe to use from several threads.
+    Frames are turned and mirrored as the file says that they are to be shown. Reading in order decodes each frame
+    once. A jump seeks to the key frame before the target and decodes forward. Recent frames are kept, up to
+    `cache_bytes`. Safe to use from several threads.
 
     Raises
     ------
@@ -41,13 +43,15 @@ class Movie:
         self._pixel_format, dtype, colour = pixel_format(str(context.pix_fmt))
         self.dtype = np.dtype(dtype)
         self.index = self._build_index()
-        height, width = self._size
+        height, width = self._size[::-1] if self._turn[0] else self._size
         self.shape: tuple[int, ...] = (len(self.index.pts), height, width, *((3,) if colour else ()))
         self.ndim = len(self.shape)
         frame_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         self.capacity = max(4, cache_bytes // frame_bytes)
         self.fps = frame_rate(self._stream, self.index)
-        self.missing = max(self._announced() - len(self), 0)
+        self.missing = self._count_missing()
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        self.pixel_aspect = 1 / Fraction(aspect) if self._turn[0] and aspect else Fraction(aspect) or Fraction(1)
 
     def __reduce__(self) -> tuple[type[Movie], tuple[Path]]:
         return Movie, (self.path,)
@@ -63,12 +67,28 @@ class Movie:
         block = np.stack([self.frame(int(k)) for k in frames]) if len(frames) else np.empty((0, *self.shape[1:]))
         return np.asarray(block[(slice(None), *rest)])
 
-    def _announced(self) -> int:
-        """Return how many frames the header promises, 0 if it does not say (a rounding of one frame is allowed)."""
-        if self._stream.frames:
-            return int(self._stream.frames)
-        duration = (self._container.duration or 0) / 1e6
-        return round(duration * float(self.fps or 0)) - 1
+    def _count_missing(self) -> int:
+        """Return how many frames the header promises beyond the last one, 0 if it does not say.
+
+        Slots that hold no frame (AVI), hidden frames (edit lists) and a clock that does not start at 0 are no loss; a
+        rounding of one frame is allowed where the header states a length.
+        """
+        name, announced = self._container.format.name, int(self._stream.frames)
+        slots = self._slots()
+        if announced and "avi" in name:
+            return max(announced - slots, 0)
+        if announced:
+            return max(announced - self._hidden - len(self), 0)
+        length = (self._container.duration or 0) / 1e6
+        if "matroska" in name:  # states the end of its clock
+            length -= max(self._container.start_time or 0, 0) / 1e6
+        return max(round(length * float(self.fps or 0)) - 1 - slots, 0)
+
+    def _slots(self) -> int:
+        """Return how many frames would lie between the first and the last one at the film's rate."""
+        times = self.times()
+        even = round(float(times[-1]) * float(self.fps)) + 1 if len(times) and self.fps else len(self)
+        return max(even, len(self))
 
     def close(self) -> None:
         """Close the file; a later access opens it again."""
@@ -92,9 +112,10 @@ class Movie:
 
     def times(self) -> np.ndarray:
         """Return the time of every frame in seconds (T,), the first at 0."""
-        if self.index.counted:
+        ticks = self.index.ticks
+        if not len(ticks):
             return np.arange(len(self)) / float(self.fps or 1)
-        return np.asarray((self.index.pts - self.index.pts[0]) * self.index.seconds)
+        return np.asarray((ticks - ticks[0]) * self.index.seconds)
 
     def _open(self) -> None:
         av = pyav()
@@ -132,16 +153,18 @@ class Movie:
 
     def _build_index(self) -> FrameIndex:
         seconds = float(self._stream.time_base or Fraction(1, 1000))
-        times, keys, trusted = packet_times(self._container, self._stream)
+        packets = read_packets(self._container, self._stream)
+        self._hidden = packets.hidden
         self._open()
+        times = packets.times
         reordered, backwards = self._stream.codec_context.has_b_frames, bool(np.any(np.diff(times) < 0))
-        if trusted and len(times) and (reordered or not backwards):
-            index = self._check_tail(FrameIndex(np.sort(times), keys, keys, seconds))
+        if packets.trusted and len(times) and (reordered or not backwards):
+            index = self._check_tail(FrameIndex(np.sort(times), packets.keys, packets.keys, seconds))
             doubtful = reordered and not backwards
             if index is not None and not (doubtful and not self._ascends()):
-                self._size = self._first_size()
+                self._look_at_first()
                 return index
-        return self._count(seconds)
+        return self._count(seconds, packets)
 
     def _check_tail(self, index: FrameIndex) -> FrameIndex | None:
         """Decode the last group of pictures and drop what it lacks; ``None`` if the times cannot be trusted."""
@@ -150,10 +173,11 @@ class Movie:
             got = [picture.pts for picture in self._pictures]
             if any(index.number(pts) < 0 for pts in got) or got != sorted(got):
                 return None
-            decoded = {pts for pts in got if pts >= key}
-            if decoded:
-                keep = np.array([pts for pts in index.pts if pts < key or pts in decoded])
-                keys = index.keys[index.keys <= key]
+            decoded = np.array([pts for pts in got if pts >= key], np.int64)
+            if len(decoded):  # some containers jump behind the key frame: what lies between is not missing
+                start = max(decoded[0], key)
+                keep = index.pts[(index.pts < start) | np.isin(index.pts, decoded)]
+                keys = index.keys[(index.keys < start) | np.isin(index.keys, decoded)]
                 return FrameIndex(keep, keys, keys, index.seconds)
         return None
 
@@ -163,23 +187,27 @@ class Movie:
         times = [picture.pts for picture in self._pictures]
         return None not in times and bool(np.all(np.diff(times) > 0))
 
-    def _first_size(self) -> tuple[int, int]:
+    def _look_at_first(self) -> None:
+        """Keep the size of the first picture and how it is to be turned."""
         self._open()
         picture = next(self._pictures)
+        self._size, self._turn = (picture.height, picture.width), turn_of(picture)
         self._open()
-        return picture.height, picture.width
 
-    def _count(self, seconds: float) -> FrameIndex:
+    def _count(self, seconds: float, packets: Packets) -> FrameIndex:
         """Count the frames by decoding all of them, for files whose times cannot be trusted."""
         self._open()
         seen = [(picture.pts, bool(picture.key_frame)) for picture in self._pictures]
         if not seen:
             raise ReadError(f"{self.path.name} holds no frame that can be decoded. Record or export the movie again.")
-        self._size = self._first_size()
+        self._look_at_first()
         often = Counter(pts for pts, _ in seen)
         keys = [k for k, (pts, key) in enumerate(seen) if k == 0 or (key and pts is not None and often[pts] == 1)]
         labels = [seen[k][0] or 0 for k in keys]
-        return FrameIndex(np.arange(len(seen)), np.array(keys), np.array(labels), seconds, True)
+        ticks = packets.clock
+        ascending = len(ticks) == len(seen) and bool(np.all(np.diff(ticks) > 0))
+        clock = ticks if ascending else np.empty(0, np.int64)
+        return FrameIndex(np.arange(len(seen)), np.array(keys), np.array(labels), seconds, True, clock)
 
     def _seek(self, key: int, index: FrameIndex) -> None:
         """Go to key frame number `key`; the first one is reached by opening the file anew."""
@@ -234,8 +262,29 @@ class Movie:
                 f"Movies whose frame size changes are not supported; re-encode with: ffmpeg -i movie -vf scale={was}"
                 " movie.mkv"
             )
-        array = picture.to_ndarray(format=self._pixel_format)
+        array = turned(picture.to_ndarray(format=self._pixel_format), self._turn)
         array.setflags(write=False)
         self._cache[number] = array
         while len(self._cache) > self.capacity:
             self._cache.popitem(last=False)
+
+
+def turn_of(picture: Any) -> tuple[bool, bool, bool]:
+    """Return whether a picture is shown with rows and columns exchanged, then upside down, then mirrored.
+
+    The display matrix (ISO 14496-12, track header) takes a place (x, y) to (a x + c y, b x + d y).
+    """
+    for data in picture.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data)[:36])
+            exchanged = abs(a) + abs(d) < abs(b) + abs(c)
+            return (True, b < 0, c < 0) if exchanged else (False, d < 0, a < 0)
+    return False, False, False
+
+
+def turned(frame: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+    """Return a frame (Y, X, ...) as it is to be shown; see `turn_of`."""
+    exchanged, upside_down, mirrored = turn
+    frame = frame.swapaxes(0, 1) if exchanged else frame
+    frame = frame[::-1] if upside_down else frame
+    return np.ascontiguousarray(frame[:, ::-1] if mirrored else frame)

@@ -1,26 +1,25 @@
-"""Movies as lazy images: avi/mp4/mov/mkv, time-series TIFF, and folders of numbered frames."""
+"""Movies as lazy images: avi/mp4/mov/mkv/mpg, time-series TIFF, and folders of numbered frames."""
 
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
-from napari_medseg.errors import MedSegError, ReadError, one_line
+from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image, Kind
+from napari_medseg.io import tiff
+from napari_medseg.io.movies.array import Frames
 from napari_medseg.io.movies.movie import Movie
 
 MOVIES = (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
-SOURCES: WeakValueDictionary[str, _Frames] = WeakValueDictionary()  # lives as long as the dask array
-NUMBERED = re.compile(r"(?:^|[_\- ]|frame|img|image)(\d+)$", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:^|[_\-. ]|frame|img|image)(\d+)$", re.IGNORECASE)
 
 
 def matches(path: Path) -> bool:
@@ -32,14 +31,14 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path) -> list[Image]:
-    """Read a movie as ``TYXC`` or ``TYX``, one dask chunk per frame, the time axis in seconds.
+    """Read a movie as ``TYXC`` or ``TYX``, its frames when they are asked for, the time axis in seconds.
 
     A folder in the published layout (``order``, ``input/<class>``, ``annotation/<class>``) also gives its masks.
     """
     if path.is_dir():
         return _read_set(path) if (path / "order").is_dir() else [_folder_image(frame_files(path), path)]
     if path.suffix.lower() in {".tif", ".tiff"}:
-        return [_read_tiff(path)]
+        return _read_tiff(path)
     return [_movie_image(Movie(path))]
 
 
@@ -68,8 +67,19 @@ def frame_number(path: Path) -> tuple[int, str]:
     return (int(digits[-1]) if digits else 0, path.name)
 
 
+def in_order(files: Sequence[Path]) -> list[Path]:
+    """Return frames in playback order.
+
+    Names that differ in their numbers only (``2021-03-04_12-30-58``, ``clip1_2``) are ordered by all of these from left
+    to right; of other names the last number counts (``Nerve_10`` after ``Opening Wound_9``).
+    """
+    if len({re.sub(r"\d+", "#", path.stem) for path in files}) > 1:
+        return sorted(files, key=frame_number)
+    return sorted(files, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
+
+
 def frame_files(folder: Path) -> list[Path]:
-    """List the frames of `folder` in playback order (`frame_number`).
+    """List the frames of `folder` in playback order (`in_order`).
 
     Raises
     ------
@@ -79,49 +89,13 @@ def frame_files(folder: Path) -> list[Path]:
     files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
     if not files:
         raise ReadError(f"{folder} holds no frames. Expected {', '.join(PICTURES)} files named <name>_<number>.")
-    return sorted(files, key=frame_number)
-
-
-def lazy(frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a dask array (T, ...) of `shape` with one chunk per frame, read by ``frame(k)``."""
-    import dask.array as da
-
-    source = _Frames(frame, shape, np.dtype(dtype))
-    chunks = ((1,) * shape[0], *((n,) for n in shape[1:]))
-    meta = np.empty((0,) * len(shape), dtype)
-    name = f"frames-{uuid.uuid4().hex}"
-    SOURCES[name] = source
-    return da.from_array(source, chunks, name=name, asarray=False, fancy=False, meta=meta)
+    return in_order(files)
 
 
 def frame_reader(image: Image) -> Callable[[int], np.ndarray]:
-    """Return a function from frame number to frame; for movies read here it goes round dask (milliseconds a frame)."""
-    source = SOURCES.get(getattr(image.data, "name", ""))
-    return source.read if source is not None else lambda k: np.asarray(image.data[k])
-
-
-class _Frames:
-    """What dask needs to know of an array: shape, dtype, and reading by slices."""
-
-    def __init__(self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
-
-    def read(self, k: int) -> np.ndarray:
-        """Return frame `k`, or raise `ReadError`: damage in the middle of a file shows only now."""
-        try:
-            frame = self.frame(k)
-        except MedSegError:
-            raise
-        except Exception as error:  # each library has its own errors for damaged files
-            raise ReadError(f"Frame {k} is damaged: {one_line(error)}. Copy the file again.") from error
-        if frame.shape != self.shape[1:]:
-            raise ReadError(f"Frame {k} is {frame.shape}, not {self.shape[1:]}: the file is damaged. Copy it again.")
-        return frame
-
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
-        frames = range(self.shape[0])[key[0]]
-        block = self.read(frames[0])[None] if len(frames) == 1 else np.stack([self.read(k) for k in frames])
-        return block[(slice(None), *key[1:])]
+    """Return a function from frame number to frame."""
+    data = image.data
+    return data.read if isinstance(data, Frames) else lambda k: np.asarray(data[k])
 
 
 def _movie_image(movie: Movie) -> Image:
@@ -133,19 +107,23 @@ def _movie_image(movie: Movie) -> Image:
         "variable_rate": movie.index.variable,
         "seekable": not movie.index.counted,
         "missing_frames": movie.missing,
+        "pixel_aspect": str(movie.pixel_aspect),
     }
     if movie.index.variable:
         video["times"] = [round(float(t), 6) for t in movie.times()]
-    data = lazy(movie.frame, movie.shape, movie.dtype)
+    data = Frames(movie.frame, movie.shape, movie.dtype)
     return _image(data, movie.path, float(1 / fps) if fps else None, video)
 
 
-def _image(data: Any, path: Path, step: float | None, video: dict[str, Any], kind: Kind = "image") -> Image:
-    colour = data.ndim == 4
+def _image(
+    data: Any, path: Path, step: float | None, video: dict[str, Any], kind: Kind = "image", channels: str = ""
+) -> Image:
+    """Return a movie (T, Y, X), in colour (T, Y, X, C), or with `channels` (T, C, Y, X)."""
+    colour = data.ndim == 4 and not channels
     units = ("second" if step else PIXEL, PIXEL, PIXEL)
     return Image(
         data,
-        "TYXC" if colour else "TYX",
+        "TYXC" if colour else f"T{channels}YX",
         (step or 1.0, 1.0, 1.0),
         units,
         kind=kind,
@@ -185,16 +163,14 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     def frame(k: int) -> np.ndarray:
         array = _read_picture(files[k])
         if kind == "labels":
-            return (array if array.ndim == 2 else array[..., 0]) > 127
+            return ((array if array.ndim == 2 else array[..., 0]) > 127).astype(np.uint8)
         if array.ndim < first.ndim:
             return np.repeat(array[..., None], 3, 2)
         return array if array.ndim == first.ndim else array[..., 0]
 
-    dtype = np.bool_ if kind == "labels" else first.dtype
-    data = lazy(frame, (len(files), *first.shape), dtype)
+    data = Frames(frame, (len(files), *first.shape), np.uint8 if kind == "labels" else first.dtype)
     names = [p.name for p in files]
-    image = _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
-    return image.replace(data=data.astype(np.uint8)) if kind == "labels" else image
+    return _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
 
 
 def _read_set(folder: Path) -> list[Image]:
@@ -219,31 +195,63 @@ def _has_time_axis(path: Path) -> bool:
     return "T" in axes and "Z" not in axes and shape[axes.index("T")] > 1
 
 
-def _read_tiff(path: Path) -> Image:
-    """Read a TIFF page by page; ImageJ's ``finterval`` or ``fps`` gives the time step."""
+def _read_tiff(path: Path) -> list[Image]:
+    """Read the series of a TIFF as films; their first axis is time, whatever the file calls it."""
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
-        pages, imagej = len(tiff.pages), tiff.imagej_metadata or {}
-        sizes = {page.shape for page in tiff.pages}
-        dtype = tiff.pages[0].dtype
-        virtual = pages == 1 and tiff.series[0].ndim > 2 and tiff.series[0].shape[-1] > 4
-        stack = tiff.asarray() if virtual else None  # ImageJ hyperstacks above 4 GB hold one page record
-    if len(sizes) > 1:
-        raise ReadError(f"{path.name} holds pages of different sizes {sorted(sizes)}; a movie needs one frame size.")
-    shape = sizes.pop() if stack is None else stack.shape[1:]
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (3, 4)):
-        raise ReadError(f"{path.name} holds pages of shape {shape}; expected gray (Y, X) or colour (Y, X, 3) frames.")
-    frames = pages if stack is None else stack.shape[0]
+    with tifffile.TiffFile(path) as file:
+        count = len(file.series) if file.is_ome else 1
+        if count == 1 and len(file.series) > 1:
+            sizes = sorted({series.shape for series in file.series})
+            raise ReadError(f"{path.name} holds pages of different sizes {sizes}; a movie needs one frame size.")
+        return [_tiff_film(path, file, number) for number in range(count)]
 
-    def frame(k: int) -> np.ndarray:
-        return np.asarray(tifffile.imread(path, key=k) if stack is None else stack[k])[..., :3]
 
-    def gray(k: int) -> np.ndarray:
-        return np.asarray(tifffile.imread(path, key=k) if stack is None else stack[k])
+def _tiff_film(path: Path, file: Any, number: int) -> Image:
+    series, page = file.series[number], file.series[number].keyframe
+    axes, shape = series.axes, series.shape
+    colour = axes.endswith("S") and shape[-1] in (3, 4)
+    leading = len(axes) - 2 - colour
+    inner = "C" if leading == 2 and axes[1] == "C" else ""
+    if axes[leading : leading + 2] != "YX" or leading > 1 + len(inner) or (colour and inner):
+        raise ReadError(f"{path.name} holds frames with the axes {axes} {shape}; expected gray or colour over time.")
+    steps = tiff.steps_of(file, number)
+    frame_shape = (*shape[leading : leading + 2], *((3,) if colour else ()))
+    frames = shape[0] if leading else 1
+    planes = shape[1] if inner else 1
+    shape = (frames, *((planes,) if inner else ()), *frame_shape)
+    data = Frames(_tiff_frame(path, series, number, planes, colour), shape, page.dtype)
+    seconds = steps.get("T", (0.0, ""))[0]
+    rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
+    image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
+    pixels, units = tiff.with_units({axis: step for axis, step in steps.items() if axis in "YX"}, "YX")
+    notes = []
+    if not seconds and (file.imagej_metadata or {}).get("fps"):
+        notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
+    described = tiff.ome_image(file, number) if file.is_ome else {}
+    return image.replace(
+        scale=(image.scale[0], *pixels),
+        units=(image.units[0], *units),
+        name=f"{path.stem}_{described.get('Name') or number}" if number else path.stem,
+        metadata={**image.metadata, **({"notes": notes} if notes else {})},
+    )
 
-    colour = len(shape) == 3
-    data = lazy(frame if colour else gray, (frames, *shape[:2], *((3,) if colour else ())), dtype)
-    step = float(imagej.get("finterval") or 0) or (1 / float(imagej["fps"]) if imagej.get("fps") else 0.0)
-    rate = str(Fraction(1 / step).limit_denominator(1001)) if step else ""
-    return _image(data, path, step or None, {"fps": rate, "frames": frames})
+
+def _tiff_frame(path: Path, series: Any, number: int, planes: int, colour: bool) -> Callable[[int], np.ndarray]:
+    """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page."""
+    import tifffile
+
+    if series.dataoffset is not None and not series.keyframe.is_tiled:
+        whole = tifffile.memmap(path, series=number, mode="r")
+        whole = whole.reshape(-1, *whole.shape[-2 - colour :])
+        pages: list[int] = []
+    else:
+        pages = [page.index for page in series.pages if page is not None]
+
+    def plane(k: int) -> np.ndarray:
+        page = np.asarray(tifffile.imread(path, key=pages[k]) if pages else whole[k])
+        return page[..., :3] if colour else page
+
+    if planes == 1:
+        return plane
+    return lambda k: np.stack([plane(k * planes + c) for c in range(planes)])
