@@ -64,7 +64,10 @@ def summary(labels: Image, image: Image | None = None) -> pd.DataFrame:
 
 
 def summarise(rows: pd.DataFrame, step: float = 0.0) -> dict[str, float]:
-    """Return the movie's numbers from its `table`; `step` is the time between frames in seconds, 0 if not known."""
+    """Return the movie's numbers from its `table`; `step` is the time between frames in seconds, 0 if not known.
+
+    Seconds with nerve are those of its `intervals`, by the frames' own times (``time_s``) where the table has them.
+    """
     areas = rows["mask_area_px"].to_numpy(float)
     present = areas > 0
     result = {
@@ -76,7 +79,8 @@ def summarise(rows: pd.DataFrame, step: float = 0.0) -> dict[str, float]:
         **flicker(areas),
     }
     if step:
-        result["nerve_s"] = float(present.sum() * step)
+        times = rows["time_s"].to_numpy(float) if "time_s" in rows else None
+        result["nerve_s"] = seconds_of(intervals(present, step, times))
     for name in ("nbr", "cnr"):
         if name in rows and rows[name].notna().any():
             result[f"mean_{name}"] = float(rows[name].mean())
@@ -172,6 +176,11 @@ def intervals(present: Sequence[bool] | np.ndarray, step: float = 0.0, times: np
         ends = np.arange(len(flags) - 1) * step if times is None else np.append(times, times[-1:] + step)
         result["start_s"], result["stop_s"] = ends[starts], ends[stops]
     return result
+
+
+def seconds_of(found: pd.DataFrame) -> float:
+    """Return the length of all intervals together."""
+    return float((found["stop_s"] - found["start_s"]).sum())
 
 
 def _unsaturated(frame: np.ndarray, where: np.ndarray, saturation: float) -> np.ndarray:

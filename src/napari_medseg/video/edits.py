@@ -18,7 +18,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
-from napari_medseg.measure.video import summarise
+from napari_medseg.measure.video import seconds_of, summarise
 from napari_medseg.video.decision import p_columns
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.n
         "classes": table["label"].value_counts().to_dict(),
         **numbers,
         "intervals": len(found),
-        "nerve_s": float(nerve.sum() * step),
+        "nerve_s": seconds_of(found),
         "nerve_intervals": found.to_dict("records"),
     }
     write_table(folder / EDITED, table)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.io.atomic import write_bytes, write_text
+from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
@@ -107,7 +108,10 @@ class Output:
         if settings.movie != "none":
             self.movie_path = folder / f"overlay{SUFFIX[settings.movie]}"
             options = CODEC_OPTIONS[settings.movie]
-            self._movie = MovieWriter(self.movie_path, source.output_fps, source.size, settings.movie, options=options)
+            self._movie = MovieWriter(
+                self.movie_path, source.output_fps, source.size, settings.movie, options=options,
+                aspect=source.pixel_aspect, timed=source.variable,
+            )  # fmt: skip
 
     def mask_path(self, position: int) -> Path:
         """Return the file of the mask of the frame at `position`."""
@@ -128,10 +132,11 @@ class Output:
             name = self.mask_path(position).name
             write_bytes(self.folder / "overlays" / name, png(overlay), durable=False)
 
-    def add(self, row: Mapping[str, Any] | None, overlay: np.ndarray | None) -> None:
-        """Append one frame to the movie and, unless an earlier run did, to the table."""
+    def add(self, position: int, row: Mapping[str, Any] | None, overlay: np.ndarray | None) -> None:
+        """Append the frame at `position` to the movie and, unless an earlier run did, to the table."""
         if self._movie is not None and overlay is not None:
-            self._movie.write(overlay)
+            numbers = self._source.numbers
+            self._movie.write(overlay, self._source.time(numbers[position]) - self._source.time(numbers[0]))
         if row is not None:
             self._csv.writerow({name: _text(row.get(name)) for name in self._columns})
             self._file.flush()
@@ -162,7 +167,7 @@ class Output:
             before = read_json(summary)["run"]
         except (ReadError, TypeError, KeyError):
             before = None
-        if before != self._identity:
+        if not self._is_mine(before):
             raise DataError(
                 f"{self.folder} holds a run of another movie, other models or settings. Choose another folder, or "
                 "start anew with --no-resume (overwrites)."
@@ -178,6 +183,15 @@ class Output:
                 break
             rows.append(line)
         return rows
+
+    def _is_mine(self, before: Any) -> bool:
+        """Whether a run was of the same film, models and settings; files count by what they hold, not by their time."""
+        if not isinstance(before, dict):
+            return False
+        was, now = before.get("content"), self._identity.get("content")
+        if {**before, "content": now} != self._identity:
+            return False
+        return was == now or (isinstance(was, dict) and is_same(was, [Path(self._source.path)]))
 
     @property
     def movie_wanted(self) -> bool:
@@ -199,7 +213,7 @@ class Output:
     def _summary(self, finished: bool, facts: dict[str, Any]) -> dict[str, Any]:
         frame = pd.read_csv(self.folder / TABLE)
         step = float(1 / self._source.output_fps)
-        nerve = frame["label"].str.lower() == self._settings.nerve_class.lower()
+        times, nerve = frame["time_s"].to_numpy(float), frame["mask_area_px"].to_numpy(float) > 0
         return {
             "run": self._identity,
             "finished": finished,
@@ -210,9 +224,7 @@ class Output:
             "ring_px": {"gap": self._settings.ring_gap, "width": self._settings.ring_width},
             "classes": frame["label"].value_counts().to_dict(),
             **{name: _plain(value) for name, value in summarise(frame, step).items()},
-            "nerve_intervals": intervals(nerve.to_numpy(bool), step, frame["time_s"].to_numpy(float)).to_dict(
-                "records"
-            ),
+            "nerve_intervals": intervals(nerve, step, times).to_dict("records"),
             **facts,
         }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.image import Image
+from napari_medseg.io.identity import fingerprint
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
@@ -77,7 +78,7 @@ def segment_video(
     try:
         yield Progress(0, len(source.numbers), _greeting(source, networks, output))
         for computed, row, overlay in results:
-            output.add(row, overlay)
+            output.add(computed.position, row, overlay)
             yield _progress(computed, row, overlay, source, started)
         finished = True
     finally:
@@ -177,6 +178,7 @@ def _identity(source: Source, classifier: Model | None, segmenter: Model, settin
 
     return {
         "source": Path(source.path).name,
+        "content": fingerprint([Path(source.path)]),
         "frames": [source.numbers.start, source.numbers.stop, source.numbers.step],
         "classifier": model(classifier),
         "segmenter": model(segmenter),
@@ -190,4 +192,7 @@ def _greeting(source: Source, networks: Networks, output: Output) -> str:
         parts.append(f"going on after {output.resumed} frames")
     if source.missing:
         parts.append(f"the movie is cut short: {source.missing} frames are missing at its end")
+    if source.white != 255:
+        parts.append(f"white is taken to be {source.white:g}")
+    parts += source.image.metadata.get("notes", [])
     return "; ".join(parts)

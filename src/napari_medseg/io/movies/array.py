@@ -56,11 +56,11 @@ class Frames:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         first, *rest = self._complete(key)
-        numbers = np.arange(len(self))[first]
         within = tuple(rest)
-        if numbers.ndim == 0:
-            return np.asarray(self.read(int(numbers))[within])
-        if not numbers.size:
+        if isinstance(first, int | np.integer):
+            return np.asarray(self.read(range(len(self))[first])[within])
+        numbers = range(len(self))[first] if isinstance(first, slice) else np.arange(len(self))[first]
+        if not len(numbers):
             return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *within)]
         return np.stack([self.read(int(k))[within] for k in numbers])
 

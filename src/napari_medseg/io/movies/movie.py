@@ -76,9 +76,12 @@ class Movie:
         name, announced = self._container.format.name, int(self._stream.frames)
         slots = self._slots()
         if announced and "avi" in name:
-            return max(announced - slots, 0)
+            ticks = self.index.ticks  # of which each is a slot
+            return max(announced - max(int(np.ptp(ticks)) + 1 if len(ticks) else 0, len(self)), 0)
         if announced:
-            return max(announced - self._hidden - len(self), 0)
+            shown = round(float((self._stream.duration or 0) * self._stream.time_base) * float(self.fps or 0))
+            beyond = announced - self._hidden - len(self)
+            return max(min(beyond, shown - slots) if shown else beyond, 0)
         length = (self._container.duration or 0) / 1e6
         if "matroska" in name:  # states the end of its clock
             length -= max(self._container.start_time or 0, 0) / 1e6

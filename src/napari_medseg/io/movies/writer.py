@@ -18,6 +18,9 @@ from napari_medseg.io.movies.index import pyav
 Codec = Literal["ffv1", "libx264", "mpeg4"]
 SUFFIX: dict[str, str] = {"ffv1": ".mkv", "libx264": ".mp4", "mpeg4": ".mp4"}
 PIXELS = {"ffv1": ("bgr0", "gray"), "libx264": ("yuv420p", "yuv420p"), "mpeg4": ("yuv420p", "yuv420p")}
+HD_ROWS = 720  # from here on players take colours without a tag for BT.709, below for BT.601
+COLOURS = {True: ("ITU709", 1), False: ("ITU601", 6)}  # matrix, and its number in H.273: kept in the file
+MILLISECOND = Fraction(1, 1000)
 
 
 class MovieWriter:
@@ -36,6 +39,11 @@ class MovieWriter:
         odd sizes are kept by coding H.264 without chroma subsampling.
     options
         Encoder options, for example ``{"g": "12", "crf": "18"}``.
+    aspect
+        Width of a pixel divided by its height; players stretch the picture by it. With ``"ffv1"``, whose container has
+        no place for it here, the picture itself is stretched.
+    timed
+        `write` is given the time of every frame, in whole milliseconds; else they are evenly spaced.
 
     Raises
     ------
@@ -53,8 +61,11 @@ class MovieWriter:
         codec: Codec = "ffv1",
         gray: bool = False,
         options: dict[str, str] | None = None,
+        *,
+        aspect: Fraction = Fraction(1),
+        timed: bool = False,
     ) -> None:
-        self.path, self._size = Path(path), size
+        self.path, self._size, self._timed, self._last = Path(path), size, timed, -1
         self._gray = gray and codec == "ffv1"
         av = pyav()
         if codec not in av.codecs_available:
@@ -78,9 +89,18 @@ class MovieWriter:
             raise WriteError(f"{self.path} cannot be written as a movie: {error}. Use .mkv, .mp4, .mov or .avi.") from (
                 error
             )
-        self._stream.height, self._stream.width = size
+        self._width = round(size[1] * aspect) if codec == "ffv1" else size[1]
+        self._stream.height, self._stream.width = size[0], self._width
         self._stream.pix_fmt = pixels
-        self._stream.codec_context.time_base = 1 / rate
+        self._pixels = pixels
+        context = self._stream.codec_context
+        self._colours, number = COLOURS[size[0] >= HD_ROWS]
+        if pixels.startswith("yuv"):
+            context.colorspace = context.color_primaries = context.color_trc = number
+            context.color_range = 1  # of television: 16 to 235
+        if aspect != 1 and codec != "ffv1":
+            context.sample_aspect_ratio = aspect
+        context.time_base = MILLISECOND if timed else 1 / rate
         self._stream.codec_context.thread_count = min(os.cpu_count() or 1, 8)
         self.written = 0
         self._open, self._failed = True, False
@@ -91,8 +111,8 @@ class MovieWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append one frame: uint8 (Y, X, 3) RGB or (Y, X) gray.
+    def write(self, frame: np.ndarray, seconds: float = 0.0) -> None:
+        """Append one frame: uint8 (Y, X, 3) RGB or (Y, X) gray; `seconds`: its time, if the movie is timed.
 
         Raises
         ------
@@ -109,7 +129,12 @@ class MovieWriter:
         if frame.ndim == 2 and not self._gray:
             frame = np.repeat(frame[..., None], 3, 2)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray" if self._gray else "rgb24")
-        picture.pts = self.written
+        if self._pixels.startswith("yuv"):
+            picture = picture.reformat(format=self._pixels, dst_colorspace=self._colours)
+        if self._width != self._size[1]:
+            picture = picture.reformat(width=self._width)
+        self._last = max(round(seconds * 1000), self._last + 1) if self._timed else self.written
+        picture.pts = self._last
         self._mux(picture)
         self.written += 1
 

@@ -1,0 +1,251 @@
+"""Films as recorders, phones and editors write them: every frame, its time, its shape; PyAV from the start is right."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_medseg.errors import ReadError
+from napari_medseg.io import read
+from napari_medseg.io.movies.array import Frames
+from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.movies.writer import MovieWriter
+
+av = pytest.importorskip("av")
+TURNS = {  # display matrix (a, b, c, d) -> what a player shows
+    (1, 0, 0, 1): lambda frame: frame,
+    (0, 1, -1, 0): lambda frame: np.rot90(frame, -1),
+    (-1, 0, 0, -1): lambda frame: np.rot90(frame, 2),
+    (0, -1, 1, 0): lambda frame: np.rot90(frame),
+    (-1, 0, 0, 1): lambda frame: frame[:, ::-1],
+    (0, 1, 1, 0): lambda frame: frame.swapaxes(0, 1),
+}
+
+
+def film(
+    path: Path, times: Sequence[int] = range(50), rate: int = 25, codec: str = "libx264", b_frames: int = 2, **more: Any
+) -> Path:
+    """Write textured frames that move, shown at `times` / `rate` seconds, key frames 12 apart."""
+    base = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    with av.open(str(path), "w", format=more.pop("container", None)) as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt, stream.gop_size = 48, 64, "yuv420p", 12
+        stream.codec_context.time_base, stream.codec_context.max_b_frames = Fraction(1, rate), b_frames
+        for name, value in more.items():
+            setattr(stream.codec_context, name, value)
+        for k, pts in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(base, 3 * k, 1)), format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, rate)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def patched(source: Path, target: Path, atom: bytes, at: int, content: bytes) -> Path:
+    data = bytearray(source.read_bytes())
+    start = data.find(atom) + at
+    data[start : start + len(content)] = content
+    target.write_bytes(data)
+    return target
+
+
+def trimmed(source: Path, target: Path, seconds: float) -> Path:
+    """Let the edit list of an MP4 skip its beginning (ISO 14496-12, elst), as a trim without loss does."""
+    data = source.read_bytes()
+    media, movie = (struct.unpack(">I", data[(at := data.find(name) + 16) : at + 4])[0] for name in (b"mdhd", b"mvhd"))
+    start = data.find(b"elst") + 12
+    length, first = struct.unpack(">Ii", data[start : start + 8])
+    entry = struct.pack(">Ii", length - round(seconds * movie), first + round(seconds * media))
+    return patched(source, target, b"elst", 12, entry)
+
+
+def check_frames(path: Path, right: list[np.ndarray]) -> Movie:
+    """Compare all frames: in order, backwards and at random."""
+    movie = Movie(path, cache_bytes=1)
+    assert len(movie) == len(right)
+    orders = (range(len(right)), reversed(range(len(right))), np.random.default_rng(0).integers(0, len(right), 30))
+    for order in orders:
+        for k in order:
+            np.testing.assert_array_equal(movie.frame(int(k)), right[int(k)])
+    return movie
+
+
+def test_mpeg_program_stream(tmp_path: Path) -> None:
+    """Seeking jumps behind the key frame there; no frame is lost for that."""
+    path = film(tmp_path / "a.mpg", codec="mpeg2video", b_frames=0, container="mpeg", bit_rate=2_000_000)
+    movie = check_frames(path, decoded(path))
+    assert (len(movie), movie.missing) == (50, 0)
+    assert float(movie.fps or 0) == pytest.approx(25)
+
+
+@pytest.mark.parametrize("skip", [0.04, 0.32, 0.6])
+def test_frames_before_an_edit_are_hidden_and_no_others(tmp_path: Path, skip: float) -> None:
+    path = trimmed(film(tmp_path / "a.mp4"), tmp_path / "b.mp4", skip)
+    movie = check_frames(path, decoded(path))
+    assert (len(movie), movie.missing) == (50 - round(skip * 25), 0)
+
+
+def test_a_clock_that_starts_late_lacks_nothing(tmp_path: Path) -> None:
+    movie = Movie(film(tmp_path / "a.mkv", range(125, 175)))
+    assert (len(movie), movie.missing, movie.times()[0]) == (50, 0, 0)
+    assert movie.times()[-1] == pytest.approx(49 / 25, abs=1e-3)
+
+
+def test_b_frames_in_avi_keep_the_clock_of_dropped_frames(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.avi", [*range(20), *range(40, 50)])
+    movie = check_frames(path, decoded(path))
+    assert (len(movie), movie.missing) == (30, 0)
+    assert movie.times()[-1] == pytest.approx(1.96, abs=0.1)
+    assert np.diff(movie.times()).max() == pytest.approx(21 / 25, abs=0.01)
+
+
+def test_fast_cameras(tmp_path: Path) -> None:
+    image = read(film(tmp_path / "a.mp4", range(200), rate=2000))[0]
+    assert image.scale[0] == pytest.approx(1 / 2000)
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+def test_films_are_turned_as_players_show_them(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """ISO 14496-12, track matrix: (x, y) is shown at (a x + c y, b x + d y)."""
+    a, b, c, d = (n << 16 for n in matrix)
+    plain = film(tmp_path / "a.mp4", range(20))
+    content = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = patched(plain, tmp_path / "b.mp4", b"tkhd", 44, content)
+    check_frames(path, [TURNS[matrix](frame) for frame in decoded(plain)])
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_pixel_aspect_is_kept(tmp_path: Path, turn: bool) -> None:
+    path = film(tmp_path / "a.mp4", range(5), sample_aspect_ratio=Fraction(16, 11))
+    if turn:
+        one = 1 << 16
+        content = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+        path = patched(path, tmp_path / "b.mp4", b"tkhd", 44, content)
+    assert read(path)[0].metadata["video"]["pixel_aspect"] == ("11/16" if turn else "16/11")
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "libx264", "mpeg4"])
+def test_written_films_look_and_play_like_their_source(tmp_path: Path, codec: Any) -> None:
+    path = tmp_path / ("a.mkv" if codec == "ffv1" else "a.mp4")
+    times = [0.0, 0.04, 0.08, 1.5, 1.54]
+    with MovieWriter(path, 25, (48, 64), codec, aspect=Fraction(3, 2), timed=True) as writer:
+        for k, seconds in enumerate(times):
+            writer.write(np.full((48, 64, 3), 40 * k, np.uint8), seconds)
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        assert stream.width * float(stream.sample_aspect_ratio or 1) / stream.height == pytest.approx(2, abs=0.02)
+        assert [float(frame.time) for frame in file.decode(video=0)] == pytest.approx(times, abs=2e-3)
+
+
+@pytest.mark.parametrize(("rows", "matrix", "shares"), [(720, 1, (0.2126, 0.0722)), (480, 6, (0.299, 0.114))])
+def test_colours_are_coded_as_players_decode_them(
+    tmp_path: Path, rows: int, matrix: int, shares: tuple[float, float]
+) -> None:
+    """BT.709 for HD, BT.601 below, and tagged (H.273); decoded here by the standard's own formula."""
+    colour = 200, 40, 60
+    with MovieWriter(tmp_path / "a.mp4", 25, (rows, 640), "libx264", options={"crf": "1"}) as writer:
+        writer.write(np.full((rows, 640, 3), colour, np.uint8))
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        frame = next(file.decode(video=0))
+    assert int(frame.colorspace) == matrix
+    y, cb, cr = (float(np.median(plane)) for plane in frame.reformat(format="yuv444p").to_ndarray())
+    red, blue = shares
+    light, cb, cr = (y - 16) / 219, (cb - 128) / 224, (cr - 128) / 224
+    r, b = light + 2 * (1 - red) * cr, light + 2 * (1 - blue) * cb
+    found = np.array([r, (light - red * r - blue * b) / (1 - red - blue), b]) * 255
+    np.testing.assert_allclose(found, colour, atol=6)
+
+
+def test_any_frame_of_a_long_film_costs_the_same() -> None:
+    """The array does no work for frames that are not asked for."""
+    used = {}
+    for count in (2_000, 200_000):
+        data = Frames(lambda k: np.full((4, 4), k % 251, np.uint8), (count, 4, 4), np.uint8)
+        start = time.process_time()
+        for k in np.linspace(0, count - 1, 200).astype(int):
+            assert data[int(k)][0, 0] == k % 251
+        used[count] = time.process_time() - start
+    assert used[200_000] < 10 * used[2_000]
+
+
+def test_a_film_is_indexed_like_an_array() -> None:
+    whole = np.arange(5 * 4 * 3).reshape(5, 4, 3)
+    data = Frames(whole.__getitem__, whole.shape, whole.dtype)
+    for key in (3, -1, slice(1, 4), (slice(None, None, 2), 1), (..., 2), (2, ...), ([0, 3], slice(0, 2)), slice(0, 0)):
+        np.testing.assert_array_equal(data[key], whole[key])
+    np.testing.assert_array_equal(np.asarray(data), whole)
+    assert (len(data), data.size, data.ndim, data.nbytes) == (5, 60, 3, whole.nbytes)
+    with pytest.raises(IndexError):
+        data[5]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("2021-03-04_12-30-58", "2021-03-04_12-30-59", "2021-03-04_12-31-00", "2021-03-04_12-31-01"),
+        ("20210304_235958", "20210304_235959", "20210305_000000", "20210305_000001"),
+        ("clip1_1", "clip1_2", "clip2_1", "clip2_2"),
+        tuple(f"frame_{k}" for k in range(8, 13)),
+        ("Opening Wound_9", "Tendon_10", "Nerve_11", "Nerve_100"),
+    ],
+)
+def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for k, name in enumerate(names):
+        Pillow.fromarray(np.full((8, 8, 3), 10 * k, np.uint8)).save(tmp_path / f"{name}.png")
+    assert [int(frame[0, 0, 0]) // 10 for frame in read(tmp_path)[0].data] == list(range(len(names)))
+
+
+def test_tiff_films_keep_pixel_size_time_unit_and_channels(tmp_path: Path) -> None:
+    data = np.arange(5 * 3 * 6 * 7).reshape(5, 3, 6, 7).astype(np.uint16)
+    meta = {"axes": "TCYX", "unit": "um", "finterval": 5.0, "tunit": "min"}
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata=meta, resolution=(4, 2))
+    image = read(tmp_path / "a.tif")[0]
+    assert (image.axes, image.units) == ("TCYX", ("second", "micrometer", "micrometer"))
+    np.testing.assert_allclose(image.scale, (300, 0.5, 0.25))
+    np.testing.assert_array_equal(np.asarray(image.data), data)
+    ome = {"axes": "TYX", "TimeIncrement": 500, "TimeIncrementUnit": "ms", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", data[:, 0], metadata=ome, compression="zlib")
+    image = read(tmp_path / "a.ome.tif")[0]
+    np.testing.assert_allclose(image.scale, (0.5, 0.5, 0.25))
+    np.testing.assert_array_equal(np.asarray(image.data), data[:, 0])
+
+
+def test_speed_of_the_player_is_no_time_between_frames(tmp_path: Path) -> None:
+    meta = {"axes": "TYX", "fps": 7.0}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 8, 8), np.uint8), imagej=True, metadata=meta)
+    image = read(tmp_path / "a.tif")[0]
+    assert image.units[0] == "pixel"
+    assert "speed of the player" in image.metadata["notes"][0]
+
+
+def test_series_of_an_ome_tiff_are_films_of_their_own(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for count in (5, 7):
+            file.write(np.full((count, 8, 8), count, np.uint8), metadata={"axes": "TYX"})
+    images = read(tmp_path / "a.ome.tif")
+    assert [image.data.shape[0] for image in images] == [5, 7]
+    assert all((np.asarray(image.data) == image.data.shape[0]).all() for image in images)
+
+
+def test_pages_of_different_sizes_are_no_film(tmp_path: Path) -> None:
+    from napari_medseg.io.movies.reader import read_movie
+
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.zeros((8, 8), np.uint8), metadata=None)
+        file.write(np.zeros((9, 8), np.uint8), metadata=None)
+    with pytest.raises(ReadError, match="pages of different sizes"):
+        read_movie(tmp_path / "a.tif")
