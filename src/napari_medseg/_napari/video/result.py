@@ -75,11 +75,10 @@ def load_job(folder: Path) -> Job[Found]:
     masks = None
     if len(frames) and any((folder / "masks").glob("*.png")):
         image = read_movie(folder / "masks")
-        shown = image.data[: len(frames)] > 127
-        if "edited" in frames:
-            off = frames["edited"] & (frames["mask_area_px"] == 0)
-            shown = shown & ~off.to_numpy(bool)[:, None, None]
-        masks = image.replace(data=shown.astype("uint8"), kind="labels")
+        off = frames["edited"] & (frames["mask_area_px"] == 0) if "edited" in frames else None
+        hidden = set() if off is None else set(off.to_numpy().nonzero()[0].tolist())
+        data = image.data.mapped(lambda k, mask: (mask > 127) & (k not in hidden), "uint8", len(frames))
+        masks = image.replace(data=data, kind="labels")
     return Found(folder, frames, summary, masks)
 
 

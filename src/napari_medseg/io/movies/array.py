@@ -54,6 +54,11 @@ class Frames:
             raise ReadError(f"Frame {k} is {frame.shape}, not {self.shape[1:]}: the file is damaged. Copy it again.")
         return frame
 
+    def mapped(self, change: Callable[[int, np.ndarray], np.ndarray], dtype: Any, count: int | None = None) -> Frames:
+        """Return the first `count` frames (all) as ``change(k, frame)``, of the same size and of `dtype`."""
+        shape = (len(self) if count is None else count, *self.shape[1:])
+        return Frames(lambda k: np.asarray(change(k, self.read(k)), dtype), shape, dtype)
+
     def __getitem__(self, key: Any) -> np.ndarray:
         first, *rest = self._complete(key)
         within = tuple(rest)
