@@ -153,7 +153,8 @@ class Image:
         shape = "x".join(map(str, sizes[film:]))
         unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
         size = "x".join(f"{s:.4g}" for s in self.scale[film:])
-        step = f"{size} {unit}" if self.calibrated else "pixel size not known (results in pixels)"
+        known = PIXEL not in self.units[film:]  # the time step does not matter here
+        step = f"{size} {unit}" if known else "pixel size not known (results in pixels)"
         n = self.n_channels
         return f"{frames}{len(sizes) - film}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 

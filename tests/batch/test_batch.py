@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dicom_files
 import numpy as np
 import pytest
 import torch
@@ -274,3 +275,10 @@ def test_a_pair_of_header_and_voxels_is_one_image(tmp_path: Path) -> None:
 
     nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_filename(tmp_path / "scan.img")
     assert list_inputs([tmp_path]) == ([tmp_path / "scan.hdr"], [])
+
+
+def test_slices_given_one_by_one_are_one_image(tmp_path: Path) -> None:
+    paths = dicom_files.series(tmp_path / "a", np.zeros((4, 6, 5), np.uint16))
+    assert list_inputs(paths) == (paths[:1], [])
+    stills = [dicom_files.one(tmp_path / f"{k}.dcm", np.zeros((6, 5), np.uint16), modality="US") for k in range(2)]
+    assert list_inputs(stills) == (stills, [])

@@ -252,6 +252,10 @@ def test_what_is_wrong_elsewhere_does_not_matter(tmp_path: Path) -> None:
 
 def test_an_empty_slice_of_the_only_series_is_refused(tmp_path: Path) -> None:
     d.series(tmp_path, VOLUME)
+    (tmp_path / "IM9").touch()
+    with pytest.raises(ReadError, match="IM9 is named as DICOM and is none"):
+        io.read(tmp_path)
+    (tmp_path / "IM9").unlink()
     (tmp_path / "s9.dcm").touch()
     with pytest.raises(ReadError, match=r"s9\.dcm is named as DICOM and is none"):
         io.read(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +24,7 @@ from napari_medseg.io.pairs import (
     is_label,
     lies_among_labels,
 )
+from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
 
 
@@ -132,6 +133,7 @@ def _list_with_roots(
                 files.setdefault(candidate, root)
             else:
                 others.append(candidate)
+    files = dict(_once(files))
     if not files:
         like = f" like {options.pattern!r}" if options.pattern else ""
         raise DataError(f"No image{like} found in {', '.join(map(str, inputs))}. Give image files or folders of them.")
@@ -141,6 +143,17 @@ def _list_with_roots(
     stems = {path.with_name(file_stem(path)) for path in (*files, *parts, *plain)}  # their side-cars are part of them
     skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
+
+
+def _once(files: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
+    """Leave out the files of a DICOM series behind its first, which stands for all."""
+    seen: set[tuple[Path, str]] = set()
+    for path, root in files.items():
+        series = path.parent, series_of(path)
+        if series not in seen:
+            yield path, root
+        if series[1]:
+            seen.add(series)
 
 
 def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | None) -> Iterator[Path]:

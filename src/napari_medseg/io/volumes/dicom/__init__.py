@@ -56,9 +56,15 @@ def read_series(path: Path) -> list[Image]:
 
 
 def series_of(path: Path) -> str:
-    """Return the UID of the series that a DICOM file belongs to, empty if it is no picture."""
+    """Return the UID of the series that a DICOM file stands for as a whole, empty if it stands for itself.
+
+    It stands for itself if it is no picture, or a picture without a position in the patient (a radiograph).
+    """
     found = describe(path) if path.is_file() and is_dicom(path) else None
-    return found.series if found else ""
+    if found is None:
+        return ""
+    placed_all = all(f.position is not None for f in found.frames)
+    return found.series if placed_all or found.modality in SLICED else ""
 
 
 def _headers(files: Sequence[Path]) -> tuple[list[Header], list[str]]:
@@ -66,7 +72,8 @@ def _headers(files: Sequence[Path]) -> tuple[list[Header], list[str]]:
     headers, left_out = [], []
     for file in files:
         if not is_dicom(file):
-            if file.suffix and not file.suffix[1:].isdigit() and may_be_dicom(file):
+            named = file.suffix and not file.suffix[1:].isdigit()
+            if may_be_dicom(file) and (named or file.stat().st_size == 0):
                 headers.append(Header(file, fault=f"{file.name} is named as DICOM and is none. Copy it again."))
         elif (found := describe(file)) is None:
             left_out.append(file.name)
