@@ -195,6 +195,18 @@ def test_the_whole_recipe_stops_and_resumes_to_the_same_model(cases: Path, tmp_p
         assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
 
 
+def test_the_average_begins_with_the_weights_that_training_starts_from(cases: Path, tmp_path: Path) -> None:
+    """Scores before the first epoch are those of the model that was given, averaged weights or not."""
+    first, pairs = tmp_path / "first", find_pairs(cases).pairs
+    run(chosen_fit(cases, first))
+    found = [
+        run(fit(Choosing(), pairs[:4], pairs[4:], RECIPE.updated(epochs=1, ema=ema), tmp_path / str(ema),
+                start=first / "last.pt")).card["before"]
+        for ema in (0.0, 0.9)
+    ]  # fmt: skip
+    assert found[0] == found[1]
+
+
 def test_chosen_thresholds_are_stored_and_used(cases: Path, tmp_path: Path) -> None:
     model = run(chosen_fit(cases, tmp_path / "run"))
     content = read_checkpoint(tmp_path / "run" / "best.pt")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -69,7 +69,6 @@ class Run:
         self.about: dict[str, Any] = {}  # what the checkpoints' cards say besides
         self.optimizer: torch.optim.Optimizer
         self._enter_phase(method.phase(0, settings))
-        self.average = WeightAverage(self.network, settings.ema) if settings.ema else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         if parallel.rank() == 0:
             described = {"method": method.name, "settings": method.settings.model_dump(mode="json")}
@@ -79,6 +78,11 @@ class Run:
     def total(self) -> int:
         """Steps of the whole schedule."""
         return self.settings.epochs * self.batches.steps
+
+    @cached_property
+    def average(self) -> WeightAverage | None:
+        """The average of the weights, which begins with those that the network has when it is first asked for."""
+        return WeightAverage(self.network, self.settings.ema) if self.settings.ema else None
 
     @property
     def kept(self) -> nn.Module:
@@ -96,6 +100,7 @@ class Run:
         epoch = self.state.epoch
         torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0]))
         self._enter_phase(self.method.phase(epoch, self.settings))
+        average = self.average
         self.parallel.train()
         sums: dict[str, float] = {}
         for step, (x, y) in enumerate(self.batches.epoch(epoch, parallel.rank(), parallel.size()), 1):
@@ -103,8 +108,8 @@ class Run:
             for name, value in self._step(x.to(self.device), y.to(self.device)).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.state.steps += 1
-            if self.average:
-                self.average.update(self.network, self.state.steps)
+            if average:
+                average.update(self.network, self.state.steps)
             yield Progress(
                 epoch * self.batches.steps + step,
                 self.total,
