@@ -219,3 +219,20 @@ def test_outlines_are_prepared_first(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(DataError, match="medseg prepare fullnet"):
         FullNet().find_pairs(tmp_path)
+
+
+def test_constants_that_suit_are_chosen() -> None:
+    method = FullNet(FullNetSettings(preset="light"))
+    labels = np.zeros((120, 120), np.int32)
+    for k, (y, x) in enumerate(np.ndindex(4, 4), 1):
+        labels[10 + 27 * y : 26 + 27 * y, 10 + 27 * x : 26 + 27 * x] = k
+    target = method.target(Image(labels, "YX", kind="labels"))
+    inside = target[0] == ternary.INSIDE
+    unsure = np.zeros((3, 120, 120), np.float32)
+    unsure[1] = np.where(inside, 0.45, 0.05)
+    unsure[0] = 1 - unsure[1]  # background is likelier everywhere: only a threshold below .45 finds nuclei
+    chosen = method.choose([(unsure, target)])
+    assert chosen["threshold"] in (0.3, 0.4)
+    assert chosen["grow"] == 1
+    better = FullNet(method.settings.updated(**chosen))
+    assert int(better.objects(unsure).max()) == 16

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from napari_medseg import settings as base
 from napari_medseg.augment.spatial import affine, random_flip, random_matrix
 from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.compare import mcc
 from napari_medseg.image import Image
 from napari_medseg.io.pairs import PairList, find_pairs
 from napari_medseg.measure.labels import without_small
@@ -34,6 +37,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(3, 1, 1)
 COLOURS = ("red", "green", "blue")
 KNEE = 4.5  # in SD of the glass
 BELOW, ABOVE = 0.5, 6.0  # arsinh of the depth that becomes 0 and of the height that becomes 1 (908 SD)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 DATE = re.compile(r"\d{1,2}[a-z]{3}\d{2}", re.IGNORECASE)
 
 
@@ -168,6 +172,14 @@ class AfmUnet(Method):
         mask = without_small(mask, self.settings.min_area, connectivity=2)
         mask = ~without_small(~mask, self.settings.fill_holes, connectivity=1)
         return image.labels_like(mask.astype(np.uint8))
+
+    def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+        """Return the threshold of the best mean MCC."""
+
+        def quality(threshold: float) -> float:
+            return float(np.mean([mcc(p[0] > threshold, y > 0.5) for p, y in found]))
+
+        return {"threshold": max(THRESHOLDS, key=quality)}
 
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from napari_medseg import settings as base
 from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.evaluate.metrics.objects import aji
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.grids import moved_notes, on_grid
@@ -48,6 +49,8 @@ PATCH_PER_CROP = 250 / 208
 ROOM = 1.75
 GLAND_ZOOM = 238 / 208
 STATISTICS_PIXELS = 4_000_000
+THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
+AREAS = (10, 20, 40, 80, 160)
 
 
 class FullNet(Method):
@@ -165,12 +168,33 @@ class FullNet(Method):
     # ---- network output -> result
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
         """Threshold, drop small pieces, resize glands back, label, grow the eroded rim."""
+        return image.labels_like(self.objects(probabilities, image.spatial_shape))
+
+    def objects(self, probabilities: np.ndarray, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Return objects 1 .. N of probabilities (3, H, W), resized to `shape` if it is given."""
         s, tissue = self.settings, self.tissue
         mask = drop_small(inside_mask(probabilities, s.threshold), tissue.min_area if s.min_area < 0 else s.min_area)
-        if mask.shape != image.spatial_shape:
-            mask = _resize(mask.astype(np.float32), image.spatial_shape, 1) > 0.5
-        labels = label_objects(mask, tissue.grow if s.grow < 0 else s.grow, s.growth_mode, s.fill_holes)
-        return image.labels_like(labels)
+        if shape and mask.shape != shape:
+            mask = _resize(mask.astype(np.float32), shape, 1) > 0.5
+        return label_objects(mask, tissue.grow if s.grow < 0 else s.grow, s.growth_mode, s.fill_holes)
+
+    def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+        """Return threshold, smallest area and growth of the best mean AJI, one after the other.
+
+        The true objects are the ternary target's insides with their rim.
+        """
+        grow = self.tissue.disk
+        truth = [label_objects(y[0] == ternary.INSIDE, grow, "free") for _, y in found]
+        chosen: dict[str, Any] = {"threshold": 0.0, "min_area": self.tissue.min_area, "grow": self.tissue.grow}
+        chosen |= {"growth_mode": "free", "fill_holes": True}
+
+        def quality(changes: dict[str, Any]) -> float:
+            method = type(self)(self.settings.updated(**chosen | changes))
+            return float(np.mean([aji(method.objects(p), t) for (p, _), t in zip(found, truth, strict=True)]))
+
+        for name, values in {"threshold": THRESHOLDS, "min_area": AREAS, "grow": (grow, grow + 1, grow + 2)}.items():
+            chosen[name] = max(values, key=lambda value, name=name: quality({name: value}))  # type: ignore[misc]
+        return chosen
 
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:
