@@ -13,6 +13,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
 from napari_medseg.inference import predict
+from napari_medseg.io.grids import same_grid
 from napari_medseg.io.pairs import find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
@@ -28,7 +29,7 @@ def test_cells_of_a_generated_scan() -> None:
     image, truth = afm_scan(1, 256)
     result = run(predict(load_model(NAME), image))
     assert compare(result.labels, truth, ("mcc",))["mcc"] > 0.75
-    assert result.labels.same_grid(truth)
+    assert same_grid(result.labels, truth)
     assert result.doubt == ""
 
 

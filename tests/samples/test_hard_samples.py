@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from napari_medseg.io.grids import same_grid
 from napari_medseg.measure.labels import components
 from napari_medseg.samples.scans import RANGES as SCANS
 from napari_medseg.samples.scans import hard_scan
@@ -21,7 +22,7 @@ def test_the_same_seed_gives_the_same(make: object, size: int) -> None:
     np.testing.assert_array_equal(image.data, make(3, size)[0].data)
     assert not np.array_equal(image.data, make(4, size)[0].data)
     assert image.spatial_shape == labels.spatial_shape == (size, size)
-    assert image.same_grid(labels)
+    assert same_grid(image, labels)
     assert image.units == ("micrometer", "micrometer")
 
 
