@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,10 +249,16 @@ def test_a_photograph_for_a_height_network_is_outlined_without_heights(tmp_path:
 def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model: Model) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    for name in (".123.b_labels.tif", ".123.other.tif", ".hidden"):
-        (out / name).write_bytes(b"half")
+    program = (
+        "import os, sys; from napari_medseg.io.atomic import replacing; "
+        "begun = replacing(sys.argv[1]); begun.__enter__(); os._exit(9)"
+    )
+    for name in ("b_labels.tif", "m1/a_labels.tif"):
+        subprocess.run([sys.executable, "-c", program, str(out / name)], check=False)
+    (out / ".hidden").write_bytes(b"another program's")
+    assert len(list(out.rglob(".medseg-*"))) == 2
     run(predict_files(model, [tree], out, CPU))
-    assert sorted(p.name for p in out.glob(".*")) == [".123.other.tif", ".hidden"]
+    assert [p.name for p in out.rglob(".*")] == [".hidden"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from napari_medseg.batch.folder import predict_files
     from napari_medseg.batch.inputs import Case, list_inputs, name_cases
     from napari_medseg.batch.memory import planes_of, predict_images
-    from napari_medseg.batch.record import BatchRecord, open_record
+    from napari_medseg.batch.record import BatchRecord
+    from napari_medseg.batch.resume import open_record
     from napari_medseg.batch.review import ReviewSheet
     from napari_medseg.batch.settings import BatchSettings, SlideSettings
     from napari_medseg.batch.uncertainty import mean_entropy
@@ -25,7 +26,7 @@ __getattr__ = lazily(
         "list_inputs": "inputs",
         "mean_entropy": "uncertainty",
         "name_cases": "inputs",
-        "open_record": "record",
+        "open_record": "resume",
         "planes_of": "memory",
         "predict_case": "case",
         "predict_files": "folder",

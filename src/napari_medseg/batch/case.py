@@ -11,7 +11,7 @@ import pandas as pd
 from napari_medseg.batch.inputs import Case, read_input
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.uncertainty import mean_entropy
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.errors import DataError, MedSegError, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import write, write_table
@@ -37,7 +37,9 @@ def predict_case(
     try:
         job = _predict_case(model, case, Path(out), settings, options or BatchSettings())
         return (yield from relabel(job, lambda p: Progress(p.step, p.total, f"{case.path.name}: {p.message}")))
-    except MedSegError as error:
+    except (MedSegError, OSError, UnicodeError, MemoryError) as error:
+        said = "memory ran out; close other programs" if isinstance(error, MemoryError) else one_line(error, 2000)
+        error = error if isinstance(error, MedSegError) else DataError(f"{case.path.name}: {said}")
         reason = str(error) if case.copy is None else str(error).replace(str(case.copy), str(case.path))
         return {"status": "failed", "name": case.name, "reason": reason}
 

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.batch.case import predict_case
-from napari_medseg.batch.record import open_record
+from napari_medseg.batch.case import measure_case, predict_case
+from napari_medseg.batch.inputs import read_input
+from napari_medseg.batch.record import BatchRecord, batch_folder
+from napari_medseg.batch.resume import open_record
 from napari_medseg.batch.settings import BatchSettings
+from napari_medseg.errors import MedSegError
+from napari_medseg.io import read_labels
 from napari_medseg.jobs import Job, relabel
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
@@ -26,22 +30,40 @@ def predict_files(
     """Predict every file of `inputs` (files and folders) into `out` and return the content of ``run.json``.
 
     A file that cannot be read or predicted is recorded with its reason and the others go on; a finished file is not
-    redone when `resume` is on, the model is the same, and so are the settings that change results.
+    redone when `resume` is on and its content, the model and the settings that change results are the same.
 
     Raises
     ------
     DataError
         If no input is an image, or every file failed.
+    WriteError
+        If the folder cannot be written, or another batch writes into it.
     """
     out, options = Path(out), (options or BatchSettings()).of(model)
-    record = open_record(model.card, inputs, out, settings, options, resume=resume)
-    try:
-        if record.position:
-            yield record.step(record.greeting())
-        for case in list(record.todo):
-            job = predict_case(model, case, out, settings, options)
-            row = yield from relabel(job, lambda p: record.step(p.message))
-            yield record.finish(case, row)
-    finally:
-        record.save()
-    return record.conclude()
+    with batch_folder(out):
+        record = open_record(model.card, inputs, out, settings, options, resume=resume)
+        try:
+            if record.position:
+                yield record.step(record.greeting())
+            yield from measure_again(record, model.method.measure)
+            for case in list(record.todo):
+                record.begin(case)
+                job = predict_case(model, case, out, settings, options)
+                row = yield from relabel(job, lambda p: record.step(p.message))
+                yield record.finish(case, row)
+        finally:
+            record.save()
+        return record.conclude()
+
+
+def measure_again(record: BatchRecord, kind: str) -> Job[None]:
+    """Make the lost tables of reviewed cases anew, from their labels."""
+    for case in record.unmeasured:
+        row = record.rows[str(case.path)]
+        yield record.step(f"{case.path.name}: measuring again")
+        try:
+            image = read_input(case.path, record.words)
+            labels = read_labels(record.out / row["labels"], like=image)
+            record.rows[str(case.path)] = row | measure_case(record.out, row["name"], kind, labels, image)
+        except MedSegError as error:
+            record.note(f"{row['labels']} could not be measured again: {error}")

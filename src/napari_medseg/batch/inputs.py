@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -25,7 +27,11 @@ from napari_medseg.io.pairs import (
     lies_among_labels,
 )
 from napari_medseg.io.volumes.dicom import series_of
+from napari_medseg.io.places import LONGEST, portable
+from napari_medseg.io.sidecar import sidecar_path
 from napari_medseg.io.volumes.nifti import is_second_half
+
+HEADERS = (".mhd", ".nhdr", ".hdr", ".img")  # volumes whose voxels lie in another file
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,26 @@ class Case:
     name: str
     copy: Path | None = None
 
+    def renamed(self) -> Case:
+        """Return this case with a name that no other image has."""
+        return replace(self, name=f"{self.name}_{_digest(self.path)}")
+
 
 def read_input(path: Path, modality_files: str = "") -> Image:
     """Read one image; of a folder of modality files all become its channels."""
     return read_channels(case_files(path, modality_files) or [path])
+
+
+def source_files(path: Path, modality_files: str = "") -> list[Path]:
+    """Return every file that an image is read from: its own, its modalities, its voxels and its side-car."""
+    parts = case_files(path, modality_files) or [path]
+    found = list(parts)
+    for part in parts:
+        if part.suffix.lower() in HEADERS:
+            found += [p for p in sorted(part.parent.glob(f"{glob.escape(part.stem)}.*")) if p != part]
+        elif part.is_file() and (beside := sidecar_path(part)).is_file():
+            found.append(beside)
+    return found
 
 
 def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:
@@ -87,17 +109,17 @@ def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None
     """Name the results of files, given with the folder they were found in, so that no two are the same.
 
     The name is the stem, without the first of the `words` of a case's files; where stems collide the folders below
-    the searched one come before it, then that folder's own name, then the suffix becomes part of the name. Files of
-    `taken` keep their name, and nobody else gets it.
+    the searched one come before it, then that folder's own name, then the suffix becomes part of the name. What some
+    file system does not take is replaced, long names are cut. Files of `taken` keep their name, nobody else gets it.
     """
     names = dict(taken or {})
     rest = [pair for pair in files if pair[0] not in names]
     for level in range(5):
         wanted = {path: _candidate(path, root, level, words) for path, root in rest}
-        used = Counter(name.casefold() for name in (*names.values(), *wanted.values()))
-        names |= {path: name for path, name in wanted.items() if used[name.casefold()] == 1}
+        used = Counter(map(_folded, (*names.values(), *wanted.values())))
+        names |= {path: name for path, name in wanted.items() if used[_folded(name)] == 1}
         rest = [pair for pair in rest if pair[0] not in names]
-    names |= {path: f"{file_stem(path)}_{_digest(path)}" for path, _ in rest}
+    names |= {path: f"{portable(file_stem(path), LONGEST - 9)}_{_digest(path)}" for path, _ in rest}
     return [Case(path, names[path]) for path, _ in files]
 
 
@@ -107,11 +129,16 @@ def _candidate(path: Path, root: Path, level: int, words: str) -> str:
     suffixed = path.name.replace(".", "_")
     name = case_name(path, words)
     stems = (name, folder / name, folder / file_stem(path), named / file_stem(path))
-    return Path((*stems, named / suffixed)[level]).as_posix()
+    return "/".join(map(portable, Path((*stems, named / suffixed)[level]).parts))
+
+
+def _folded(name: str) -> str:
+    """Return what two names share that are one file on Windows or macOS."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
 
 
 def _list_with_roots(
@@ -141,6 +168,7 @@ def _list_with_roots(
     files = {path: root for path, root in files.items() if path not in parts}
     plain = [path for path in others if path.suffix.lower() != ".json"]
     stems = {path.with_name(file_stem(path)) for path in (*files, *parts, *plain)}  # their side-cars are part of them
+    stems |= set(files)  # ``a.tif.json`` is a side-car too
     skipped = [str(p) for p in others if p.suffix.lower() != ".json" or p.with_suffix("") not in stems]
     return list(files.items()), skipped
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_medseg import __version__
-from napari_medseg.batch.inputs import Case, list_cases
-from napari_medseg.batch.settings import BatchSettings
-from napari_medseg.batch.tables import read_review, write_measurements, write_summary
-from napari_medseg.errors import DataError
-from napari_medseg.io.json_file import write_json
+from napari_medseg.batch.inputs import Case, source_files
+from napari_medseg.batch.tables import write_measurements, write_summary
+from napari_medseg.errors import DataError, MedSegError, ReadError
+from napari_medseg.io.atomic import disk_errors, sweep_below
+from napari_medseg.io.identity import fingerprint, is_same
+from napari_medseg.io.json_file import read_json, write_json
+from napari_medseg.io.locks import holding
+from napari_medseg.io.places import inside
+from napari_medseg.io.sidecar import sidecar_path
 from napari_medseg.jobs import Progress
-from napari_medseg.settings import PredictSettings
 
 ELSEWHERE = {"device", "tile", "batch"}
+FILES = ("labels", "probabilities", "measurements", "overlay", "pyramid")  # names of a row that are files
+LABELS = ("_labels.tif", "_labels.nii.gz")
 SHARE = 20
-PART = re.compile(r"\.\d+\.(.+)")  # what a file is called before it is complete
+WAIT = 10.0  # seconds for another window that writes the record
+Row = dict[str, Any]
 
 
 class BatchRecord:
@@ -36,11 +40,14 @@ class BatchRecord:
         Rows of files that are done, by path.
     """
 
-    def __init__(self, out: Path, head: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None:
-        self.out, self.head, self.rows = out, head, rows
+    def __init__(self, out: Path, head: dict[str, Any], rows: dict[str, Row], words: str = "") -> None:
+        self.out, self.head, self.rows, self.words = out, head, rows, words
         self.cases: list[Case] = []
         self.todo: list[Case] = []
+        self.unmeasured: list[Case] = []
         self.kept = 0
+        self.made: set[str] = set()  # what this batch makes; other rows may change on the disk meanwhile
+        self._begun: dict[str, dict[str, Any]] = {}
         self._saved, self._cost = -1e9, 0.0
 
     @property
@@ -48,9 +55,18 @@ class BatchRecord:
         """Number of this batch's cases that have a row."""
         return len(self.cases) - len(self.todo)
 
-    def finish(self, case: Case, row: dict[str, Any]) -> Progress:
-        """Take the row of a case and say so."""
-        self.rows[str(case.path)] = row
+    def begin(self, case: Case) -> None:
+        """Remember what a case is made from, before it is read."""
+        self._begun[str(case.path)] = fingerprint(source_files(case.path, self.words))
+
+    def finish(self, case: Case, row: Row) -> Progress:
+        """Take the row of a case, with what its source and its files are, and say so."""
+        key = str(case.path)
+        if row["status"] == "done":
+            source = self._begun.pop(key, {})
+            same = is_same(source, source_files(case.path, self.words))
+            row = {**row, "source": source if same else {}, "files": sizes(self.out, row)}
+        self.rows[key] = row
         self.todo.remove(case)
         if time.monotonic() - self._saved > SHARE * self._cost:
             self.save()
@@ -65,6 +81,10 @@ class BatchRecord:
         """Return the progress of a case that is not finished."""
         return Progress(self.position, len(self.cases), message)
 
+    def note(self, text: str) -> None:
+        """Keep something that the user must know."""
+        self.head.setdefault("notes", []).append(text)
+
     def content(self) -> dict[str, Any]:
         """Return what `run.json` holds: files of earlier runs, then this batch's in their order."""
         order = {str(case.path): index for index, case in enumerate(self.cases)}
@@ -74,24 +94,38 @@ class BatchRecord:
     def save(self) -> None:
         """Write ``run.json``."""
         start = time.monotonic()
-        write_json(self.out / "run.json", self.content())
+        with disk_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        with holding(self.out, "record", wait=WAIT):
+            self._take_over()
+            write_json(self.out / "run.json", self.content())
         self._saved = time.monotonic()
         self._cost = self._saved - start
 
+    def _take_over(self) -> None:
+        """Take the rows that somebody who reviews meanwhile has changed."""
+        with suppress(MedSegError):
+            for key, row in read_record(self.out)["files"].items():
+                if key in self.rows and key not in self.made:
+                    self.rows[key] = row
+
     def conclude(self) -> dict[str, Any]:
-        """Write the tables, remove what killed processes left of files, and return the record.
+        """Check that every result is there, write the tables, and return the record.
 
         Raises
         ------
         DataError
             If every file of the batch failed.
         """
+        for case in self.cases:
+            row = self.rows[str(case.path)]
+            if row["status"] == "done" and not _is_there(self.out, row):
+                lost = "its results were removed while the batch ran; give the command again"
+                self.rows[str(case.path)] = {"status": "failed", "name": case.name, "reason": lost}
         content = self.content()
         self.rows = content["files"]
-        for part in self.out.rglob(".*"):
-            whole = PART.fullmatch(part.name)
-            if whole is not None and part.with_name(whole[1]).is_file():  # somebody else finished it
-                part.unlink(missing_ok=True)
+        sweep_below(self.out)
+        self.save()
         write_measurements(self.out, self.rows)
         write_summary(self.out, self.rows)
         rows = [self.rows[str(case.path)] for case in self.cases]
@@ -101,54 +135,71 @@ class BatchRecord:
         return content
 
 
-def open_record(
-    card: dict[str, Any],
-    inputs: Sequence[Path],
-    out: Path,
-    settings: PredictSettings,
-    options: BatchSettings,
-    *,
-    resume: bool = True,
-) -> BatchRecord:
-    """Return the record of a batch with the cases to do; rows of an earlier run with the same model stay.
-
-    So do, whatever the model, files that somebody reviewed: decisions and corrected labels are never predicted over.
+@contextmanager
+def batch_folder(out: Path) -> Iterator[None]:
+    """Make the result folder and let no other batch into it; a folder that stays empty goes again.
 
     Raises
     ------
-    DataError
-        If no input is an image.
+    WriteError
+        If it cannot be made, or another batch writes into it.
     """
-    before, same = _previous(out, card, settings)
-    review = read_review(out)
-    rows = {key: row for key, row in before.items() if (same and resume) or key in review}
-    taken = {Path(key): row["name"] for key, row in before.items()}
-    cases, skipped = list_cases(inputs, options, out, taken)
-    head = {"model": card, "settings": settings.model_dump(mode="json"), "version": __version__, "skipped": skipped}
-    record = BatchRecord(out, head, {key: row for key, row in rows.items() if row["status"] == "done"})
-    record.cases = cases
-    record.todo = [case for case in cases if not _is_done(str(case.path), record.rows, out, options, review)]
-    record.rows |= {str(case.path): {"status": "waiting", "name": case.name} for case in record.todo}
-    record.kept = len(set(review) & {str(case.path) for case in cases if case not in record.todo})
+    there = out.exists()
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        with holding(out, "batch"):
+            yield
+    finally:
+        if not there and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a result folder; every row has a status and a name, every file lies inside.
+
+    Raises
+    ------
+    ReadError
+        If there is none, or it is no record of a batch.
+    DataError
+        If it names files outside of the folder.
+    """
+    content = read_json(out / "run.json")
+    try:
+        whole = isinstance(content["model"], dict) and isinstance(content["settings"], dict)
+        rows = content["files"].values()
+        if not whole or not all(isinstance(row[name], str) for row in rows for name in ("status", "name")):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ReadError(f"{out / 'run.json'} is no record of a batch.") from error
+    for row in rows:
+        for name in ("name", *(kind for kind in FILES if kind in row)):
+            inside(out, row[name])
+    record: dict[str, Any] = content
     return record
 
 
-def _is_done(
-    key: str, rows: dict[str, dict[str, Any]], out: Path, options: BatchSettings, review: Mapping[str, Any]
-) -> bool:
-    wanted = ["labels"]
-    if key not in review:  # reviewed labels are never predicted over, whatever is missing beside them
-        wanted += ["overlay"] * options.overlays + ["probabilities"] * options.slide_probabilities
-    return key in rows and all(name in rows[key] and (out / rows[key][name]).exists() for name in wanted)
+def sizes(out: Path, row: Mapping[str, Any]) -> dict[str, int]:
+    """Return the bytes of every file of a row, the side-cars of pictures too; of a store, of all that it holds."""
+    paths = [inside(out, row[kind]) for kind in FILES if row.get(kind)]
+    paths += [
+        car
+        for kind in ("labels", "probabilities")
+        if row.get(kind) and (car := sidecar_path(out / row[kind])).is_file()
+    ]
+    return {path.relative_to(out).as_posix(): size for path in paths if (size := size_of(path)) >= 0}
 
 
-def _previous(out: Path, card: dict[str, Any], settings: PredictSettings) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Return the rows of an earlier run, and whether its model and all settings that change results were the same."""
+def size_of(path: Path) -> int:
+    """Return the bytes of a file or of all files of a folder; -1 where there is none."""
     try:
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        now = settings.model_dump(mode="json", exclude=ELSEWHERE)
-        same = record["model"].get("sha256") == card.get("sha256")
-        same = same and now == {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
-        return {k: row for k, row in record["files"].items() if {"status", "name"} <= set(row)}, same
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}, False
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _is_there(out: Path, row: Mapping[str, Any]) -> bool:
+    return all(size_of(inside(out, row[kind])) > 0 for kind in ("labels", "probabilities") if row.get(kind))

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from napari_medseg.batch.case import measure_case
+from napari_medseg.batch.decisions import (
+    COLUMNS,
+    Said,
+    is_corrected,
+    mark,
+    marked,
+    read_review,
+    said_of,
+    write_decision,
+)
 from napari_medseg.batch.inputs import read_input
-from napari_medseg.batch.tables import REVIEW, read_review, update_measurements, write_summary
-from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.batch.record import WAIT, read_record, sizes
+from napari_medseg.batch.tables import update_measurements, write_summary
+from napari_medseg.errors import DataError, ReadError, SettingsError
 from napari_medseg.image import Image
-from napari_medseg.io import read_one, write, write_table
 from napari_medseg.io.grids import on_grid
+from napari_medseg.io import read_one, write
 from napari_medseg.io.json_file import write_json
+from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
+from napari_medseg.io.places import inside
+from napari_medseg.io.sidecar import provenance
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import get_method
 
@@ -40,6 +52,11 @@ class Entry:
     corrected: bool = False
     uncertainty: float = -1.0
     modality_files: str = ""
+
+    def said(self) -> Said:
+        """Return its row of ``review.csv``."""
+        corrected = "yes" if self.corrected else "no"
+        return dict(zip(COLUMNS, (str(self.image), self.labels, self.decision, self.reason, corrected), strict=True))
 
     @property
     def open(self) -> bool:
@@ -64,7 +81,7 @@ class ReviewSheet:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         try:
-            self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            self.content: dict[str, Any] = read_record(self.folder)
             files = {key: row for key, row in self.content["files"].items() if row["status"] == "done"}
             self.entries = [
                 Entry(
@@ -75,7 +92,7 @@ class ReviewSheet:
                 )
                 for key, row in files.items()
             ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ReadError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder} holds no batch result (run.json). Run a batch into it first.") from error
         if not self.entries:
             raise DataError(f"{folder} holds no finished file to review.")
@@ -116,31 +133,44 @@ class ReviewSheet:
         """
         entry = self.entries[index]
         yield Progress(0, 2, f"saving {entry.labels}")
-        known = {**labels.metadata.get("medseg", {}), "corrected": True}
+        path = inside(self.folder, entry.labels)
+        before = provenance(path).get("medseg", {})
+        known = {**before, **labels.metadata.get("medseg", {}), "corrected": True}
         labels = labels.replace(metadata={**labels.metadata, "medseg": known})
-        write(self.folder / entry.labels, labels)
+        write(path, labels)
         entry.corrected = True
         self.save()
         yield Progress(1, 2, f"measuring {entry.labels}")
         row = self.content["files"][str(entry.image)]
         row |= measure_case(self.folder, row["name"], self._kind(), labels, image, overlays="overlay" in row)
-        write_json(self.folder / "run.json", self.content)
         self._keep(entry)
 
     def save(self) -> None:
-        """Write ``review.csv``."""
-        rows = [
-            (str(e.image), e.labels, e.decision, e.reason, "yes" if e.corrected else "no")
-            for e in self.entries
-            if not e.open
-        ]
-        write_table(self.folder / "review.csv", pd.DataFrame(rows, columns=list(REVIEW)))
+        """Write every decision into ``review.csv`` and the side-cars."""
+        for entry in self.entries:
+            if not entry.open:
+                self._write(entry)
+
+    def _write(self, entry: Entry) -> None:
+        said = entry.said()
+        write_decision(self.folder, said["image"], said)
+        mark(inside(self.folder, entry.labels), said)
 
     def _keep(self, entry: Entry) -> None:
-        self.save()
+        self._write(entry)
         key = str(entry.image)
+        self._keep_row(key)
         write_summary(self.folder, self.content["files"])
         update_measurements(self.folder, key, self.content["files"][key])
+
+    def _keep_row(self, key: str) -> None:
+        """Write the row of one file into ``run.json``; a batch that still runs may have written others."""
+        row = self.content["files"][key]
+        row["files"] = sizes(self.folder, row)
+        with holding(self.folder, "record", wait=WAIT):
+            self.content = read_record(self.folder)
+            self.content["files"][key] = row
+            write_json(self.folder / "run.json", self.content)
 
     def _kind(self) -> str:
         try:
@@ -151,9 +181,9 @@ class ReviewSheet:
     def _take_over(self) -> None:
         kept = read_review(self.folder)
         for entry in self.entries:
-            row = kept.get(str(entry.image), {})
+            row = said_of(kept, str(entry.image)) or marked(inside(self.folder, entry.labels))
             entry.decision, entry.reason = row.get("decision", ""), row.get("reason", "")
-            entry.corrected = row.get("corrected", "") == "yes"
+            entry.corrected = is_corrected(row)
 
 
 def is_reviewed(folder: Path) -> bool:

@@ -1,28 +1,19 @@
-"""The tables of a batch: objects in ``measurements.csv``, files in ``summary.csv``, and what reviewers said."""
+"""The tables of a batch: objects in ``measurements.csv``, files in ``summary.csv``."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from napari_medseg.batch.decisions import Said, read_review, said_of
 from napari_medseg.io import write_table
+from napari_medseg.io.places import inside
 
-REVIEW = ("image", "labels", "decision", "reason", "corrected")
 SAID = {"decision": "decision", "reason": "decision reason", "corrected": "corrected"}
 Rows = Mapping[str, Mapping[str, Any]]
-
-
-def read_review(out: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of ``review.csv`` by image path; nothing where nobody reviewed."""
-    path = out / "review.csv"
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row.get("image") or "": row for row in csv.DictReader(file)}
 
 
 def write_summary(out: Path, rows: Rows) -> None:
@@ -59,9 +50,9 @@ def image_name(key: str, row: Mapping[str, Any]) -> str:
     return (Path(row["name"]).parent / Path(key).name).as_posix()
 
 
-def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Any]) -> pd.DataFrame | None:
-    path = out / row.get("measurements", "")
-    if not path.is_file():
+def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Said]) -> pd.DataFrame | None:
+    path = inside(out, row["measurements"]) if row.get("measurements") else None
+    if path is None or not path.is_file() or path.stat().st_size < 2:
         return None
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     for place, (name, value) in enumerate(({"image": image_name(key, row)} | _said(review, key)).items()):
@@ -69,9 +60,9 @@ def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, A
     return table.loc[:, ~table.columns.duplicated()]
 
 
-def _said(review: Mapping[str, Any], key: str) -> dict[str, str]:
+def _said(review: Mapping[str, Said], key: str) -> dict[str, str]:
     """Return the columns of the review; none where nothing was reviewed yet."""
-    return {title: review.get(key, {}).get(name, "") for name, title in SAID.items()} if review else {}
+    return {title: said_of(review, key).get(name, "") for name, title in SAID.items()} if review else {}
 
 
 def _state(key: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.batch import BatchRecord, Case, open_record
+from napari_medseg.batch.folder import measure_again
+from napari_medseg.batch.record import batch_folder
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.atomic import write_bytes
+from napari_medseg.io.places import inside
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
@@ -58,8 +61,21 @@ def predict_on_cluster(
     if not model.card.get("sha256"):
         raise CheckpointError("Workers need the model as a file. Save it, and load it with load_model.")
     out, options = Path(out), (options or BatchSettings()).of(model)
-    record = open_record(model.card, inputs, out, settings, options, resume=resume)
-    record.save()  # makes the folder, or says why it cannot
+    with batch_folder(out):
+        record = open_record(model.card, inputs, out, settings, options, resume=resume)
+        record.save()  # says why it cannot, before anything is computed
+        return (yield from _predict(client, model, record, settings, options, shared))
+
+
+def _predict(
+    client: Any,
+    model: Model,
+    record: BatchRecord,
+    settings: PredictSettings,
+    options: BatchSettings,
+    shared: bool | None,
+) -> Job[dict[str, Any]]:
+    out = record.out
     checkpoint = Path(os.path.abspath(model.card["file"]))
     sees, resources = _inspect(client, out, [checkpoint, *{case.path.parent for case in record.todo}])
     where = Path(os.path.abspath(out))
@@ -68,6 +84,7 @@ def predict_on_cluster(
         if not task.shared:
             client.register_plugin(bring_model(task.model, model.card["sha256"]))
         yield record.step(f"{record.greeting()}; {len(client.nthreads())} workers")
+        yield from measure_again(record, model.method.measure)
         yield from _hand_out(client, record, task, resources)
     finally:
         record.save()
@@ -85,6 +102,7 @@ def _hand_out(client: Any, record: BatchRecord, task: Task, resources: dict[str,
             workers = client.nthreads()
             while waiting and len(pending) < AHEAD * max(1, sum(workers.values())):
                 case = waiting.pop()
+                record.begin(case)
                 files = {} if task.shared else pack(case.path)
                 future = client.submit(work, task, case, files, retries=RETRIES, pure=False, resources=resources)
                 pending[future] = case
@@ -113,8 +131,7 @@ def _collect(future: Any, case: Case, task: Task) -> dict[str, Any]:
         return {"status": "failed", "name": case.name, "reason": f"the workers failed: {reason.splitlines()[0]}"}
     row, files = future.result()
     for name, content in files.items():
-        with replacing(task.out / name) as part:
-            part.write_bytes(content)
+        write_bytes(inside(task.out, name), content)
     result: dict[str, Any] = row
     return result
 

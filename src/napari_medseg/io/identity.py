@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-HASHED_BYTES = 2**28  # of larger sources size and time must do
+HASHED_BYTES = 2**26  # of larger sources size and time must do
 BLOCK = 2**20
 
 
@@ -19,7 +19,7 @@ def fingerprint(paths: Sequence[Path]) -> dict[str, Any]:
     -------
     dict
         ``bytes`` (all together), ``modified`` (ns, the newest), ``stamp`` (a hash of the sizes, times and places on the
-        disk) and ``sha256`` (of the content; empty above 256 MB). Empty where a file is not there.
+        disk) and ``sha256`` (of the content; empty above 64 MB). Empty where a file is not there.
     """
     try:
         known = _facts(paths)

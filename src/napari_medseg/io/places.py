@@ -1,10 +1,17 @@
-"""Where a user's own files lie; every program starts also where there is no home."""
+"""Where files lie: homes that there are not, results inside their folder, names that every system takes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+from napari_medseg.errors import DataError
+
+LONGEST = 200  # bytes of a result's stem: file systems allow 255, `_probabilities.ome.zarr` and the like come after it
+FORBIDDEN = set('<>:"|?*\\/')
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{k}" for device in ("COM", "LPT") for k in "0123456789¹²³")}
 
 
 def home() -> Path:
@@ -26,3 +33,38 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return path.expanduser()
     except RuntimeError:  # of a user that does not exist, or nobody's home
         return home().joinpath(*path.parts[1:]) if path.parts[0] == "~" else path
+
+
+def inside(folder: Path, name: object) -> Path:
+    """Return the file `name` of `folder`, which may lie in a folder below it.
+
+    Raises
+    ------
+    DataError
+        If `name` is none, or leads out of the folder, also by a link.
+    """
+    text = str(name)
+    leads_out = Path(text).is_absolute() or ":" in text.split("/")[0] or ".." in text.replace("\\", "/").split("/")
+    if isinstance(name, str) and text and not leads_out:
+        path = folder / text
+        if path.resolve().is_relative_to(folder.resolve()):
+            return path
+    raise DataError(
+        f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing is done there."
+    )
+
+
+def portable(name: str, room: int = LONGEST) -> str:
+    """Return a name for a file of ours that every file system takes: Windows, macOS and Linux, in at most `room` bytes.
+
+    What is cut off is told by a hash, so that long names that differ still do.
+    """
+    kept = "".join("_" if letter in FORBIDDEN or not letter.isprintable() else letter for letter in name)
+    kept = kept.rstrip(". ") or "_"
+    if kept.split(".")[0].rstrip().upper() in RESERVED:
+        kept = f"_{kept}"
+    encoded = kept.encode("utf-8", "replace")
+    if len(encoded) <= room:
+        return kept
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{encoded[: room - 9].decode('utf-8', 'ignore').rstrip('. ')}_{digest}"

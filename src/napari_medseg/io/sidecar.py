@@ -34,7 +34,12 @@ def place_for(path: Path) -> Path:
     for place in path.with_name(f"{file_stem(path)}.json"), path.with_name(f"{path.name}.json"):
         content = _content(place)
         ours = content.get("medseg_image") == VERSION
-        if not place.exists() or _belongs(content, path) or (ours and not _is_of_other(content, place)):
+        if (
+            not place.exists()
+            or not place.stat().st_size
+            or _belongs(content, path)
+            or (ours and not _is_of_other(content, place))
+        ):
             return place
     raise WriteError(
         f"{path.name}: its notes have no place, {file_stem(path)}.json and {path.name}.json are of other programs. "

@@ -6,7 +6,6 @@ once and whole, whatever border it crosses. Memory is bounded by one tile, a thu
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.batch.settings import SlideSettings
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
-from napari_medseg.io.json_file import write_json
+from napari_medseg.io.identity import fingerprint, is_same
+from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
 from napari_medseg.jobs import Job, Progress, relabel
@@ -64,7 +64,7 @@ def predict_slide(
     yield Progress(0, 1, "looking for tissue")
     thumbnail = thumbnail_of(image)
     image = image.replace(metadata={**image.metadata, "levels": [thumbnail]})
-    work = _Work(model, image, Path(out) / (name or image.name), settings, options, resume)
+    work = _Work(model, image, Path(slide), Path(out) / (name or image.name), settings, options, resume)
     todo = [box for box in boxes(image.spatial_shape, options.core) if not options.tissue_only or work.tissue(box)]
     position = 0
     for box in todo:
@@ -83,9 +83,17 @@ class _Work:
     """The results of one slide on disk and which tiles they hold."""
 
     def __init__(
-        self, model: Model, image: Image, stem: Path, settings: PredictSettings, options: SlideSettings, resume: bool
+        self,
+        model: Model,
+        image: Image,
+        source: Path,
+        stem: Path,
+        settings: PredictSettings,
+        options: SlideSettings,
+        resume: bool,
     ) -> None:
         self.model, self.image, self.stem, self.settings, self.options = model, image, stem, settings, options
+        self.source = source
         self.mask = tissue_mask(image.metadata["levels"][0])
         self.device, self.cut = "", 0
         self.notes, self.rows = _named(stem, "_tiles.json"), _named(stem, "_measurements.csv.part")
@@ -94,6 +102,7 @@ class _Work:
             "settings": settings.model_dump(mode="json", exclude=ELSEWHERE),
             "slide": options.model_dump(mode="json", include=set(SlideSettings.model_fields)),
             "shape": list(image.spatial_shape),
+            "source": fingerprint([source]),
         }
         self.done, size = self._previous() if resume else ({}, 0)
         fresh, classes = not self.done, max(model.method.out_channels - 1, 1)
@@ -179,13 +188,14 @@ class _Work:
     def _previous(self) -> tuple[dict[str, int], int]:
         """Return the tiles that a stopped run has finished, and the bytes of its table."""
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
-            same = all(notes[key] == value for key, value in self.head.items())
+            notes = read_json(self.notes)
+            same = all(notes[key] == value for key, value in self.head.items() if key != "source")
+            same = same and is_same(notes["source"], [self.source])
             parts = [self.rows] * (notes["bytes"] > 0) + [_named(self.stem, "_labels.ome.zarr.part")]
             if not same or not all(part.exists() for part in parts):
                 return {}, 0
             return {str(key): int(n) for key, n in notes["tiles"].items()}, int(notes["bytes"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ReadError, ValueError, KeyError, TypeError, AttributeError):
             return {}, 0
 
     def _open_sides(self, block: Box) -> list[tuple[bool, bool]]:

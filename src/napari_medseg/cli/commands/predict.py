@@ -40,6 +40,7 @@ def _call(arguments: argparse.Namespace) -> None:
     done = len(record["files"]) - len(failed)
     lines = [f"{counted(done, 'file')} predicted into {arguments.output}"]
     lines += [f"not predicted: {name}: {reason}" for name, reason in failed.items()]
+    lines += record.get("notes", [])
     lines += [f"skipped as no images or as labels of images: {len(record['skipped'])}"] if record["skipped"] else []
     lines += [f"{row['name']}: {row['note']}" for row in record["files"].values() if row.get("note")]
     unsure = {row["name"]: row["uncertainty"] for row in record["files"].values() if "uncertainty" in row}

@@ -1,0 +1,387 @@
+"""What a second batch into a folder keeps, makes again and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image as Pillow
+from toy import ToyMethod
+
+from napari_medseg.batch import ReviewSheet, name_cases, predict_files
+from napari_medseg.batch.decisions import marked, read_review, write_decision
+from napari_medseg.batch.review import ACCEPTED, EXCLUDED
+from napari_medseg.errors import DataError, MedSegError, WriteError
+from napari_medseg.io import read, read_one
+from napari_medseg.io.places import inside, portable
+from napari_medseg.jobs import run
+from napari_medseg.method import Model
+from napari_medseg.settings import PredictSettings
+
+CPU = PredictSettings(device="cpu")
+
+
+class Measured(ToyMethod):
+    measure = "volume"
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    method = Measured()
+    return Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path, format="PNG")
+    return path
+
+
+class Batch:
+    """Two pictures and their results."""
+
+    def __init__(self, folder: Path, model: Model) -> None:
+        self.model, self.source, self.out = model, folder / "in", folder / "out"
+        self.a, self.b = (picture(self.source / f"{name}.png", k) for k, name in enumerate("ab"))
+        self.predict()
+
+    def predict(self, settings: PredictSettings = CPU, **options: Any) -> dict[str, Any]:
+        return run(predict_files(self.model, [self.source], self.out, settings, **options))
+
+    def labels(self, name: str = "a") -> np.ndarray:
+        return np.asarray(read_one(self.out / f"{name}_labels.tif").data)
+
+    def correct(self) -> np.ndarray:
+        """Draw the labels of `a` by hand and accept `b`."""
+        drawn = np.zeros((24, 20), np.uint8)
+        drawn[3:9, 4:11] = 7
+        sheet, image = ReviewSheet(self.out), read(self.a)[0]
+        run(sheet.correct(0, image.labels_like(drawn), image))
+        sheet.decide(1, ACCEPTED)
+        return drawn
+
+    def stamps(self) -> dict[str, int]:
+        return {p.name: p.stat().st_mtime_ns for p in self.out.glob("*_labels.tif")}
+
+
+@pytest.fixture
+def batch(tmp_path: Path, model: Model) -> Batch:
+    return Batch(tmp_path, model)
+
+
+# ---- sources
+def test_nothing_is_done_twice(batch: Batch) -> None:
+    before = batch.stamps()
+    batch.predict()
+    assert batch.stamps() == before
+
+
+def test_another_picture_of_the_same_name_is_predicted(batch: Batch) -> None:
+    expected = Batch(batch.source.parent / "other", batch.model)
+    picture(expected.a, 5)
+    expected.predict()
+    before = batch.stamps()
+    shutil.copy(expected.a, batch.a)
+    batch.predict()
+    assert batch.stamps()["b_labels.tif"] == before["b_labels.tif"]
+    np.testing.assert_array_equal(batch.labels(), expected.labels())
+
+
+def test_another_picture_of_the_same_size_and_time_is_predicted(batch: Batch) -> None:
+    np.save(batch.source / "c.npy", np.zeros((24, 20), np.uint8))
+    batch.predict()
+    path, before = batch.source / "c.npy", batch.stamps()
+    old = path.stat()
+    np.save(path, np.eye(24, 20, dtype=np.uint8))
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_size == old.st_size
+    batch.predict()
+    assert {name for name in before if before[name] != batch.stamps()[name]} == {"c_labels.tif"}
+
+
+def test_a_picture_that_was_touched_or_copied_is_still_the_same(batch: Batch) -> None:
+    before = batch.stamps()
+    content = batch.a.read_bytes()
+    batch.a.unlink()
+    batch.a.write_bytes(content)
+    os.utime(batch.b, (1, 1))
+    batch.predict()
+    assert batch.stamps() == before
+
+
+# ---- whole files
+FILES = ["a_labels.tif", "a_labels.json", "a_probabilities.tif", "a_probabilities.json", "a_measurements.csv"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_what_is_missing_or_empty_is_made_again(batch: Batch, name: str, damage: Callable[[Path], Any]) -> None:
+    before = {path.name: path.read_bytes() for path in batch.out.glob("*_*")}
+    damage(batch.out / name)
+    batch.predict()
+    after = {path.name: path.read_bytes() for path in batch.out.glob("*_*")}
+    assert after.keys() == before.keys()
+    assert all(after[key] == before[key] for key in before if not key.endswith("_labels.json"))
+    images = pd.read_csv(batch.out / "measurements.csv")["image"]
+    assert set(images) == {"a.png", "b.png"}
+
+
+def test_labels_that_another_program_changed_stay_and_it_is_said(batch: Batch) -> None:
+    import tifffile
+
+    drawn = np.arange(480, dtype=np.uint16).reshape(24, 20)
+    tifffile.imwrite(batch.out / "a_labels.tif", drawn)
+    record = batch.predict(CPU.updated(tta=True))
+    np.testing.assert_array_equal(batch.labels(), drawn)
+    assert "a_labels.tif was changed by another program" in " ".join(record["notes"])
+
+
+def test_a_result_folder_removed_meanwhile_is_no_success(batch: Batch, tmp_path: Path) -> None:
+    out = tmp_path / "late"
+    for progress in predict_files(batch.model, [batch.source], out, CPU):
+        if progress.message.startswith("a.png: done"):
+            shutil.rmtree(out)
+    files = json.loads((out / "run.json").read_text(encoding="utf-8"))["files"]
+    assert {Path(key).name: row["status"] for key, row in files.items()} == {"a.png": "failed", "b.png": "done"}
+    assert "removed while the batch ran" in files[str(batch.a)]["reason"]
+
+
+# ---- reviewed labels
+SPREADSHEETS: dict[str, Callable[[str], bytes]] = {
+    "byte order mark": lambda text: text.encode("utf-8-sig"),
+    "UTF-16 with tabs": lambda text: text.replace(",", "\t").encode("utf-16"),
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "sep line": lambda text: f"sep=;\n{text.replace(',', ';')}".encode(),
+    "Windows code page": lambda text: f"{text}\nC:/Bilder/Käse.png,x.tif,,,no\n".encode("cp1252"),
+    "capitals": lambda text: text.replace("image,labels", "Image,Labels").encode(),
+    "TRUE": lambda text: text.replace("yes", "TRUE").encode(),
+    "renamed header": lambda text: text.replace("image,", "Bild,").encode(),
+    "no header": lambda text: text.partition("\n")[2].encode(),
+    "empty": lambda text: b"",
+    "zero bytes": lambda text: b"\0" * 64,
+    "a workbook": lambda text: b"PK\x03\x04" + bytes(range(256)),
+    "gone": lambda text: b"gone",
+}
+
+
+LOST = ("renamed header", "no header", "empty", "zero bytes", "a workbook")
+
+
+@pytest.mark.parametrize("name", SPREADSHEETS)
+@pytest.mark.parametrize("settings", [CPU, CPU.updated(tta=True)])
+def test_reviewed_labels_survive_whatever_a_spreadsheet_did(batch: Batch, name: str, settings: PredictSettings) -> None:
+    drawn, accepted = batch.correct(), (batch.out / "b_labels.tif").read_bytes()
+    table = batch.out / "review.csv"
+    table.write_bytes(SPREADSHEETS[name](table.read_text(encoding="utf-8")))
+    if name == "gone":
+        table.unlink()
+    if name in LOST:
+        with pytest.raises(DataError, match=r"review\.csv is no review table any more"):
+            batch.predict(settings, resume=False)
+    else:
+        batch.predict(settings, resume=False)
+        assert not batch.predict(settings)["files"][str(batch.a)].get("reason")
+        assert [entry.decision for entry in ReviewSheet(batch.out).entries] == ["", ACCEPTED]
+        assert [entry.corrected for entry in ReviewSheet(batch.out).entries] == [True, False]
+    np.testing.assert_array_equal(batch.labels(), drawn)
+    assert (batch.out / "b_labels.tif").read_bytes() == accepted
+
+
+@pytest.mark.parametrize("names", ["run.json", "review.csv", "run.json review.csv", "a_labels.json run.json"])
+def test_reviewed_labels_survive_without_record_table_or_side_car(batch: Batch, names: str) -> None:
+    drawn = batch.correct()
+    for name in names.split():
+        (batch.out / name).unlink()
+    batch.predict()
+    np.testing.assert_array_equal(batch.labels(), drawn)
+
+
+def test_reviewed_labels_of_another_picture_keep_their_name(batch: Batch) -> None:
+    drawn = batch.correct()
+    (batch.out / "run.json").unlink()
+    (batch.out / "review.csv").unlink()
+    other = picture(batch.source.parent / "elsewhere" / "a.png", 9)
+    record = run(predict_files(batch.model, [other], batch.out, CPU))
+    assert record["files"][str(other)]["labels"] != "a_labels.tif"
+    np.testing.assert_array_equal(batch.labels(), drawn)
+
+
+def test_a_picture_that_changed_after_its_review_is_named(batch: Batch) -> None:
+    drawn = batch.correct()
+    picture(batch.a, 9)
+    record = batch.predict()
+    np.testing.assert_array_equal(batch.labels(), drawn)
+    assert "a.png changed since the labels a_labels.tif were reviewed" in " ".join(record["notes"])
+
+
+def test_lost_tables_of_reviewed_labels_are_measured_again(batch: Batch) -> None:
+    batch.correct()
+    (batch.out / "a_measurements.csv").unlink()
+    batch.predict()
+    table = pd.read_csv(batch.out / "a_measurements.csv")
+    assert (table["label"].tolist(), table["voxels"].tolist()) == ([7], [42])
+    assert set(pd.read_csv(batch.out / "measurements.csv")["image"]) == {"a.png", "b.png"}
+
+
+def test_reviewed_labels_that_are_damaged_are_made_again_and_reviewed_again(batch: Batch) -> None:
+    batch.correct()
+    path = batch.out / "a_labels.tif"
+    path.write_bytes(path.read_bytes()[:40])
+    record = batch.predict()
+    assert "must be reviewed again" in " ".join(record["notes"])
+    assert str(batch.a) not in read_review(batch.out)
+    assert batch.labels().shape == (24, 20)
+
+
+# ---- two at once
+def test_a_second_batch_into_the_folder_is_refused_in_words(batch: Batch) -> None:
+    job = predict_files(batch.model, [picture(batch.source / "c.png", 4)], batch.out, CPU)
+    next(job)
+    with pytest.raises(WriteError, match="Another process or window"):
+        batch.predict()
+    run(job)
+    assert len(batch.predict()["files"]) == 3
+
+
+def test_a_review_while_the_batch_runs_loses_nothing(batch: Batch) -> None:
+    picture(batch.source / "c.png", 4)
+    job = predict_files(batch.model, [batch.source], batch.out, CPU)
+    next(job)
+    sheet = ReviewSheet(batch.out)
+    drawn = batch.correct()
+    run(job)
+    sheet.decide(1, EXCLUDED, "blurred")  # a window that was opened before
+    files = json.loads((batch.out / "run.json").read_text(encoding="utf-8"))["files"]
+    assert [row["status"] for row in files.values()] == ["done"] * 3
+    np.testing.assert_array_equal(batch.labels(), drawn)
+    said = read_review(batch.out)
+    assert said[str(batch.a)]["corrected"] == "yes"
+    assert said[str(batch.b)]["reason"] == "blurred"
+
+
+def test_two_windows_that_review_keep_both_decisions(batch: Batch) -> None:
+    first, second = ReviewSheet(batch.out), ReviewSheet(batch.out)
+    first.decide(0, ACCEPTED)
+    second.decide(1, EXCLUDED)
+    assert [entry.decision for entry in ReviewSheet(batch.out).entries] == [ACCEPTED, EXCLUDED]
+    assert marked(batch.out / "a_labels.tif")["decision"] == ACCEPTED
+
+
+# ---- records and paths of others
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"files": {"a": 1}}', '{"files": {}, "model": 3}', ""])
+def test_a_record_that_is_none_is_put_aside(batch: Batch, text: str) -> None:
+    (batch.out / "run.json").write_text(text, encoding="utf-8")
+    record = batch.predict()
+    assert "put aside as run.damaged-1.json" in record["notes"][0]
+    assert (batch.out / "run.damaged-1.json").read_text(encoding="utf-8") == text
+    assert [row["status"] for row in record["files"].values()] == ["done"] * 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere/keep.tif", "/etc/keep.tif", "C:/keep.tif", "..\\keep.tif", "link/keep.tif", "", 7]
+)
+@pytest.mark.parametrize("field", ["labels", "name", "measurements", "overlay", "probabilities"])
+def test_a_record_that_leads_out_of_its_folder_is_refused(batch: Batch, name: object, field: str) -> None:
+    elsewhere = batch.source.parent / "elsewhere"
+    elsewhere.mkdir()
+    (batch.out / "link").symlink_to(elsewhere)
+    path = batch.out / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["files"][str(batch.a)][field] = name
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DataError, match=r"outside of itself|no batch result"):
+        ReviewSheet(batch.out)
+    assert batch.predict()["files"][str(batch.a)]["labels"] == "a_labels.tif"
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_table_that_leads_out_of_its_folder_is_refused(batch: Batch) -> None:
+    (batch.out / "run.json").unlink()
+    said = {"image": str(batch.a), "labels": "../keep.tif", "decision": "accepted", "reason": "", "corrected": "no"}
+    write_decision(batch.out, str(batch.a), said)
+    with pytest.raises(DataError, match="outside of itself"):
+        batch.predict()
+
+
+def test_inside(tmp_path: Path) -> None:
+    assert inside(tmp_path, "a/b.tif") == tmp_path / "a/b.tif"
+    with pytest.raises(DataError, match="outside"):
+        inside(tmp_path, None)
+
+
+# ---- names
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_names_that_are_no_text_or_very_long_cost_at_most_their_file(batch: Batch) -> None:
+    shutil.copy(batch.a, os.fsencode(batch.source) + b"/cell\xff.png")
+    shutil.copy(batch.a, batch.source / f"{'x' * 240}.png")
+    shutil.copy(batch.a, batch.source / "tab\tred\x1b[31m.png")
+    record = batch.predict()
+    assert [row["status"] for row in record["files"].values()] == ["done"] * 5
+    for row in record["files"].values():
+        np.asarray(read_one(batch.out / row["labels"]).data)
+        assert row["labels"].isprintable()
+    sheet = ReviewSheet(batch.out)
+    for index in range(5):
+        sheet.decide(index, ACCEPTED)
+    assert [entry.decision for entry in ReviewSheet(batch.out).entries] == [ACCEPTED] * 5
+    before = batch.stamps()
+    batch.predict(resume=False)
+    assert batch.stamps() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("aux", "_aux"), ("CON", "_CON"), ("lpt1.x", "_lpt1.x"), ("auxiliary", "auxiliary"), ("a:b", "a_b"),
+        ("a. .", "a"), ('<a>"|?*\\b', "_a______b"), ("..", "_"), ("", "_"), ("Zelle µ 1", "Zelle µ 1"), ("a\nb", "a_b"),
+    ],
+)  # fmt: skip
+def test_names_that_every_system_takes(name: str, wanted: str) -> None:
+    assert portable(name) == wanted
+
+
+def test_long_names_that_differ_stay_different_and_short() -> None:
+    names = [portable("é" * 300 + end) for end in "ab"]
+    assert len(set(names)) == 2
+    assert max(len(name.encode()) for name in names) <= 200
+
+
+def test_names_that_are_one_file_elsewhere_differ(tmp_path: Path) -> None:
+    files = ["Zelle.png", "zelle.tif", "caf\u00e9.png", "cafe\u0301.tif", "a:b.png", "a_b.tif", "AUX.png"]
+    named = [case.name for case in name_cases([(tmp_path / file, tmp_path) for file in files])]
+    import unicodedata
+
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in named}) == len(files)
+    assert not any(set(name) & set('<>:"|?*\\') for name in named)
+
+
+def test_a_file_that_the_disk_refuses_costs_only_itself(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_medseg.batch import case
+
+    real = case.read_input
+
+    def refuse(path: Path, words: str = "") -> Any:
+        if path.name == "a.png":
+            raise OSError(5, "Input/output error")
+        return real(path, words)
+
+    monkeypatch.setattr(case, "read_input", refuse)
+    record = batch.predict(resume=False)
+    assert [row["status"] for row in record["files"].values()] == ["failed", "done"]
+    assert "Input/output error" in record["files"][str(batch.a)]["reason"]
+
+
+def test_errors_are_of_the_product(batch: Batch) -> None:
+    (batch.out / "review.csv").write_bytes(b"\xff\xfe" + b"x" * 31)
+    with pytest.raises(MedSegError):
+        batch.predict()
