@@ -64,4 +64,5 @@ def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a torch error means that memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error).lower() for s in OUT_OF_MEMORY_SIGNS)
+    known = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # public since torch 2.5
+    return isinstance(error, known) or any(s in str(error).lower() for s in OUT_OF_MEMORY_SIGNS)

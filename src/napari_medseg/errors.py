@@ -61,7 +61,7 @@ def printable(text: str) -> str:
 def _escape(letter: str) -> str:
     if unicodedata.category(letter) in ("Zs", "Co", "Cn"):  # wide spaces, private and newer letters
         return letter
-    return letter.encode("ascii", "backslashreplace").decode()
+    return f"\\x{ord(letter):02x}" if letter < "\x80" else letter.encode("ascii", "backslashreplace").decode()
 
 
 def counted(n: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -55,8 +55,11 @@ def is_corrected(said: Mapping[str, str]) -> bool:
     return said.get("corrected", "").strip().lower() not in NO
 
 
-def write_decision(out: Path, key: str, said: Said | None) -> None:
-    """Put the row of one image into ``review.csv``, or take it out; rows that others wrote meanwhile stay."""
+def write_decision(out: Path, key: str, said: Said | None, order: Sequence[str] = ()) -> None:
+    """Put the row of one image into ``review.csv``, or take it out; rows that others wrote meanwhile stay.
+
+    The rows come in the `order` of these images.
+    """
     with holding(out, "review", wait=WAIT):
         rows = read_review(out)
         name = printable(key)  # of a file whose name is no text
@@ -64,7 +67,9 @@ def write_decision(out: Path, key: str, said: Said | None) -> None:
         rows.pop(name, None)
         if said is not None:
             rows[name] = {**said, "image": name}
-        write_table(out / NAME, pd.DataFrame(list(rows.values()), columns=list(COLUMNS)))
+        place = {printable(name): number for number, name in enumerate(order)}
+        table = sorted(rows.values(), key=lambda row: place.get(printable(row["image"]), len(place)))
+        write_table(out / NAME, pd.DataFrame(table, columns=list(COLUMNS)))
 
 
 def said_of(review: Mapping[str, Said], key: str) -> Said:

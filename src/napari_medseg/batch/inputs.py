@@ -26,9 +26,9 @@ from napari_medseg.io.pairs import (
     is_label,
     lies_among_labels,
 )
-from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.places import LONGEST, portable
 from napari_medseg.io.sidecar import sidecar_path
+from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
 
 HEADERS = (".mhd", ".nhdr", ".hdr", ".img")  # volumes whose voxels lie in another file

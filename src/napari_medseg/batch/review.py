@@ -11,6 +11,7 @@ import numpy as np
 from napari_medseg.batch.case import measure_case
 from napari_medseg.batch.decisions import (
     COLUMNS,
+    NAME,
     Said,
     is_corrected,
     mark,
@@ -24,8 +25,8 @@ from napari_medseg.batch.record import WAIT, read_record, sizes
 from napari_medseg.batch.tables import update_measurements, write_summary
 from napari_medseg.errors import DataError, ReadError, SettingsError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import on_grid
 from napari_medseg.io import read_one, write
+from napari_medseg.io.grids import on_grid
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
@@ -147,13 +148,15 @@ class ReviewSheet:
 
     def save(self) -> None:
         """Write every decision into ``review.csv`` and the side-cars."""
+        if not (self.folder / NAME).exists():
+            write_decision(self.folder, "", None)
         for entry in self.entries:
             if not entry.open:
                 self._write(entry)
 
     def _write(self, entry: Entry) -> None:
         said = entry.said()
-        write_decision(self.folder, said["image"], said)
+        write_decision(self.folder, said["image"], said, [str(one.image) for one in self.entries])
         mark(inside(self.folder, entry.labels), said)
 
     def _keep(self, entry: Entry) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TextIO
 
+from napari_medseg.errors import printable
 from napari_medseg.jobs import Progress
 
 LOG_SECONDS = 10.0
@@ -39,7 +40,8 @@ class ProgressLine:
         bar = ("#" * round(20 * share)).ljust(20)
         elapsed = time.monotonic() - self.started
         left = f"{elapsed / share - elapsed:.0f} s left" if 0 < share < 1 else ""
-        return f"[{bar}] {share:4.0%} {left:>11}  {progress.message}"
+        message = printable(progress.message).replace("\n", " ")
+        return f"[{bar}] {share:4.0%} {left:>11}  {message}"
 
     def close(self) -> None:
         """End the line."""

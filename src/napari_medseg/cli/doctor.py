@@ -51,6 +51,7 @@ def examine() -> dict[str, Any]:
             problems.append(f'{found} Install it with: pip install "{wanted}"')
     optional = {name: _part(extra, module) for name, (extra, module) in OPTIONAL.items()}
     problems += [f"{name}: {state}" for name, state in optional.items() if state.startswith("broken")]
+    versions["compiled code"] = _compiled()
     return {"versions": versions, "device": choose_device()[1], "optional": optional, "problems": problems}
 
 
@@ -61,6 +62,19 @@ def report(found: dict[str, Any]) -> str:
     lines += [f"{name:18} {state}" for name, state in found["optional"].items()]
     lines += ["", *(found["problems"] or ["Everything needed is here."])]
     return "\n".join(lines)
+
+
+def _compiled() -> str:
+    """Say whether compiled kernels are kept for the next start."""
+    try:
+        import napari_medseg.geodesic._sweep
+        import napari_medseg.graphcut.cut  # noqa: F401
+        from napari_medseg.geodesic.compiled import are_kept
+    except ImportError as error:
+        return f"not to be had ({error})"
+    if are_kept():
+        return "kept between starts"
+    return "compiled anew at every start: no folder may be written; set NUMBA_CACHE_DIR to one that may"
 
 
 def _needed() -> dict[str, Requirement]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from napari_medseg.cli.console import ProgressLine
+from napari_medseg.errors import WriteError, printable
 from napari_medseg.jobs import Job, run
 
 T = TypeVar("T")
@@ -25,7 +27,29 @@ def drain(job: Job[T], quiet: bool = False) -> T:
 
 def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     """Print JSON, and only JSON, or text."""
-    print(json.dumps(value, indent=2, default=str) if as_json else text())
+    say(json.dumps(value, indent=2, default=str) if as_json else text())
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write a line to standard output, or to `stream`; what a terminal would obey is shown as an escape.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written, as on a full disk.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(printable(text), file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise WriteError(f"The output cannot be written: {error.strerror or error}. Write it elsewhere.") from error
+
+
+def warn(text: str) -> None:
+    """Write a line about something that the user must know to standard error."""
+    say(f"medseg: {text}", sys.stderr)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

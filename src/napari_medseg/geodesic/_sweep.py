@@ -8,13 +8,12 @@ finite ``delta`` only values below a rising bound are passed on: where paths are
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from napari_medseg.geodesic._simd import BIG, LANES, edge, lowest, relax, scan_backward, scan_forward
+from napari_medseg.geodesic.compiled import compiled
 
 
 class Field(NamedTuple):
@@ -44,11 +43,6 @@ class State(NamedTuple):
 
 _BIG = np.float32(BIG)
 _LAST = 1 << (LANES - 1)
-_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
-
-
-def compiled(kernel: _Kernel) -> _Kernel:
-    return njit(nogil=True, cache=True)(kernel)  # type: ignore[no-any-return]
 
 
 @compiled

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from napari_medseg.geodesic._simd import BIG, LANES, edge
-from napari_medseg.geodesic._sweep import Field, State, compiled
+from napari_medseg.geodesic._sweep import Field, State
+from napari_medseg.geodesic.compiled import compiled
 
 _BIG = np.float32(BIG)
 _ALL = (1 << LANES) - 1

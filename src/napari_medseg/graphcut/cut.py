@@ -12,7 +12,8 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from napari_medseg.geodesic.compiled import compiled, inlined
 
 PRECISION = 1000  # capacities are whole numbers: this many to a unit of energy
 MOST = 100_000_000  # largest capacity to a terminal
@@ -98,7 +99,7 @@ def _neighbours(offset: tuple[int, ...]) -> bool:
     return any(offset) if len(offset) == 2 else sum(map(abs, offset)) == 1
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _connect(
     graph: _Graph,
     places: np.ndarray,
@@ -125,7 +126,7 @@ def _connect(
                 graph.terminal[i] += cost if labels[q] else -cost
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _cut(graph: _Graph) -> np.ndarray:
     """Return which nodes are on the source's side, bool (n,)."""
     n = len(graph.near)
@@ -158,7 +159,7 @@ def _cut(graph: _Graph) -> np.ndarray:
     return trees.side > 0
 
 
-@njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def _enqueue(trees: _Trees, node: int) -> None:
     if not trees.queued[node]:
         trees.queued[node] = True
@@ -166,7 +167,7 @@ def _enqueue(trees: _Trees, node: int) -> None:
         trees.counts[1] = (trees.counts[1] + 1) % trees.queue.size
 
 
-@njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def _towards(graph: _Graph, side: int, node: int, slot: int) -> int:
     """Return the residual capacity of an edge in the direction in which the tree of `side` grows."""
     if side > 0:
@@ -174,7 +175,7 @@ def _towards(graph: _Graph, side: int, node: int, slot: int) -> int:
     return graph.capacity[graph.near[node, slot], graph.near.shape[1] - 1 - slot]  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _grow(graph: _Graph, trees: _Trees, node: int) -> int:
     """Take free neighbours into the tree of `node`; return the slot of one in the other tree, -1 for none."""
     side, last = trees.side[node], graph.near.shape[1] - 1
@@ -194,7 +195,7 @@ def _grow(graph: _Graph, trees: _Trees, node: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _augment(graph: _Graph, trees: _Trees, node: int, slot: int) -> None:
     """Push as much flow as fits along the path through the edge `slot` of `node`, which joins the trees."""
     last = graph.near.shape[1] - 1
@@ -228,14 +229,14 @@ def _augment(graph: _Graph, trees: _Trees, node: int, slot: int) -> None:
             _orphan(trees, at)
 
 
-@njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def _orphan(trees: _Trees, node: int) -> None:
     trees.parent[node] = _ORPHAN
     trees.orphans[trees.counts[2]] = node
     trees.counts[2] += 1
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _adopt(graph: _Graph, trees: _Trees, node: int) -> None:
     """Find `node` a new parent with a way to the terminal, or give it and its children up."""
     side, last = trees.side[node], graph.near.shape[1] - 1
@@ -262,7 +263,7 @@ def _adopt(graph: _Graph, trees: _Trees, node: int) -> None:
     trees.side[node], trees.parent[node] = 0, _NONE
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _way_home(graph: _Graph, trees: _Trees, node: int) -> int:
     """Return the steps from `node` to its terminal, remembered along the way; `_FAR` where an orphan is between."""
     time, at, steps = trees.counts[3], node, 0

@@ -10,12 +10,13 @@ from typing import Any
 
 from napari_medseg.errors import CheckpointError, MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.places import home
 from napari_medseg.method import Model
 from napari_medseg.methods import create, for_movies, get_method, known_methods, role_of
 from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
 from napari_medseg.settings import Role
 
-DEFAULT_FOLDER = Path.home() / "napari-medseg-models"
+DEFAULT_FOLDER = home() / "napari-medseg-models"
 
 
 @dataclass(frozen=True)

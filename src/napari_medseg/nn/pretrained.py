@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.places import expanded
 
 # the part of a file's name after the last dash is the start of its SHA-256
 URLS = {
@@ -40,7 +41,8 @@ FOLDER_VARIABLE = "MEDSEG_MODEL_FOLDER"
 
 def model_folder() -> Path:
     """Return the folder of downloaded weights: $MEDSEG_MODEL_FOLDER, else where torch.hub keeps its own."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or Path(torch.hub.get_dir()) / "checkpoints")
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return expanded(chosen or Path(torch.hub.get_dir()) / "checkpoints")
 
 
 def load_imagenet(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_medseg.cli.output import drain
+from napari_medseg.cli.output import drain, say
 
 KINDS = ("story", "afm", "mri", "video")
 
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from napari_medseg.samples.demo import demo, open_viewer
 
         result = drain(demo(arguments.output, arguments.kind))
-        print("\n".join(result.lines))
+        say("\n".join(result.lines))
         return 0 if arguments.headless else open_viewer(arguments.output, arguments.screenshots, arguments.kind)
 
     parser.set_defaults(call=call)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from napari_medseg.cli.output import drain, show, table
+from napari_medseg.cli.output import drain, show, table, warn
 
 LISTED = 8  # unpaired files named on the screen
 FRAMES = "methods that classify frames"
@@ -56,11 +55,11 @@ def masks(arguments: argparse.Namespace) -> None:
     if result["unpaired"]:
         names = cast("list[str]", result["unpaired"])
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        print(f"medseg: without partner: {', '.join(names[:LISTED])}{more}", file=sys.stderr)
+        warn(f"without partner: {', '.join(names[:LISTED])}{more}")
     for problem in result["problems"]:
-        print(f"medseg: not compared: {problem}", file=sys.stderr)
+        warn(f"not compared: {problem}")
     for note in result["notes"]:
-        print(f"medseg: {note}", file=sys.stderr)
+        warn(f"{note}")
     value = {name: result[name] for name in ("mean", "images", "pooled", "movie") if name in result}
     rows = [{"image": stem, **row} for stem, row in {**value["images"], "MEAN": value["mean"]}.items()]
     pooled = [{"over": "all objects as one set", **value["pooled"]}] if "pooled" in value else []
@@ -115,7 +114,7 @@ def frames(arguments: argparse.Namespace) -> None:
 
     found = drain(evaluate_frames(arguments.predictions, arguments.references, arguments.only), arguments.json)
     if found.unpaired:
-        print(f"medseg: {found.unpaired} frames without partner", file=sys.stderr)
+        warn(f"{found.unpaired} frames without partner")
     value = {
         "frames": found.frames,
         "accuracy": found.accuracy,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.output import drain, show, table
+from napari_medseg.cli.output import drain, show, table, warn
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 
@@ -53,7 +52,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     pixel_size = checked(arguments.pixel_size)
     labels, image = read_case(arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel)
     for note in notes_of(labels, image):
-        print(f"medseg: {note}", file=sys.stderr)
+        warn(f"{note}")
     write_table(arguments.output, measure(arguments.kind, labels, image))
     summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
     show(summary, arguments.json, lambda: "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
@@ -68,9 +67,9 @@ def _measure_many(arguments: argparse.Namespace) -> None:
     job = measure_files(arguments.kind, labels, arguments.image, checked(arguments.pixel_size), arguments.channel)
     found = drain(job, arguments.json)
     for problem in found.problems:
-        print(f"medseg: not measured: {problem}", file=sys.stderr)
+        warn(f"not measured: {problem}")
     for note in found.notes:
-        print(f"medseg: {note}", file=sys.stderr)
+        warn(f"{note}")
     out = arguments.output
     write_table(out, found.objects)
     write_table(out.with_name(f"{out.stem}_images.csv"), found.images)

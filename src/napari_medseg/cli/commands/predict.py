@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, given
-from napari_medseg.cli.output import drain, show
+from napari_medseg.cli.output import drain, show, warn
 from napari_medseg.errors import counted
 from napari_medseg.settings import PredictSettings
 
@@ -62,5 +61,5 @@ def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSetting
     from napari_medseg.cluster import connect, predict_on_cluster
 
     with connect(arguments.scheduler, arguments.workers) as client:
-        print(f"medseg: dashboard {client.dashboard_link}", file=sys.stderr)
+        warn(f"dashboard {client.dashboard_link}")
         return drain(predict_on_cluster(client, *what, resume=resume, options=options), arguments.json)

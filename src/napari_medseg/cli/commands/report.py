@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from napari_medseg.cli.output import say, warn
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 
@@ -29,13 +29,13 @@ def _call(arguments: argparse.Namespace) -> None:
     labels, image = read_case("", arguments.labels, arguments.image, arguments.pixel_size)
     assert image is not None  # one was given
     for note in notes_of(labels, image):
-        print(f"medseg: {note}", file=sys.stderr)
+        warn(str(note))
     kept = labels.metadata.get("medseg", {})
     kept = kept if isinstance(kept, Mapping) else {}
     kind = arguments.kind or _kind(str(kept.get("method", "")), arguments.labels)
     table, summary = measure(kind, labels, image), summarise(kind, labels, image)
     facts = {"image": str(arguments.image), "labels": str(arguments.labels), "measured as": kind, **kept}
-    print(report(arguments.output, image, labels, table, facts, summary=summary))
+    say(str(report(arguments.output, image, labels, table, facts, summary=summary)))
 
 
 def _kind(method: str, path: Path) -> str:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_medseg.cli.output import say
+
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the arguments; `words` are those of the command line after the command."""
@@ -22,6 +24,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
         if arguments.count < 0 or arguments.seed < 0:
             raise SettingsError(f"--count and --seed count from 0, got {arguments.count} and {arguments.seed}.")
-        print(f"Sample data in {write_sample(arguments.kind, arguments.output, arguments.count, arguments.seed)}")
+        say(f"Sample data in {write_sample(arguments.kind, arguments.output, arguments.count, arguments.seed)}")
 
     parser.set_defaults(call=call)

@@ -86,12 +86,12 @@ def _on_cpu(p: Tensor, target: Tensor, share: Tensor, instances: Tensor, options
     from napari_medseg.methods.fullnet.loss_cpu import differentiate, gather
 
     inside = instances if options.alpha else torch.zeros_like(instances)
-    arrays = [part.detach().numpy() for part in (p, target, share.contiguous(), inside)]
-    true, n, mean = gather(arrays[0], arrays[1], arrays[3])
+    values, target_, share_, inside_ = (part.detach().numpy() for part in (p, target, share.contiguous(), inside))
+    true, n, mean = gather(values, target_, inside_)
     ce = -torch.dot(torch.from_numpy(true).clamp_min_(TINY).log_().view(-1), share.reshape(-1))
     factor = _factors(torch.from_numpy(n), options).numpy()
     only = INSIDE if options.channels == "true_class" else -1
-    return ce, ce.new_tensor(differentiate(*arrays, mean, factor, only, options.alpha))
+    return ce, ce.new_tensor(differentiate(values, target_, share_, inside_, mean, factor, only, options.alpha))
 
 
 def _vectorised(p: Tensor, target: Tensor, share: Tensor, instances: Tensor, options: Options) -> tuple[Tensor, Tensor]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from napari_medseg.geodesic.compiled import compiled
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def gather(p: np.ndarray, target: np.ndarray, instances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return p of the true class (B, N), pixels (B, I) and mean p (B, I, K) of the instances.
 
@@ -30,7 +31,7 @@ def gather(p: np.ndarray, target: np.ndarray, instances: np.ndarray) -> tuple[np
     return true, n, mean
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def differentiate(
     p: np.ndarray,
     target: np.ndarray,
