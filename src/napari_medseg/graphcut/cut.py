@@ -108,7 +108,7 @@ def _connect(
     image: np.ndarray,
     jumps: np.ndarray,
     shares: np.ndarray,
-    beta: float,
+    beta: np.float32,
 ) -> None:
     """Fill in neighbours and capacities; a held neighbour adds to the voxel's own terminal."""
     for i in range(len(places)):
