@@ -250,6 +250,41 @@ def test_what_is_wrong_elsewhere_does_not_matter(tmp_path: Path) -> None:
         io.read(paths[2])
 
 
+def test_a_file_of_no_known_series(tmp_path: Path) -> None:
+    paths = d.series(tmp_path, VOLUME)
+    (tmp_path / "x.dcm").write_bytes(paths[0].read_bytes()[:200])
+    with pytest.raises(ReadError, match=r"x\.dcm"):
+        io.read(tmp_path)
+    image = io.read_one(paths[1])
+    np.testing.assert_array_equal(image.data, VOLUME)
+    assert "a slice may be missing: x.dcm" in notes(image)
+    with pytest.raises(ReadError, match=r"x\.dcm"):
+        io.read(tmp_path / "x.dcm")
+    (tmp_path / "x.dcm").unlink()
+    (tmp_path / "x.dcm").symlink_to(tmp_path / "nothing")
+    with pytest.raises(ReadError, match=r"x\.dcm cannot be opened"):
+        io.read(tmp_path)
+
+
+def test_files_without_a_series(tmp_path: Path) -> None:
+    for k in range(3):
+        data = d.dataset(VOLUME[k], PixelSpacing=[0.5, 0.8], ImagePositionPatient=[0.0, 0, 2 * k])
+        data.ImageOrientationPatient = list(map(float, d.AXIAL))
+        del data.SeriesInstanceUID
+        d.save(tmp_path / f"{k}.dcm", data)
+    np.testing.assert_array_equal(io.read_one(tmp_path).data, VOLUME[:3])
+    d.series(tmp_path, VOLUME, prefix="other")
+    np.testing.assert_array_equal(io.read_one(tmp_path / "1.dcm").data, VOLUME[:3])
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    data = d.dataset(VOLUME[0], modality="RTSTRUCT", sop="1.2.840.10008.5.1.4.1.1.481.3")
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(data, name)
+    with pytest.raises(ReadError, match="outlines of structures, RTSTRUCT"):
+        io.read(d.save(tmp_path / "a.dcm", data))
+
+
 def test_an_empty_slice_of_the_only_series_is_refused(tmp_path: Path) -> None:
     d.series(tmp_path, VOLUME)
     (tmp_path / "IM9").touch()

@@ -207,6 +207,26 @@ def test_skew_of_rounding_is_kept_and_noted(tmp_path: Path) -> None:
     assert "a sheared grid" in notes(image)
 
 
+def test_left_handed_qform(tmp_path: Path) -> None:
+    mirrored = OBLIQUE @ np.diag([-1, 1, 1, 1])
+    made = nibabel.Nifti1Image(DATA, mirrored)
+    made.set_qform(mirrored, 1)
+    made.set_sform(None, 0)
+    made.to_filename(tmp_path / "a.nii")
+    assert {nibabel.load(tmp_path / "a.nii").header["pixdim"][0].item(), np.sign(np.linalg.det(mirrored))} == {-1.0}
+    image = io.read_one(tmp_path / "a.nii")
+    np.testing.assert_allclose(world(image), mirrored, atol=1e-4)
+    io.write(tmp_path / "b.nii", image.labels_like(np.ones(image.data.shape, np.uint8)))
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "b.nii").affine, nibabel.load(tmp_path / "a.nii").affine)
+
+
+def test_volumes_that_differ_are_no_labels(tmp_path: Path) -> None:
+    four = np.zeros((5, 6, 7, 4), np.uint8)
+    four[2, 2, 2, 3] = 1
+    with pytest.raises(ReadError, match="4 volumes or channels that differ"):
+        io.read_labels(stored(tmp_path / "a.nii", four))
+
+
 @pytest.mark.parametrize("codes", [(1, 4), (1, 2), (0, 3), (2, 0), (0, 0)])
 def test_a_result_carries_qform_sform_and_codes(tmp_path: Path, codes: tuple[int, int]) -> None:
     made = nibabel.Nifti1Image(DATA, OBLIQUE)

@@ -161,8 +161,10 @@ def as_labels(image: Image) -> Image:
             "file of its own."
         )
     data = np.asarray(image.channels_first())
-    if any(not np.array_equal(data[0], channel) for channel in data[1:3]):
-        raise ReadError(f"{image.name} is a colour picture, not a label map. Give one whole number per pixel.")
+    colour = image.axes.endswith("C") and len(data) in (3, 4)
+    if any(not np.array_equal(data[0], channel) for channel in (data[1:3] if colour else data[1:])):
+        what = "is a colour picture" if colour else f"holds {len(data)} volumes or channels that differ"
+        raise ReadError(f"{image.name} {what}, not a label map. Give one whole number per pixel.")
     labels = data[0]
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
         labels = (labels > labels.max() / 2).astype(np.uint8)

@@ -5,6 +5,7 @@ Headers (`headers`) say what every frame is, `stack` makes volumes of them and c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from napari_medseg.io.volumes.dicom.headers import (
     describe,
     holds_dicom,
     is_dicom,
+    kind_of,
     may_be_dicom,
 )
 from napari_medseg.io.volumes.dicom.pixels import values_of
@@ -48,11 +50,11 @@ def read_series(path: Path) -> list[Image]:
         headers, left_out = _headers(directory.files_of(path))
     else:
         folder = path if path.is_dir() else path.parent
-        files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+        files = [p for p in sorted(folder.iterdir()) if not p.is_dir() and not p.name.startswith(".")]
         headers, left_out = _headers([p for p in files if p.name.upper() != "DICOMDIR"])
-    chosen = _choose(headers, path)
+    chosen, notes = _choose(headers, path)
     images = _images(chosen, path)
-    return [with_note(image, *_said(left_out)) for image in images]
+    return [with_note(image, *_said(left_out), *notes) for image in images]
 
 
 def series_of(path: Path) -> str:
@@ -71,7 +73,10 @@ def _headers(files: Sequence[Path]) -> tuple[list[Header], list[str]]:
     """Describe the DICOM files among `files`; also name those that hold no picture."""
     headers, left_out = [], []
     for file in files:
-        if not is_dicom(file):
+        if not os.access(file, os.R_OK):  # a link to nothing, or another account's
+            if may_be_dicom(file):
+                headers.append(Header(file, fault=f"{file.name} cannot be opened. Copy it again, or ask for access."))
+        elif not is_dicom(file):
             named = file.suffix and not file.suffix[1:].isdigit()
             if may_be_dicom(file) and (named or file.stat().st_size == 0):
                 headers.append(Header(file, fault=f"{file.name} is named as DICOM and is none. Copy it again."))
@@ -82,17 +87,26 @@ def _headers(files: Sequence[Path]) -> tuple[list[Header], list[str]]:
     return headers, left_out
 
 
-def _choose(headers: Sequence[Header], path: Path) -> list[Header]:
-    """Return the files of the wanted series; a damaged one among them is refused, elsewhere it does not matter."""
+def _choose(headers: Sequence[Header], path: Path) -> tuple[list[Header], list[str]]:
+    """Return the files of the wanted series, and notes; a damaged file of it is refused, elsewhere it does not matter.
+
+    A file so damaged that it does not say its series is refused where the only series of a folder is wanted, and noted
+    where one file was chosen.
+    """
     by_series: dict[str, list[Header]] = {}
     for header in headers:
         by_series.setdefault(header.series, []).append(header)
-    unknown = [h for h in by_series.pop("", []) if h.fault] if len(by_series) > ("" in by_series) else []
-    if path.is_file() and path.name.upper() != "DICOMDIR":
+    nameless = by_series.pop("", [])
+    unknown = [h for h in nameless if h.fault]
+    if len(unknown) < len(nameless):
+        by_series[""] = [h for h in nameless if not h.fault]
+    chosen = path.is_file() and path.name.upper() != "DICOMDIR"
+    if chosen and any(h.path == path for h in unknown):
+        raise ReadError(next(h.fault for h in unknown if h.path == path))
+    if chosen:
         series = next((s for s in by_series.values() if any(h.path == path for h in s)), None)
-        series = series or [h for h in unknown if h.path == path]
         if not series:
-            raise ReadError(f"{path.name} is DICOM without a picture (a report or a plan). Open an image file.")
+            raise ReadError(f"{path.name} is DICOM without a picture ({kind_of(path)}). Open an image file.")
     elif len(by_series) > 1:
         listed = "; ".join(
             f"{s[0].description or 'no description'} ({counted(len(s), 'file')}, first {s[0].path.name})"
@@ -108,10 +122,13 @@ def _choose(headers: Sequence[Header], path: Path) -> list[Header]:
         )
     else:
         series = next(iter(by_series.values()))
-    damaged = [h for h in (*series, *(unknown if len(by_series) == 1 else ())) if h.fault]
-    if damaged:
+    alone = len(by_series) == 1
+    if damaged := [h for h in (*series, *(unknown if alone and not chosen else ())) if h.fault]:
         raise ReadError(damaged[0].fault)
-    return _without_copies(series)
+    note = (
+        f"Left out, its series cannot be read; a slice may be missing: {', '.join(h.path.name for h in unknown[:5])}."
+    )
+    return _without_copies(series), [note] if unknown and alone else []
 
 
 def _without_copies(series: Sequence[Header]) -> list[Header]:

@@ -177,6 +177,16 @@ def describe(path: Path) -> Header | None:
     return Header(path, found.series, found.description, fault=cut) if cut else found
 
 
+def kind_of(path: Path) -> str:
+    """Say what a DICOM file without a picture is."""
+    import pydicom
+
+    with quiet():
+        modality = str(pydicom.dcmread(path, stop_before_pixels=True, force=True).get("Modality", ""))
+    known = {"RTSTRUCT": "outlines of structures, RTSTRUCT", "RTPLAN": "a plan", "SR": "a report", "PR": "a view"}
+    return known.get(modality, modality or "a report or a plan")
+
+
 def _described(path: Path, data: Any) -> Header:
     sop, modality = str(data.get("SOPClassUID", "")), str(data.get("Modality", ""))
     rescale_type = str(data.get("RescaleType", ""))
@@ -243,7 +253,7 @@ def _frames(path: Path, data: Any, pixel: tuple[float, float] | None) -> Iterato
             size,
             position,
             orientation if turned is None else turned,
-            pixel if spacing is None else (float(spacing[0]), float(spacing[1])),
+            pixel if spacing is None or not (spacing > 0).all() else (float(spacing[0]), float(spacing[1])),
             (slope * _float(data.get("DoseGridScaling"), 1.0), intercept),
             {**common, **(_frame_tells(groups) if each else {})},
             _float(data.get("InstanceNumber"), 0.0) + index / max(count, 1),
