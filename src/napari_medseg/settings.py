@@ -147,6 +147,9 @@ class MethodSettings(Settings):
         of a movie shows.
     movies
         Whether it is made for the frames of movies.
+    field
+        What its models are made for (see `napari_medseg.models.fields`), where the method knows only one; else the
+        model's card says it.
     """
 
     training: ClassVar[TrainSettings] = TrainSettings()
@@ -154,6 +157,7 @@ class MethodSettings(Settings):
     preparation: ClassVar[type[Settings] | None] = None
     role: ClassVar[Role] = "segment"
     movies: ClassVar[bool] = False
+    field: ClassVar[str] = ""
 
 
 def as_flags(settings: Settings, defaults: Settings | None = None) -> list[str]:

@@ -119,6 +119,33 @@ def test_the_nearest_model_is_proposed_until_one_is_picked(open_dock: Open, tmp_
     assert "channel" in dock.run_bar.reason
 
 
+def test_what_knows_only_generated_images_is_never_proposed_for_others(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    noise = np.random.default_rng(0)
+    viewer.add_image(noise.random((6, 32, 32)).astype(np.float32), name="brain", scale=(2, 1, 1), units=("mm",) * 3)
+    assert dock.models.entry is None or not dock.models.entry.demo
+    if dock.models.entry is None:
+        assert "volumes (MR, CT)" in dock.run_bar.reason
+        assert "Refine with scribbles" in dock.run_bar.reason
+    viewer.add_image(noise.random((64, 64)), name="unknown")
+    assert dock.models.entry is None
+    assert "No model here was made for" in dock.run_bar.reason
+    assert dock.models.card.text() == dock.run_bar.reason
+    viewer.add_image(noise.integers(0, 255, (384, 384), np.uint8), name="cornea")
+    assert dock.models.entry.field == "cornea"
+    assert "corneal nerves" in dock.models.card.text().splitlines()[0]
+
+
+def test_of_a_scan_the_channel_in_view_is_chosen(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    height = picture(viewer, "scan Height")
+    viewer.add_image(np.zeros(SHAPE), name="scan Error", visible=False)
+    assert viewer.layers.selection.active.name == "scan Error"
+    assert dock.input.layer == height
+    dock.input.choose(viewer.layers["scan Error"])
+    assert dock.input.layer.name == "scan Error"
+
+
 def test_layers_that_are_renamed_removed_or_of_too_many_axes(open_dock: Open) -> None:
     viewer, dock = open_dock("Segment")
     scan = picture(viewer, "scan")
@@ -136,9 +163,10 @@ def test_layers_that_are_renamed_removed_or_of_too_many_axes(open_dock: Open) ->
     assert not dock.input.button.isHidden()
 
 
-def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait) -> None:
+def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, dock = open_dock("Segment")
     picture(viewer, "scan")
+    dock.models.browse(str(saved(tmp_path / "one.pt", "p-net", ndim=2)))
     steps: list[int] = []
 
     def endless() -> Any:

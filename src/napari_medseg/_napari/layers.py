@@ -14,7 +14,19 @@ from napari_medseg.image import PIXEL, Image
 AXES = "TZYX"
 TIME = "second"
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
-NOTED = ("source_file", "notes", "nifti", "series", "segments", "subject", "eye", "site", "frame")
+NOTED = (
+    "generated",
+    "channel",
+    "source_file",
+    "notes",
+    "nifti",
+    "series",
+    "segments",
+    "subject",
+    "eye",
+    "site",
+    "frame",
+)
 
 
 def image_from_layer(layer: Layer) -> Image:
@@ -118,9 +130,10 @@ def metadata(image: Image) -> dict[str, Any]:
 
 
 def image_layers(viewer: Any) -> list[ImageLayer]:
-    """Return the viewer's Image layers, last added first, without pictures that were made from others here."""
-    found = (layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer))
-    return [layer for layer in found if not DERIVED.keys() & layer.metadata.keys()]
+    """Return the viewer's Image layers, those in view first, last added first, without what was made here."""
+    found = [layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer)]
+    given = (layer for layer in found if not DERIVED.keys() & layer.metadata.keys())
+    return sorted(given, key=lambda layer: not layer.visible)
 
 
 def label_layers(viewer: Any) -> list[Labels]:

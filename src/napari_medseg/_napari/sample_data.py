@@ -9,7 +9,8 @@ from napari_medseg.samples import load_sample
 
 
 def _layers(name: str) -> list[tuple[Any, dict[str, Any], str]]:
-    return [layer_data(image) for image in load_sample(name)]
+    marked = [image.replace(metadata={**image.metadata, "generated": name != "ihc"}) for image in load_sample(name)]
+    return [layer_data(image) for image in marked]
 
 
 def afm() -> list[Any]:

@@ -84,6 +84,11 @@ def for_movies(name: str) -> bool:
     return bool(getattr(settings_class(name), "movies", False))
 
 
+def field_of(name: str) -> str:
+    """Return what models of the method are made for, or nothing where only their cards know; errors as above."""
+    return str(getattr(settings_class(name), "field", ""))
+
+
 def usable_methods() -> Iterator[tuple[str, type[Method]]]:
     """Yield the methods that can be imported; what fails is named once in the log and left out."""
     for name in known_methods():

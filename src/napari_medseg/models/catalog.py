@@ -12,10 +12,12 @@ from napari_medseg.errors import CheckpointError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.places import home
 from napari_medseg.method import Model
-from napari_medseg.methods import create, for_movies, get_method, known_methods, role_of
+from napari_medseg.methods import TRAINING_FREE, create, field_of, for_movies, get_method, known_methods, role_of
 from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
+from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
 from napari_medseg.settings import Role
 
+SHOWN_SCORES = 3
 DEFAULT_FOLDER = home() / "napari-medseg-models"
 
 
@@ -29,10 +31,47 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """Short line for a list: ``afm-unet · best``."""
+        """Short line for a list: ``corneal nerves · run1``."""
         folder = self.path.parent.name if self.path.stem in {"best", "last"} else self.path.stem
-        method = self.card.get("method", "unreadable")
-        return method if folder == method else f"{method} · {folder}"
+        if self.problem:
+            return f"{folder} (unreadable)"
+        return f"{TITLES[self.field]} · {folder}" if self.field else folder
+
+    @property
+    def field(self) -> Field | None:
+        """What the model is made for: as its card says, else as its method does."""
+        method = self.card.get("method", "")
+        said = self.card.get("field") or (field_of(method) if method in known_methods() else "")
+        return next((known for known in FIELDS if known == said), None)
+
+    @property
+    def bundled(self) -> bool:
+        """Whether the model ships with the package."""
+        return self.path.parent == bundled(self.path.stem).parent
+
+    @property
+    def demo(self) -> bool:
+        """Whether the model knows nothing but generated images and shows how a method works."""
+        return self.bundled and self.path.stem.startswith("demo_")
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model has learnt anything."""
+        return self.card.get("method", "") not in TRAINING_FREE
+
+    def made_for(self, image: Image) -> bool:
+        """Whether the model may be proposed for `image` unasked: made for its field, or trained by the user.
+
+        What knows only generated images is proposed for generated images alone.
+        """
+        if self.demo:
+            return bool(image.metadata.get("generated"))
+        field = likely_field(image)
+        return (
+            field is not None and self.field == field
+            if self.bundled
+            else field in (None, self.field) or self.field is None
+        )
 
     def serves(self, role: Role | None, movies: bool = False) -> bool:
         """Whether the model is for `role` (any role where that is ``None``), and for movies where that is asked for."""
@@ -54,33 +93,53 @@ class Entry:
         method = self.card.get("method", "")
         return (get_method(method).needs if not self.problem and method in known_methods() else "") or self.unfit(image)
 
-    def distance(self, image: Image) -> tuple[bool, bool, bool]:
-        """Say how far `image` is from what the model was made for (smaller is nearer): axes, movie or not, channels."""
+    def distance(self, image: Image) -> tuple[bool, ...]:
+        """Say how far `image` is from what the model was made for; smaller is nearer.
+
+        In this order: axes, movie or not, channels, field, only generated images known, nothing learnt.
+        """
         try:
             method = create(self.card["method"], self.card["settings"])
         except (MedSegError, KeyError):
-            return True, True, True
+            return (True,) * 6
         other = for_movies(method.name) != ("T" in image.axes)
-        return len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
+        shape = len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
+        return *shape, not self.made_for(image), self.demo, not self.trained
 
     def describe(self) -> str:
-        """Return the model's card as lines: method, paper, data, score, authors, licence, origin."""
+        """Return the card as lines: what it finds in which images, scores, licence; then method, paper and file."""
         if self.problem:
             return self.problem
         card = self.card
-        best = {k: v for k, v in card.get("best", {}).items() if k.startswith("val_") and isinstance(v, float)}
-        epoch = f"epoch {card['epoch']}" if card.get("epoch") else "not trained"
-        lines = [f"{card['method']}, {epoch}, version {card.get('version', '?')}"]
-        lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
+        lines = [str(card.get("finds") or (f"finds {TITLES[self.field]}" if self.field else ""))]
+        lines += ["A demonstration: it knows nothing but generated images."] if self.demo else []
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
+        lines += [f"scores: {scores}"] if (scores := self._scores()) else []
+        lines += [f"fails on: {card['fails_on']}"] if card.get("fails_on") else []
+        lines += [f"pixel size: {card['pixel_size']}"] if card.get("pixel_size") else []
+        lines += [f"licence: {card['license']}"] if card.get("license") else []
+        lines += [f"authors: {card['authors']}"] if card.get("authors") else []
+        lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []
+        epoch = f", epoch {card['epoch']}" if card.get("epoch") else ", not trained" if self.trained else ""
+        lines += [f"{card['method']}{epoch}, version {card.get('version', '?')}"]
+        lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
+        lines += ["bundled with napari-medseg" if self.bundled else str(self.path)]
+        return "\n".join(line for line in lines if line)
+
+    def _scores(self) -> str:
+        """Return the scores of the card, or of the held-out cases of a training."""
+        known = self.card.get("scores") or {}
+        means = [
+            f"{name.replace('_', ' ')} {v['mean']:.3f} (n = {v['n']})"
+            for name, v in known.items()
+            if isinstance(v, dict) and "mean" in v
+        ]
+        if means:
+            return ", ".join(means[:SHOWN_SCORES])
+        best = {k: v for k, v in self.card.get("best", {}).items() if k.startswith("val_") and isinstance(v, float)}
         if best.keys() - {"val_loss", "val_score"}:  # the score that chose the epoch is one of the others
             best.pop("val_score", None)
-        lines += ["held-out cases: " + ", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items())] if best else []
-        lines += [f"authors: {card['authors']}"] if card.get("authors") else []
-        lines += [f"licence: {card['license']}"] if card.get("license") else []
-        lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []
-        ours = self.path.parent == bundled(self.path.stem).parent
-        return "\n".join([*lines, "bundled with napari-medseg" if ours else str(self.path)])
+        return "held-out cases: " + ", ".join(f"{k[4:]} {v:.3f}" for k, v in best.items()) if best else ""
 
 
 def list_models(folder: Path | None = None, extra: Iterable[Path] = ()) -> list[Entry]:

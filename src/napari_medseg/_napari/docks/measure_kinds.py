@@ -10,9 +10,12 @@ from napari.layers import Layer
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, measured_labels, summarise
+from napari_medseg.models.fields import Field, likely_field
 
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
-CORNEAL_PIXEL_UM, CORNEAL_FRAME = 0.8, (384, 384)
+KINDS: dict[Field, str] = {
+    "afm": "afm", "cornea": "nerve", "tissue": "nuclei", "movie": "video", "volume": "volume", "ultrasound": "nuclei"
+}  # fmt: skip
 TITLES = {
     "afm": "AFM cells",
     "nerve": "corneal nerves",
@@ -38,15 +41,5 @@ def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, 
     method = layer.metadata.get("medseg", {}).get("method", "")
     if method in known_methods():  # a mask made with scribbles alone is of none
         return get_method(method).measure, True
-    if len(labels.spatial_shape) > 2:
-        return ("video" if labels.axes.startswith("T") else "volume"), False
-    if image is not None and image.n_channels >= 3:
-        return "nuclei", False
-    return ("nerve" if _like_a_cornea(labels) else "afm"), False
-
-
-def _like_a_cornea(labels: Image) -> bool:
-    """Whether pixels are as coarse as a corneal microscope's (400 um on 384); scans of cells are finer."""
-    if labels.units[-1] == "micrometer":
-        return labels.scale[-1] >= CORNEAL_PIXEL_UM
-    return labels.spatial_shape == CORNEAL_FRAME
+    field = (likely_field(image) if image is not None else None) or likely_field(labels)
+    return KINDS[field] if field else "afm", False

@@ -11,7 +11,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushBut
 from napari_medseg._napari.preferences import model_folder
 from napari_medseg.image import Image
 from napari_medseg.models.catalog import Entry, entry, list_models
+from napari_medseg.models.fields import TITLES, likely_field
 from napari_medseg.settings import Role
+
+CHOOSE = "choose a model ..."
 
 
 class ModelChooser(QWidget):
@@ -51,12 +54,14 @@ class ModelChooser(QWidget):
     @property
     def reason(self) -> str:
         """Why the chosen model cannot run on the image; empty when it can."""
-        if self.entry is None:
-            return "" if self.none else "There is no model yet: train one in the Train dock, or browse for a .pt file."
-        return self._unfit(self.entry)
+        if self.entry is not None:
+            return self._unfit(self.entry)
+        if self.none:
+            return ""
+        return self._nothing_fits() if self.entries else "There is no model yet: train one, or browse for a .pt file."
 
     def set_image(self, image: Image | None) -> None:
-        """Judge the models against `image`; unless the user has picked one, the model nearest to it is chosen."""
+        """Judge the models against `image`; unless one was picked, one that was made for it is chosen, if any."""
         self.image = image
         self._fill()
 
@@ -86,7 +91,10 @@ class ModelChooser(QWidget):
         self.box.clear()
         if self.none:
             self.box.addItem(self.none, -1)
-        for problem, _, index in sorted(self._judged(), key=lambda judged: (bool(judged[0]), *judged[1])):
+        judged = sorted(self._judged(), key=lambda judged: (bool(judged[0]), *judged[1]))
+        if not self.none and not self._proposed(judged):
+            self.box.addItem(CHOOSE, -1)
+        for problem, _, index in judged:
             self.box.addItem(self.entries[index].title, index)
             if problem:
                 item = self.box.model().item(self.box.count() - 1)
@@ -105,6 +113,21 @@ class ModelChooser(QWidget):
             for i, e in enumerate(self.entries)
         ]
 
+    def _proposed(self, judged: list[tuple[str, tuple[bool, ...], int]]) -> bool:
+        """Whether the first model of the list may be chosen unasked."""
+        if not judged or judged[0][0]:
+            return False
+        return self.image is not None and self.entries[judged[0][2]].made_for(self.image)
+
+    def _nothing_fits(self) -> str:
+        """Say that no model was made for the image, and what works now."""
+        field = likely_field(self.image) if self.image is not None else None
+        what = f"this image ({TITLES[field]})" if field else "images like this one, as far as it says"
+        if self.image is None:
+            return "Choose a model."
+        works = "Choose one, draw strokes in Refine with scribbles, or train your own."
+        return f"No model here was made for {what}. {works}"
+
     def _unfit(self, entry: Entry) -> str:
         """Say why a model cannot take the image, or, unless `planes` is off, its planes."""
         image = _plane(self.image, entry) if self.planes else self.image
@@ -115,7 +138,7 @@ class ModelChooser(QWidget):
         self._chosen()
 
     def _chosen(self) -> None:
-        self.card.setText(self.entry.describe() if self.entry else "")
+        self.card.setText(self.entry.describe() if self.entry else "" if self.none else self.reason)
         self.changed.emit()
 
 

@@ -76,7 +76,8 @@ class LayerChooser(QWidget):
 
     def _follow(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
-        if active is not None and active is not self.layer:
+        hidden = active is not None and not active.visible  # the other channels of a scan come hidden
+        if active is not None and active is not self.layer and not hidden:
             self.choose(active)
 
     def _chosen(self, index: int = 0) -> None:

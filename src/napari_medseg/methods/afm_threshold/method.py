@@ -9,36 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor
 
-from napari_medseg import settings as base
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.measure.labels import without_small
 from napari_medseg.method import TrainingFreeMethod
+from napari_medseg.methods.afm_threshold.settings import AfmThresholdSettings
 from napari_medseg.preprocessing.glass import above_glass
 
 FEW, MOST = 0.005, 0.85  # shares of a scan that cells seldom cover less, or more, of
-
-
-class AfmThresholdSettings(base.Settings):
-    """What counts as cell; the defaults were found by ``benchmarks glass`` on every second training scan."""
-
-    threshold: float = Field(
-        4.5, gt=0, le=1000, title="Threshold", description="Least height of a cell above the glass, in SD of the glass",
-        json_schema_extra={"step": 0.5},
-    )  # fmt: skip
-    min_area: int = Field(
-        60,
-        ge=0,
-        le=100_000_000,
-        title="Smallest object",
-        description="Objects of fewer pixels are removed; 0: keep all",
-    )
-    fill_holes: int = Field(
-        0, ge=0, le=100_000_000, title="Fill holes", description="Gaps of fewer pixels are filled; 0: keep all"
-    )
 
 
 class AfmThreshold(TrainingFreeMethod):

@@ -24,6 +24,7 @@ def names(augmentations: str) -> list[str]:
 class DoubleUnetSettings(MethodSettings):
     """Input size, loss and result of DoubleU-Net."""
 
+    field: ClassVar[str] = "movie"
     movies: ClassVar[bool] = True
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=20, batch_size=3, learning_rate=1e-4, plateau_patience=20, stop_patience=50, augment=False, seed=42

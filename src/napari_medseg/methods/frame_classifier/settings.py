@@ -18,6 +18,7 @@ FINE_TUNED = 32
 class FrameClassifierSettings(MethodSettings):
     """Classes, backbone and fine-tuning of the frame classifier."""
 
+    field: ClassVar[str] = "movie"
     role: ClassVar[Role] = "classify"
     movies: ClassVar[bool] = True
     training: ClassVar[TrainSettings] = TrainSettings(epochs=31, batch_size=12, learning_rate=1e-3, seed=1337)

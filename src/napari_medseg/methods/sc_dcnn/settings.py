@@ -12,6 +12,7 @@ from napari_medseg.settings import MethodSettings, TrainSettings
 class ScDcnnSettings(MethodSettings):
     """Network, loss and result of the spatially constrained DCNN."""
 
+    field: ClassVar[str] = "cornea"
     training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
 
     ndim: int = Field(2, ge=2, le=3, title="Dimensions", description="2 for images, 3 for volumes")

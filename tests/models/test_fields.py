@@ -1,0 +1,39 @@
+"""Which field an image seems to be of, by axes, units, pixel size and colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.image import Image
+from napari_medseg.models.catalog import list_models
+from napari_medseg.models.fields import FIELDS, likely_field
+
+GREY, COLOUR = np.zeros((40, 40), np.uint8), np.arange(4800).reshape(40, 40, 3).astype(np.uint8)
+UM = ("micrometer", "micrometer")
+IMAGES = [
+    (Image(np.zeros((4, 8, 8)), "TYX", units=("second", *UM)), "movie"),
+    (Image(np.zeros((4, 8, 8)), "ZYX"), "volume"),
+    (Image(GREY, "YX", value_unit="nm"), "afm"),
+    (Image(COLOUR, "YXC"), "tissue"),
+    (Image(np.repeat(GREY[..., None], 3, 2), "YXC", scale=(1.04, 1.04), units=UM), "cornea"),
+    (Image(np.zeros((384, 384), np.uint8), "YX"), "cornea"),
+    (Image(GREY, "YX", scale=(0.02, 0.02), units=UM), None),
+    (Image(GREY, "YX"), None),
+    (Image(np.zeros((384, 384)), "YX", value_unit="V"), None),
+]
+
+
+@pytest.mark.parametrize(("image", "field"), IMAGES)
+def test_the_field_is_recognised_or_nothing_is_said(image: Image, field: str | None) -> None:
+    assert likely_field(image) == field
+
+
+def test_bundled_models_are_proposed_for_their_field_alone() -> None:
+    models = [model for model in list_models() if model.bundled]
+    assert {model.field for model in models if not model.demo} <= {*FIELDS, None}
+    for image, field in IMAGES:
+        for model in models:
+            assert not model.made_for(image) or (model.field == field and not model.demo), model.title
+    generated = Image(GREY, "YX", value_unit="nm", metadata={"generated": True})
+    assert any(model.made_for(generated) for model in models)
