@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_medseg.errors import ReadError, WriteError
+from napari_medseg.io import read
 from napari_medseg.io.outlines.tracings import draw, read_tracings, write_tracings
+from napari_medseg.measure import measure, summarise
 
 TRUNK = np.array([[10.0, 5], [12, 30], [15, 60], [20, 90]])
 BRANCH = np.array([[12.0, 30], [40, 35], [60, 50]])
@@ -101,3 +104,30 @@ def test_draw_leaves_out_what_lies_outside() -> None:
     mask = draw([np.array([[2.0, -3], [2, 30]])], (5, 10))
     assert mask[2].all()
     assert mask.sum() == 10
+
+
+SNT = "# Exported from SNT v4.2.1\n# All positions and radii in microns\n# Voxel separation (x,y,z): 0.5, 0.25, 1.0\n"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_swc_of_snt_counts_micrometres(tmp_path: Path, beside: bool) -> None:
+    """Its header states unit and pixel size; x 10 to 110 um at y 25 um are columns 20 to 220 of row 100."""
+    nodes = "".join(f"{k + 1} 0 {10 + 10 * k}.0 25.0 0.0 1.0 {k or -1}\n" for k in range(11))
+    (tmp_path / "a.swc").write_text(SNT + nodes)
+    if beside:
+        picture = np.zeros((300, 300), np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", picture, imagej=True, resolution=(2, 4), metadata={"unit": "um"})
+    image = read(tmp_path / "a.swc")[0]
+    assert (image.scale, image.units) == ((0.25, 0.5), ("micrometer",) * 2)
+    np.testing.assert_array_equal(np.argwhere(image.data), [(100, column) for column in range(20, 221)])
+    assert summarise("nerve", image)["total length [mm]"][0] == pytest.approx(0.1)
+
+
+def test_a_tracing_is_measured_as_drawn(tmp_path: Path) -> None:
+    """Short branches are neither pruned nor classified anew."""
+    trunk, twig = np.array([[50.0, 20], [50, 80]]), np.array([[50.0, 40], [42, 40]])
+    write_tracings(tmp_path / "a.ndf", [trunk, twig], ["main", "branch"])
+    image = read(tmp_path / "a.ndf")[0]
+    row = summarise("nerve", image).iloc[0]
+    assert (row["main nerves"], row["branches"], row["total length [px]"]) == (1, 1, 68)
+    assert measure("nerve", image)["length [px]"].tolist() == [60, 8]

@@ -19,6 +19,7 @@ from napari_medseg.io.outlines import tracings
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))
 LUMA = np.array([0.2989, 0.5870, 0.1140])
+MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
 FIELD_UM, FIELD_PX = 400.0, 384  # Heidelberg HRT3 with Rostock Cornea Module
 SITES = "central|whorl|inferior|superior|nasal|temporal"
 CCM_NAME = re.compile(rf"^(?P<subject>.+)_(?P<eye>OD|OS)(?:_(?P<site>{SITES}))?_(?P<frame>\d+)$", re.IGNORECASE)
@@ -103,14 +104,30 @@ def parse_name(stem: str) -> dict[str, str]:
 
 
 def _read_tracing(path: Path) -> Image:
-    """Draw the paths, 1 pixel wide, on the grid of the picture beside the tracing if there is one."""
-    paths, classes = tracings.read_tracings(path)
+    """Draw the paths, 1 pixel wide, on the grid of the picture beside the tracing if there is one.
+
+    A tracing that counts micrometres is brought to pixels by the pixel size that it states, or that of the picture.
+    """
     beside = [path.with_name(path.stem + end + suffix) for end in ("_org", "") for suffix in PICTURES]
     picture = next((p for p in beside if p.is_file()), None)
+    image = None if picture is None else (read if matches(picture) else plain.read)(picture)[0]
+    step, micrometres = _step_of(path, image)
+    paths, classes = tracings.read_tracings(path, step if micrometres else (1.0, 1.0))
     known = {"paths": [p.tolist() for p in paths], "classes": list(classes), "source_file": str(path)}
-    if picture is not None:
-        image = (read if matches(picture) else plain.read)(picture)[0]
+    if image is not None:
         return image.labels_like(tracings.draw(paths, image.spatial_shape), path.stem, **known)
     extent = np.max([p.max(0) for p in paths], axis=0) if paths else np.zeros(2)
     shape = tuple(max(FIELD_PX, int(np.ceil(n)) + 1) for n in extent)
-    return Image(tracings.draw(paths, shape), "YX", kind="labels", name=path.stem, metadata=known)
+    units = ("micrometer", "micrometer") if micrometres else ()
+    return Image(tracings.draw(paths, shape), "YX", step, units, kind="labels", name=path.stem, metadata=known)
+
+
+def _step_of(path: Path, image: Image | None) -> tuple[tuple[float, float], bool]:
+    """Return the size of a tracing's pixel (y, x), and whether its numbers are micrometres."""
+    micrometres, stated = tracings.stated_microns(path)
+    if not micrometres:
+        return (1.0, 1.0), False
+    microns = [MICRONS.get(unit, 0.0) for unit in image.units[-2:]] if image is not None else [0.0, 0.0]
+    if image is not None and all(microns):
+        return (image.scale[-2] * microns[0], image.scale[-1] * microns[1]), True
+    return stated or (1.0, 1.0), True

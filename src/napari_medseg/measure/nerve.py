@@ -22,7 +22,7 @@ from pydantic import Field
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.ccm import parse_name
-from napari_medseg.io.outlines.tracings import draw
+from napari_medseg.io.outlines.tracings import SUFFIXES, draw
 from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
@@ -65,7 +65,13 @@ def paths(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np
 
 
 def table(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
-    """Return one row for each nerve, with the uncorrected lengths (pixel graph, pixel count) beside the length."""
+    """Return one row for each nerve, with the uncorrected lengths (pixel graph, pixel count) beside the length.
+
+    A tracing is measured as it was drawn: its paths, their lengths and classes.
+    """
+    drawn = traced(labels, settings)
+    if drawn is not None:
+        return table_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units)
     found, grid, classes = _nerves(labels, settings or NerveSettings())
     rows = table_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
     unit, step = _unit(labels.units), np.asarray(labels.scale)
@@ -76,11 +82,30 @@ def table(labels: Image, image: Image | None = None, settings: NerveSettings | N
 
 def summary(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
     """Return one row for the image: who and where, then the measures; zeros where there are no nerves."""
+    drawn = traced(labels, settings)
+    if drawn is not None:
+        measures = summary_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units)
+        return pd.DataFrame([{**identity(labels, image), **measures}])
     found, grid, classes = _nerves(labels, settings or NerveSettings())
     measures = summary_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
     naive = sum(_count_length(s, np.asarray(labels.scale)) for s in grid)
     measures[f"pixel-count total length [{_unit(labels.units)}]"] = float(naive)
     return pd.DataFrame([{**identity(labels, image), **measures}])
+
+
+def traced(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np.ndarray], list[str]] | None:
+    """Return paths and classes of labels that were read from a tracing, else ``None``.
+
+    Paths without a class get one by the rule of this module.
+    """
+    known = labels.metadata
+    if "paths" not in known or Path(str(known.get("source_file", ""))).suffix.lower() not in SUFFIXES:
+        return None
+    paths = [np.asarray(path, float).reshape(-1, 2) for path in known["paths"]]
+    share = (settings or NerveSettings()).main_share
+    guessed = classify(paths, share * min(labels.spatial_shape)) if paths else []
+    stated = known.get("classes", [])
+    return paths, [s if s in (MAIN, BRANCH) else g for s, g in zip(stated, guessed, strict=True)]
 
 
 def identity(labels: Image, image: Image | None = None) -> dict[str, str]:

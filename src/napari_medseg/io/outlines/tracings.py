@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -60,6 +61,26 @@ def read_tracings(path: str | Path, scale: Sequence[float] = (1.0, 1.0)) -> tupl
     if any(not np.isfinite(p).all() or np.abs(p).max(initial=0) > MAX_SIZE for p in paths):
         raise ReadError(f"{path.name} holds impossible coordinates (above {MAX_SIZE}). Export it again.")
     return [p / np.asarray(scale, float) for p in paths], classes
+
+
+def stated_microns(path: Path) -> tuple[bool, tuple[float, float] | None]:
+    """Return whether the comments of an SWC file say that it counts micrometres, and the pixel size (y, x) they state.
+
+    SNT writes both: ``All positions and radii in microns``, ``Voxel separation (x,y,z): 0.5, 0.5, 1.0``.
+    """
+    if path.suffix.lower() != ".swc":
+        return False, None
+    lines = (line.strip().lower() for line in path.read_text("utf-8-sig", "replace").splitlines())
+    comments = [line for line in lines if line.startswith("#")]
+    counts = any(
+        re.search(r"positions.*\b(microns?|micrometers?|micrometres?|um|\u00b5m|\u03bcm)\b", c) for c in comments
+    )
+    for comment in comments:
+        found = re.search(r"voxel separation[^:]*:\s*([\d.eE+-]+)[,\s]+([\d.eE+-]+)", comment)
+        if found:
+            x, y = float(found[1]), float(found[2])
+            return counts, (y, x) if min(x, y) > 0 else None
+    return counts, None
 
 
 def write_tracings(
