@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.widgets.words import text
+from napari_medseg.methods import get_method
 from napari_medseg.samples.afm import afm_folder
 
 pytestmark = pytest.mark.viewer
@@ -95,6 +96,22 @@ def test_the_schedule_is_named_as_it_is_edited(open_dock: Open) -> None:
     dock.method.setCurrentIndex(dock.method.findData("fullnet"))
     assert dock.schedule.currentText() == "paper"
     assert "--epochs" not in dock.command()
+
+
+def test_a_recommended_recipe_fills_in_both_forms_and_is_taken_back(open_dock: Open) -> None:
+    _, dock = open_dock("Train")
+    dock.method.setCurrentIndex(dock.method.findData("sc-dcnn"))
+    dock.schedule.setCurrentText("recommended")
+    recipe = get_method("sc-dcnn").recipe
+    assert dock.training_form.value == recipe.training
+    assert dock.method_form.value.surroundings == recipe.settings["surroundings"]
+    assert "--schedule=one-cycle" in dock.command()
+    dock.schedule.setCurrentText("paper")
+    assert dock.method_form.value == get_method("sc-dcnn").Settings()
+    dock.schedule.setCurrentText("recommended")
+    dock.method.setCurrentIndex(dock.method.findData("p-net"))
+    assert dock.schedule.currentText() == "paper"
+    assert not dock.schedule.model().item(dock.schedule.findText("recommended")).isEnabled()
 
 
 def test_the_check_says_split_pixel_sizes_and_few_problems(open_dock: Open, wait: Wait, tmp_path: Path) -> None:

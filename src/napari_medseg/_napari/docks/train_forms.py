@@ -83,9 +83,17 @@ class TrainForms(QWidget):
             self.folded[1].expand(animate=False)
         else:
             self.training_form.value = named
-            recipe = self.chosen.recipe
-            if recipe and self.schedule.currentText() == RECOMMENDED:
-                self.method_form.value = self.chosen.Settings.parse(recipe.settings)
+            self._fill_method(self.schedule.currentText() == RECOMMENDED)
+
+    def _fill_method(self, recommended: bool) -> None:
+        """Fill in the recipe's method settings, or, where they are unchanged, take them back."""
+        if self.chosen.recipe is None:
+            return
+        suggested, usual = self.chosen.Settings.parse(self.chosen.recipe.settings), self.chosen.Settings()
+        if recommended:
+            self.method_form.value = suggested
+        elif self.method_form.value == suggested:
+            self.method_form.value = usual
 
     def name_schedule(self) -> None:
         """Name the schedule as it was edited."""
