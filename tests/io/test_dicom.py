@@ -412,6 +412,13 @@ def test_segments_of_fractions(tmp_path: Path) -> None:
     assert "fractions" in notes(image)
 
 
+def test_label_maps_of_segments(tmp_path: Path) -> None:
+    labels = RNG.integers(0, 3, (1, 3, 8, 16)).astype(np.uint8)
+    path = segmentation(tmp_path / "a.dcm", labels, [(0, 2), (0, 0), (0, 1)], SegmentationType="LABELMAP")
+    (image,) = io.read(path)
+    np.testing.assert_array_equal(image.data, labels[0])
+
+
 def test_a_mosaic_is_unfolded_as_nibabel_does(tmp_path: Path) -> None:
     import gzip
 

@@ -16,6 +16,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes import reader
 from napari_medseg.io.volumes.itk import affine_of
+from napari_medseg.measure.volume import table
 
 RNG = np.random.default_rng(5)
 DATA = RNG.integers(-500, 500, (5, 6, 7)).astype(np.int16)  # x, y, z
@@ -271,3 +272,20 @@ def test_segments_of_slicer(tmp_path: Path) -> None:
     layers[1, 6, 7, 8] = 1
     labels = io.read_labels(slicer(tmp_path / "apart.seg.nrrd", layers, *parts))
     assert [int((labels.data == k).sum()) for k in (1, 2, 3)] == [48, 1, 1]
+
+
+def test_names_of_segments_come_back(tmp_path: Path) -> None:
+    layers = np.zeros((1, 7, 8, 9), np.uint8)
+    layers[0, 1:4, 1:5, 1:5], layers[0, 5, 5, 5] = 1, 4
+    image = io.read_one(
+        slicer(tmp_path / "one.seg.nrrd", layers, ("Leber, rechts \u00e4", 1, 0), ("lesion", 4, 0)), "labels"
+    )
+    rows = table(image).set_index("name")
+    assert rows.loc["lesion", "voxels"] == 1
+    io.write(tmp_path / "two.seg.nrrd", image)
+    (back,) = io.read(tmp_path / "two.seg.nrrd")
+    assert back.metadata["segments"] == {"1": "Leber, rechts \u00e4", "4": "lesion"}
+    np.testing.assert_array_equal(back.data, image.data)
+    assert sitk.ReadImage(str(tmp_path / "two.seg.nrrd")).GetMetaData("Segment1_LabelValue") == "4"
+    io.write(tmp_path / "three.seg.nrrd", Image(layers[0].T, "ZYX", (3, 1, 1), ("millimeter",) * 3, kind="labels"))
+    assert io.read(tmp_path / "three.seg.nrrd")[0].metadata["segments"] == {"1": "Segment_1", "4": "Segment_4"}

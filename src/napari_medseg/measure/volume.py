@@ -17,9 +17,10 @@ ML_PER_MM3 = 1e-3
 def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
     """Return one row per label of a ``ZYX`` or ``YX`` label image.
 
-    Columns: label; voxels; volume (mL when the image is in mm, else unit^3; an area in 2D); surface area (marching
-    cubes; a contour length in 2D); centroid per axis in world coordinates (affine, or scale); bounding box per axis as
-    first and last index; mean and standard deviation of the finite intensities per channel of `image`.
+    Columns: label; its name, where the file names its segments; voxels; volume (mL when the image is in mm, else
+    unit^3; an area in 2D); surface area (marching cubes; a contour length in 2D); centroid per axis in world coordinates
+    (affine, or scale); bounding box per axis as first and last index; mean and standard deviation of the finite
+    intensities per channel of `image`.
 
     Raises
     ------
@@ -35,7 +36,10 @@ def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
         rows.append({"label": label, **columns.geometry(mask, box), **_intensity(mask, box, image)})
     empty = {"label": 0, **columns.geometry(np.zeros((1,) * data.ndim, bool), (slice(0, 1),) * data.ndim)}
     names = list(rows[0]) if rows else [*empty, *_intensity(np.zeros((1,) * data.ndim, bool), None, image)]
-    return pd.DataFrame(rows, columns=names)
+    frame = pd.DataFrame(rows, columns=names)
+    if segments := labels.metadata.get("segments"):
+        frame.insert(1, "name", [segments.get(str(label), "") for label in frame["label"]])
+    return frame
 
 
 def summary(labels: Image, image: Image | None = None) -> pd.DataFrame:

@@ -37,6 +37,7 @@ from napari_medseg.io.volumes.space import (
 from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".nrrd", ".nhdr")
+SEGMENTS = ".seg.nrrd"
 HEADER_BYTES = 2**20
 TYPES = {
     "i1": "signed char,int8,int8_t", "u1": "uchar,unsigned char,uint8,uint8_t",
@@ -125,7 +126,8 @@ def read(path: Path, name: str, **metadata: Any) -> list[Image]:
 def write(stream: IO[bytes], name: str, image: Image) -> None:
     """Write `image` as NRRD, packed; the voxels are in the file itself whatever its suffix.
 
-    Micrometres are written as such, other lengths as millimetres; without a unit neither size nor place is stated.
+    Micrometres are written as such, other lengths as millimetres; without a unit neither size nor place is stated. A
+    label map named ``.seg.nrrd`` says what its segments are called, as 3D Slicer does.
 
     Raises
     ------
@@ -149,7 +151,9 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
     if known:
         lines += _stated_place(image, axes, unit)
     lines += ["endian: little", "encoding: gzip"]
-    stream.write(("\n".join(lines) + "\n\n").encode("ascii"))
+    if name.lower().endswith(SEGMENTS) and image.axes == "ZYX" and image.kind == "labels":
+        lines += _stated_segments(image, data)
+    stream.write(("\n".join(lines) + "\n\n").encode("utf-8"))
     with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
         packed.write(little_endian(data))
 
@@ -400,6 +404,18 @@ def _stated_place(image: Image, axes: str, unit: str) -> list[str]:
         lines += ["spacings: " + " ".join(repr(image.scale[0]) if a == "T" else "nan" for a in axes)]
         lines += ["units: " + " ".join('"s"' if a == "T" else '""' for a in axes)]
     return [*lines, "space units: " + " ".join([f'"{"um" if unit == MICROMETER else "mm"}"'] * n)]
+
+
+def _stated_segments(image: Image, labels: np.ndarray) -> list[str]:
+    """Return the keys by which 3D Slicer knows the segments of a label map, with their names where they are known."""
+    names = image.metadata.get("segments", {})
+    extent = " ".join(f"0 {n - 1}" for n in labels.shape[::-1])
+    lines = []
+    for index, label in enumerate(int(v) for v in np.unique(labels) if v):
+        said = " ".join(str(names.get(str(label), f"Segment_{label}")).split())
+        fields = {"ID": f"Segment_{label}", "Name": said, "LabelValue": label, "Layer": 0, "Extent": extent}
+        lines += [f"Segment{index}_{key}:={value}" for key, value in fields.items()]
+    return lines
 
 
 def _vector(values: np.ndarray) -> str:
