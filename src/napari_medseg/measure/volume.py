@@ -18,7 +18,7 @@ def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
     """Return one row per label of a ``ZYX`` or ``YX`` label image.
 
     Columns: label; its name, where the file names its segments; voxels; volume (mL when the image is in mm, else
-    unit^3; an area in 2D); surface area (marching cubes; a contour length in 2D); centroid per axis in world coordinates
+    unit^3; an area in 2D); surface area (marching cubes; a contour length in 2D); centroid per axis in the world
     (affine, or scale); bounding box per axis as first and last index; mean and standard deviation of the finite
     intensities per channel of `image`.
 
