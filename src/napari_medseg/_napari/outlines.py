@@ -17,6 +17,7 @@ from napari_medseg._napari.layers import geometry, image_from_layer, metadata
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import histology
+from napari_medseg.io.json_file import parse_json
 from napari_medseg.io.outlines.geojson import write_regions
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
 
@@ -68,7 +69,7 @@ def _region(rings: Sequence[np.ndarray], facts: dict[str, str]) -> Region:
     known = {}
     for column in ("measurements", "cell"):
         with suppress(ValueError):
-            known[column] = json.loads(facts[column]) if facts[column] else None
+            known[column] = parse_json(facts[column]) if facts[column] else None
     properties |= {"measurements": known["measurements"]} if known.get("measurements") else {}
     around = tuple(np.asarray(ring, float) for ring in known.get("cell") or ())
     number = int(facts["name"]) if facts["name"].isascii() and facts["name"].isdigit() else 0

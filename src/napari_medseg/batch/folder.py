@@ -8,11 +8,12 @@ from typing import Any
 
 from napari_medseg.batch.case import measure_case, predict_case
 from napari_medseg.batch.inputs import read_input
-from napari_medseg.batch.record import BatchRecord, batch_folder
+from napari_medseg.batch.record import BatchRecord
 from napari_medseg.batch.resume import open_record
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import MedSegError
 from napari_medseg.io import read_labels
+from napari_medseg.io.locks import held_folder
 from napari_medseg.jobs import Job, relabel
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
@@ -40,7 +41,7 @@ def predict_files(
         If the folder cannot be written, or another batch writes into it.
     """
     out, options = Path(out), (options or BatchSettings()).of(model)
-    with batch_folder(out):
+    with held_folder(out, "batch"):
         record = open_record(model.card, inputs, out, settings, options, resume=resume)
         try:
             if record.position:

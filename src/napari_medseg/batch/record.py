@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,26 +133,6 @@ class BatchRecord:
         if len(reasons) == len(rows):
             raise DataError(f"None of {len(rows)} files could be predicted. First reason: {reasons[0]}")
         return content
-
-
-@contextmanager
-def batch_folder(out: Path) -> Iterator[None]:
-    """Make the result folder and let no other batch into it; a folder that stays empty goes again.
-
-    Raises
-    ------
-    WriteError
-        If it cannot be made, or another batch writes into it.
-    """
-    there = out.exists()
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    try:
-        with holding(out, "batch"):
-            yield
-    finally:
-        if not there and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
 
 
 def read_record(out: Path) -> dict[str, Any]:

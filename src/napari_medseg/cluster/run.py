@@ -10,11 +10,11 @@ from typing import Any
 
 from napari_medseg.batch import BatchRecord, Case, open_record
 from napari_medseg.batch.folder import measure_again
-from napari_medseg.batch.record import batch_folder
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.atomic import write_bytes
+from napari_medseg.io.locks import held_folder
 from napari_medseg.io.places import inside
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
@@ -61,7 +61,7 @@ def predict_on_cluster(
     if not model.card.get("sha256"):
         raise CheckpointError("Workers need the model as a file. Save it, and load it with load_model.")
     out, options = Path(out), (options or BatchSettings()).of(model)
-    with batch_folder(out):
+    with held_folder(out, "batch"):
         record = open_record(model.card, inputs, out, settings, options, resume=resume)
         record.save()  # says why it cannot, before anything is computed
         return (yield from _predict(client, model, record, settings, options, shared))

@@ -18,6 +18,7 @@ from napari_medseg.device import choose_device
 from napari_medseg.errors import CheckpointError, DeviceError
 from napari_medseg.io.atomic import replacing
 from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.places import inside
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model
@@ -61,7 +62,7 @@ def work(task: Task, case: Case, files: Files) -> tuple[dict[str, Any], Files]:
     with tempfile.TemporaryDirectory(prefix="medseg-") as name:
         copy, out = Path(name) / "in" / case.path.name, Path(name) / "out"
         for relative, content in files.items():
-            target = copy.parent / relative
+            target = inside(copy.parent, relative)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         row = _predict(replace(model, card=task.card), replace(case, copy=copy), task, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, ReadError
 from napari_medseg.evaluate.metrics.video import classification_scores
 from napari_medseg.io import read_one
+from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
 from napari_medseg.io.movies.reader import frame_number
 from napari_medseg.io.pairs import list_images
@@ -163,9 +163,8 @@ def _table(path: Path) -> DataFrame:
 def _movie(table: Path) -> str:
     """Return the name of the movie that a run's table is of: its summary's, else the folder's."""
     try:
-        summary = json.loads((table.parent / "summary.json").read_text(encoding="utf-8"))
-        return Path(summary["run"]["source"]).stem
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(read_json(table.parent / "summary.json")["run"]["source"]).stem
+    except (ReadError, KeyError, TypeError):
         return table.parent.name
 
 

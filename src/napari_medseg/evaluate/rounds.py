@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, ReadError
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.grids import moved_notes, on_grid
+from napari_medseg.io.json_file import read_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model
@@ -91,12 +91,12 @@ def _image(log: Path) -> Image:
 
 def _model(log: Path, name: str) -> Model | None:
     path = _note(log, "models.json").get(name)
-    return load_model(path) if path and Path(path).is_file() else None
+    return load_model(path) if path and isinstance(path, str) and Path(path).is_file() else None
 
 
 def _note(log: Path, name: str) -> dict[str, Any]:
     try:
-        note: dict[str, Any] = json.loads(((log if log.is_dir() else log.parent) / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        note: dict[str, Any] = read_json((log if log.is_dir() else log.parent) / name)
+    except ReadError:
         return {}
     return note if isinstance(note, dict) else {}

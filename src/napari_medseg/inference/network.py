@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_medseg import __version__
 from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
-from napari_medseg.errors import DeviceError
+from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.image import Image
 from napari_medseg.inference import tiling
 from napari_medseg.jobs import Job, Progress
@@ -147,7 +147,7 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     model = replace(model, network=folded(network))
     if not method.tiled:
         result: np.ndarray = forward(model, np.asarray(array)[None], plan.device, settings, logits)[0].cpu().numpy()
-        return result
+        return _finite(result)
     sizes = tuple(array.shape[1:])
     overlap = 2 * method.halo if settings.overlap < 0 else settings.overlap
     overlap = min(overlap, plan.tile * 3 // 4)
@@ -158,13 +158,23 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     start = time.perf_counter()
     while chunk := list(islice(tiles, plan.batch)):
         blocks = np.stack([tiling.read_block(array, starts, [a.tile for a in axes]) for starts, _ in chunk])
-        results = forward(model, blocks, plan.device, settings, logits).cpu().numpy()
+        results = _finite(forward(model, blocks, plan.device, settings, logits).cpu().numpy())
         for (starts, weight), block in zip(chunk, results, strict=True):
             _add(out, block, weight, starts)
         done += len(chunk)
         pace = (time.perf_counter() - start) / done
         yield Progress(done, total, f"tile {done} of {total}, {pace:.2g} s/tile")
     return out
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Return what a network answered; what is not finite is no answer."""
+    if not np.isfinite(values).all():
+        raise DataError(
+            "The network's answer is not finite (NaN or infinite): the model or the image is damaged, or the precision "
+            "is too low. Try precision float32."
+        )
+    return values
 
 
 def _add(out: np.ndarray, block: np.ndarray, weight: np.ndarray, starts: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_medseg.errors import WriteError
+from napari_medseg.io.atomic import disk_errors
 
 LOOK_AGAIN = 0.02  # seconds
 
@@ -46,6 +47,26 @@ def holding(folder: Path, work: str, *, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         _unlock(path, handle)
+
+
+@contextmanager
+def held_folder(folder: Path, work: str) -> Iterator[None]:
+    """Make a result folder and hold it; a folder that stays empty goes again.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made, or another process or window does the same work in it.
+    """
+    there = folder.exists()
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with holding(folder, work):
+            yield
+    finally:
+        if not there and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:

@@ -6,7 +6,6 @@ pyramid follow those of a level, and a translation becomes the image's place.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io import tiff
+from napari_medseg.io.json_file import read_json
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
@@ -193,8 +193,8 @@ def _name(path: Path) -> str:
 def _attributes(path: Path) -> Mapping[str, Any]:
     for name in FILES:
         try:
-            content = json.loads((path / name).read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
+            content = read_json(path / name)
+        except ReadError:
             continue
         found = content.get("attributes", content) if isinstance(content, dict) else {}
         found = found.get("ome", found) if isinstance(found, dict) else {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.errors import CheckpointError, MedSegError
+from napari_medseg.errors import CheckpointError, MedSegError, ReadError
 from napari_medseg.image import Image
+from napari_medseg.io.json_file import read_json
 from napari_medseg.io.places import home
 from napari_medseg.method import Model
 from napari_medseg.methods import TRAINING_FREE, create, field_of, for_movies, get_method, known_methods, role_of
@@ -151,12 +151,33 @@ def list_models(folder: Path | None = None, extra: Iterable[Path] = ()) -> list[
 def entry(path: Path) -> Entry:
     """Read one model's card (from the side-car ``.json`` when there is one, else from the checkpoint)."""
     try:
-        side_car = path.with_suffix(".json")
-        if side_car.exists() and path.stem not in {"best", "last"}:
-            return Entry(path, {**json.loads(side_car.read_text(encoding="utf-8")), "file": str(path)})
-        return Entry(path, card(read_checkpoint(path), path))
-    except (MedSegError, ValueError) as error:
+        side_car = None if path.stem in {"best", "last"} else _side_car(path.with_suffix(".json"))
+        found = side_car or card(read_checkpoint(path), path)
+        return Entry(path, {**found, "file": str(path)})
+    except (MedSegError, OSError) as error:
         return Entry(path, problem=str(error))
+
+
+def _side_car(path: Path) -> dict[str, Any] | None:
+    """Return the card in a JSON beside a model, ``None`` where there is none or it is another program's."""
+    try:
+        found = read_json(path)
+    except ReadError:
+        return None
+    kinds = {
+        "method": str,
+        "settings": dict,
+        "best": dict,
+        "doi": str,
+        "authors": str,
+        "license": str,
+        "trained_on": str,
+    }
+    ours = isinstance(found, dict) and {"method", "settings"} <= found.keys()
+    if not ours or any(not isinstance(found[key], kind) for key, kind in kinds.items() if key in found):
+        return None
+    card_of_it: dict[str, Any] = found
+    return card_of_it
 
 
 def load_model(path: str | Path, method: str | None = None, role: Role | None = None) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import torch
 from torch import nn
 
 from napari_medseg import __version__
-from napari_medseg.errors import CheckpointError, SettingsError, one_line
+from napari_medseg.errors import CheckpointError, ReadError, SettingsError, one_line
+from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
 from napari_medseg.method import Method, Model
 
 FORMAT = 1
+MOST_VALUES = 10**6
 REQUIRED = ("format", "method", "settings", "state_dict")
 ABOUT = ("authors", "license", "trained_on")
 CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", *ABOUT, "started_from")
@@ -69,11 +72,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, holds pickled code, or is of a newer format.
+        If the file is missing, truncated, holds pickled code, would inflate, or is of a newer format.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}. Give the .pt file of a training run.")
+    try:
+        refuse_inflating(path)
+    except ReadError as error:
+        raise CheckpointError(str(error)) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of foreign pickles before it refuses them
@@ -87,11 +94,42 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path.name} is damaged or cut short ({one_line(error)}). Copy it again.") from error
     if not isinstance(content, dict) or any(key not in content for key in REQUIRED):
         raise CheckpointError(f"{path.name} is no napari-medseg checkpoint: it lacks {', '.join(REQUIRED)}.")
-    if not isinstance(content["format"], int) or content["format"] > FORMAT:
+    _check_size({key: value for key, value in content.items() if key != "state_dict"}, path)
+    if type(content["format"]) is not int or not 1 <= content["format"] <= FORMAT:
         raise CheckpointError(
             f"{path.name} is of format {content['format']}, this version reads up to {FORMAT}. Update napari-medseg."
         )
+    kinds = (content["method"], str), (content["settings"], dict), (content["state_dict"], Mapping)
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        raise CheckpointError(f"{path.name} is no napari-medseg checkpoint: its method, settings or weights are none.")
     return content
+
+
+def _check_size(value: Any, path: Path) -> None:
+    """Refuse values that refer to each other so often that walking through them would never end."""
+    waiting, seen = [value], 0
+    while waiting:
+        one = waiting.pop()
+        inner = list(one.values()) if isinstance(one, Mapping) else one if isinstance(one, list | tuple | set) else ()
+        seen += len(inner)
+        if seen > MOST_VALUES:
+            raise CheckpointError(
+                f"{path.name} was refused: it holds more than {MOST_VALUES} values beside its weights."
+            )
+        waiting += inner
+
+
+def _check_weights(weights: Mapping[str, Any], path: Path) -> None:
+    """Refuse weights that are no plain arrays, claim more memory than the file gave them, or are not finite."""
+    for name, value in weights.items():
+        plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
+        if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise CheckpointError(f"{path.name} was refused: its {name} is no plain array of numbers.")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(
+                f"{path.name} holds values that are not finite (in {name}): its training failed, or it is damaged. "
+                "Take another checkpoint."
+            )
 
 
 def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, Any]:
@@ -109,6 +147,7 @@ def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, An
             f"Give a {method.name} model."
         )
     weights, own = content["state_dict"], network.state_dict()
+    _check_weights(weights, path)
     other = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
     if other:
         now = method.settings.model_dump(mode="json")
@@ -127,8 +166,9 @@ def rebuild(cls: type[Method], content: dict[str, Any], path: Path) -> Model:
     Raises
     ------
     CheckpointError
-        If its settings or weights do not fit this version of the method.
+        If its settings or weights do not fit this version of the method, or a weight is not finite.
     """
+    _check_weights(content["state_dict"], path)
     try:
         method = cls(cls.Settings.parse(content["settings"]))
         network = method.build_network()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
+from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
 from napari_medseg.io.places import expanded
 
@@ -127,6 +128,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weight file {path}. Give the path of a .pth file, 'download' or 'none'.")
+    try:
+        refuse_inflating(path)
+    except ReadError as error:
+        raise CheckpointError(str(error)) from error
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from napari_medseg.batch.review import ReviewSheet, is_reviewed
 from napari_medseg.device import is_out_of_memory
 from napari_medseg.errors import DataError, DeviceError, SettingsError
 from napari_medseg.io.json_file import write_json
+from napari_medseg.io.locks import held_folder
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model, TrainingFreeMethod
@@ -64,10 +66,11 @@ def train(
     model = None
     for fold, part in splits:
         target = run / f"fold{fold}" if settings.folds > 1 else run
-        if parallel.rank() == 0:
-            write_json(target / "split.json", part.stems())
-        job = fit(method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about)
-        model = yield from job
+        with held_folder(target, "training") if parallel.rank() == 0 else nullcontext():
+            if parallel.rank() == 0:
+                write_json(target / "split.json", part.stems())
+            job = fit(method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about)
+            model = yield from job
     if model is None:
         raise DataError(f"There is no fold {settings.fold} of {settings.folds}; folds count from 0.")
     return model

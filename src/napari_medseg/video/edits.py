@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
-from napari_medseg.io.json_file import write_json
+from napari_medseg.errors import DataError, ReadError
+from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
 from napari_medseg.measure.video import seconds_of, summarise
@@ -81,6 +80,11 @@ def refresh_edits(folder: Path) -> dict[str, Any] | None:
     return _write(folder, frames, summary, np.array(nerve, bool))
 
 
+def has_edits(folder: Path) -> bool:
+    """Whether a person corrected the intervals of a run."""
+    return (folder / EDITED).is_file() or (folder / INTERVALS).is_file()
+
+
 def remove_edits(folder: Path) -> None:
     """Delete the tables of corrections."""
     for name in (EDITED, INTERVALS):
@@ -115,8 +119,8 @@ def read_run(folder: Path) -> tuple[DataFrame, dict[str, Any]]:
     if not (folder / TABLE).is_file() or not (folder / SUMMARY).is_file():
         raise DataError(f"{folder} holds no result. Choose a folder with {TABLE} and {SUMMARY}.")
     try:
-        return pd.read_csv(folder / TABLE), json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return pd.read_csv(folder / TABLE), read_json(folder / SUMMARY)
+    except (ReadError, OSError, ValueError) as error:
         raise DataError(f"The result in {folder} cannot be read: {error}. Run the movie again.") from error
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError, ReadError, WriteError
-from napari_medseg.io.atomic import write_bytes, write_text
+from napari_medseg.io.atomic import disk_errors, write_bytes, write_text
 from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
-from napari_medseg.video.edits import SUMMARY, TABLE, refresh_edits, remove_edits
+from napari_medseg.video.edits import SUMMARY, TABLE, has_edits, refresh_edits, remove_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings
 from napari_medseg.video.source import Source
 
@@ -138,13 +139,15 @@ class Output:
             numbers = self._source.numbers
             self._movie.write(overlay, self._source.time(numbers[position]) - self._source.time(numbers[0]))
         if row is not None:
-            self._csv.writerow({name: _text(row.get(name)) for name in self._columns})
-            self._file.flush()
+            with disk_errors(self.folder / TABLE):
+                self._csv.writerow({name: _text(row.get(name)) for name in self._columns})
+                self._file.flush()
             self.added += 1
 
     def close(self, finished: bool, **facts: Any) -> dict[str, Any]:
         """Finish the files and write summary.json, also after a stop or an error; return the summary."""
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take was refused when it was added
+            self._file.close()
         try:
             if self._movie is not None:
                 self._movie.close()
@@ -160,6 +163,11 @@ class Output:
         """Return the rows of an earlier run of the same thing whose masks are there too."""
         table, summary = self.folder / TABLE, self.folder / SUMMARY
         if not self._settings.resume or not table.is_file() or not summary.is_file():
+            if self._settings.resume and has_edits(self.folder):
+                raise DataError(
+                    f"{self.folder} holds intervals that a person corrected, but its {TABLE} or {SUMMARY} is gone. "
+                    "Choose another folder, or start anew with --no-resume (overwrites)."
+                )
             remove_edits(self.folder)
             self._mark()
             return []
@@ -179,7 +187,7 @@ class Output:
         rows: list[dict[str, Any]] = []
         for position, line in enumerate(lines):
             expected = position < len(self._source.numbers) and line["frame"] == str(self._source.numbers[position])
-            if not expected or (self._settings.masks and not self.mask_path(position).is_file()):
+            if not expected or (self._settings.masks and not _is_whole(self.mask_path(position))):
                 break
             rows.append(line)
         return rows
@@ -227,6 +235,10 @@ class Output:
             "nerve_intervals": intervals(nerve, step, times).to_dict("records"),
             **facts,
         }
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _text(value: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.io.identity import fingerprint
+from napari_medseg.io.locks import held_folder
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
@@ -71,8 +72,15 @@ def segment_video(
     source = Source(movie, settings)
     networks = Networks(classifier, segmenter, settings)
     identity = _identity(source, classifier, segmenter, settings)
+    with held_folder(Path(folder), "video"):
+        return (yield from _run(source, networks, Path(folder), settings, identity))
+
+
+def _run(
+    source: Source, networks: Networks, folder: Path, settings: VideoSettings, identity: dict[str, Any]
+) -> Job[VideoResult]:
     columns = _columns(networks.classes, settings, source.named)
-    output = Output(Path(folder), source, settings, columns, identity)
+    output = Output(folder, source, settings, columns, identity)
     started, finished = time.perf_counter(), False
     results = _results(source, networks, output, settings)
     try:

@@ -26,6 +26,7 @@ from napari_medseg._napari.remote import where
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
+from napari_medseg.io.atomic import write_text
 
 NARROWEST = 330
 
@@ -142,8 +143,10 @@ class FoldedSettings(QCollapsible):
         """Save the settings as JSON."""
         path = path or QFileDialog.getSaveFileName(self, "Save settings", "settings.json", "JSON (*.json)")[0]
         if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(self.form.value.model_dump_json(indent=2))
+            try:
+                write_text(path, self.form.value.model_dump_json(indent=2))
+            except MedSegError as error:
+                show_info(str(error))
 
     def load(self, path: str = "") -> None:
         """Load settings from JSON."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, given, method_settings
 from napari_medseg.cli.output import drain, show
-from napari_medseg.errors import SettingsError
+from napari_medseg.errors import ReadError, SettingsError
 from napari_medseg.models.settings import CardSettings
 from napari_medseg.settings import TrainSettings
 
@@ -91,14 +90,18 @@ def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, 
 
 
 def _read_config(path: Path | None, method: str) -> dict[str, Any]:
+    from napari_medseg.io.json_file import read_json
+
     if path is None:
         return {}
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as settings: {error}. Give the settings.json of a run.") from error
+        config: dict[str, Any] = read_json(path)
+    except ReadError as error:
+        raise SettingsError(f"{path} cannot be read as settings: {error} Give the settings.json of a run.") from error
     if not isinstance(config, dict) or not set(config) <= {"method", "settings", "training"}:
         raise SettingsError(f'{path}: expected {{"method": ..., "settings": {{}}, "training": {{}}}}.')
+    if any(not isinstance(config.get(part, {}), dict) for part in ("settings", "training")):
+        raise SettingsError(f"{path}: its settings and training must be objects of names and values.")
     if config.get("method", method) != method:
         raise SettingsError(f"{path} holds settings of {config['method']}, not of {method}.")
     return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from napari_medseg.evaluate.metrics.objects import aji
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.grids import moved_notes, on_grid
+from napari_medseg.io.json_file import read_json
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.measure.labels import instances
 from napari_medseg.method import Method, Preparation, quiet
@@ -222,7 +222,9 @@ class FullNet(Method):
         path = Path(folder) / "mean_std.json"
         if not path.is_file() or any(self.settings.mean):
             return self
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
+        if not isinstance(values, dict) or not {"mean", "std"} <= values.keys():
+            raise SettingsError(f"{path} holds no mean and std. Prepare the folder again.")
         return type(self)(self.settings.updated(mean=values["mean"], std=values["std"]))
 
     def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
@@ -322,8 +324,11 @@ class FullNet(Method):
 def _prepared(folder: Path) -> dict[str, Any]:
     """Return what ``prepare`` noted of a folder, or nothing."""
     path = Path(folder) / "prepare.json"
-    notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return notes
+    notes = read_json(path) if path.is_file() else {}
+    settings = notes.get("settings", {}) if isinstance(notes, dict) else None
+    if not isinstance(settings, dict):
+        raise SettingsError(f"{path} holds no notes of a preparation. Prepare the folder again.")
+    return {**notes, "settings": settings}
 
 
 def _resize(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, WriteError
+from napari_medseg.errors import DataError, MedSegError, ReadError, WriteError
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.histology import read_annotation
+from napari_medseg.io.json_file import read_json
 from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.io.places import inside
 from napari_medseg.measure.labels import consecutive, instances
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.patches import PATCH, windows
@@ -50,11 +52,11 @@ class Task:
     def finished(self) -> dict[str, Any] | None:
         """Return the result of an earlier run with the same settings and files, if all it wrote is still there."""
         try:
-            result: dict[str, Any] = json.loads(self.marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            result: dict[str, Any] = read_json(self.marker)
+        except ReadError:
             return None
-        same = result.get("fingerprint") == self.fingerprint
-        return result if same and all((self.folder / name).is_file() for name in result["written"]) else None
+        same = isinstance(result, dict) and result.get("fingerprint") == self.fingerprint
+        return result if same and all(inside(self.folder, name).is_file() for name in result["written"]) else None
 
 
 def prepare_case(task: Task) -> dict[str, Any] | str:
