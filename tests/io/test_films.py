@@ -92,6 +92,15 @@ def test_mpeg_program_stream(tmp_path: Path) -> None:
     assert float(movie.fps or 0) == pytest.approx(25)
 
 
+@pytest.mark.parametrize("suffix", [".mts", ".vob"])
+def test_transport_streams_and_discs(tmp_path: Path, suffix: str) -> None:
+    disc = suffix == ".vob"
+    more: dict[str, Any] = {"codec": "mpeg2video", "b_frames": 0, "bit_rate": 2_000_000} if disc else {}
+    path = film(tmp_path / f"a{suffix}", container="vob" if disc else "mpegts", **more)
+    assert read(path)[0].data.shape[0] == 50
+    assert check_frames(path, decoded(path)).missing == 0
+
+
 @pytest.mark.parametrize("skip", [0.04, 0.32, 0.6])
 def test_frames_before_an_edit_are_hidden_and_no_others(tmp_path: Path, skip: float) -> None:
     path = trimmed(film(tmp_path / "a.mp4"), tmp_path / "b.mp4", skip)

@@ -271,3 +271,21 @@ def test_huge_declared_size_is_refused_without_memory(tmp_path: Path, suffix: st
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+def test_compressions_that_need_another_package_are_left_to_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Pillow.fromarray(colour).save(tmp_path / "a.tif", compression="tiff_lzw")
+    Pillow.fromarray(colour).save(
+        tmp_path / "b.tif", compression="tiff_lzw", save_all=True, append_images=[Pillow.fromarray(colour)]
+    )
+
+    def absent(*_: Any, **__: Any) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", absent)
+    np.testing.assert_array_equal(io.read(tmp_path / "a.tif")[0].data, colour)
+    with pytest.raises(ReadError, match=r"compressed by LZW.*pip install imagecodecs"):
+        io.read(tmp_path / "b.tif")

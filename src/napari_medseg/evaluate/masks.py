@@ -67,7 +67,8 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
         yield Progress(index - 1, len(found.pairs), pair.stem)
         try:
             predicted, truth = read_pair(pair)
-            notes += [note for note in moved_notes(predicted) if note not in notes]
+            drawn = [note for one in (predicted, truth) for note in one.metadata.get("notes", ()) if "outlines" in note]
+            notes += [note for note in dict.fromkeys((*moved_notes(predicted), *drawn)) if note not in notes]
             images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
         except MedSegError as error:
             problems.append(str(error))

@@ -106,8 +106,25 @@ def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
     series = file.series[number]
     check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
     mapped = series.dataoffset is not None and series.nbytes > LAZY_BYTES
-    numbers: np.ndarray = tifffile.memmap(path, series=number, mode="r") if mapped else series.asarray()
+    try:
+        numbers: np.ndarray = tifffile.memmap(path, series=number, mode="r") if mapped else series.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        numbers = _by_pillow(path, series)
     return numbers
+
+
+def _by_pillow(path: Path, series: Any) -> np.ndarray:
+    """Return the numbers of a picture whose compression tifffile leaves to the package imagecodecs."""
+    with open_picture(path) as picture:
+        numbers = np.asarray(picture)
+        if getattr(picture, "n_frames", 1) == 1 and numbers.shape == series.shape and numbers.dtype == series.dtype:
+            return numbers
+    raise ReadError(
+        f"{path.name} is compressed by {series.keyframe.compression.name}, which needs the package imagecodecs. "
+        "Install it with: pip install imagecodecs"
+    )
 
 
 def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | None = MAX_BYTES) -> None:

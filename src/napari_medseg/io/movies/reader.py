@@ -16,7 +16,9 @@ from napari_medseg.io import tiff
 from napari_medseg.io.movies.array import Frames
 from napari_medseg.io.movies.movie import Movie
 
-MOVIES = (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
+MOVIES = (
+    ".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts", ".3gp", ".wmv",
+)  # fmt: skip
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
 NUMBERED = re.compile(r"(?:^|[_\-. ]|frame|img|image)(\d+)$", re.IGNORECASE)
