@@ -136,5 +136,5 @@ def test_a_place_is_written_and_axes_that_run_backwards_are_turned(tmp_path: Pat
 def test_oblique_labels_are_refused(tmp_path: Path) -> None:
     affine = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
     labels = Image(np.ones((4, 4), np.uint8), "YX", (1, 1), ("micrometer",) * 2, affine, "labels")
-    with pytest.raises(WriteError, match=r"no place for labels.*nii\.gz"):
+    with pytest.raises(WriteError, match=r"no place for axes.*nii\.gz"):
         write(tmp_path / "a.ome.zarr", labels)

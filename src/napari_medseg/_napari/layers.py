@@ -10,9 +10,12 @@ from napari.layers import Labels, Layer
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.grids import FRAME
 
 AXES = "TZYX"
 TIME = "second"
+TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
+OBLIQUE = 1e-3  # radians off the axes that still count as along them
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
 NOTED = (
     "generated",
@@ -30,7 +33,11 @@ NOTED = (
 
 
 def image_from_layer(layer: Layer) -> Image:
-    """Return the `Image` that an Image or Labels layer shows.
+    """Return the `Image` that an Image or Labels layer shows, at the place where it shows it.
+
+    Scale, translate, rotate, shear and affine of the layer make up the image's affine; what the file said of directions
+    that a window cannot show (`geometry`) is taken into account. A layer along the axes that begins at the origin, and
+    whose file states no place, has none.
 
     Raises
     ------
@@ -46,21 +53,73 @@ def image_from_layer(layer: Layer) -> Image:
             f"{layer.name} has {n} axes; at most {len(AXES)} can be used: time, depth, height and width. "
             "Split it: right-click the layer, Split Stack."
         )
-    axes = kept.get("axes", "").replace("C", "")
     units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
-    axes = axes if len(axes) == n else ("T" if units[0] == TIME else AXES[-n]) + AXES[1 - n :]
+    axes = _axes(layer, kept, n, units)
+    affine, picture = _place(layer, kept, n)
+    steps = np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)
+    metadata = {**layer.metadata.get("medseg", {}), "source_file": str(layer.source.path or ""), **_noted(kept)}
     return Image(
         data,
         axes + "C" * rgb,
-        tuple(float(abs(s)) for s in layer.scale[-n:]),
+        tuple(float(s) for s in steps),
         _physical(units, axes),
-        _kept_affine(kept, n),
+        affine,
         "labels" if isinstance(layer, Labels) else "image",
         layer.name,
         tuple(kept.get("channels", ())),
         kept.get("value_unit", ""),
-        {**layer.metadata.get("medseg", {}), "source_file": str(layer.source.path or ""), **_noted(kept)},
+        metadata if affine is None else {**metadata, FRAME: picture.tolist()},
     )
+
+
+def world_of(layer: Layer) -> np.ndarray:
+    """Return the (n+1, n+1) matrix from a layer's indices to the world, all its transforms together."""
+    n = layer.ndim
+    origin, *steps = (np.asarray(layer.data_to_world(tuple(corner)), float) for corner in (np.zeros(n), *np.eye(n)))
+    matrix = np.eye(n + 1)
+    matrix[:-1, -1] = origin
+    matrix[:-1, :-1] = (np.array(steps) - origin).T
+    return np.asarray(np.where(np.abs(matrix) < TINY * np.abs(matrix).max(), 0.0, matrix))
+
+
+def moved_to(layer: Layer, offset: tuple[int, ...]) -> np.ndarray:
+    """Return the ``translate`` of a part of `layer` that begins at the index `offset`."""
+    begin = np.append(np.asarray(layer.data_to_world(offset), float), 1.0)
+    return np.asarray(np.linalg.solve(np.asarray(layer.affine.affine_matrix), begin)[:-1])
+
+
+def _axes(layer: Layer, kept: dict[str, Any], n: int, units: tuple[str, ...]) -> str:
+    """Return the letters of a layer's axes: those of its file, those it is labelled with, or the usual ones."""
+    known = kept.get("axes", "").replace("C", "")
+    if len(known) == n:
+        return known
+    labels = "".join(str(label).upper() for label in getattr(layer, "axis_labels", ()))[-n:]
+    if len(labels) == n == len(set(labels)) and set(labels) <= set(AXES):
+        return labels
+    return ("T" if units[0] == TIME else AXES[-n]) + AXES[1 - n :] if n > 1 else AXES[-n:]
+
+
+def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the affine of a layer, ``None`` where nothing states a place, and the matrix of its picture."""
+    world = world_of(layer)
+    steps = np.linalg.norm(world[:-1, :-1], axis=0)
+    plain = np.diag([*steps, 1.0])
+    stated, shown = (_matrix(kept, name, n) for name in ("affine", "shown"))
+    if stated is None:
+        picture = _matrix(kept, FRAME, n)
+        return (None if np.allclose(world, plain) else world), plain if picture is None else picture
+    shown = stated if shown is None else shown
+    affine = stated if np.allclose(world, shown) else stated @ np.linalg.inv(shown) @ world
+    picture = _matrix(kept, FRAME, n)
+    return affine, stated if picture is None else picture
+
+
+def _matrix(kept: dict[str, Any], name: str, n: int) -> np.ndarray | None:
+    """Return a matrix of a layer's `n` axes; of one volume of a film (Split Stack) that of its last axes."""
+    matrix = kept.get(name)
+    if matrix is None or len(matrix) < n + 1:
+        return None
+    return np.asarray(matrix, float)[-n - 1 :, -n - 1 :]
 
 
 def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, Any], str]:
@@ -85,25 +144,46 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
 
 
 def geometry(image: Image) -> dict[str, Any]:
-    """Return scale, units, axis labels and (for volumes along the axes) the affine as layer arguments."""
+    """Return scale, units, axis labels and affine as layer arguments; a volume that lies oblique has its own axes."""
     kwargs: dict[str, Any] = {
         "scale": image.scale,
         "axis_labels": tuple(axis.lower() for axis in image.spatial_axes),
         "units": image.units,
     }
-    if image.affine is not None:
-        direction = image.affine[:-1, :-1] / np.asarray(image.scale)
-        if np.allclose(np.abs(direction), np.eye(len(direction)), atol=1e-3):  # napari slices only along the axes
-            placed = np.asarray(image.affine, float).copy()
-            placed[:-1, :-1] = np.sign(np.diag(direction)) * np.eye(len(direction))
-            kwargs["affine"] = placed
+    shown = _shown(image)
+    if shown is not None:
+        kwargs["affine"] = shown @ np.diag([*(1 / np.asarray(image.scale)), 1.0])
     return kwargs
 
 
+def _shown(image: Image) -> np.ndarray | None:
+    """Return where a window shows an image, (n+1, n+1), or ``None``: with its scale at the origin.
+
+    napari slices along the axes of the data alone, so only height and width may be turned.
+    """
+    if image.affine is None:
+        return None
+    shown = np.array(image.affine, float)
+    direction = shown[:-1, :-1] / np.linalg.norm(shown[:-1, :-1], axis=0)
+    wanted = np.diag(np.sign(np.diag(direction)))
+    wanted[-2:, -2:] = direction[-2:, -2:]
+    straight = bool((np.abs(np.diag(wanted))[:-2] == 1).all()) and np.allclose(direction, wanted, atol=OBLIQUE)
+    if not straight:
+        return None
+    if np.allclose(np.abs(wanted), np.eye(len(wanted)), atol=OBLIQUE):
+        wanted = np.sign(np.rint(wanted))
+    shown[:-1, :-1] = wanted * np.asarray(image.scale)
+    return shown
+
+
 def like(layer: Layer) -> dict[str, Any]:
-    """Return the layer arguments that put a new layer of the same shape exactly onto `layer`."""
+    """Return the layer arguments that put a new layer of the same shape exactly onto `layer`, its picture."""
     rgb = bool(getattr(layer, "rgb", False))
-    n = layer.ndim
+    kept = dict(layer.metadata.get("medseg_image", {}))
+    if rgb:
+        kept = {name: kept[name] for name in ("affine", "shown", FRAME) if name in kept}
+    if kept.get("affine") is None:
+        kept.setdefault(FRAME, world_of(layer).tolist())
     return {
         "scale": layer.scale,
         "translate": layer.translate,
@@ -112,7 +192,7 @@ def like(layer: Layer) -> dict[str, Any]:
         "affine": layer.affine,
         "units": layer.units,
         "axis_labels": layer.axis_labels,
-        "metadata": {"medseg_image": dict(layer.metadata.get("medseg_image", {}))} if n and not rgb else {},
+        "metadata": {"medseg_image": kept},
     }
 
 
@@ -124,7 +204,10 @@ def metadata(image: Image) -> dict[str, Any]:
         "channels": image.channels,
         "value_unit": image.value_unit,
     }
-    kept |= {key: image.metadata[key] for key in NOTED if key in image.metadata}
+    if image.affine is not None:
+        shown = _shown(image)
+        kept["shown"] = np.diag([*image.scale, 1.0]) if shown is None else shown
+    kept |= {key: image.metadata[key] for key in (*NOTED, FRAME) if key in image.metadata}
     known = {"medseg_image": kept}
     return {**known, "medseg": image.metadata["medseg"]} if "medseg" in image.metadata else known
 
@@ -140,14 +223,6 @@ def label_layers(viewer: Any) -> list[Labels]:
     """Return the viewer's Labels layers, last added first, without strokes."""
     found = (layer for layer in reversed(viewer.layers) if isinstance(layer, Labels))
     return [layer for layer in found if not DERIVED.keys() & layer.metadata.keys()]
-
-
-def _kept_affine(kept: dict[str, Any], n: int) -> np.ndarray | None:
-    """Return the affine of a layer's `n` axes; of one volume of a film (Split Stack) that of its last axes."""
-    affine = kept.get("affine")
-    if affine is None or len(affine) < n + 1:
-        return None
-    return np.asarray(affine)[-n - 1 :, -n - 1 :]
 
 
 def _noted(kept: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from napari.types import LayerDataTuple
 
-from napari_medseg._napari.layers import geometry, image_from_layer, metadata
+from napari_medseg._napari.layers import geometry, image_from_layer, like, metadata
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import histology
@@ -128,5 +128,7 @@ def outlines_to_labels(
     regions = regions_of(outlines.data, list(outlines.shape_type), outlines.features, outlines.name)
     shape = source.spatial_shape[-2:]
     labels = rasterise(regions, (shape[0], shape[1]), overlap)
-    place = {key: getattr(image, key) for key in ("scale", "translate", "units", "axis_labels")}
+    place = like(image)
+    if image.ndim > 2:
+        place = {key: place[key][-2:] for key in ("scale", "translate", "units", "axis_labels")}
     return labels, {**place, "name": f"{outlines.name} · labels"}, "labels"

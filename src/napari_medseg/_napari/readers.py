@@ -16,6 +16,9 @@ from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 
+KEPT = (
+    "name", "metadata", "features", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
+)  # fmt: skip
 OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -90,13 +93,12 @@ def _labels_if_whole(image: Image) -> Image:
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a Labels layer on its source grid with its provenance, and its table as CSV beside it."""
+    """Write a Labels layer where it lies, with its provenance, and its table as CSV beside it."""
     from napari.layers import Labels
 
     from napari_medseg._napari.layers import image_from_layer
 
-    kept = {k: attributes[k] for k in ("name", "metadata", "scale", "units", "affine", "features") if k in attributes}
-    layer = Labels(data, **kept)
+    layer = Labels(data, **{name: attributes[name] for name in KEPT if name in attributes})
     image = image_from_layer(layer)
     provenance = {"medseg": layer.metadata["medseg"]} if "medseg" in layer.metadata else {}
     written = [str(write(Path(path), image.replace(metadata={**image.metadata, **provenance})))]

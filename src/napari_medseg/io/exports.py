@@ -11,6 +11,7 @@ import numpy as np
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.grids import first_pixel
 from napari_medseg.io.outlines.polygons import objects_of, outlines
 
 CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
@@ -45,19 +46,20 @@ def write_rois(path: Path, image: Image) -> str:
             f"{image.axes} and shape {image.data.shape}. Write them as .ome.zarr."
         )
     with replacing(path) as part:
-        roifile.roiwrite(part, list(_rois(roifile, np.asarray(image.data))), mode="w")
+        roifile.roiwrite(part, list(_rois(roifile, np.asarray(image.data), first_pixel(image))), mode="w")
     return image.axes
 
 
-def _rois(roifile: Any, labels: np.ndarray) -> Iterator[Any]:
+def _rois(roifile: Any, labels: np.ndarray, first: tuple[int, ...]) -> Iterator[Any]:
     labels = objects_of(labels)
     stack = labels if labels.ndim == 3 else labels[None]
     for plane, part in enumerate(stack):
         for index, region in outlines(part):
-            rings = [ring[:, ::-1] + CORNER for ring in region.rings]
+            rings = [ring[:, ::-1] + first[:-3:-1] + CORNER for ring in region.rings]
             roi = _composite(roifile, rings) if len(rings) > 1 else roifile.ImagejRoi.frompoints(rings[0])
-            roi.name = str(index) if labels.ndim == 2 else f"{plane + 1:04}-{index:04}"
-            roi.position = plane + 1 if labels.ndim == 3 else 0
+            position = plane + 1 + first[0] if labels.ndim == 3 else 0
+            roi.name = f"{position:04}-{index:04}" if position else str(index)
+            roi.position = position
             yield roi
 
 
@@ -82,16 +84,10 @@ def _composite(roifile: Any, rings: Sequence[np.ndarray]) -> Any:
 def write_zarr(path: Path, image: Image) -> str:
     """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X.
 
-    Their place is kept as a translation; axes that run backwards are turned round.
-
-    Raises
-    ------
-    WriteError
-        If the labels lie oblique, for which this version has no place.
+    Their axes ascend in the world (`napari_medseg.io.grids.along_axes`); their place is kept as a translation.
     """
     zarr = require("zarr", "export", "OME-Zarr")
     _check_labels(path, image)
-    image = _along_axes(path, image)
     if path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
         raise WriteError(f"{path} exists and is no Zarr store. Choose another name.")
     with replacing(path) as part:
@@ -103,25 +99,6 @@ def write_zarr(path: Path, image: Image) -> str:
             encoding = {"name": "v2", "separator": "/"}
             group.create_array(str(index), data=data, chunks=chunks, chunk_key_encoding=encoding)
     return image.axes
-
-
-def _along_axes(path: Path, image: Image) -> Image:
-    """Return `image` with axes that ascend in the world, or refuse one that lies oblique."""
-    if image.affine is None:
-        return image
-    affine = np.asarray(image.affine, float)
-    steps = np.diag(affine)[:-1]
-    if np.abs(affine[:-1, :-1] - np.diag(steps)).max() > 1e-3 * min(image.scale):
-        raise WriteError(
-            f"{path.name}: OME-Zarr has no place for labels whose axes do not lie along those of the world. Write them "
-            "as .nii.gz."
-        )
-    at = affine[:-1, -1] + np.where(steps < 0, steps * (np.array(image.spatial_shape) - 1), 0)
-    turned = np.diag([*np.abs(steps), 1.0])
-    turned[:-1, -1] = at
-    backwards = dict(zip(image.spatial_axes, steps < 0, strict=True))
-    data = image.data[tuple(slice(None, None, -1 if backwards.get(axis) else 1) for axis in image.axes)]
-    return image.replace(data=data, affine=turned)
 
 
 def _pyramid(labels: np.ndarray) -> list[np.ndarray]:

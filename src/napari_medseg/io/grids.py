@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.volumes.space import mm_per
 
@@ -22,6 +22,8 @@ NEAR = 0.1  # voxels by which two grids may differ anywhere and be one: matrices
 SAME_STEP = 1e-3  # share by which stated pixel sizes may differ, as TIFF's fractions do
 ORDER = "CTZYX"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
+FIRST = "first_pixel"  # metadata of `as_picture`
+ROUNDING = 1e-4  # pixels
 MOVED = "moved"  # metadata: the sentences of `on_grid`, which are among the notes too
 ADVICE = "Give both on one grid."
 
@@ -159,6 +161,41 @@ def upright(image: Image) -> Image | None:
     )
 
 
+def along_axes(image: Image, what: str) -> Image:
+    """Return `upright` labels, for formats that hold steps and a place but no directions.
+
+    Raises
+    ------
+    WriteError
+        If the image lies oblique.
+    """
+    turned = upright(measured(image, what))
+    if turned is None:
+        raise WriteError(
+            f"{what} has no place for axes that do not lie along those of the world, as those of {image.name!r} "
+            f"({describe_grid(image)}). Write it as .nii.gz."
+        )
+    return turned
+
+
+def measured(image: Image, what: str) -> Image:
+    """Return an image that a format of lengths can hold: with units, or with steps of one pixel and no place.
+
+    Raises
+    ------
+    WriteError
+        If it has steps or a place of no unit.
+    """
+    matrix = matrix_of(image)
+    first = int(image.spatial_axes.startswith("T"))
+    if not _has_size(image) and not np.allclose(matrix[first:, first:], np.eye(len(matrix) - first)):
+        raise WriteError(
+            f"{what} holds lengths, and {image.name!r} has steps or a place without a unit. Give the layer its units "
+            "(in napari: right-click the layer, or layer.units = 'mm'), or write it as .tif."
+        )
+    return image
+
+
 def describe_grid(image: Image) -> str:
     """Say in some words where the voxels of an image lie."""
     shape = " x ".join(map(str, image.spatial_shape))
@@ -181,6 +218,85 @@ def matrix_of(image: Image) -> np.ndarray:
 def moved_notes(image: Image) -> tuple[str, ...]:
     """Return what `on_grid` did to an image, in sentences."""
     return tuple(image.metadata.get(MOVED, ()))
+
+
+def part_of(image: Image, offset: Sequence[int]) -> Image:
+    """Return a part, cut out of a picture at the index `offset`, at its place; it knows its picture.
+
+    Parameters
+    ----------
+    image
+        The part's data with the geometry of the whole picture.
+    offset
+        Index of the part's first pixel, one number per axis of space and time.
+    """
+    whole = matrix_of(image)
+    affine = whole.copy()
+    affine[:-1, -1] += whole[:-1, :-1] @ np.asarray(offset, float)
+    return image.replace(affine=affine, metadata={FRAME: whole.tolist(), **image.metadata})
+
+
+def in_picture(image: Image) -> np.ndarray:
+    """Return the (n+1, n+1) matrix from an image's indices to those of the picture that it is a part of.
+
+    The identity where it is no part, or where a pixel size was corrected, for then the picture has it too.
+    """
+    n = len(image.scale)
+    frame = np.asarray(image.metadata.get(FRAME, ()), float)
+    if image.affine is None or frame.shape != (n + 1, n + 1):
+        return np.eye(n + 1)
+    matrix = np.linalg.solve(frame, np.asarray(image.affine, float))
+    rounded = np.rint(matrix)
+    matrix = np.where(np.abs(matrix - rounded) < ROUNDING, rounded, matrix)
+    resized = not np.allclose(np.linalg.norm(matrix[:-1, :-1], axis=0), 1, rtol=SAME_STEP)
+    return np.eye(n + 1) if resized else matrix
+
+
+def as_picture(image: Image, what: str) -> Image:
+    """Return labels of a part of a picture in the order of its pixels, for formats that count these and know no place.
+
+    ``metadata["first_pixel"]`` is the part's first pixel in the picture, ``metadata["picture"]`` the picture's matrix.
+
+    Raises
+    ------
+    WriteError
+        If its pixels do not lie on whole pixels of the picture, or before its first one.
+    """
+    index = in_picture(in_order(image))
+    image = in_order(image)
+    turned = _swaps(index, image.spatial_shape)
+    why, first = "", np.zeros(len(index) - 1, int)
+    if turned is None or np.abs(turned - index).max() > ROUNDING:
+        turned, why = index, "its pixels do not lie on those of the picture"
+    else:
+        corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in image.spatial_shape))], float)
+        first = (corners @ turned.T).min(0)[:-1].astype(int)
+        why = "it begins before the first pixel of the picture" if (first < 0).any() else ""
+    if why:
+        raise WriteError(
+            f"{what} counts the pixels of a picture, and {image.name!r} ({describe_grid(image)}) is turned or moved: "
+            f"{why}. Write it as .nii.gz or .tif."
+        )
+    shift = turned.copy()
+    shift[:-1, -1] -= first
+    order = _Map(turned, True).order
+    shape = tuple(image.spatial_shape[k] for k in order)
+    data = _turn(np.asarray(image.data), _Map(shift, True), shape)
+    frame = matrix_of(image) @ np.linalg.inv(index)
+    known = {FIRST: first.tolist(), FRAME: frame.tolist()} if image.affine is not None else {}
+    return image.replace(
+        data=data,
+        scale=tuple(image.scale[k] for k in order),
+        units=tuple(image.units[k] for k in order),
+        affine=None,
+        metadata={**image.metadata, **known},
+    )
+
+
+def first_pixel(image: Image) -> tuple[int, ...]:
+    """Return the first pixel of `as_picture` labels in their picture, one number per axis."""
+    known: Sequence[int] = image.metadata.get(FIRST, ()) if image.affine is None else ()
+    return tuple(known) if len(known) == len(image.scale) else (0,) * len(image.scale)
 
 
 def with_pixel_size(image: Image, micrometres: float) -> Image:

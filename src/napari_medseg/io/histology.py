@@ -16,6 +16,7 @@ import numpy as np
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import plain, slide, tiff
+from napari_medseg.io.grids import FIRST, FRAME, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
 from napari_medseg.io.outlines.polygons import NAMED, Drawing, Overlap, Region, contains, draw, outlines_left_out
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
@@ -107,7 +108,8 @@ def _labels(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None, 
     metadata |= {"objects": kept} if (kept := _kept(owners)) and len(planes) == 1 else {}
     more = len(axes) - 2
     scale, units = (*(1.0,) * more, *grid.scale), (*(PIXEL,) * more, *grid.units)
-    return Image(data, axes, scale, units, kind="labels", name=path.stem, metadata=metadata)
+    affine = None if more else grid.affine
+    return Image(data, axes, scale, units, affine, kind="labels", name=path.stem, metadata=metadata)
 
 
 def _objects(regions: Sequence[Region]) -> tuple[list[Region], list[str]]:
@@ -173,12 +175,18 @@ def _grid(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None) ->
             f"{path.name} outlines an area of {size[0]}x{size[1]} pixels, too large for one label map. Cut tiles of "
             "the slide and annotate these."
         )
-    measured = [grid for grid in (beside, written) if grid and grid.calibrated and grid.spatial_shape == size]
+    measured = [grid for grid in (beside, written) if grid and _states_place(grid) and grid.spatial_shape == size]
     scale, units = (measured[0].scale, measured[0].units) if measured else ((1.0, 1.0), (PIXEL, PIXEL))
+    affine = measured[0].affine if measured else None
     if drawing.microns and not measured:
         scale, units = (drawing.microns,) * 2, ("micrometer",) * 2
     nothing = np.broadcast_to(np.uint8(0), size)
-    return Image(nothing, "YX", scale, units, kind="labels", name=path.stem, metadata={"source_file": str(path)})
+    about = {"source_file": str(path)}
+    return Image(nothing, "YX", scale, units, affine, kind="labels", name=path.stem, metadata=about)
+
+
+def _states_place(grid: Image) -> bool:
+    return grid.calibrated or grid.affine is not None or grid.scale != (1.0, 1.0)
 
 
 def _written_grid(path: Path, drawing: Drawing) -> Image | None:
@@ -187,11 +195,16 @@ def _written_grid(path: Path, drawing: Drawing) -> Image | None:
     try:
         if saved is None or saved["axes"] != "YX":
             return None
-        shape = saved["shape"][0], saved["shape"][1]
+        known = saved["metadata"]
+        first = known.get(FIRST, (0, 0))
+        shape = saved["shape"][0] + first[0], saved["shape"][1] + first[1]
         extent = _extent(drawing.regions, border=0) if drawing.regions else (1, 1)
         if extent[0] > shape[0] + 1 or extent[1] > shape[1] + 1:
             return None
-        return Image(np.broadcast_to(np.uint8(0), shape), "YX", tuple(saved["scale"]), tuple(saved["units"]))
+        nothing = np.broadcast_to(np.uint8(0), shape)
+        grid = Image(nothing, "YX", tuple(saved["scale"]), tuple(saved["units"]))
+        frame = np.array(known[FRAME], float) if FRAME in known else matrix_of(grid)
+        return grid if np.allclose(frame, matrix_of(grid)) else grid.replace(affine=frame)
     except (KeyError, TypeError, ValueError, IndexError, DataError):
         return None
 

@@ -12,6 +12,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.atomic import disk_errors, replacing, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
+from napari_medseg.io.grids import along_axes, as_picture, in_order, measured
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.sidecar import describe, place_for
@@ -44,12 +45,13 @@ def write(path: str | Path, image: Image) -> Path:
         If the suffix is unknown, the values do not fit the format, or the disk refuses.
     """
     path = Path(path)
-    image = _with_plain_dtype(image)
+    image = in_order(_with_plain_dtype(image))
     writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
     if writer is None:
         raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    image = PLACED[writer](image, path.name) if writer in PLACED else image
     sidecar = place_for(path)
     file_axes = writer(path, image)
     if writer not in EXPORTS or sidecar.name == f"{file_stem(path)}.json":
@@ -128,11 +130,12 @@ def _write_npy(path: Path, image: Image) -> str:
 def _write_volume(path: Path, image: Image) -> str:
     from napari_medseg.io.volumes import reader as mri
 
-    mri.write(path, image)
+    mri.write(path, measured(image, path.name))
     return image.axes
 
 
 EXPORTS = (write_geojson, write_rois, write_zarr)
+PLACED = {write_geojson: as_picture, write_rois: as_picture, write_zarr: along_axes}
 WRITERS: dict[str, Callable[[Path, Image], str]] = {
     ".tif": _write_tiff,
     ".tiff": _write_tiff,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import in_order, together
+from napari_medseg.io.grids import in_order, in_picture, together
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+FROM_FIRST_PIXEL = ("nuclei", "afm")  # kinds whose centroids count from the first pixel, not in the world
 KINDS = ("nerve", "nuclei", "afm", "video", "volume")
 
 
@@ -32,7 +35,7 @@ def measure(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
     """
     labels, image = _together(labels, image)
     frame: DataFrame = _module(kind).table(labels, image)
-    return frame
+    return _in_picture(frame, labels) if kind in FROM_FIRST_PIXEL else frame
 
 
 def summarise(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
@@ -53,6 +56,17 @@ def measured_labels(kind: str, labels: Image) -> Image:
 
 def _together(labels: Image, image: Image | None) -> tuple[Image, Image | None]:
     return (in_order(labels), None) if image is None else together(labels, image)
+
+
+def _in_picture(frame: DataFrame, labels: Image) -> DataFrame:
+    """Let the centroids of labels that are a part of a picture count from the first pixel of the picture."""
+    matrix = in_picture(labels)
+    names = [str(name) for name in frame if str(name).startswith("centroid")][-2:]
+    if len(names) != 2 or np.array_equal(matrix, np.eye(3)):
+        return frame
+    centres = frame[names].to_numpy(float) / labels.scale
+    y, x = ((centres @ matrix[:2, :2].T + matrix[:2, 2]) * labels.scale).T
+    return frame.assign(**{names[0]: y, names[1]: x})
 
 
 def _module(kind: str):  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox
 from napari_medseg._napari.widgets.channels import combined
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io.grids import part_of
 
 WHOLE, VIEW = "whole image", "current view"
 MOST = 100_000_000  # pixels that a window segments at once
@@ -45,8 +46,8 @@ class ExtentChooser(QComboBox):
         if self.currentText() == VIEW and self.viewer.dims.ndisplay == 2:
             box = view_box(layer, shape)
             index = (..., *box, slice(None)) if image.axes.endswith("C") else (..., *box)
-            image = replace(image, data=image.data[index])
             offset = (*offset[:-2], *(s.start for s in box))
+            image = part_of(replace(image, data=image.data[index]), offset)
         height, width = image.spatial_shape[-2:]
         if getattr(layer, "multiscale", False) and height * width > MOST:
             raise DataError(

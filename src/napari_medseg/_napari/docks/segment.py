@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QCheckBox
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.extent import ExtentChooser
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like, moved_to
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
@@ -105,8 +105,7 @@ class SegmentDock(Dock):
         for layer, offset, prediction in zip(self.targets, self.offsets, results, strict=True):
             kept = prediction.labels.metadata["medseg"]
             placed = like(layer)
-            shift = [o * s for o, s in zip(offset, layer.scale[-len(offset) :], strict=True)]
-            placed["translate"] = layer.translate + shift
+            placed["translate"] = moved_to(layer, offset)
             if self.probabilities.isChecked():
                 shown = {**placed, "metadata": {**placed["metadata"], **DERIVED}, "colormap": "magma", "opacity": 0.6}
                 self.show(f"{layer.name} · probability", prediction.probabilities[-1], self.viewer.add_image, shown)

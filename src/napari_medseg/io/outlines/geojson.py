@@ -18,6 +18,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.atomic import write_text
+from napari_medseg.io.grids import first_pixel
 from napari_medseg.io.json_file import parse_json
 from napari_medseg.io.outlines.polygons import (
     NAMED,
@@ -162,7 +163,9 @@ def write_labels(
     data = np.asarray(image.data if image is not None else labels)
     known = image.metadata.get("objects", {}) if image is not None else {}
     regions = []
+    first = first_pixel(image) if image is not None else (0, 0)
     for index, region in outlines(data):
+        region = replace(region, rings=tuple(ring + first for ring in region.rings))
         kept = known.get(str(index), {})
         numbers = (measurements or {}).get(index) or kept.get("measurements") or {}
         properties = {"objectType": kept.get("objectType") or object_type}
