@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_medseg import Image, write
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.io import read
-from napari_medseg.io.outlines.tracings import draw, read_tracings, write_tracings
+from napari_medseg.io import read, read_one
+from napari_medseg.io.outlines.tracings import draw, read_tracing, write_tracings
 from napari_medseg.measure import measure, summarise
 
 TRUNK = np.array([[10.0, 5], [12, 30], [15, 60], [20, 90]])
@@ -20,9 +21,9 @@ PATHS, CLASSES = [TRUNK, BRANCH, OTHER], ["main", "branch", "nerve"]
 @pytest.mark.parametrize("suffix", [".swc", ".ndf"])
 def test_round_trip(tmp_path: Path, suffix: str) -> None:
     write_tracings(tmp_path / f"a{suffix}", PATHS, CLASSES)
-    paths, classes = read_tracings(tmp_path / f"a{suffix}")
-    assert classes == CLASSES
-    for found, expected in zip(paths, PATHS, strict=True):
+    tracing = read_tracing(tmp_path / f"a{suffix}")
+    assert (tracing.classes, tracing.unit) == (CLASSES, "pixel")
+    for found, expected in zip(tracing.paths, PATHS, strict=True):
         np.testing.assert_allclose(found, expected)
 
 
@@ -30,13 +31,50 @@ def test_swc_keeps_fractions_and_scale(tmp_path: Path) -> None:
     path = np.array([[0.25, 1.75], [2.5, 3.125]])
     write_tracings(tmp_path / "a.swc", [path], scale=(2.0, 0.5))
     text = (tmp_path / "a.swc").read_text().splitlines()
-    assert text[1] == "1 0 0.875 0.5 0 1 -1"
-    np.testing.assert_allclose(read_tracings(tmp_path / "a.swc", scale=(2.0, 0.5))[0][0], path)
+    assert text[3] == "1 0 0.875 0.5 0 1 -1"
+    tracing = read_tracing(tmp_path / "a.swc")
+    assert (tracing.unit, tracing.step) == ("micrometer", (2.0, 0.5))
+    np.testing.assert_allclose(tracing.in_pixels((2.0, 0.5)).paths[0], path)
+
+
+SNT = "# Exported from SNT v4.2.1\n# All positions and radii in microns\n# Voxel separation (x,y,z): 0.5, 0.25, 1.0\n"
+LINE = "1 0 10 50 0 1 -1\n2 0 110 50 0 1 1\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "step"),
+    [
+        (SNT, "micrometer", (0.25, 0.5)),
+        ("# positions in \u00b5m\n", "micrometer", None),
+        ("# All positions and radii in pixels\n", "pixel", None),
+        ("# id type x y z radius parent\n", "", None),
+    ],
+)
+def test_swc_states_its_unit(tmp_path: Path, head: str, unit: str, step: tuple[float, float] | None) -> None:
+    (tmp_path / "a.swc").write_text(head + LINE, encoding="utf-8")
+    tracing = read_tracing(tmp_path / "a.swc")
+    assert (tracing.unit, tracing.step) == (unit, step)
+
+
+def test_swc_lies_on_its_picture(tmp_path: Path) -> None:
+    """SWC is in micrometres by definition; a picture of 0.5 um a pixel has twice the numbers."""
+    um = ("micrometer",) * 2
+    write(tmp_path / "nerve.tif", Image(np.zeros((300, 300), np.uint8), "YX", (0.5, 0.5), um))
+    for head, said in ((SNT, False), ("# id type x y z radius parent\n", True)):
+        (tmp_path / "nerve.swc").write_text(head + LINE)
+        labels = read_one(tmp_path / "nerve.swc", "labels")
+        rows, columns = np.nonzero(labels.data)
+        assert (set(rows), columns.min(), columns.max()) == ({100}, 20, 220)
+        assert any("as SWC defines them" in note for note in labels.metadata.get("notes", ())) == said
+    (tmp_path / "alone.swc").write_text("# id type x y z radius parent\n" + LINE)
+    alone = read_one(tmp_path / "alone.swc", "labels")
+    assert set(np.nonzero(alone.data)[0]) == {50}
+    assert "taken for pixels" in alone.metadata["notes"][0]
 
 
 def test_swc_branch_is_a_child_of_the_trunk(tmp_path: Path) -> None:
     write_tracings(tmp_path / "a.swc", [TRUNK, BRANCH], ["main", "branch"])
-    rows = [line.split() for line in (tmp_path / "a.swc").read_text().splitlines()[1:]]
+    rows = [line.split() for line in (tmp_path / "a.swc").read_text().splitlines()[2:]]
     assert len(rows) == 6
     assert [row[6] for row in rows] == ["-1", "1", "2", "3", "2", "5"]
 
@@ -44,9 +82,9 @@ def test_swc_branch_is_a_child_of_the_trunk(tmp_path: Path) -> None:
 def test_path_that_continues_another_stays_itself(tmp_path: Path) -> None:
     continued = np.array([[20.0, 90], [30, 99]])
     write_tracings(tmp_path / "a.swc", [TRUNK, continued], ["main", "branch"])
-    paths, classes = read_tracings(tmp_path / "a.swc")
-    assert classes == ["main", "branch"]
-    np.testing.assert_allclose(paths[1], continued)
+    tracing = read_tracing(tmp_path / "a.swc")
+    assert tracing.classes == ["main", "branch"]
+    np.testing.assert_allclose(tracing.paths[1], continued)
 
 
 def test_ndf_as_neuronj_writes_it(tmp_path: Path) -> None:
@@ -58,15 +96,15 @@ def test_ndf_as_neuronj_writes_it(tmp_path: Path) -> None:
         "// Segment 1 of Tracing N2\n1\n2\n// End of NeuronJ Data File\n"
     )
     (tmp_path / "a.ndf").write_text(text)
-    paths, classes = read_tracings(tmp_path / "a.ndf")
-    assert [p.tolist() for p in paths] == [[[4, 3], [6, 5], [9, 9]], [[2, 1]]]
-    assert classes == ["main", "nerve"]
+    tracing = read_tracing(tmp_path / "a.ndf")
+    assert [p.tolist() for p in tracing.paths] == [[[4, 3], [6, 5], [9, 9]], [[2, 1]]]
+    assert tracing.classes == ["main", "nerve"]
 
 
 def test_nothing_traced(tmp_path: Path) -> None:
     for suffix in (".swc", ".ndf"):
         write_tracings(tmp_path / f"a{suffix}", [])
-        assert read_tracings(tmp_path / f"a{suffix}") == ([], [])
+        assert read_tracing(tmp_path / f"a{suffix}").paths == []
 
 
 @pytest.mark.parametrize(
@@ -86,12 +124,12 @@ def test_nothing_traced(tmp_path: Path) -> None:
 def test_damaged_tracings_are_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ReadError, match=name):
-        read_tracings(tmp_path / name)
+        read_tracing(tmp_path / name)
 
 
 def test_unknown_suffix_and_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"\.swc or \.ndf"):
-        read_tracings(tmp_path / "a.txt")
+        read_tracing(tmp_path / "a.txt")
     with pytest.raises(WriteError, match=r"\.swc or \.ndf"):
         write_tracings(tmp_path / "a.txt", PATHS)
     with pytest.raises(WriteError, match="one class for each"):
@@ -104,9 +142,6 @@ def test_draw_leaves_out_what_lies_outside() -> None:
     mask = draw([np.array([[2.0, -3], [2, 30]])], (5, 10))
     assert mask[2].all()
     assert mask.sum() == 10
-
-
-SNT = "# Exported from SNT v4.2.1\n# All positions and radii in microns\n# Voxel separation (x,y,z): 0.5, 0.25, 1.0\n"
 
 
 @pytest.mark.parametrize("beside", [True, False])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_by_eye() -> None:
     assert right["CNFD [no/mm^2] SD"] == pytest.approx(12.5 / np.sqrt(2))
     assert "same nerves" in right["overlap warning"]
     assert left["overlap warning"] == unknown["overlap warning"] == ""
-    assert unknown["CNFD [no/mm^2] SD"] == 0
+    assert np.isnan(unknown["CNFD [no/mm^2] SD"])
     assert nerve.by_eye([]).empty
 
 
@@ -152,3 +153,77 @@ def test_real_tracing(shared_data: Path) -> None:
     row = nerve.summary(image.labels_like(traced.data), image).iloc[0]
     assert 6 < row["CNFL [mm/mm^2]"] < 9
     assert not row.isna().any()
+
+
+def drawn(*lines: list[tuple[float, float]], shape: tuple[int, int] = (384, 384), width: float = 3.0) -> Image:
+    """Lines of a width on frames of 400 um."""
+    mask = np.zeros(shape, np.uint8)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    for line in lines:
+        for (a, b), (c, d) in pairwise(line):
+            way = np.array([c - a, d - b], float)
+            along = np.clip(((y - a) * way[0] + (x - b) * way[1]) / (way @ way), 0, 1)
+            mask[np.hypot(y - a - along * way[0], x - b - along * way[1]) <= width / 2] = 1
+    return labels(mask, **UM)
+
+
+FRAME = [[(40 + 70 * k, 40), (60 + 70 * k, 340)] for k in range(5)]
+
+
+def test_density_of_main_nerves_does_not_depend_on_how_many_frames_are_joined() -> None:
+    frame = drawn(*FRAME)  # type: ignore[arg-type]
+    mosaic = frame.replace(data=np.tile(frame.data, (4, 4)))
+    one, sixteen = (nerve.summary(image)["CNFD [no/mm^2]"].iloc[0] for image in (frame, mosaic))
+    assert one == pytest.approx(31.25)
+    assert sixteen == pytest.approx(31.25)
+
+
+def test_a_nerve_through_a_mosaic_counts_once_for_each_frame() -> None:
+    frame, joined = drawn([(190, 0), (190, 383)]), drawn([(190, 0), (190, 4 * 384 - 1)], shape=(384, 4 * 384))
+    one, four = (nerve.summary(image).iloc[0] for image in (frame, joined))
+    assert four["CNFD [no/mm^2]"] == pytest.approx(one["CNFD [no/mm^2]"])
+    assert four["main nerves"] == 1
+
+
+@pytest.mark.parametrize("degrees", [5, 8, 12, 20, 45, 90])
+def test_two_crossing_nerves_are_two(degrees: float) -> None:
+    rise = min(np.tan(np.deg2rad(degrees / 2)) * 170, 170)
+    found = drawn([(190 - rise, 20), (190 + rise, 360)], [(190 + rise, 20), (190 - rise, 360)])
+    row = nerve.summary(found).iloc[0]
+    assert (row["main nerves"], row["branches"], row["CNBD [no/mm^2]"]) == (2, 0, 0)
+    true = 2 * np.hypot(2 * rise, 340) * 400 / 384 / 1000
+    assert row["total length [mm]"] == pytest.approx(true, rel=0.02)
+
+
+@pytest.mark.parametrize("degrees", [12, 20, 30, 45, 80])
+def test_a_connecting_branch_is_one_branch_with_two_branch_points(degrees: float) -> None:
+    width = min(80 / np.tan(np.deg2rad(degrees)), 260)
+    height = np.tan(np.deg2rad(degrees)) * width
+    found = drawn(
+        [(100, 10), (100, 375)], [(100 + height, 10), (100 + height, 375)], [(100, 60), (100 + height, 60 + width)]
+    )
+    row = nerve.summary(found).iloc[0]
+    assert (row["main nerves"], row["branches"]) == (2, 1)
+    assert row["CNBD [no/mm^2]"] == pytest.approx(2 / 0.16)
+
+
+@pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
+@pytest.mark.parametrize("thick", [2, 4])
+def test_a_nerve_along_the_border_is_followed(side: str, thick: int) -> None:
+    mask = np.zeros((384, 384), np.uint8)
+    at = {"top": np.s_[:thick], "bottom": np.s_[-thick:], "left": np.s_[:, :thick], "right": np.s_[:, -thick:]}[side]
+    mask[at] = 1
+    row = nerve.summary(labels(mask)).iloc[0]
+    assert row["main nerves"] == 1
+    assert row["total length [px]"] == pytest.approx(384, abs=8)
+
+
+def test_a_tracing_is_measured_as_it_was_drawn() -> None:
+    straight = [[(50, 20), (50, 80)], [(120, 20), (120, 220)], [(120, 100), (112, 100)], [(200, 30), (200, 45)]]
+    known = {"paths": straight, "classes": ["main", "main", "branch", "branch"]}
+    traced = labels(np.zeros((384, 384), np.uint8), metadata=known)
+    row = nerve.summary(traced).iloc[0]
+    assert (row["main nerves"], row["branches"], row["total length [px]"]) == (2, 2, 283)
+    assert nerve.table(traced)["length [px]"].tolist() == [60, 200, 8, 15]
+    by_rule = nerve.table(traced.replace(metadata={"paths": straight, "classes": ["nerve"] * 4}))
+    assert by_rule["class"].tolist() == ["branch", "main", "branch", "branch"]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.errors import DataError, WriteError
+from napari_medseg.image import Image
 from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
 from napari_medseg.io.slide import is_slide, read_slide
@@ -29,6 +30,7 @@ from napari_medseg.methods import create
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides import SlideSettings, boxes, centred, predict_slide, tissue_mask
 from napari_medseg.slides.pyramid import Pyramid
+from napari_medseg.slides.tiles import sample_of
 
 pytest.importorskip("dask")
 SHAPE = (1200, 1500)
@@ -171,6 +173,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.io.slide import read_slide
 from napari_medseg.slides.objects import ObjectTable
 from napari_medseg.slides.pyramid import Pyramid
+from napari_medseg.slides.tiles import sample_of
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
     if {where!r} == "labels":
@@ -187,6 +190,36 @@ except WriteError as error:
     assert resource is not None
     assert done.stdout.startswith("refused:")
     assert "has room" in done.stdout
+
+
+class Brightness(nn.Module):
+    """An oracle: the probability of the second class is the sigmoid of the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(x), x], 1)
+
+
+def test_a_slide_is_normalised_as_a_whole(slide: Path, tmp_path: Path) -> None:
+    model = Model(create("sc-dcnn", {}), Brightness(), {"sha256": "oracle", "file": "oracle.pt"})
+    options = SlideSettings(core=512, reach=0, tissue_only=False, slide_probabilities=True)
+    run(predict_slide(model, slide, tmp_path, PredictSettings(device="cpu"), options))
+    found = np.asarray(read_one(tmp_path / "block_probabilities.ome.zarr").channels_first()[0], float) / 255
+    whole = read_slide(slide)
+    grey = np.asarray(whole.data) @ np.array([0.299, 0.587, 0.114])
+    wanted = 1 / (1 + np.exp(-(grey - grey.mean()) / grey.std()))
+    assert np.abs(found - wanted).max() < 0.02
+
+
+def test_a_large_slide_is_judged_by_blocks_of_full_resolution() -> None:
+    data = np.random.default_rng(0).integers(0, 255, (600, 9000, 1), np.uint8).repeat(3, 2)
+    image = Image(np.tile(data, (10, 1, 1)), "YXC")
+    sample = np.asarray(sample_of(image).data, float)
+    assert sample.size < image.data.size
+    assert abs(sample.std() - float(np.std(data))) < 0.5
 
 
 def test_glass_is_left_out(slide: Path, model: Model, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer
+from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.grids import FRAME
+from napari_medseg.io.outlines.tracings import draw
 
 AXES = "TZYX"
 TIME = "second"
@@ -44,6 +45,8 @@ def image_from_layer(layer: Layer) -> Image:
     DataError
         If the layer has more axes than time and three of space.
     """
+    if isinstance(layer, Shapes):
+        return tracing_from_layer(layer)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     kept = layer.metadata.get("medseg_image", {})
     rgb = bool(getattr(layer, "rgb", False))
@@ -54,6 +57,7 @@ def image_from_layer(layer: Layer) -> Image:
             "Split it: right-click the layer, Split Stack."
         )
     units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
+    units = tuple(kept["units"][-n:]) if _split(layer, kept) and "units" in kept else units
     axes = _axes(layer, kept, n, units)
     affine, picture = _place(layer, kept, n)
     steps = np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)
@@ -70,6 +74,43 @@ def image_from_layer(layer: Layer) -> Image:
         kept.get("value_unit", ""),
         metadata if affine is None else {**metadata, FRAME: picture.tolist()},
     )
+
+
+def grid_of_shapes(layer: Shapes) -> Image:
+    """Return empty labels (Y, X) on the pixels of a Shapes layer: those of its picture, else what its shapes reach."""
+    kept = layer.metadata.get("medseg_image", {})
+    reach = max((int(np.max(np.asarray(shape)[:, -2:])) + 2 for shape in layer.data), default=1)
+    shape = tuple(layer.metadata.get("medseg_shape", (max(reach, 1),) * 2))[-2:]
+    affine, picture = _place(layer, kept, layer.ndim)
+    units = tuple(_unit(u) for u in layer.units)[-2:]
+    steps = tuple(float(s) for s in np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)[-2:])
+    metadata = {"source_file": str(layer.source.path or ""), **_noted(kept)}
+    flat = None if affine is None or layer.ndim != 2 else affine
+    known = metadata if flat is None else {**metadata, FRAME: picture.tolist()}
+    nothing = np.broadcast_to(np.uint8(0), shape)
+    return Image(nothing, "YX", steps, _physical(units, "YX"), flat, "labels", layer.name, metadata=known)
+
+
+def tracing_from_layer(layer: Shapes) -> Image:
+    """Return the labels of a Shapes layer of paths, which keep their points and classes (``metadata["paths"]``).
+
+    Raises
+    ------
+    DataError
+        If it holds closed shapes or none.
+    """
+    if not is_tracing(layer):
+        raise DataError(f"{layer.name} holds no paths. Choose a Labels layer, or a Shapes layer of paths and lines.")
+    grid = grid_of_shapes(layer)
+    paths = [np.asarray(path, float)[:, -2:] for path in layer.data]
+    classes = [str(kind) for kind in layer.features["class"]] if "class" in layer.features else ["nerve"] * len(paths)
+    known = {**grid.metadata, "paths": [path.tolist() for path in paths], "classes": classes}
+    return grid.replace(data=draw(paths, grid.spatial_shape), metadata=known)
+
+
+def is_tracing(layer: Layer) -> bool:
+    """Whether a layer is a Shapes layer of paths and lines."""
+    return isinstance(layer, Shapes) and len(layer.data) > 0 and set(layer.shape_type) <= {"path", "line"}
 
 
 def world_of(layer: Layer) -> np.ndarray:
@@ -109,9 +150,18 @@ def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | Non
         picture = _matrix(kept, FRAME, n)
         return (None if np.allclose(world, plain) else world), plain if picture is None else picture
     shown = stated if shown is None else shown
-    affine = stated if np.allclose(world, shown) else stated @ np.linalg.inv(shown) @ world
+    affine = stated if np.allclose(world, shown) or _split(layer, kept) else stated @ np.linalg.inv(shown) @ world
     picture = _matrix(kept, FRAME, n)
     return affine, stated if picture is None else picture
+
+
+def _split(layer: Layer, kept: dict[str, Any]) -> bool:
+    """Whether a layer is one volume of a film (Split Stack), of which napari keeps the scale alone."""
+    shown, n = kept.get("shown"), layer.ndim
+    if shown is None or len(shown) <= n + 1:
+        return False
+    steps = np.linalg.norm(np.asarray(shown, float)[-n - 1 : -1, -n - 1 : -1], axis=0)
+    return bool(np.allclose(world_of(layer), np.diag([*steps, 1.0])))
 
 
 def _matrix(kept: dict[str, Any], name: str, n: int) -> np.ndarray | None:
@@ -207,6 +257,7 @@ def metadata(image: Image) -> dict[str, Any]:
     if image.affine is not None:
         shown = _shown(image)
         kept["shown"] = np.diag([*image.scale, 1.0]) if shown is None else shown
+        kept["units"] = image.units
     kept |= {key: image.metadata[key] for key in (*NOTED, FRAME) if key in image.metadata}
     known = {"medseg_image": kept}
     return {**known, "medseg": image.metadata["medseg"]} if "medseg" in image.metadata else known
@@ -217,6 +268,12 @@ def image_layers(viewer: Any) -> list[ImageLayer]:
     found = [layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer)]
     given = (layer for layer in found if not DERIVED.keys() & layer.metadata.keys())
     return sorted(given, key=lambda layer: not layer.visible)
+
+
+def measured_layers(viewer: Any) -> list[Layer]:
+    """Return what can be measured: the viewer's Labels layers, and tracings, last added first."""
+    labels = label_layers(viewer)
+    return [layer for layer in reversed(viewer.layers) if is_tracing(layer) or any(layer is one for one in labels)]
 
 
 def label_layers(viewer: Any) -> list[Labels]:

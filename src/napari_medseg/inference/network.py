@@ -61,21 +61,33 @@ class _Plan:
 
 
 class LazyInput:
-    """Network input (C, *spatial) of a whole image, normalised block by block when read."""
+    """Network input (C, *spatial) of a whole image, normalised block by block when read.
 
-    def __init__(self, method: Method, image: Image) -> None:
+    Without `statistics` those of the image count; of a part of an image they are those of the whole.
+    """
+
+    def __init__(self, method: Method, image: Image, statistics: Any = None) -> None:
         method.check(image)
         image = method.preprocess(image)
         self._method, self._raw = method, image.channels_first()
-        self._statistics = method.statistics(image)
+        self._statistics = method.statistics(image) if statistics is None else statistics
         self.shape = (method.in_channels, *image.spatial_shape)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         return self._method.normalise(np.asarray(self._raw[(slice(None), *index[1:])]), self._statistics)
 
 
-def predict(model: Model, image: Image, settings: PredictSettings | None = None) -> Job[Prediction]:
+def predict(
+    model: Model, image: Image, settings: PredictSettings | None = None, *, statistics: Any = None
+) -> Job[Prediction]:
     """Segment `image`: prepare, `infer`, postprocess.
+
+    Parameters
+    ----------
+    model, image, settings
+        What runs, on what, and how.
+    statistics
+        Of a part of a larger image what ``method.statistics`` says of the whole; by default that of `image`.
 
     Raises
     ------
@@ -85,7 +97,7 @@ def predict(model: Model, image: Image, settings: PredictSettings | None = None)
     start = time.perf_counter()
     method = model.method
     settings = fast_settings(method, settings or PredictSettings())
-    array: Any = LazyInput(method, image) if method.tiled else method.prepare(image)
+    array: Any = LazyInput(method, image, statistics) if method.tiled else method.prepare(image)
     probabilities = yield from infer(model, array, settings)
     labels = method.postprocess(probabilities, image)
     seconds = time.perf_counter() - start

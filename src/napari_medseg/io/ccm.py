@@ -15,11 +15,11 @@ import numpy as np
 from napari_medseg.image import Image
 from napari_medseg.io import plain
 from napari_medseg.io.outlines import tracings
+from napari_medseg.io.volumes.space import mm_per
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))
 LUMA = np.array([0.2989, 0.5870, 0.1140])
-MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
 FIELD_UM, FIELD_PX = 400.0, 384  # Heidelberg HRT3 with Rostock Cornea Module
 SITES = "central|whorl|inferior|superior|nasal|temporal"
 CCM_NAME = re.compile(rf"^(?P<subject>.+)_(?P<eye>OD|OS)(?:_(?P<site>{SITES}))?_(?P<frame>\d+)$", re.IGNORECASE)
@@ -104,30 +104,35 @@ def parse_name(stem: str) -> dict[str, str]:
 
 
 def _read_tracing(path: Path) -> Image:
-    """Draw the paths, 1 pixel wide, on the grid of the picture beside the tracing if there is one.
-
-    A tracing that counts micrometres is brought to pixels by the pixel size that it states, or that of the picture.
-    """
+    """Draw the paths, 1 pixel wide, on the grid of the picture beside the tracing if there is one."""
+    tracing = tracings.read_tracing(path)
     beside = [path.with_name(path.stem + end + suffix) for end in ("_org", "") for suffix in PICTURES]
     picture = next((p for p in beside if p.is_file()), None)
-    image = None if picture is None else (read if matches(picture) else plain.read)(picture)[0]
-    step, micrometres = _step_of(path, image)
-    paths, classes = tracings.read_tracings(path, step if micrometres else (1.0, 1.0))
-    known = {"paths": [p.tolist() for p in paths], "classes": list(classes), "source_file": str(path)}
+    image = (read if matches(picture) else plain.read)(picture)[0] if picture is not None else None
+    tracing, step, notes = _on_pixels(path, tracing, image)
+    known: dict[str, Any] = {"paths": [p.tolist() for p in tracing.paths], "classes": list(tracing.classes)}
+    known |= {"source_file": str(path)} | ({"notes": notes} if notes else {})
     if image is not None:
-        return image.labels_like(tracings.draw(paths, image.spatial_shape), path.stem, **known)
-    extent = np.max([p.max(0) for p in paths], axis=0) if paths else np.zeros(2)
+        return image.labels_like(tracings.draw(tracing.paths, image.spatial_shape), path.stem, **known)
+    extent = np.max([p.max(0) for p in tracing.paths], axis=0) if tracing.paths else np.zeros(2)
     shape = tuple(max(FIELD_PX, int(np.ceil(n)) + 1) for n in extent)
-    units = ("micrometer", "micrometer") if micrometres else ()
-    return Image(tracings.draw(paths, shape), "YX", step, units, kind="labels", name=path.stem, metadata=known)
+    units = () if step is None else ("micrometer",) * 2
+    drawn = tracings.draw(tracing.paths, shape)
+    return Image(drawn, "YX", step or (), units, kind="labels", name=path.stem, metadata=known)
 
 
-def _step_of(path: Path, image: Image | None) -> tuple[tuple[float, float], bool]:
-    """Return the size of a tracing's pixel (y, x), and whether its numbers are micrometres."""
-    micrometres, stated = tracings.stated_microns(path)
-    if not micrometres:
-        return (1.0, 1.0), False
-    microns = [MICRONS.get(unit, 0.0) for unit in image.units[-2:]] if image is not None else [0.0, 0.0]
-    if image is not None and all(microns):
-        return (image.scale[-2] * microns[0], image.scale[-1] * microns[1]), True
-    return stated or (1.0, 1.0), True
+def _on_pixels(
+    path: Path, tracing: tracings.Tracing, image: Image | None
+) -> tuple[tracings.Tracing, tuple[float, float] | None, list[str]]:
+    """Return a tracing in pixels, the size (y, x) of one in micrometres if it is known, and what had to be assumed."""
+    step = tracing.step
+    if image is not None and image.calibrated:
+        factors = [1e3 * (mm_per(unit) or 1e-3) for unit in image.units[-2:]]
+        step = (image.scale[-2] * factors[0], image.scale[-1] * factors[1])
+    if tracing.unit == tracings.PIXEL:
+        return tracing, step, []
+    if step is None:
+        why = "states no pixel size" if tracing.unit else "states no unit"
+        return tracing, None, [f"{path.name} {why}, nor does a picture beside it: its numbers are taken for pixels."]
+    stated = [] if tracing.unit else [f"{path.name} states no unit: its numbers are micrometres, as SWC defines them."]
+    return tracing.in_pixels(step), step, stated

@@ -4,8 +4,12 @@ Definitions, per image area: CNFL length of all nerves; CNFD number of main nerv
 CTBD all branch points; CNFA nerve area. CNFW is area over length; the fractal dimension is that of the centrelines.
 
 Main nerve or branch: segments of the centreline are joined through junctions, straightest pair first. A nerve that
-ends on the inside of a longer one is a branch. Of the others, those at least ``main_share`` of the image's shorter
-side long are main nerves; shorter, isolated pieces count as branches.
+ends on the inside of a longer one is a branch. Of the others, those at least ``main_length`` long are main nerves;
+shorter, isolated pieces count as branches. In an image larger than one field of the microscope (a mosaic) a main nerve
+counts once for each field that it is long, for so often it would be counted in the single frames.
+
+Of a tracing, paths and classes are what a person drew: they are measured as they are. Paths without a class (of SWC
+files, *Default* of NeuronJ) are classified by the same rule.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from pydantic import Field
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.ccm import parse_name
-from napari_medseg.io.outlines.tracings import SUFFIXES, draw
+from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
@@ -30,6 +34,7 @@ from napari_medseg.settings import Settings
 
 MAIN, BRANCH = "main", "branch"
 MM_PER = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0}
+MOSAIC = 1.5  # fields of view above which an image is taken for a mosaic
 OVERLAP = "images may show the same nerves: they come from one site or state none"
 UNITS = "some images have a pixel size and some have none: their values stand in different columns"
 
@@ -46,9 +51,15 @@ class NerveSettings(Settings):
         60.0, ge=0, le=180, title="Joining angle", description="Largest turn (degrees) of a nerve at a junction",
         json_schema_extra={"step": 5.0},
     )  # fmt: skip
-    main_share: float = Field(
-        0.25, ge=0, le=1, title="Main nerve share", description="Least length of a main nerve over the image's side",
-        json_schema_extra={"step": 0.05},
+    main_length: float = Field(
+        100.0, ge=0, le=10_000, title="Main nerve length",
+        description="Least length of a main nerve (um; pixels where no pixel size is known)",
+        json_schema_extra={"step": 5.0},
+    )  # fmt: skip
+    field: float = Field(
+        400.0, gt=0, le=100_000, title="Field of view",
+        description="Side of one frame (um; pixels where no pixel size is known); larger images are mosaics",
+        json_schema_extra={"step": 10.0},
     )  # fmt: skip
 
 
@@ -67,9 +78,9 @@ def paths(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np
 def table(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
     """Return one row for each nerve, with the uncorrected lengths (pixel graph, pixel count) beside the length.
 
-    A tracing is measured as it was drawn: its paths, their lengths and classes.
+    Drawn paths of a tracing have no uncorrected lengths.
     """
-    drawn = traced(labels, settings)
+    drawn = drawn_paths(labels, settings)
     if drawn is not None:
         return table_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units)
     found, grid, classes = _nerves(labels, settings or NerveSettings())
@@ -82,30 +93,29 @@ def table(labels: Image, image: Image | None = None, settings: NerveSettings | N
 
 def summary(labels: Image, image: Image | None = None, settings: NerveSettings | None = None) -> pd.DataFrame:
     """Return one row for the image: who and where, then the measures; zeros where there are no nerves."""
-    drawn = traced(labels, settings)
+    settings = settings or NerveSettings()
+    drawn = drawn_paths(labels, settings)
     if drawn is not None:
-        measures = summary_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units)
+        measures = summary_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units, settings=settings)
         return pd.DataFrame([{**identity(labels, image), **measures}])
-    found, grid, classes = _nerves(labels, settings or NerveSettings())
-    measures = summary_from_paths(found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels))
+    found, grid, classes = _nerves(labels, settings)
+    measures = summary_from_paths(
+        found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels), settings=settings
+    )
     naive = sum(_count_length(s, np.asarray(labels.scale)) for s in grid)
     measures[f"pixel-count total length [{_unit(labels.units)}]"] = float(naive)
     return pd.DataFrame([{**identity(labels, image), **measures}])
 
 
-def traced(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np.ndarray], list[str]] | None:
-    """Return paths and classes of labels that were read from a tracing, else ``None``.
-
-    Paths without a class get one by the rule of this module.
-    """
-    known = labels.metadata
-    if "paths" not in known or Path(str(known.get("source_file", ""))).suffix.lower() not in SUFFIXES:
+def drawn_paths(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np.ndarray], list[str]] | None:
+    """Return paths (N, 2) and classes of labels that are a tracing, ``None`` for others."""
+    paths = labels.metadata.get("paths")
+    if paths is None:
         return None
-    paths = [np.asarray(path, float).reshape(-1, 2) for path in known["paths"]]
-    share = (settings or NerveSettings()).main_share
-    guessed = classify(paths, share * min(labels.spatial_shape)) if paths else []
-    stated = known.get("classes", [])
-    return paths, [s if s in (MAIN, BRANCH) else g for s, g in zip(stated, guessed, strict=True)]
+    drawn = [np.asarray(path, float).reshape(-1, 2) for path in paths]
+    classes = [str(name) for name in labels.metadata.get("classes", [""] * len(drawn))]
+    by_rule = classify(drawn, _pixels((settings or NerveSettings()).main_length, labels.scale, labels.units))
+    return drawn, [c if c in (MAIN, BRANCH) else rule for c, rule in zip(classes, by_rule, strict=True)]
 
 
 def identity(labels: Image, image: Image | None = None) -> dict[str, str]:
@@ -157,8 +167,11 @@ def summary_from_paths(
     scale: Sequence[float],
     units: Sequence[str],
     mask: np.ndarray | None = None,
+    *,
+    settings: NerveSettings | None = None,
 ) -> dict[str, float]:
     """Return the measures of an image from its paths (N, 2); every one is 0 where there are no nerves."""
+    settings = settings or NerveSettings()
     paths = [np.asarray(p, float)[:, -2:] for p in paths]
     rows = table_from_paths(paths, classes, shape, scale, units, mask)
     unit, factor = _unit(units), MM_PER.get(units[-1], 1.0)
@@ -167,9 +180,10 @@ def summary_from_paths(
     length = rows[f"length [{unit}]"].to_numpy(float)
     total, main = float(length.sum()), int((rows["class"] == MAIN).sum())
     on_main = int(rows.loc[rows["class"] == MAIN, "branch points"].sum())
+    counted = _counted(length[(rows["class"] == MAIN).to_numpy()], shape, scale, units, settings.field)
     result = {
         f"CNFL [{wide}/{wide}^2]": total * factor / field,
-        f"CNFD [no/{wide}^2]": main / field,
+        f"CNFD [no/{wide}^2]": counted / field,
         f"CNBD [no/{wide}^2]": on_main / field,
         f"CTBD [no/{wide}^2]": int(rows["branch points"].sum()) / field,
     }
@@ -192,8 +206,8 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return mean and SD of each measure over the images of each eye, from the `summary` of each image.
 
     Images are grouped by subject and eye; an image that states no subject is a group of its own. The SD (n - 1) of
-    a single image is 0. ``overlap warning`` is filled where two images of an eye state the same site or none,
-    ``unit warning`` where only some of them have a pixel size.
+    a single image is not defined and stays empty. ``overlap warning`` is filled where two images of an eye state the
+    same site or none, ``unit warning`` where only some of them have a pixel size.
     """
     rows = pd.concat(list(frames), ignore_index=True) if frames else pd.DataFrame()
     if rows.empty:
@@ -205,7 +219,7 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         row: dict[str, Any] = {"subject": name, "eye": eye, "images used": len(group)}
         for column in numbers:
             row[f"{column} mean"] = float(group[column].mean())
-            row[f"{column} SD"] = float(group[column].std()) if len(group) > 1 else 0.0
+            row[f"{column} SD"] = float(group[column].std())  # of one image it is NaN
         row["overlap warning"] = OVERLAP if group["site"].duplicated().any() else ""
         if group[[c for c in numbers if "CNFL" in c]].notna().any().sum() > 1:
             row["unit warning"] = UNITS
@@ -218,7 +232,24 @@ def _nerves(labels: Image, settings: NerveSettings) -> tuple[list[np.ndarray], l
     grid = strands(_mask(labels), spur=s.spur, shortest=s.shortest, angle=s.angle)
     grid = [strand for strand in grid if len(strand.points) > 1]
     found = [curves.smooth(strand.points, strand.closed) for strand in grid]
-    return found, grid, classify(found, s.main_share * min(labels.spatial_shape))
+    return found, grid, classify(found, _pixels(s.main_length, labels.scale, labels.units))
+
+
+def _pixels(length: float, scale: Sequence[float], units: Sequence[str]) -> float:
+    """Return a length in micrometres as pixels; without a pixel size it is in pixels."""
+    if units[-1] not in MM_PER:
+        return length
+    return length * MM_PER["micrometer"] / (float(np.mean(scale)) * MM_PER[units[-1]])
+
+
+def _counted(
+    lengths: np.ndarray, shape: Sequence[int], scale: Sequence[float], units: Sequence[str], field: float
+) -> float:
+    """Return how often main nerves count: once, and in a mosaic once for each field of view that they are long."""
+    side = _pixels(field, scale, units) * float(np.mean(scale))
+    if float(np.prod(shape)) * float(np.prod(scale)) <= MOSAIC * side**2:
+        return float(len(lengths))
+    return float(np.maximum(np.rint(lengths / side), 1).sum())
 
 
 def classify(paths: Sequence[np.ndarray], shortest_main: float) -> list[str]:

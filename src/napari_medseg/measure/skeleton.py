@@ -10,8 +10,10 @@ from scipy import ndimage
 
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 EIGHT = np.ones((3, 3), int)
-TANGENT_PX = 10
+TANGENT_PX = 20
 BRIDGE_PX = 5
+CROSSING_PX = 80  # of nerves 3 pixels wide that cross at 5 degrees
+FORK_DEGREES = 90  # between the two nerves on one side of a crossing
 MARGIN_PX = 5
 
 
@@ -61,13 +63,33 @@ def thin(mask: np.ndarray) -> np.ndarray:
     """Return the centreline (bool), one pixel thin: no pixel but ends can be removed without breaking it.
 
     Guo-Hall thinning: Zhang's (``skeletonize``) eats diagonal lines 2 pixels wide from their ends, by up to 10 %.
-    The mask is continued beyond the image, so nerves that leave the field are followed to its border.
+    The mask is continued beyond the image, so nerves that leave the field are followed to its border; a nerve along the
+    border, whose centreline then lies beyond it, is brought back onto it.
     """
     from skimage.morphology import thin as guo_hall
 
     padded = np.pad(np.pad(np.asarray(mask) > 0, MARGIN_PX, "edge"), 1)
+    whole = _remove_corners(np.array(guo_hall(padded)))
     inner = slice(MARGIN_PX + 1, -MARGIN_PX - 1)
-    return _remove_corners(np.array(guo_hall(padded)))[inner, inner]
+    found = np.pad(whole[inner, inner], 1)
+    along = _along_border(whole, mask.shape)
+    if not len(along):
+        return np.asarray(found[1:-1, 1:-1])
+    found[tuple((along + 1).T)] = True
+    return _remove_corners(np.array(guo_hall(found)))[1:-1, 1:-1]
+
+
+def _along_border(whole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the border pixels (N, 2) nearest to the pieces of a padded centreline that run beside the image."""
+    outside = whole.copy()
+    outside[MARGIN_PX + 1 : -MARGIN_PX - 1, MARGIN_PX + 1 : -MARGIN_PX - 1] = False
+    pieces, count = ndimage.label(outside, EIGHT)
+    found = [np.zeros((0, 2), int)]
+    for piece in range(1, count + 1):
+        places = np.clip(np.argwhere(pieces == piece) - MARGIN_PX - 1, 0, np.array(shape) - 1)
+        if np.ptp(places, axis=0).max() > 2 * MARGIN_PX:  # longer than what a nerve that leaves the field has there
+            found.append(places)
+    return np.concatenate(found)
 
 
 def trace(skeleton: np.ndarray) -> Graph:
@@ -103,8 +125,12 @@ def prune(skeleton: np.ndarray, spur: float, shortest: int) -> np.ndarray:
 
 
 def merge_bridges(graph: Graph, longest: float) -> Graph:
-    """Merge junctions that a segment of at most `longest` pixels joins: the centreline of a crossing has two."""
-    bridges = [s for s in graph.segments if min(s.nodes) >= 0 and len(s.pixels) <= longest]
+    """Merge junctions that a segment of at most `longest` pixels joins: the centreline of a crossing has two.
+
+    Two nerves that cross at a shallow angle share a longer segment, up to ``CROSSING_PX``: at both of its ends the two
+    other segments leave side by side, and not straight on from one another as where a branch joins two nerves.
+    """
+    bridges = [s for s in graph.segments if min(s.nodes) >= 0 and (len(s.pixels) <= longest or _shared(graph, s))]
     if not bridges:
         return graph
     group = np.arange(len(graph.nodes))
@@ -117,6 +143,22 @@ def merge_bridges(graph: Graph, longest: float) -> Graph:
     kept = [s for s in graph.segments if not any(s is bridge for bridge in bridges)]
     renamed = [replace(s, nodes=(_renamed(s.nodes[0], group), _renamed(s.nodes[1], group))) for s in kept]
     return Graph(renamed, nodes)
+
+
+def _shared(graph: Graph, bridge: Segment) -> bool:
+    """Whether a segment is what two crossing nerves have in common."""
+    if len(bridge.pixels) > CROSSING_PX or bridge.nodes[0] == bridge.nodes[1]:
+        return False
+    for node in bridge.nodes:
+        others = [
+            _tangent(graph, (index, side), node)
+            for index, segment in enumerate(graph.segments)
+            for side in (0, 1)
+            if segment.nodes[side] == node and segment is not bridge
+        ]
+        if len(others) != 2 or _turn(*others) < 180 - FORK_DEGREES:
+            return False
+    return True
 
 
 def join(graph: Graph, angle: float) -> list[Strand]:

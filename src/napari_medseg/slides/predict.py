@@ -26,7 +26,7 @@ from napari_medseg.settings import PredictSettings
 from napari_medseg.slides.objects import ObjectTable
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.results import write_labels, write_overlay
-from napari_medseg.slides.tiles import Box, boxes, centred, thumbnail_of, tissue_mask, widen, within
+from napari_medseg.slides.tiles import Box, boxes, centred, sample_of, thumbnail_of, tissue_mask, widen, within
 
 ELSEWHERE = {"device", "tile", "batch"}
 
@@ -95,6 +95,7 @@ class _Work:
         self.model, self.image, self.stem, self.settings, self.options = model, image, stem, settings, options
         self.source = source
         self.mask = tissue_mask(image.metadata["levels"][0])
+        self.statistics = model.method.statistics(model.method.preprocess(sample_of(image)))
         self.device, self.cut = "", 0
         self.notes, self.rows = _named(stem, "_tiles.json"), _named(stem, "_measurements.csv.part")
         self.head = {
@@ -129,7 +130,8 @@ class _Work:
         """Predict one tile and put what belongs to its core onto the disk."""
         block = widen(core, margin(self.model.method, self.settings, self.options), self.image.spatial_shape)
         data = np.asarray(self.image.data[block])
-        prediction = yield from predict(self.model, self.image.replace(data=data), self.settings)
+        tile = self.image.replace(data=data)
+        prediction = yield from predict(self.model, tile, self.settings, statistics=self.statistics)
         self.device = prediction.device
         inner = within(core, block)
         if self.maps is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari_medseg.image import Image
 
 THUMBNAIL_PIXELS = 4_000_000
+SAMPLE_EDGE, SAMPLE_BLOCKS = 512, 10  # 26 million pixels: some seconds of decoding, of a slide that takes minutes
 LEAST_SATURATION = 0.05
 Box = tuple[slice, slice]
 
@@ -18,6 +19,22 @@ def thumbnail_of(image: Image) -> np.ndarray:
     level = image.metadata["levels"][-1]
     step = max(1, int(np.ceil(np.sqrt(level.shape[0] * level.shape[1] / THUMBNAIL_PIXELS))))
     return np.asarray(level[::step, ::step])
+
+
+def sample_of(image: Image) -> Image:
+    """Return what the intensities of a whole slide are judged by: the slide, or of a large one regularly spaced blocks.
+
+    The blocks are of full resolution, for coarser levels have less contrast, and stand side by side in one picture.
+    """
+    height, width = image.spatial_shape
+    if height * width <= SAMPLE_BLOCKS**2 * SAMPLE_EDGE**2:
+        return image.replace(data=np.asarray(image.data))
+    tops, lefts = (np.linspace(0, max(n - SAMPLE_EDGE, 0), SAMPLE_BLOCKS).astype(int) for n in (height, width))
+    rows = [
+        np.concatenate([np.asarray(image.data[y : y + SAMPLE_EDGE, x : x + SAMPLE_EDGE]) for x in lefts], 1)
+        for y in tops
+    ]
+    return image.replace(data=np.concatenate(rows))
 
 
 def tissue_mask(rgb: np.ndarray) -> np.ndarray:

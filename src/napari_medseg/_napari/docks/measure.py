@@ -7,11 +7,12 @@ from typing import Any
 
 import napari
 import pandas as pd
+from napari.layers import Labels
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
 from napari_medseg._napari.docks.case_report import Measured, ReportButton
 from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind, measure_job
-from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
 from napari_medseg._napari.widgets.dock import Dock
@@ -21,6 +22,7 @@ from napari_medseg._napari.widgets.table import TableView
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job
 from napari_medseg.measure import KINDS
 
@@ -30,7 +32,7 @@ class MeasureDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.labels = LayerChooser(napari_viewer, label_layers, sample="afm")
+        self.labels = LayerChooser(napari_viewer, measured_layers, sample="afm")
         self.image = LayerChooser(napari_viewer, image_layers, none="no image")
         self.kind = QComboBox()
         for kind in KINDS:
@@ -93,25 +95,23 @@ class MeasureDock(Dock):
         self.measured = self.labels.layer
         image = image_from_layer(self.image.layer) if self.image.layer is not None else None
         labels = image_from_layer(self.measured)
+        if image is not None:
+            labels, image = together(labels, image)
         self.before, self.measured_image = labels.data, image
-        if image is not None and image.spatial_shape != labels.spatial_shape:
-            raise MedSegError(
-                f"{image.name} is {image.spatial_shape} but the labels are {labels.spatial_shape}. "
-                "Choose the image that was segmented, or no image."
-            )
         self.measured_as = str(self.kind.currentData())
         return measure_job(self.measured_as, labels, image)
 
     def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
         """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
         data, table, summary = result
-        if data is not self.before and data.max(initial=0) != self.before.max():
+        if isinstance(self.measured, Labels) and data is not self.before and data.max(initial=0) != self.before.max():
             self.measured.data = data
         self.show_tables(table, summary, self.measured)
         shown = image_from_layer(self.measured)
         self.report_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
-        self.run_bar.say(f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}")
+        notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
+        self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
         self.run_bar.offer("Save table ...", self.save)
 
     def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:

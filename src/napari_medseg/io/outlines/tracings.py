@@ -1,10 +1,12 @@
-"""Nerve tracings in SWC and NeuronJ (.ndf) text, in and out, as paths of (y, x) points in pixels."""
+"""Nerve tracings in SWC and NeuronJ (.ndf) text, in and out, as paths of (y, x) points."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.io.atomic import write_text
 
+PIXEL, MICROMETER = "pixel", "micrometer"
 SUFFIXES = (".swc", ".ndf")
 Paths = list[np.ndarray]
 SWC_TYPES = {"nerve": 0, "main": 2, "branch": 7}
@@ -27,22 +30,37 @@ MAX_SIZE = 65_536
 MAX_PIXELS = 2**28  # a larger extent is a wrong coordinate
 
 
-def read_tracings(path: str | Path, scale: Sequence[float] = (1.0, 1.0)) -> tuple[Paths, list[str]]:
-    """Read a tracing.
+@dataclass(frozen=True)
+class Tracing:
+    """What a tracing holds.
 
     Parameters
     ----------
-    path
-        ``.swc`` or ``.ndf`` file.
-    scale
-        (y, x) size of a pixel in the file's unit; SWC is often in micrometres, NeuronJ always in pixels.
-
-    Returns
-    -------
     paths
-        Arrays (N, 2) of (y, x) in pixels. A branch begins with the point it leaves its parent at.
+        Arrays (N, 2) of (y, x). A branch begins with the point it leaves its parent at.
     classes
         ``"main"``, ``"branch"`` or ``"nerve"`` for each path.
+    unit
+        Of the coordinates: ``"pixel"``, ``"micrometer"``, or empty where the file does not say.
+    step
+        Size (y, x) of a pixel in micrometres, where the file states it.
+    """
+
+    paths: Paths
+    classes: list[str]
+    unit: str = ""
+    step: tuple[float, float] | None = None
+
+    def in_pixels(self, step: Sequence[float]) -> Tracing:
+        """Return the paths in pixels of (y, x) `step` micrometres."""
+        return replace(self, paths=[path / np.asarray(step, float) for path in self.paths], unit=PIXEL)
+
+
+def read_tracing(path: str | Path) -> Tracing:
+    """Read a tracing in the coordinates of the file.
+
+    NeuronJ counts pixels. SWC is in micrometres by its definition; its comments may say so, or say that positions are
+    pixels, and SNT states the size of a pixel (``Voxel separation``).
 
     Raises
     ------
@@ -55,38 +73,37 @@ def read_tracings(path: str | Path, scale: Sequence[float] = (1.0, 1.0)) -> tupl
     if parser is None:
         raise ReadError(f"{path.name} is no tracing; expected a name ending in .swc or .ndf.")
     try:
-        paths, classes = parser(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        paths, classes = parser(text)
+        unit, step = _stated(text) if parser is _parse_swc else (PIXEL, None)
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise ReadError(f"{path.name} is not a valid {path.suffix} tracing: {error}. Export it again.") from error
     if any(not np.isfinite(p).all() or np.abs(p).max(initial=0) > MAX_SIZE for p in paths):
         raise ReadError(f"{path.name} holds impossible coordinates (above {MAX_SIZE}). Export it again.")
-    return [p / np.asarray(scale, float) for p in paths], classes
+    return Tracing(paths, classes, unit, step)
 
 
-def stated_microns(path: Path) -> tuple[bool, tuple[float, float] | None]:
-    """Return whether the comments of an SWC file say that it counts micrometres, and the pixel size (y, x) they state.
-
-    SNT writes both: ``All positions and radii in microns``, ``Voxel separation (x,y,z): 0.5, 0.5, 1.0``.
-    """
-    if path.suffix.lower() != ".swc":
-        return False, None
-    lines = (line.strip().lower() for line in path.read_text("utf-8-sig", "replace").splitlines())
-    comments = [line for line in lines if line.startswith("#")]
-    counts = any(
-        re.search(r"positions.*\b(microns?|micrometers?|micrometres?|um|\u00b5m|\u03bcm)\b", c) for c in comments
-    )
-    for comment in comments:
-        found = re.search(r"voxel separation[^:]*:\s*([\d.eE+-]+)[,\s]+([\d.eE+-]+)", comment)
-        if found:
-            x, y = float(found[1]), float(found[2])
-            return counts, (y, x) if min(x, y) > 0 else None
-    return counts, None
+def _stated(text: str) -> tuple[str, tuple[float, float] | None]:
+    """Return the unit of coordinates and the size of a pixel that the comments of an SWC file state."""
+    comments = " ".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
+    separation = re.search(r"voxel separation \(x,\s*y,\s*z\):\s*([\d.eE+-]+),\s*([\d.eE+-]+)", comments, re.IGNORECASE)
+    step = (float(separation[2]), float(separation[1])) if separation else None
+    step = step if step is not None and min(step) > 0 else None
+    if re.search(r"\b(in|unit:?|units:?)\s+pixels?\b", comments, re.IGNORECASE):
+        return PIXEL, step
+    microns = r"\b(micrometers?|micrometres?|microns?|um)\b|\u00b5m|\u03bcm"
+    return (MICROMETER if step is not None or re.search(microns, comments, re.IGNORECASE) else ""), step
 
 
 def write_tracings(
-    path: str | Path, paths: Sequence[np.ndarray], classes: Sequence[str] = (), scale: Sequence[float] = (1.0, 1.0)
+    path: str | Path, paths: Sequence[np.ndarray], classes: Sequence[str] = (), scale: Sequence[float] | None = None
 ) -> None:
-    """Write paths (N, 2) of (y, x) pixels; ``.swc`` takes any numbers, NeuronJ whole pixels.
+    """Write paths (N, 2) of (y, x) pixels: NeuronJ whole pixels, SWC micrometres or pixels, as its first lines say.
+
+    Parameters
+    ----------
+    scale
+        (y, x) size of a pixel in micrometres; ``None`` where it is not known.
 
     Raises
     ------
@@ -95,14 +112,17 @@ def write_tracings(
     """
     path = Path(path)
     names = list(classes) or ["nerve"] * len(paths)
-    writers = {".swc": _swc_lines, ".ndf": _ndf_lines}
+    writers: dict[str, Callable[[Sequence[np.ndarray], Sequence[str]], list[str]]] = {
+        ".swc": partial(_swc_lines, scale=scale),
+        ".ndf": _ndf_lines,
+    }
     writer = writers.get(path.suffix.lower())
     if writer is None or len(names) != len(paths):
         raise WriteError(f"{path.name}: expected a name ending in .swc or .ndf and one class for each path.")
     if not path.parent.is_dir():
         raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
-    scaled = [np.asarray(p, float)[:, -2:] * np.asarray(scale, float) for p in paths]
-    write_text(path, "\n".join(writer(scaled, names)) + "\n")
+    points = [np.asarray(p, float)[:, -2:] for p in paths]
+    write_text(path, "\n".join(writer(points, names)) + "\n")
 
 
 def draw(paths: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
@@ -163,8 +183,13 @@ def _first_children(node: int, children: dict[int, list[int]]) -> Iterator[int]:
     raise ValueError("its nodes form a circle")
 
 
-def _swc_lines(paths: Sequence[np.ndarray], classes: Sequence[str]) -> list[str]:
+def _swc_lines(paths: Sequence[np.ndarray], classes: Sequence[str], scale: Sequence[float] | None = None) -> list[str]:
     """Number the points; a path that begins on an inner point of an earlier one becomes its child."""
+    head = ["# All positions and radii in pixels"]
+    if scale is not None:
+        y, x = scale
+        head = ["# All positions and radii in micrometers", f"# Voxel separation (x,y,z): {x:.10g}, {y:.10g}, 1"]
+        paths = [path * np.asarray(scale, float) for path in paths]
     lines = ["# id type x y z radius parent"]
     inner: dict[tuple[float, ...], int] = {}
     for path, name in zip(paths, classes, strict=True):
@@ -176,7 +201,7 @@ def _swc_lines(paths: Sequence[np.ndarray], classes: Sequence[str]) -> list[str]
             inner.setdefault((y, x), parent)
         if points and inner.get(points[-1]) == parent:
             del inner[points[-1]]
-    return lines
+    return [*head, *lines]
 
 
 def _parse_ndf(text: str) -> tuple[Paths, list[str]]:
