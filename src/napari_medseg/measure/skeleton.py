@@ -11,6 +11,8 @@ from scipy import ndimage
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 EIGHT = np.ones((3, 3), int)
 TANGENT_PX = 20
+FAR_PX = 60  # of a nerve that leaves another at 12 degrees, half is free
+ALIKE_DEGREES = 10
 BRIDGE_PX = 5
 CROSSING_PX = 80  # of nerves 3 pixels wide that cross at 5 degrees
 FORK_DEGREES = 90  # between the two nerves on one side of a crossing
@@ -170,9 +172,7 @@ def join(graph: Graph, angle: float) -> list[Strand]:
                 ends.setdefault(node, []).append((index, side))
     links: dict[tuple[int, int], tuple[int, int]] = {}
     for node, incident in ends.items():
-        tangents = {end: _tangent(graph, end, node) for end in incident}
-        turns = sorted((_turn(tangents[a], tangents[b]), a, b) for a, b in combinations(incident, 2) if a[0] != b[0])
-        for turn, a, b in turns:
+        for turn, a, b in _turns(graph, node, incident):
             if turn < angle and a not in links and b not in links:
                 links[a], links[b] = b, a
     return _walk(graph, links)
@@ -211,6 +211,32 @@ def _with_nodes(graph: Graph, index: int) -> np.ndarray:
     segment = graph.segments[index]
     first, last = ([graph.nodes[node]] if node >= 0 else [] for node in segment.nodes)
     return np.array([*first, *segment.pixels, *last], float)
+
+
+def _turns(
+    graph: Graph, node: int, incident: list[tuple[int, int]]
+) -> list[tuple[float, tuple[int, int], tuple[int, int]]]:
+    """Return how much each pair of segment ends turns at a node, the straightest first.
+
+    Where two pairs turn alike, nerves run side by side at the node, and their directions farther away decide.
+    """
+    pairs = [(a, b) for a, b in combinations(incident, 2) if a[0] != b[0]]
+    near = {end: _tangent(graph, end, node) for end in incident}
+    turns = sorted((_turn(near[a], near[b]), a, b) for a, b in pairs)
+    if len(turns) < 2 or turns[1][0] - turns[0][0] > ALIKE_DEGREES:
+        return turns
+    far = {end: _far_tangent(graph, end, node) for end in incident}
+    return sorted((_turn(far[a], far[b]), a, b) for a, b in pairs)
+
+
+def _far_tangent(graph: Graph, end: tuple[int, int], node: int) -> np.ndarray:
+    """Return the direction of a long segment beyond where it still runs beside others."""
+    pixels = graph.segments[end[0]].pixels
+    pixels = pixels if end[1] == 0 else pixels[::-1]
+    if len(pixels) < FAR_PX:
+        return _tangent(graph, end, node)
+    direction = (pixels[FAR_PX - 1] - pixels[TANGENT_PX - 1]).astype(float)
+    return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-9))
 
 
 def _tangent(graph: Graph, end: tuple[int, int], node: int) -> np.ndarray:
