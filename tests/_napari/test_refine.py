@@ -19,7 +19,7 @@ from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS
-from napari_medseg._napari.widgets.save_button import proposed
+from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg.cli.main import main
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import Progress

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.evaluate.masks import compare_pair, evaluate, match_objects, save_tables
+from napari_medseg.evaluate.masks import compare_pair, evaluate, match_objects
 from napari_medseg.evaluate.metrics.compare import compare, error_map
 from napari_medseg.image import Image
 from napari_medseg.io import write
+from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import run
 
 
@@ -70,15 +71,15 @@ def test_compare_pair_holds_metrics_errors_and_objects() -> None:
 def test_tables_are_saved_as_sheets_or_files(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
     tables = {"metrics": pd.DataFrame({"metric": ["dice"], "value": [0.5]}), "objects": pd.DataFrame({"iou": [0.25]})}
-    assert [p.name for p in save_tables(tmp_path / "t.csv", tables)] == ["t.csv", "t_objects.csv"]
+    assert [p.name for p in write_tables(tmp_path / "t.csv", tables)] == ["t.csv", "t_objects.csv"]
     assert pd.read_csv(tmp_path / "t_objects.csv")["iou"].tolist() == [0.25]
-    save_tables(tmp_path / "t.xlsx", tables)
+    write_tables(tmp_path / "t.xlsx", tables)
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(pd.read_excel(tmp_path / "t.xlsx", sheet_name=name), frame)
     with pytest.raises(WriteError, match=r"csv or \.xlsx"):
-        save_tables(tmp_path / "t.txt", tables)
+        write_tables(tmp_path / "t.txt", tables)
     with pytest.raises(WriteError, match="could not be written"):
-        save_tables(tmp_path / "none" / "t.xlsx", tables)
+        write_tables(tmp_path / "none" / "t.xlsx", tables)
 
 
 def test_probabilities_and_overlays_are_no_results(tmp_path: Path) -> None:

@@ -174,10 +174,10 @@ def checkpoint(path: Path, value: int) -> None:
 
 
 def sheet(path: Path, value: int) -> None:
-    from napari_medseg.evaluate.masks import save_tables
+    from napari_medseg.io.write import write_tables
 
     pytest.importorskip("openpyxl")
-    save_tables(path, {"a": pd.DataFrame(NOISE[:, :20] + value)})
+    write_tables(path, {"a": pd.DataFrame(NOISE[:, :20] + value)})
 
 
 def figure(path: Path, value: int) -> None:

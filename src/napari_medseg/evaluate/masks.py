@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, WriteError, printable, require
+from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.evaluate.metrics.compare import compare, error_map
 from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_scores
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
-from napari_medseg.io import read_labels, write_table
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io import read_labels
 from napari_medseg.io.grids import moved_notes, on_grid, sized_like
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
@@ -248,41 +247,6 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     objects, ids = instances(labels), ids_of(labels)
     n = int(objects.max(initial=0))
     return objects, ids if ids.size == n else np.arange(1, n + 1)
-
-
-def save_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
-    """Write tables: ``.xlsx`` with a sheet each, or ``.csv`` files, the first as `path`, others ``<stem>_<name>.csv``.
-
-    Raises
-    ------
-    WriteError
-        If the suffix is another, or the disk refuses.
-    MissingDependencyError
-        If Excel files cannot be written here.
-    """
-    if path.suffix.lower() == ".csv":
-        paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
-        return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
-    if path.suffix.lower() != ".xlsx":
-        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
-    require("openpyxl", "export", "An Excel file")
-    import pandas as pd
-
-    if not path.parent.is_dir():
-        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
-    with replacing(path) as part, pd.ExcelWriter(part, engine="openpyxl") as book:
-        for name, frame in tables.items():
-            frame.map(_as_cell).to_excel(book, sheet_name=name, index=False)
-            for row in book.sheets[name].iter_rows():
-                for cell in row:
-                    if cell.data_type == "f":  # a name that begins with "=" is text, no formula
-                        cell.data_type = "s"
-    return [path]
-
-
-def _as_cell(value: object) -> object:
-    """Return text without the control characters that an Excel file cannot hold."""
-    return printable(value) if isinstance(value, str) else value
 
 
 def _pairs(predictions: Path, references: Path) -> PairList:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import WriteError, printable, require
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.atomic import disk_errors, replacing, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
@@ -62,6 +62,41 @@ def write(path: str | Path, image: Image) -> Path:
 def write_table(path: str | Path, frame: DataFrame) -> Path:
     """Write a table as CSV (UTF-8, units in the headers, missing values empty)."""
     return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
+    """Write tables: ``.xlsx`` with a sheet each, or ``.csv`` files, the first as `path`, others ``<stem>_<name>.csv``.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is another, or the disk refuses.
+    MissingDependencyError
+        If Excel files cannot be written here.
+    """
+    if path.suffix.lower() == ".csv":
+        paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
+        return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
+    if path.suffix.lower() != ".xlsx":
+        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
+    require("openpyxl", "export", "An Excel file")
+    import pandas as pd
+
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
+    with replacing(path) as part, pd.ExcelWriter(part, engine="openpyxl") as book:
+        for name, frame in tables.items():
+            frame.map(_as_cell).to_excel(book, sheet_name=name, index=False)
+            for row in book.sheets[name].iter_rows():
+                for cell in row:
+                    if cell.data_type == "f":  # a name that begins with "=" is text, no formula
+                        cell.data_type = "s"
+    return [path]
+
+
+def _as_cell(value: object) -> object:
+    """Return text without the control characters that an Excel file cannot hold."""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _with_plain_dtype(image: Image) -> Image:

@@ -22,8 +22,9 @@ from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
 from napari_medseg.evaluate import figures
-from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table, save_tables
+from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
 from napari_medseg.image import SHORT_UNITS
+from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
 from napari_medseg.methods import get_method, known_methods
 
@@ -148,7 +149,7 @@ class EvaluateDock(Dock):
 
     def save(self, path: str = "") -> None:
         """Save the tables as CSV or Excel."""
-        self._save(path, "evaluation.csv", "CSV (*.csv);;Excel (*.xlsx)", lambda p: save_tables(p, self.tables))
+        self._save(path, "evaluation.csv", "CSV (*.csv);;Excel (*.xlsx)", lambda p: write_tables(p, self.tables))
 
     def save_figure(self, path: str = "") -> None:
         """Save the figure as PNG, SVG or PDF."""

@@ -10,12 +10,12 @@ import pandas as pd
 from napari.layers import Labels
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
-from napari_medseg._napari.docks.case_report import Measured, ReportButton
 from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind, measure_job
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
 from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.export_button import ExportButton, Measured
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
@@ -39,6 +39,7 @@ class MeasureDock(Dock):
             self.kind.addItem(TITLES[kind], kind)
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.kind_picked = self.proposing = False
+        self.measured: Any = None
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
@@ -47,12 +48,13 @@ class MeasureDock(Dock):
         self.save_button = QPushButton("Save table ...")
         self.save_button.setEnabled(False)
         self.save_button.clicked.connect(lambda: self.save())
-        self.report_button = ReportButton(self, lambda sentence: self.run_bar.say(sentence))
+        self.export_button = ExportButton(self, lambda: self.measured, lambda sentence: self.run_bar.say(sentence))
+        self.export_button.setEnabled(False)
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
         self.section("Run", self.run_bar, self.paths, self.eyes)
-        self.section("Result", self.summary, self.table, self.save_button, self.report_button)
+        self.section("Result", self.summary, self.table, self.save_button, self.export_button)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_kind()
@@ -108,7 +110,8 @@ class MeasureDock(Dock):
             self.measured.data = data
         self.show_tables(table, summary, self.measured)
         shown = image_from_layer(self.measured)
-        self.report_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
+        self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
+        self.export_button.setEnabled(True)
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))

@@ -17,6 +17,7 @@ from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -45,7 +46,10 @@ class SegmentDock(Dock):
         self.section("Input", self.input, self.channels, self.extent, self.every)
         settings = FoldedSettings(self.form, self.command)
         self.section("With", self.models, self.probabilities, self.replace, settings)
-        self.section("Run", self.run_bar)
+        self.made: Any = None
+        self.export_button = ExportButton(self, lambda: self.made, lambda sentence: self.run_bar.say(sentence))
+        self.export_button.hide()
+        self.section("Run", self.run_bar, self.export_button)
         show_device(self.run_bar, self.form)
         self.input.changed.connect(self.update_state)
         self.channels.changed.connect(self.update_image)
@@ -117,6 +121,7 @@ class SegmentDock(Dock):
         doubts = dict.fromkeys(p.doubt for p in results if p.doubt)
         self.run_bar.say(" ".join([f"Segmented {made} in {spent} on {results[0].device}.", *doubts]))
         self.run_bar.offer("Measure", self.open_measure)
+        self.export_button.show()
 
     def show(self, name: str, data: Any, add: Any, placed: dict[str, Any]) -> Layer:
         """Add a layer, or fill the earlier one of that name, if that is asked for and its size is the same."""

@@ -14,8 +14,8 @@ from napari_medseg._napari.refine.saves import Autosave
 from napari_medseg._napari.refine.setup import Setup
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.run_bar import RunBar
-from napari_medseg._napari.widgets.save_button import SaveButton
 from napari_medseg.jobs import Job
 
 LOOK_MS = 200
@@ -36,7 +36,7 @@ class RefineDock(Dock):
         self.run_title = QLabel("<b>Run</b>")
         self.column.addWidget(self.run_title)
         self.column.addWidget(self.run_bar)
-        self.save_button = SaveButton(self, lambda: self.made, self.run_bar.say)
+        self.save_button = ExportButton(self, lambda: self.made, self.run_bar.say)
         self.column.addWidget(self.save_button)
         self.column.addWidget(self.panel)
         self.panel.hide()

@@ -13,8 +13,8 @@ from napari_medseg._napari.refine.history_strip import HistoryStrip
 from napari_medseg._napari.refine.keys import legend
 from napari_medseg._napari.refine.swatches import Swatches
 from napari_medseg._napari.refine.words import CORRECT, HINT, REFERENCE, TIPS, accepted
+from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
-from napari_medseg._napari.widgets.save_button import SaveButton
 from napari_medseg.refinement import RefinementState
 
 TOLD_LINES = 7
@@ -44,7 +44,7 @@ class Panel(QWidget):
             "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
             "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
             "accept": self._button("Accept object (A)", lambda: self.live.accept()),
-            "save": SaveButton(self, lambda: self.live.layers.result, self._saved),
+            "save": ExportButton(self, lambda: self.live.layers.result, self._saved),
             "finish": self._button("Finish", lambda: self.live.finish()),
         }
         self.buttons["save"].setFocusPolicy(Qt.FocusPolicy.NoFocus)

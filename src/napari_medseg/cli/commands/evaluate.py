@@ -70,8 +70,9 @@ def masks(arguments: argparse.Namespace) -> None:
 
 def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     """Write tables and figure, of two files with their errors and objects."""
-    from napari_medseg.evaluate.masks import compare_pair, image_table, read_pair, save_tables
+    from napari_medseg.evaluate.masks import compare_pair, image_table, read_pair
     from napari_medseg.io.pairs import Pair, is_one
+    from napari_medseg.io.write import write_tables
 
     if not (arguments.output or arguments.figure):
         return
@@ -82,7 +83,7 @@ def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
         found = drain(compare_pair(arguments.method, *labels), arguments.json)
     if arguments.output:
         objects = {} if found is None or found.objects is None else {"objects": found.objects}
-        save_tables(arguments.output, {"images": images, **objects})
+        write_tables(arguments.output, {"images": images, **objects})
     if arguments.figure:
         from napari_medseg.evaluate.figures import error_figure, metric_figure, save_figure
 
@@ -91,15 +92,15 @@ def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def rounds(arguments: argparse.Namespace) -> None:
     """Repeat a recorded refinement and print the Dice after each of its steps."""
-    from napari_medseg.evaluate.masks import save_tables
     from napari_medseg.evaluate.rounds import replay_scores
     from napari_medseg.io import read_one
+    from napari_medseg.io.write import write_tables
 
     image = read_one(arguments.image) if arguments.image else None
     truth = read_one(arguments.references, "labels")
     frame = drain(replay_scores(arguments.predictions, truth, image), arguments.json)
     if arguments.output:
-        save_tables(arguments.output, {"rounds": frame})
+        write_tables(arguments.output, {"rounds": frame})
     if arguments.figure:
         from napari_medseg.evaluate.figures import rounds_figure, save_figure
 

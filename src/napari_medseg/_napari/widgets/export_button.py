@@ -1,0 +1,124 @@
+"""The button that writes what was made, in the format that the next tool reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.readers import write_labels
+from napari_medseg.errors import MedSegError
+from napari_medseg.image import Image
+from napari_medseg.io.atomic import write_text
+from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.write import write_tables
+
+VOLUMES = ("NIfTI (*.nii.gz *.nii)", "NRRD (*.nrrd)", "MetaImage (*.mha)", "TIFF (*.tif)", "OME-Zarr (*.ome.zarr)")
+PICTURES = (
+    "TIFF (*.tif *.tiff)", "PNG (*.png)", "QuPath, with measurements and classes (*.geojson)", "ImageJ regions (*.zip)",
+    "OME-Zarr (*.ome.zarr)",
+)  # fmt: skip
+TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
+REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
+TEXT = "Methods paragraph (*.txt)"
+
+
+class Measured(NamedTuple):
+    """What was measured: image (or None), labels, both tables and the kind of measurement."""
+
+    image: Image | None
+    labels: Image
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    kind: str
+
+
+class ExportButton(QPushButton):
+    """*Export ...*, which asks for a name and tells through `say` what came of it.
+
+    Parameters
+    ----------
+    parent
+        Widget over which the file dialog opens.
+    layer
+        Returns the Labels layer to write, or ``None``.
+    say
+        Takes one sentence.
+    """
+
+    def __init__(self, parent: QWidget, layer: Callable[[], Any], say: Callable[[str], None]) -> None:
+        super().__init__("Export ...")
+        self.measured: Measured | None = None
+        self._parent, self._layer, self._say = parent, layer, say
+        self.setToolTip(
+            "Labels, outlines, table, report or a paragraph for the methods section, with voxel size and place"
+        )
+        self.clicked.connect(lambda: self.save())
+
+    def take(self, measured: Measured | None) -> None:
+        """Offer table and report of what was just measured too."""
+        self.measured = measured
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of files that can be written now."""
+        layer, known = self._layer(), self.measured
+        labels = () if layer is None else VOLUMES if layer.ndim == 3 else PICTURES
+        return (*labels, *(TABLES if known else ()), *(REPORTS if known and known.image is not None else ()), TEXT)
+
+    def save(self, path: str = "") -> None:
+        """Write what the suffix asks for, under a name that is asked for."""
+        layer = self._layer()
+        if layer is None or not layer.data.any():
+            self._say("There is nothing to export yet: no object is there, or the mask is empty.")
+            return
+        path = (
+            path
+            or QFileDialog.getSaveFileName(self._parent, "Export", str(proposed(layer)), ";;".join(self.kinds()))[0]
+        )
+        if not path:
+            return
+        try:
+            self._say(f"Saved {self._write(Path(path), layer)}.")
+        except MedSegError as error:
+            self._say(str(error))
+        except OSError as error:
+            self._say(f"{path} could not be written: {error.strerror or error}.")
+
+    def _write(self, path: Path, layer: Any) -> Any:
+        """Write one file and return its name."""
+        suffix, known = path.suffix.lower(), self.measured
+        facts = layer.metadata.get("medseg", {})
+        if suffix == ".txt":
+            from napari_medseg.report.methods_text import methods_paragraph
+
+            more = {"measured_as": known.kind, "objects": len(known.table)} if known else {}
+            return write_text(path, methods_paragraph(image_from_layer(layer), facts, **more))
+        if suffix in (".csv", ".xlsx", ".html", ".htm", ".pdf"):
+            if known is None:
+                raise MedSegError(f"{path.name} holds measurements: measure the objects first (dock Measure).")
+            if suffix in (".csv", ".xlsx"):
+                return write_tables(path, {"objects": known.table, "summary": known.summary})[0]
+            return _report(path, known, facts)
+        data, attributes, _ = layer.as_layer_data_tuple()
+        return write_labels(str(path), data, attributes)[0]
+
+
+def _report(path: Path, known: Measured, facts: dict[str, Any]) -> Path:
+    from napari_medseg.report import report
+
+    if known.image is None:
+        raise MedSegError("A report shows the image too: choose it above and measure again.")
+    shown = {"labels": known.labels.name, "measured as": known.kind, **facts}
+    return report(path, known.image, known.labels, known.table, shown, summary=known.summary)
+
+
+def proposed(layer: Any) -> Path:
+    """Return a name beside the image's file that opens as labels again."""
+    made = layer.metadata.get("medseg", {})
+    source = Path(made.get("source_file", ""))
+    stem = file_stem(source) or made.get("source_layer", "") or layer.name
+    return source.parent / f"{stem}_label{'.nii.gz' if layer.ndim == 3 else '.tif'}"
