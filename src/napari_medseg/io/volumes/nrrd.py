@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.volumes.nrrd_header import Header, number_of, read_header
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import (
     MICROMETER,
@@ -38,7 +39,6 @@ from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".nrrd", ".nhdr")
 SEGMENTS = ".seg.nrrd"
-HEADER_BYTES = 2**20
 TYPES = {
     "i1": "signed char,int8,int8_t", "u1": "uchar,unsigned char,uint8,uint8_t",
     "i2": "short,short int,signed short,signed short int,int16,int16_t",
@@ -59,44 +59,7 @@ TO_LPS = {
 SPACE_KINDS = {"domain", "space"}
 COLOURS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
-WITH_TIME = 4
 UNKNOWN = {"", "none", "???", "nan"}
-
-
-@dataclass(frozen=True)
-class Header:
-    """Fields of an NRRD file (lower case), its keys and values, and where its voxels begin."""
-
-    path: Path
-    fields: Mapping[str, str]
-    keys: Mapping[str, str]
-    begin: int
-    sizes: tuple[int, ...] = field(default=())
-
-    def words(self, name: str) -> list[str]:
-        """Return the entries of a field, vectors ``(x,y,z)`` and quoted texts in one piece."""
-        return re.findall(r'\([^)]*\)|"[^"]*"|[^\s"()]+', self.fields.get(name, ""))
-
-    def numbers(self, name: str) -> list[float]:
-        """Return the entries of a field as numbers, NaN for what is none."""
-        return [_number(word) for word in self.words(name)]
-
-    def vectors(self, name: str) -> list[np.ndarray | None]:
-        """Return the vectors of a field, ``None`` for ``none`` and for what holds no finite numbers."""
-        found = []
-        for word in self.words(name):
-            vector = np.array([_number(part) for part in word.strip("()").split(",")])
-            if self.timed and len(vector) == WITH_TIME:  # the last number of a space with time is not of space
-                vector = vector[:-1]
-                of_time = not vector.any() and name == "space directions"
-                word = "none" if of_time else word
-            found.append(vector if word.startswith("(") and np.isfinite(vector).all() else None)
-        return found
-
-    @property
-    def timed(self) -> bool:
-        """Whether the space of the file has time as its last axis."""
-        return self.fields.get("space", "").lower().endswith("-time")
 
 
 def read(path: Path, name: str, **metadata: Any) -> list[Image]:
@@ -156,52 +119,6 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
     stream.write(("\n".join(lines) + "\n\n").encode("utf-8"))
     with gzip.GzipFile("", "wb", LEVEL, stream, mtime=0) as packed:
         packed.write(little_endian(data))
-
-
-def read_header(path: Path) -> Header:
-    """Read the fields of an NRRD file; texts that are no UTF-8 are read as Latin-1 (the micro sign).
-
-    Raises
-    ------
-    ReadError
-        If the file does not begin like NRRD, or has no end of the header.
-    """
-    with path.open("rb") as file:
-        content = file.read(HEADER_BYTES)
-    if not re.match(rb"NRRD000\d\r?\n", content):
-        raise ReadError(f"{path.name} does not begin as an NRRD file does (NRRD000...). It is damaged or another kind.")
-    end = re.search(rb"\r?\n\r?\n", content)
-    if end is None and path.suffix.lower() != ".nhdr":
-        raise ReadError(f"{path.name} has a header without an end. It is cut short or damaged; copy it again.")
-    raw = content[: end.start() if end else None]
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    fields: dict[str, str] = {}
-    keys: dict[str, str] = {}
-    for line in text.splitlines()[1:]:
-        if line.startswith("#") or ":" not in line:
-            if fields.get("data file", "").upper().startswith("LIST") and line.strip() and not line.startswith("#"):
-                keys.setdefault("\nfiles", "")
-                keys["\nfiles"] += line.strip() + "\n"
-            continue
-        before, separator, after = re.split(r"(:=|:)", line, maxsplit=1)
-        if separator == ":=":
-            keys[before] = after
-        else:
-            key = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}.get(
-                before.strip().lower(), before.strip().lower()
-            )
-            fields[key] = after.strip()
-    header = Header(path, fields, keys, end.end() if end else len(content))
-    sizes = header.numbers("sizes")
-    dimension = header.fields.get("dimension", "")
-    if not sizes or any(n != int(n) for n in sizes if np.isfinite(n)) or not np.isfinite(sizes).all():
-        raise ReadError(f"{path.name} states no sizes of its axes. Its header is damaged; copy it again.")
-    if dimension.isdigit() and int(dimension) != len(sizes):
-        raise ReadError(f"{path.name} declares {dimension} axes and the sizes of {len(sizes)}. Its header is damaged.")
-    return Header(path, fields, keys, header.begin, tuple(int(n) for n in sizes))
 
 
 def _voxels(header: Header, notes: list[str]) -> np.ndarray:
@@ -326,7 +243,7 @@ def _other_step(header: Header, axis: int) -> float:
     """Return the time step of an axis in seconds (or in an unknown unit), 0 if it states none."""
     vectors = header.words("space directions")
     if header.timed and len(vectors) > axis and vectors[axis].startswith("("):
-        return abs(_number(vectors[axis].strip("()").split(",")[-1]))
+        return abs(number_of(vectors[axis].strip("()").split(",")[-1]))
     spacings, units = header.numbers("spacings"), [u.strip('"').lower() for u in header.words("units")]
     step = spacings[axis] if len(spacings) > axis else 0.0
     return (step if np.isfinite(step) else 0.0) * SECONDS.get(units[axis] if len(units) > axis else "", 1.0)
@@ -422,13 +339,6 @@ def _vector(values: np.ndarray) -> str:
     return f"({','.join(repr(float(v)) for v in values)})"
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text.strip('"'))
-    except ValueError:
-        return float("nan")
-
-
 @dataclass(frozen=True)
 class _Stated:
     layer: int
@@ -444,5 +354,5 @@ def _segments(header: Header) -> list[_Stated]:
             break
         value, layer = header.keys.get(f"Segment{i}_LabelValue", "1"), header.keys.get(f"Segment{i}_Layer", "0")
         name = header.keys.get(f"Segment{i}_Name", header.keys[f"Segment{i}_ID"])
-        found.append(_Stated(int(_number(layer)), int(_number(value)), name))
+        found.append(_Stated(int(number_of(layer)), int(number_of(value)), name))
     return found

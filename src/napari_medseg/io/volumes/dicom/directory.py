@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.errors import ReadError, one_line
-from napari_medseg.io.volumes.dicom.headers import quiet
+from napari_medseg.io.volumes.dicom.files import quiet
 
 
 def files_of(path: Path) -> list[Path]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
-from napari_medseg.io.volumes.dicom.headers import Frame, Header, quiet
+from napari_medseg.io.volumes.dicom.files import quiet
+from napari_medseg.io.volumes.dicom.headers import Frame, Header
 from napari_medseg.io.volumes.dicom.pixels import values_of
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import MILLIMETER, array_affine, placed, with_note
