@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_medseg import errors, io
-from napari_medseg.errors import MissingDependencyError, ReadError
+from napari_medseg import io
+from napari_medseg.errors import ReadError
 from napari_medseg.io.afm import reader as afm
 from napari_medseg.io.afm import scan as _scan
 
@@ -83,20 +83,30 @@ def write_ibw(path: Path, channels: dict[str, np.ndarray], note: str, units: byt
     return path
 
 
-def write_asd(path: Path, frames: np.ndarray) -> Path:
-    """Version 1, channels TP and ER, 2.5 V bipolar converter, piezo 10 nm/V, gain 2."""
+def write_asd(path: Path, frames: np.ndarray, version: int = 1, code: int = 0x20000, second: bytes = b"ER") -> Path:
+    """Channels TP and `second`, converter `code` (bipolar, 2.5 V), piezo 10 nm/V, gain 2, sensitivities 5 and 3."""
     n, rows, columns = frames.shape
-    head = struct.pack("<i", 1) + struct.pack("<i", 0) + struct.pack("<i", 32) + struct.pack("<i", 0)
-    head += struct.pack("<2i", 0, 0) + b"TP\0\0ER\0\0" + struct.pack("<4i", n, n, 0, 0)
-    head += struct.pack("<4i", columns, rows, 40, 60) + b"\0" + struct.pack("<i", 0) + struct.pack("<6i", *[1] * 6)
-    head += struct.pack("<2i", 0, 0) + struct.pack("<3f", 250.0, 5.0, 1.0) + struct.pack("<i", 0) + bytes(12)
-    head += struct.pack("<i", 0) + struct.pack("<I", 0x00020000) + struct.pack("<i", 12) + struct.pack("<2f", 1, 1)
-    head += struct.pack("<3f", 1, 1, 10.0) + struct.pack("<f", 2.0)
+    name, comment = b"Ann", b"fine"
+    if version == 0:
+        head = b"TP" + second + struct.pack("<2i", 0, 32) + struct.pack("<3i", len(name), 2, len(comment))
+        head += struct.pack("<4h3f", columns, rows, 40, 60, 250.0, 10.0, 2.0) + struct.pack("<Ii", code, 12)
+        head += b"\0" + struct.pack("<i2h6B", 0, 0, 2020, 1, 2, 3, 4, 5, 0) + struct.pack("<2f3i", 1, 1, 0, 0, 0)
+        head += struct.pack("<3ih", n, n, 0, 0) + name + struct.pack("<2fi", 5.0, 3.0, 0) + b"??" + comment
+    else:
+        head = struct.pack("<5i", 0, 32, 932, len(name), len(comment)) + b"T\0P\0" + bytes((second[0], 0, second[1], 0))
+        head += (
+            struct.pack("<4i", n, n, 0, 0) + struct.pack("<4i", columns, rows, 40, 60) + b"\0" + struct.pack("<i", 0)
+        )
+        head += struct.pack("<6i", *[1] * 6) + struct.pack("<2i", 0, 0) + struct.pack("<3f", 250.0, 5.0, 3.0)
+        head += struct.pack("<i", 0) + bytes(12) + struct.pack("<iIi", 0, code, 12) + struct.pack("<2f", 1, 1)
+        head += struct.pack("<4f", 1, 1, 10.0, 2.0) + name + comment
+    if version == 2:
+        head += struct.pack("<iid2i3i", n, 0, 0.0, 9, 1, 1, 2, 0) + bytes(8 * 3)
     body = b""
-    for _ in ("TP", "ER"):
+    for k in range(2):
         for frame in frames:
-            body += bytes(32) + frame.astype("<i2").tobytes()
-    path.write_bytes(head + body)
+            body += bytes(32) + (frame + k).astype("<i2").tobytes()
+    path.write_bytes(struct.pack("<i", version) + head + body)
     return path
 
 
@@ -220,27 +230,37 @@ def test_top_of_another_program_is_left_alone(tmp_path: Path) -> None:
     assert not afm.matches(tmp_path / "molecule.top")
 
 
-def test_asd_frames(tmp_path: Path) -> None:
-    pytest.importorskip("AFMReader")
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("code", [0x20000, 2])
+def test_asd_frames(tmp_path: Path, version: int, code: int) -> None:
     frames = np.arange(2 * 6 * 4).reshape(2, 6, 4) * 10
-    read = io.read(write_asd(tmp_path / "scan.asd", frames))
-    topography = read[0]
+    path = write_asd(tmp_path / "scan.asd", frames, version, code)
+    topography, error = io.read(path)
     assert (topography.axes, topography.units) == ("TYX", ("second", "micrometer", "micrometer"))
     np.testing.assert_allclose(topography.scale, (0.25, 0.01, 0.01))
-    np.testing.assert_allclose(topography.data, (2.5 - 2 * frames * 2.5 / 4096) * 20.0, rtol=1e-5)
-    assert [i.channels[0] for i in read] == ["TP", "ER"]
+    volts = [2.5 - 2 * n * 2.5 / 4096 if code > 2 else -n * 2.5 / 4096 for n in (frames, frames + 1)]
+    np.testing.assert_allclose(topography.data, volts[0] * 20.0, rtol=1e-5)
+    np.testing.assert_allclose(error.data, volts[1] * -5.0, rtol=1e-5)
+    assert (topography.channels, error.channels) == (("TP",), ("ER",))
+    other = pytest.importorskip("AFMReader.asd")  # as the second reader has it, where it is installed
+    for image in (topography, error):
+        np.testing.assert_allclose(image.data, other.load_asd(path, image.channels[0])[0], rtol=1e-5)
 
 
-def test_missing_extra_names_the_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(errors.importlib, "import_module", absent)
-    for suffix in (".asd", ".h5-jpk", ".topostats"):
-        path = tmp_path / f"scan{suffix}"
-        path.write_bytes(b"anything")
-        with pytest.raises(MissingDependencyError, match=r'pip install "napari-medseg\[afm\]"'):
-            afm.read(path)
+def test_asd_phase_is_in_degrees_and_odd_files_are_refused(tmp_path: Path) -> None:
+    frames = np.arange(24).reshape(1, 6, 4)
+    phase = io.read(write_asd(tmp_path / "a.asd", frames, second=b"PH"))[1]
+    assert (phase.axes, phase.value_unit) == ("YX", "deg")
+    np.testing.assert_allclose(phase.data, (2.5 - 2 * (frames[0] + 1) * 2.5 / 4096) * -3.0, rtol=1e-5)
+    (tmp_path / "b.asd").write_bytes(struct.pack("<i", 7) + bytes(500))
+    with pytest.raises(ReadError, match="version 7; versions 0, 1 and 2"):
+        io.read(tmp_path / "b.asd")
+    with pytest.raises(ReadError, match="converter of unknown range"):
+        io.read(write_asd(tmp_path / "c.asd", frames, code=0x9))
+    path = write_asd(tmp_path / "d.asd", frames)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ReadError, match="cut short"):
+        io.read(path)
 
 
 @pytest.mark.parametrize("suffix", sorted(afm.LOADERS))

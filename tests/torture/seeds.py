@@ -178,7 +178,7 @@ SEEDS: dict[str, Callable[[Path], None]] = {
     "regions.xml": annotation, "regions.geojson": geojson, "nerve.swc": tracing, "nerve.ndf": tracing,
     "model.pt": checkpoint,
 }  # fmt: skip
-NEEDS = {"scan.asd": "AFMReader", "slide.svs": "tiffslide", ".avi": "av", ".mp4": "av", ".mkv": "av"}
+NEEDS = {"slide.svs": "tiffslide", ".avi": "av", ".mp4": "av", ".mkv": "av"}
 
 
 def seed_names() -> list[str]:

@@ -18,7 +18,6 @@ NEEDED = (
     "pydicom", "monai",
 )  # fmt: skip
 OPTIONAL = {
-    "AFMReader": ("afm", "AFMReader"),
     "OpenSlide": ("slide", "openslide"),
     "TiffSlide": ("slide", "tiffslide"),
     "PyAV": ("video", "av"),

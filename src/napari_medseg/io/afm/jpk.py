@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, require
+from napari_medseg.errors import ReadError
 from napari_medseg.io.afm.scan import Channel
 
 LENGTH_X, LENGTH_Y, REFLECT, PIXELS_X, PIXELS_Y = 32834, 32835, 32837, 32838, 32839
@@ -70,14 +70,9 @@ def _default_slot(tags: Any) -> tuple[float, float, str]:
 
 
 def read_hdf5_channels(path: Path) -> list[Channel]:
-    """Read the channels of a ``.h5-jpk`` file, as (T, Y, X) where it holds several frames.
+    """Read the channels of a ``.h5-jpk`` file, as (T, Y, X) where it holds several frames."""
+    import h5py
 
-    Raises
-    ------
-    MissingDependencyError
-        If h5py is not installed.
-    """
-    h5py = require("h5py", "afm", "Reading .h5-jpk files")
     with h5py.File(path, "r") as file:
         return [
             _group_channel(measurement, channel)

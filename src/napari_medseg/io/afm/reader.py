@@ -1,19 +1,15 @@
-"""Atomic force microscopy: vendor files, one `Image` per channel, heights in nm on a micrometre grid.
-
-Nanoscope, JPK, WSxM, Gwyddion and Igor files are read with what the package already depends on; ``.h5-jpk``,
-``.topostats`` and ``.asd`` need the extra ``afm``.
-"""
+"""Atomic force microscopy: vendor files, one `Image` per channel, heights in nm on a micrometre grid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, require
+from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
+from napari_medseg.io.afm import asd as _asd
 from napari_medseg.io.afm import gwyddion as _gwyddion
 from napari_medseg.io.afm import igor as _igor
 from napari_medseg.io.afm import jpk as _jpk
@@ -96,36 +92,12 @@ def read_heights(path: str | Path, channel: str = "") -> Image:
 
 
 def _read_topostats(path: Path) -> list[Channel]:
-    h5py = require("h5py", "afm", "Reading .topostats files")
+    import h5py
+
     with h5py.File(path, "r") as file:
         names = [name for name in ("image", "image_original") if name in file]
         step = float(file["pixel_to_nm_scaling"][()]) if "pixel_to_nm_scaling" in file else 0.0
         return [Channel(name, np.asarray(file[name]), "nm", (step, step), "nm") for name in names]
-
-
-def _read_asd(path: Path) -> list[Channel]:
-    """Read a high-speed scan through AFMReader: topography TP and error ER in nm, phase PH in degrees."""
-    asd = require("AFMReader.asd", "afm", "Reading .asd files")
-    require("loguru", "afm", "Reading .asd files").logger.disable("AFMReader")
-    header = _asd_header(asd, path)
-    step = header["y_nm"] / header["y_pixels"], header["x_nm"] / header["x_pixels"]
-    channels = []
-    for name in (header["channel1"], header["channel2"]):
-        if name in ("TP", "ER", "PH"):
-            frames = np.asarray(asd.load_asd(path, name)[0])
-            data = frames if len(frames) > 1 else frames[0]
-            unit = "deg" if name == "PH" else "nm"
-            channels.append(Channel(name, data, unit, step, "nm", header["frame_time"] / 1000))
-    return channels
-
-
-def _asd_header(asd: Any, path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        version = asd.read_file_version(file)
-        if version not in (0, 1, 2):
-            raise ReadError(f"{path.name} is an .asd file of version {version}; versions 0, 1 and 2 are read.")
-        header: dict[str, Any] = getattr(asd, f"read_header_file_version_{version}")(file)
-        return header
 
 
 LOADERS: dict[str, Callable[[Path], list[Channel]]] = {
@@ -139,6 +111,6 @@ LOADERS: dict[str, Callable[[Path], list[Channel]]] = {
     ".stp": _wsxm.read_channels,
     ".top": _wsxm.read_channels,
     ".topostats": _read_topostats,
-    ".asd": _read_asd,
+    ".asd": _asd.read_channels,
 }
 PARK = dict.fromkeys(_park.SUFFIXES, _park.read_channels)

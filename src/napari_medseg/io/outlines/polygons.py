@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from scipy import ndimage
 
 Overlap = Literal["first", "last"]
 NAMED = 5  # outlines that a sentence names
@@ -188,6 +187,8 @@ def contains(rings: Sequence[np.ndarray], point: np.ndarray) -> bool:
 
 def boxes_of(labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, ...]]]:
     """Yield each id of a label map (any number of axes) and the box that holds it; ids may be large."""
+    from scipy import ndimage
+
     top = int(labels.max()) if labels.size else 0
     if top <= max(labels.size, 2**16):
         yield from ((k, box) for k, box in enumerate(ndimage.find_objects(labels), 1) if box is not None)
@@ -211,6 +212,8 @@ def outlines(labels: np.ndarray) -> Iterator[tuple[int, Region]]:
 
 def objects_of(labels: np.ndarray) -> np.ndarray:
     """Return the labels whose values are objects, as they are measured: a mask becomes its 8-connected components."""
+    from scipy import ndimage
+
     values = np.unique(labels)
     if len(values[values != 0]) != 1:
         return labels
