@@ -56,6 +56,7 @@ TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
 NERVE_IMAGES = 400
+CORNEAL_PIXEL = "1.04 micrometres (HRT3-RCM: 400 micrometres on 384 pixels)"
 CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI = {
     "preset": "light", "crop": 128, "validation_size": 192, "colour_jitter": 0.5, "stain_mix": 0.12, "blur": 1.2,
@@ -100,6 +101,7 @@ class Bundle:
     scores: Mapping[str, Any]
     fails_on: str = ""
     expects: str = ""
+    pixel_size: str = ""
 
 
 @dataclass(frozen=True)
@@ -519,9 +521,8 @@ def nerve_scores(model: Model, task: Task) -> dict[str, Any]:
 
     Real are the images 11 to 20 of the traced ones in the caller's folder; 1 to 10 may have chosen constants.
     """
-    cases = {"generated": [ccm_image(TEST_SEED + k) for k in range(TESTS)]}
-    if task.data is not None:
-        cases["nottingham"] = real_nerves(model, task.data, reported=True)
+    cases = {} if task.data is None else {"nottingham": real_nerves(model, task.data, reported=True)}
+    cases["generated"] = [ccm_image(TEST_SEED + k) for k in range(TESTS)]
     scores: dict[str, Any] = {}
     for name, images in cases.items():
         masks = [
@@ -553,9 +554,8 @@ def ccm_generated(task: Task) -> Bundle:
     if task.data is not None:
         model = choose_on_real(model, task)
         about += f"; thresholds chosen on images 1 to {CHOSEN} of Nottingham"
-    fails = "misses faint nerves in bright grain; takes cell borders of the epithelium and long dendrites for nerves"
-    expects = "384 x 384 pixels of 1.04 micrometres (HRT3-RCM, 400 x 400 micrometres)"
-    return Bundle(model, about, OWN_LICENSE, nerve_scores(model, task), fails, expects)
+    fails = "faint nerves in bright grain, cell borders of the epithelium, long dendrites"
+    return Bundle(model, about, OWN_LICENSE, nerve_scores(model, task), fails, pixel_size=CORNEAL_PIXEL)
 
 
 def real_nerves(model: Model, data: Path, reported: bool) -> list[tuple[Image, Image]]:
@@ -594,9 +594,15 @@ def training_free(task: Task, name: str, scores: Callable[[Model, Task], dict[st
     path = task.work / f"{name}.pt"
     write_checkpoint(path, pack(create(name), {}))
     model = load_model(path)
-    return Bundle(model, "nothing: it needs no training", OWN_LICENSE, scores(model, task))
+    fails, pixel_size = LIMITS_OF.get(name, ("", ""))
+    return Bundle(
+        model, "nothing: it needs no training", OWN_LICENSE, scores(model, task), fails, pixel_size=pixel_size
+    )
 
 
+LIMITS_OF = {  # what fails, pixel size that is expected
+    "nerve-ridges": ("cell borders of the epithelium, dendrites and folds, which it takes for nerves", CORNEAL_PIXEL)
+}
 SCORES = {"afm-threshold": afm_scores, "nerve-ridges": nerve_scores}
 MODELS |= {name: partial(training_free, name=name, scores=SCORES[name]) for name in TRAINING_FREE}
 
@@ -622,7 +628,8 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     known = {key: value for key, value in card(content, path).items() if key != "file"}
     known_seconds = max((row.get("seconds", 0.0) for row in content["history"]), default=0.0)
     described = {
-        **known, "command": command, "scores": bundle.scores, "expects": bundle.expects, "fails_on": bundle.fails_on,
+        **known, "command": command, "scores": bundle.scores, "expects": bundle.expects,
+        "fails_on": bundle.fails_on, "pixel_size": bundle.pixel_size,
         "parameters": count_parameters(bundle.model.network)[1], "bytes": path.stat().st_size, "hardware": hardware(),
         "training_seconds": round(max(seconds, known_seconds)), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
