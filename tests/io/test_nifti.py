@@ -303,7 +303,7 @@ def test_labels_that_nibabel_scaled(tmp_path: Path) -> None:
     fractions = nibabel.Nifti1Image(np.linspace(0, 1, 210).reshape(5, 6, 7), OBLIQUE)
     fractions.header.set_data_dtype(np.uint8)
     fractions.to_filename(tmp_path / "b.nii")
-    with pytest.raises(ReadError, match="fractions, not labels"):
+    with pytest.raises(ReadError, match=r"fractions, not labels \(stored with a scaling factor"):
         io.read_labels(tmp_path / "b.nii")
 
 

@@ -170,7 +170,9 @@ def as_labels(image: Image) -> Image:
         labels = (labels > labels.max() / 2).astype(np.uint8)
     labels = _whole(labels, image)
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
-        raise ReadError(f"{image.name} holds fractions, not labels. Give whole numbers, 0 for background.")
+        slope = image.metadata.get("scl_slope")
+        cause = f" (stored with a scaling factor, scl_slope {slope:.3g}: save them without one)" if slope else ""
+        raise ReadError(f"{image.name} holds fractions, not labels{cause}. Give whole numbers, 0 for background.")
     if labels.dtype.kind == "f" or labels.dtype.kind == "b":
         labels = labels.astype(np.int32)
     if labels.size and labels.min() < 0:
