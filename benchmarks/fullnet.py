@@ -79,7 +79,7 @@ def ask(source: Path, script: str, *words: str) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
-    from napari_medseg import read
+    from napari_medseg.io import read_one
     from napari_medseg.samples.histology import nuclei_tile
 
     parser = argparse.ArgumentParser("benchmarks fullnet", description=__doc__)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     print(header(f"fullnet --against {args.against}", ("numpy", "torch")))
     print("\n| what | before | now | ratio |\n|---|---|---|---|")
-    tiles = [np.asarray(read(path).data)[..., :3] for path in args.images] or [nuclei_tile(0, 1000)[0].data]
+    tiles = [np.asarray(read_one(path).data)[..., :3] for path in args.images] or [nuclei_tile(0, 1000)[0].data]
     with tempfile.TemporaryDirectory() as work:
         packed = subprocess.run(["git", "archive", args.against, "src"], cwd=ROOT, capture_output=True, check=True)
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:

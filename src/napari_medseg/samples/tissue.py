@@ -30,7 +30,7 @@ Span = tuple[float, float]
 class TissueRanges:
     """From where each tile, region or nucleus draws its properties; lengths in pixels at magnification 1 (0.25 um)."""
 
-    magnification: Span = (0.65, 1.9)
+    magnification: Span = (0.9, 1.9)
     stain_mixing: Span = (-0.25, 1.25)  # between two laboratories' colours, and a little beyond
     stain_wobble: float = 0.05  # SD of each colour component
     haematoxylin: Span = (0.5, 1.8)  # strongest optical density of ordinary nuclei
@@ -39,7 +39,7 @@ class TissueRanges:
     illumination: Span = (225.0, 254.0)  # grey level of glass
     tint: float = 8.0  # largest difference of a channel of glass, in grey levels
     region: Span = (28.0, 90.0)  # correlation length of tissue regions
-    crowding: Span = (0.6, 2.0)  # distance of neighbours, in sums of radii: below 1 they overlap
+    crowding: Span = (0.8, 2.0)  # distance of neighbours, in sums of radii: below 1 they overlap
     overlap: Span = (0.0, 0.35)  # largest hidden share of a nucleus
     epithelial_radius: Span = (8.0, 15.0)
     epithelial_aspect: Span = (0.55, 1.0)

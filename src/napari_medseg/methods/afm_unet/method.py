@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
@@ -204,6 +205,8 @@ class AfmUnet(Method):
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rotate +-45 degrees, shift and zoom 5 %, shear, flip: the same for image and mask."""
         papers = self.settings.augmentation == "paper"
+        if self.settings.scaling == "glass" and (self.settings.height_jitter or self.settings.ripple):
+            x = _other_scanner(x, self.settings.height_jitter, self.settings.ripple, rng)
         matrix = random_matrix(
             rng,
             y.shape,
@@ -231,7 +234,27 @@ class AfmUnet(Method):
 
 def _compressed(height: np.ndarray) -> np.ndarray:
     """Map heights above the glass to about 0..1: linear below `KNEE` times its noise, logarithmic above."""
-    return np.asarray((np.arcsinh(above_glass(height).relative() / KNEE) + BELOW) / (ABOVE + BELOW))
+    return _compress(above_glass(height).relative())
+
+
+def _compress(relative: np.ndarray) -> np.ndarray:
+    return np.asarray((np.arcsinh(relative / KNEE) + BELOW) / (ABOVE + BELOW))
+
+
+def _other_scanner(x: np.ndarray, gain: float, ripple: float, rng: np.random.Generator) -> np.ndarray:
+    """Change how high a compressed scan (1, Y, X) stands above its noise, and make its glass uneven and blurred."""
+    relative = KNEE * np.sinh(x * (ABOVE + BELOW) - BELOW) * np.exp(rng.uniform(-gain, gain))
+    y, across = np.mgrid[: x.shape[1], : x.shape[2]].astype(np.float32)
+    centre = rng.uniform(-0.5, 1.5, 2) * x.shape[1:]
+    distance = np.hypot(y - centre[0], across - centre[1])
+    waves = np.sin(distance / rng.uniform(1.5, 12) + rng.uniform(0, 2 * np.pi))
+    waves = np.where(rng.uniform() < 0.5, np.sign(waves), waves)
+    uneven = ndimage.gaussian_filter(rng.standard_normal(x.shape[1:]), rng.uniform(4, 20))
+    uneven *= rng.uniform(0, ripple) / max(float(uneven.std()), 1e-9)
+    relative = relative + rng.uniform(0, ripple) * waves + uneven
+    if rng.uniform() < 0.5:
+        relative = ndimage.gaussian_filter(relative, (0, *[rng.uniform(0, 1.2)] * 2))
+    return np.clip(_compress(relative), 0, 1).astype(np.float32)
 
 
 def _require_finite(block: np.ndarray) -> None:

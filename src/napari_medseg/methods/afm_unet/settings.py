@@ -52,6 +52,14 @@ class AfmUnetSettings(MethodSettings):
         "paper: 8-bit by 255, others by minimum and maximum; percentile: always by percentiles; "
         "glass: heights above the glass in units of its noise, large ones compressed",
     )  # fmt: skip
+    height_jitter: float = Field(
+        0.0, ge=0, le=5, title="Height jitter", json_schema_extra={"step": 0.1},
+        description="With scaling glass: largest logarithm of a factor on a sample's heights, which changes its noise",
+    )  # fmt: skip
+    ripple: float = Field(
+        0.0, ge=0, le=50, title="Ripple", json_schema_extra={"step": 0.5},
+        description="With scaling glass: largest waves and unevenness added to a sample, in SD of the glass",
+    )  # fmt: skip
     level: bool = Field(
         False, title="Level", description="Subtract a robust quadratic background first (the paper did not)"
     )
