@@ -193,6 +193,20 @@ def test_echoes_in_magnitude_and_phase(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.data, np.stack([VOLUME + n for n in range(4)]))
 
 
+def test_echoes_at_many_times(tmp_path: Path) -> None:
+    n = 0
+    for t in (2, 10, 1):
+        for echo in (80.0, 9.0):
+            d.series(
+                tmp_path / "a", VOLUME[:2] + 100 * t + int(echo), prefix=f"v{n}", EchoTime=echo, AcquisitionNumber=t
+            )
+            n += 1
+    image = io.read_one(tmp_path / "a")
+    right = [(echo, t) for echo in (9, 80) for t in (1, 2, 10)]
+    assert image.channels == tuple(f"TE {echo} ms, acquisition {t}" for echo, t in right)
+    np.testing.assert_array_equal(image.data, np.stack([VOLUME[:2] + 100 * t + echo for echo, t in right]))
+
+
 def test_moments_give_the_time_step(tmp_path: Path) -> None:
     for t in (2, 0, 1):
         stamps = [f"1000{2 * t:02}.{k}0" for k in range(4)]
@@ -221,6 +235,8 @@ def test_a_volume_without_one_of_its_slices_is_refused(tmp_path: Path) -> None:
 def test_copies_of_a_slice_count_once(tmp_path: Path) -> None:
     paths = d.series(tmp_path / "a", VOLUME)
     (tmp_path / "a" / "copy of s1.dcm").write_bytes(paths[1].read_bytes())
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a").data, VOLUME)
+    (tmp_path / "a" / "broken copy of s1.dcm").write_bytes(paths[1].read_bytes()[:-20])
     np.testing.assert_array_equal(io.read_one(tmp_path / "a").data, VOLUME)
 
 

@@ -110,12 +110,12 @@ def _choose(headers: Sequence[Header], path: Path) -> tuple[list[Header], list[s
     else:
         series = next(iter(by_series.values()))
     alone = len(by_series) == 1
-    if damaged := [h for h in (*series, *(unknown if alone and not chosen else ())) if h.fault]:
+    whole = {h.uid for h in series if not h.fault}
+    damaged = [h for h in series if h.fault and (h.uid not in whole or h.path == path)]
+    if damaged := [*damaged, *(unknown if alone and not chosen else ())]:
         raise ReadError(damaged[0].fault)
-    note = (
-        f"Left out, its series cannot be read; a slice may be missing: {', '.join(h.path.name for h in unknown[:5])}."
-    )
-    return _without_copies(series), [note] if unknown and alone else []
+    note = f"Left out as damaged; a slice may be missing: {', '.join(h.path.name for h in unknown[:5])}."
+    return _without_copies([h for h in series if not h.fault]), [note] if unknown and alone else []
 
 
 def _without_copies(series: Sequence[Header]) -> list[Header]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def describe(path: Path) -> Header | None:
             path, series, fault=f"{path.name} has a damaged DICOM header ({one_line(error, 80)}). Copy it again."
         )
     cut = cut_short(path)
-    return Header(path, found.series, found.description, fault=cut) if cut else found
+    return replace(found, fault=cut, frames=()) if cut else found
 
 
 def kind_of(path: Path) -> str:

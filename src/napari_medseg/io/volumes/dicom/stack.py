@@ -200,8 +200,15 @@ def _value(frame: Frame, key: str) -> Any:
     if key == "number":
         return frame.number
     if key == "all":
-        return tuple(str(frame.tells.get(k)) for k in EXACT)
+        return tuple(_sortable(frame.tells.get(k)) for k in EXACT)
     return frame.tells.get(key)
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    """Return what sorts numbers by size, in front of texts, in front of what is not stated."""
+    if value is None or value == "":
+        return 2, 0.0, ""
+    return (0, value, "") if isinstance(value, float) else (1, 0.0, str(value))
 
 
 def _called(key: str, value: Any) -> str:
