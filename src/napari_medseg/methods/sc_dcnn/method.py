@@ -41,9 +41,9 @@ class ScDcnn(Method):
     Settings = ScDcnnSettings
     training = ScDcnnSettings.training
     recipe = Recipe(
-        {"width": 8, "patch": 128, "dilate_labels": 1, "surroundings": 20.0, "flips": True},
-        TrainSettings(epochs=30, steps_per_epoch=40, batch_size=4, learning_rate=4e-3, schedule="one-cycle", ema=0.99,
-                      smooth_score=3, choose_on=6, calibrate_batches=40),
+        {"width": 8, "patch": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0, "flips": True},
+        TrainSettings(epochs=15, steps_per_epoch=60, batch_size=4, learning_rate=2e-3, schedule="one-cycle", ema=0.99,
+                      smooth_score=3, choose_on=6),
     )  # fmt: skip
     measure = "nerve"
     halves = True
