@@ -206,3 +206,29 @@ def test_table_keeps_headers_with_units(tmp_path: Path) -> None:
 def test_json_of_anything(tmp_path: Path) -> None:
     path = write_json(tmp_path / "a.json", {"x": np.int64(3), "µ": "µm"})
     assert json.loads(path.read_text("utf-8")) == {"x": 3, "µ": "µm"}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.float64])
+@pytest.mark.parametrize("unit", ["nanometer", "micrometer", "millimeter"])
+def test_pixel_size_of_a_tif_is_in_the_file_itself(tmp_path: Path, dtype: Any, unit: str) -> None:
+    """Other programs read the tags (TIFF 6.0) or ImageJ's unit, not our side-car; tifffile reads them here."""
+    um = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}[unit]
+    image = Image(np.ones((6, 5), dtype), "YX", (0.5, 0.25), (unit, unit), name="a")
+    path = write(tmp_path / "a.tif", image)
+    path.with_suffix(".json").unlink()
+    back = io.read(path)[0]
+    np.testing.assert_allclose(back.scale, (0.5 * um, 0.25 * um), rtol=1e-5)
+    assert back.units == ("micrometer",) * 2
+    with tifffile.TiffFile(path) as file:
+        count, length = file.pages[0].tags["XResolution"].value
+        unit_um = 1e4 if not file.is_imagej else {"nm": 1e-3, "um": 1.0, "mm": 1e3}[file.imagej_metadata["unit"]]
+    assert length / count * unit_um == pytest.approx(0.25 * um, rel=1e-5)
+
+
+@pytest.mark.parametrize("units", [("pixel", "micrometer", "micrometer"), ("second", "pixel", "pixel")])
+def test_each_axis_of_a_tif_film_keeps_its_unit_or_its_lack(tmp_path: Path, units: tuple[str, ...]) -> None:
+    scale = tuple(1.0 if unit == "pixel" else 0.25 for unit in units)
+    path = write(tmp_path / "a.tif", Image(np.zeros((3, 6, 5), np.uint8), "TYX", scale, units, name="a"))
+    path.with_suffix(".json").unlink()
+    back = io.read(path)[0]
+    assert (back.scale, back.units) == (scale, units)

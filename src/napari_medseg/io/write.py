@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import WriteError, printable, require
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io import tiff
 from napari_medseg.io.atomic import disk_errors, replacing, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
 from napari_medseg.io.grids import along_axes, as_picture, in_order, measured
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 IMAGEJ_DTYPES = {"uint8", "uint16", "float32"}
 IMAGEJ_LIMIT = 2**31
+UM_PER_CM = 10_000.0
 
 
 def write(path: str | Path, image: Image) -> Path:
@@ -120,22 +122,41 @@ def _write_tiff(path: Path, image: Image) -> str:
     if "C" in axes and not colour:
         data, axes = image.channels_first(), "C" + image.spatial_axes
     imagej = data.dtype.name in IMAGEJ_DTYPES and data.nbytes < IMAGEJ_LIMIT and axes in {"YX", "ZYX", "TYX", "TZYX"}
-    step = dict(zip(image.spatial_axes, image.scale, strict=True))
     options: dict[str, Any] = {
         "photometric": "rgb" if colour else "minisblack",
         "metadata": {"axes": axes.replace("C", "S") if colour else axes},
         "compression": "zlib" if image.kind == "labels" else None,
     }
-    if imagej:
-        unit = dict(zip(image.spatial_axes, image.units, strict=True)).get("X", "pixel")
-        spacing = {"spacing": step["Z"]} if "Z" in step else {}
-        finterval = {"finterval": step["T"]} if "T" in step else {}
-        options["metadata"].update({"unit": SHORT_UNITS.get(unit, unit).replace("px", "pixel"), **spacing, **finterval})
-    if image.calibrated and {"X", "Y"} <= set(step):
-        options |= {"resolution": (1 / step["X"], 1 / step["Y"])}
+    stated, resolution = _tiff_steps(image, imagej)
+    options["metadata"] |= stated
+    options |= resolution
     with replacing(path) as part:
         tifffile.imwrite(part, data, imagej=imagej, **options)
     return axes
+
+
+def _tiff_steps(image: Image, imagej: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ImageJ's metadata on the steps of an image (none without `imagej`), and its resolution tags.
+
+    ImageJ counts pixels per its unit, the tags by themselves per centimetre.
+    """
+    known = dict(zip(image.spatial_axes, zip(image.scale, image.units, strict=True), strict=True))
+    microns = {axis: step * (tiff.um_per(unit) or 0.0) for axis, (step, unit) in known.items() if axis in "XYZ"}
+    sized = bool(microns.get("X") and microns.get("Y"))
+    unit = known["X"][1] if sized else PIXEL
+    per_unit = (tiff.um_per(unit) or 1.0) if imagej else UM_PER_CM
+    resolution: dict[str, Any] = {}
+    if sized:
+        counts = per_unit / microns["X"], per_unit / microns["Y"]
+        resolution = {"resolution": counts, "resolutionunit": "NONE" if imagej else "CENTIMETER"}
+    if not imagej:
+        return {}, resolution
+    stated: dict[str, Any] = {"unit": SHORT_UNITS.get(unit, unit).replace("px", PIXEL)}
+    if sized and microns.get("Z"):
+        stated["spacing"] = microns["Z"] / per_unit
+    if known.get("T", (0.0, ""))[1] == "second":
+        stated["finterval"] = known["T"][0]
+    return stated, resolution
 
 
 def _write_png(path: Path, image: Image) -> str:
