@@ -311,8 +311,9 @@ def hippocampus_rnet(task: Task) -> Bundle:
         "inherit": str(path),
     }  # fmt: skip
     schedule = TrainSettings(
-        epochs=12, steps_per_epoch=150, batch_size=1, learning_rate=2e-3, halve_steps=360, augment=False, seed=1
-    )
+        epochs=8, steps_per_epoch=125, batch_size=1, learning_rate=2e-3, schedule="one-cycle", ema=0.99, augment=False,
+        seed=1,
+    )  # fmt: skip
     method = create("r-net", settings)
     train, held_out, test = hippocampi(task, method)
     model = run(fit(method, train, held_out, schedule, task.work / "run", resume=True), say)
