@@ -77,7 +77,9 @@ SCANS = 160
 SCAN_SIZE = 512
 AFM_METRICS = ("mcc", "dice", "precision", "recall")
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
-HIPPOCAMPI = {"ndim": 3, "width": 32, "pack": 2, "nonzero": False}
+HIPPOCAMPI = {
+    "ndim": 3, "width": 32, "pack": 2, "nonzero": False, "modern": True, "loss": "dice_ce", "optimiser": "adamw"
+}  # fmt: skip
 HIPPOCAMPUS_TESTS, HIPPOCAMPUS_HELD = 20, 10
 NERVE_TESTS = 14
 NERVES = {
@@ -277,46 +279,50 @@ EXPECTS_HIPPOCAMPI = "T1 volume cut to about 4 cm around one hippocampus, 1 mm v
 FAILS_HIPPOCAMPI = "whole heads, other contrasts than T1, other voxel sizes; says head and tail together"
 
 
+def train_hippocampi(
+    task: Task, name: str, settings: Mapping[str, Any], stages: Mapping[str, tuple[dict[str, Any], TrainSettings]]
+) -> tuple[Model, str, list[Pair]]:
+    """Train stage after stage, each from the best weights of the one before; return model, data, and unseen volumes."""
+    start = None
+    for stage, (changes, schedule) in stages.items():
+        method = create(name, {**HIPPOCAMPI, **settings, **changes})
+        train, held_out, test = hippocampi(task, method)
+        how = schedule.updated(batch_size=1, schedule="one-cycle" if schedule.ema else "constant")
+        model = run(fit(method, train, held_out, how, task.work / stage, resume=True, start=start), say)
+        start = task.work / stage / "best.pt"
+    return model, ABOUT_HIPPOCAMPI.format(len(train)), test
+
+
+GENTLE = {"strength": 0.35, "flip": False}
+
+
 def hippocampus_pnet(task: Task) -> Bundle:
     """P-Net for the hippocampus, head and tail together (Medical Segmentation Decathlon, CC BY-SA 4.0).
 
     Volumes are turned, bent and flipped at first, then shown as they are, then changed a little.
     """
-    settings = {**HIPPOCAMPI, "modern": True, "loss": "dice_ce", "optimiser": "adamw"}
+    plain = TrainSettings(epochs=9, steps_per_epoch=100, learning_rate=2e-3, halve_steps=180, augment=False)
     stages = {
         "turned": ({}, TrainSettings(epochs=7, steps_per_epoch=250, learning_rate=4e-3, halve_steps=600)),
-        "plain": ({}, TrainSettings(epochs=9, learning_rate=2e-3, halve_steps=180, augment=False)),
-        "gentle": ({"strength": 0.35, "flip": False}, TrainSettings(epochs=10, learning_rate=2e-3, ema=0.99)),
+        "plain": ({}, plain),
+        "gentle": (GENTLE, TrainSettings(epochs=10, steps_per_epoch=100, learning_rate=2e-3, ema=0.99)),
     }
-    train, held_out, test = hippocampi(task, create("p-net", settings))
-    start = None
-    for name, (changes, schedule) in stages.items():
-        how = schedule.updated(batch_size=1, steps_per_epoch=schedule.steps_per_epoch or 100)
-        how = how.updated(schedule="one-cycle") if how.ema else how
-        method = create("p-net", {**settings, **changes})
-        model = run(fit(method, train, held_out, how, task.work / name, resume=True, start=start), say)
-        start = task.work / name / "best.pt"
+    model, about, test = train_hippocampi(task, "p-net", {}, stages)
     values = [dice(np.asarray(run(predict(model, read_one(p.image))).labels.data), truth_of(p)) for p in test]
     scores = {"dice": summary(values), "test_images": sorted(p.stem for p in test)}
-    about = ABOUT_HIPPOCAMPI.format(len(train))
     return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI)
 
 
 def hippocampus_rnet(task: Task) -> Bundle:
-    """R-Net for the hippocampus from that P-Net's weights, on its proposals."""
+    """R-Net for the hippocampus from that P-Net's weights, on its proposals: as they are, then changed a little."""
     path = task.finished("hippocampus_pnet")
     settings = {
-        **HIPPOCAMPI, "modern": True, "loss": "dice_ce", "optimiser": "adamw", "rule": "mixed", "rounds": 3,
-        "mark_radius": 1, "no_mark_probability": 0.1, "smallest_region": 5, "proposal": str(path),
-        "inherit": str(path),
+        "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1, "smallest_region": 5,
+        "proposal": str(path), "inherit": str(path),
     }  # fmt: skip
-    schedule = TrainSettings(
-        epochs=8, steps_per_epoch=125, batch_size=1, learning_rate=2e-3, schedule="one-cycle", ema=0.99, augment=False,
-        seed=1,
-    )  # fmt: skip
-    method = create("r-net", settings)
-    train, held_out, test = hippocampi(task, method)
-    model = run(fit(method, train, held_out, schedule, task.work / "run", resume=True), say)
+    how = TrainSettings(epochs=8, steps_per_epoch=125, learning_rate=2e-3, ema=0.99, seed=1)
+    stages = {"plain": ({}, how.updated(augment=False)), "gentle": (GENTLE, how)}
+    model, about, test = train_hippocampi(task, "r-net", settings, stages)
     proposer, rounds = load_model(path, "p-net"), []
     for k, pair in enumerate(test):
         rng = np.random.default_rng([TEST_SEED, k])
@@ -324,7 +330,6 @@ def hippocampus_rnet(task: Task) -> Bundle:
         rounds.append(scribble_rounds(proposer, model, read_one(pair.image), truth_of(pair), mark))
     scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
     scores |= {"test_images": sorted(p.stem for p in test)}
-    about = ABOUT_HIPPOCAMPI.format(len(train))
     return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI)
 
 

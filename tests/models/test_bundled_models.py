@@ -28,12 +28,21 @@ LIMITS = {
     "demo_rnet_3d": 2_000_000,
     "demo_pnet_2d": 2_000_000,
     "demo_rnet_2d": 2_000_000,
+    "hippocampus_pnet": 4_000_000,
+    "hippocampus_rnet": 4_000_000,
+    "ultrasound_nerves": 8_000_000,
     "nuclei_dsb2018": 8_000_000,
     "afm-threshold": 4_000,
     "nerve-ridges": 4_000,
     "ccm_generated": 4_000_000,
     "demo_frame_classifier": 3_000_000,
     "demo_double_unet": 3_000_000,
+}
+LICENSES = {
+    "nuclei_dsb2018": "CC0-1.0",
+    "hippocampus_pnet": "CC-BY-SA-4.0",
+    "hippocampus_rnet": "CC-BY-SA-4.0",
+    "ultrasound_nerves": "CC-BY-4.0",
 }
 FIELDS = (
     "method", "settings", "train_settings", "epoch", "best", "version", "doi", "license", "trained_on", "command",
@@ -62,7 +71,7 @@ def test_model_is_small_and_documented(name: str) -> None:
     untrained = {"train_settings", "epoch", "best"} if name in TRAINING_FREE else set()
     assert all(found.card[field] for field in FIELDS if field not in untrained)
     assert found.card["sha256"] == sha256(path)
-    assert found.card["license"] == ("CC0-1.0" if name.startswith("nuclei") else "BSD-3-Clause")
+    assert found.card["license"] == LICENSES.get(name, "BSD-3-Clause")
     assert all(content[field] == found.card[field] for field in ("license", "trained_on", "version"))
     assert found.card["trained_on"] in found.describe()
     assert name in found.card["command"]
