@@ -321,7 +321,8 @@ def hippocampus_rnet(task: Task) -> Bundle:
         "proposal": str(path), "inherit": str(path),
     }  # fmt: skip
     how = TrainSettings(epochs=8, steps_per_epoch=125, learning_rate=2e-3, ema=0.99, seed=1)
-    stages = {"plain": ({}, how.updated(augment=False)), "gentle": (GENTLE, how)}
+    thin = {**GENTLE, "mark_radius": 0}
+    stages = {"plain": ({}, how.updated(augment=False)), "gentle": (thin, how)}
     model, about, test = train_hippocampi(task, "r-net", settings, stages)
     proposer, rounds = load_model(path, "p-net"), []
     for k, pair in enumerate(test):
