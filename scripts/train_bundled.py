@@ -11,6 +11,7 @@ import argparse
 import datetime
 import json
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -88,7 +89,7 @@ NERVES = {
     "augmentations": "hflip,rotate,crop,elastic,brightness_contrast,gamma,blur,noise",
 }  # fmt: skip
 NERVE_SCHEDULE = TrainSettings(
-    epochs=12, steps_per_epoch=200, batch_size=4, learning_rate=2e-3, schedule="one-cycle", ema=0.995
+    epochs=8, steps_per_epoch=200, batch_size=4, learning_rate=2e-3, schedule="one-cycle", ema=0.995
 )
 OWN_LICENSE, HIPPOCAMPUS_LICENSE, NERVES_LICENSE = "BSD-3-Clause", "CC-BY-SA-4.0", "CC-BY-4.0"
 
@@ -293,6 +294,7 @@ def train_hippocampi(
     return model, ABOUT_HIPPOCAMPI.format(len(train)), test
 
 
+EARLY = "hippocampus_pnet_early.pt"
 GENTLE = {"strength": 0.35, "flip": False}
 
 
@@ -308,22 +310,21 @@ def hippocampus_pnet(task: Task) -> Bundle:
         "gentle": (GENTLE, TrainSettings(epochs=10, steps_per_epoch=100, learning_rate=2e-3, ema=0.99)),
     }
     model, about, test = train_hippocampi(task, "p-net", {}, stages)
+    shutil.copy(task.work / "turned" / "best.pt", task.output / EARLY)
     values = [dice(np.asarray(run(predict(model, read_one(p.image))).labels.data), truth_of(p)) for p in test]
     scores = {"dice": summary(values), "test_images": sorted(p.stem for p in test)}
     return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI)
 
 
 def hippocampus_rnet(task: Task) -> Bundle:
-    """R-Net for the hippocampus from that P-Net's weights, on its proposals: as they are, then changed a little."""
+    """R-Net for the hippocampus from that P-Net's weights; on proposals of its first stage, which leave more to mend."""
     path = task.finished("hippocampus_pnet")
     settings = {
         "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1, "smallest_region": 5,
-        "proposal": str(path), "inherit": str(path),
+        "proposal": str(task.output / EARLY), "inherit": str(path),
     }  # fmt: skip
-    how = TrainSettings(epochs=8, steps_per_epoch=125, learning_rate=2e-3, ema=0.99, seed=1)
-    thin = {**GENTLE, "mark_radius": 0}
-    stages = {"plain": ({}, how.updated(augment=False)), "gentle": (thin, how)}
-    model, about, test = train_hippocampi(task, "r-net", settings, stages)
+    how = TrainSettings(epochs=10, steps_per_epoch=125, learning_rate=2e-3, ema=0.99, augment=False, seed=1)
+    model, about, test = train_hippocampi(task, "r-net", settings, {"run": ({}, how)})
     proposer, rounds = load_model(path, "p-net"), []
     for k, pair in enumerate(test):
         rng = np.random.default_rng([TEST_SEED, k])

@@ -13,6 +13,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods.deepigeos.method import PNet, RNet
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
 from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement.deepigeos_engine import unasked
 from napari_medseg.refinement.replay import replay
 from napari_medseg.samples.mri import slice_2d
 
@@ -150,3 +151,22 @@ def test_network_sees_the_surroundings_of_strokes_and_mask() -> None:
     assert sizes[0][0] < 200
     assert sizes[1] == (320, 320)
     np.testing.assert_array_equal(*masks)
+
+
+def test_unasked_removals_stay_but_for_a_peel_of_the_border() -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:35, 5:55] = 1
+    nothing = np.zeros(mask.shape, np.uint8)
+    peeled = mask.copy()
+    peeled[5, 10:40] = 0
+    assert not unasked(peeled, mask, nothing).any()
+    bitten = mask.copy()
+    bitten[5:8, 10:14] = 0
+    kept = unasked(bitten, mask, nothing)
+    assert np.array_equal(kept, mask != bitten)
+    stroke = nothing.copy()
+    stroke[6, 12] = 1
+    assert not unasked(bitten, mask, stroke).any()
+    thin = np.zeros(mask.shape, np.uint8)
+    thin[20, 5:55] = 1
+    assert np.array_equal(unasked(nothing, thin, nothing), thin > 0)

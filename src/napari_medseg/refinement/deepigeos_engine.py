@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from napari_medseg.method import Model
 
 
+# Without the two, three rounds on ten hippocampi (which chose R-Net's epoch) ended at Dice .922, with them at .927.
+PEEL, SHARE = 1.0, 0.05
 KEPT = "R-Net would have removed {:,} {} that no stroke speaks against; they stay."
 
 
@@ -112,12 +114,18 @@ def _at_edge(labels: np.ndarray, box: Box) -> bool:
 
 
 def unasked(labels: np.ndarray, mask: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
-    """Return what `labels` lacks of `mask` in pieces that no stroke of another class touches, bool (*spatial)."""
+    """Return what `labels` lacks of `mask` in pieces that no stroke of another class touches, bool (*spatial).
+
+    A better border is what R-Net is for: pieces that are `PEEL` voxels deep and `SHARE` of the mask at most may go.
+    """
     gone = (mask > 0) & (labels != mask)
     pieces, count = ndimage.label(gone, np.ones((3,) * mask.ndim))
     asked = np.zeros(count + 1, bool)
     asked[pieces[(scribbles > 0) & (scribbles != mask + 1)]] = True
-    return np.asarray(gone & ~asked[pieces])
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    small = sizes <= SHARE * np.count_nonzero(mask)
+    small[pieces[gone & (ndimage.distance_transform_edt(mask > 0) > PEEL)]] = False
+    return np.asarray(gone & ~(asked | small)[pieces])
 
 
 def undecided(probabilities: np.ndarray) -> np.ndarray:
