@@ -317,7 +317,7 @@ def hippocampus_pnet(task: Task) -> Bundle:
 
 
 def hippocampus_rnet(task: Task) -> Bundle:
-    """R-Net for the hippocampus from that P-Net's weights; on proposals of its first stage, which leave more to mend."""
+    """R-Net for the hippocampus from P-Net's weights, on proposals of its first stage, which leave more to mend."""
     path = task.finished("hippocampus_pnet")
     settings = {
         "rule": "mixed", "rounds": 3, "mark_radius": 1, "no_mark_probability": 0.1, "smallest_region": 5,

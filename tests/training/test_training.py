@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from napari_medseg import methods
 from napari_medseg.errors import CheckpointError, DataError, WriteError
 from napari_medseg.io.pairs import Pair, find_pairs
 from napari_medseg.jobs import Job, Progress, run
-from napari_medseg.method import Model
+from napari_medseg.method import Model, quiet
 from napari_medseg.methods.deepigeos.network import PRNet
 from napari_medseg.models.checkpoint import read_checkpoint
 from napari_medseg.settings import Settings, TrainSettings
@@ -357,3 +357,16 @@ def test_dilated_networks_train_in_the_layout_with_right_gradients(width: int, e
 
     torch.manual_seed(0)
     assert float(torch.cosine_similarity(gradient(False), gradient(True), 0)) > 0.99
+
+
+def test_training_reads_every_case_once(cases: Path, tmp_path: Path) -> None:
+    class Counting(ToyMethod):
+        reads: ClassVar[list[str]] = []
+
+        def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
+            self.reads.append(pair.stem)
+            return super().load_pair(pair, say)
+
+    method = Counting()
+    run(train(method, cases, tmp_path / "run", SETTINGS.updated(folds=2, epochs=2)))
+    assert sorted(method.reads) == sorted(pair.stem for pair in method.find_pairs(cases).pairs)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from napari_medseg.errors import DataError, MedSegError, counted
 from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair, PairList
-from napari_medseg.method import Method
+from napari_medseg.method import Method, quiet
 from napari_medseg.settings import TrainSettings
 
 LOOKED_AT = 20
@@ -76,13 +76,17 @@ class Report:
     all_empty: bool = False  # no label holds anything
 
 
-def inspect(method: Method, found: PairList) -> Report:
-    """Load every case once and say what was found; cases that cannot be used are listed and left out."""
+def inspect(method: Method, found: PairList, store: Store | None = None) -> Report:
+    """Load every case once and say what was found; cases that cannot be used are listed and left out.
+
+    A training that goes on with the same `store` does not read them again.
+    """
+    load = store.load if store else method.load_pair
     usable, problems, sizes, empty = [], [], set(), []
     moved: list[str] = []
     for pair in found.pairs:
         try:
-            x, y = method.load_pair(pair, moved.append)
+            x, y = load(pair, moved.append)
         except MedSegError as error:
             problems.append(str(error))
             continue
@@ -123,26 +127,39 @@ def look(report: Report, settings: TrainSettings) -> Report:
     return replace(report, lines=(*report.lines, *lines))
 
 
+class Store:
+    """Cases in memory, each read once, as long as they fit into `CACHE_BYTES` together."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._kept: dict[tuple[Path, Path | None], Sample] = {}
+        self._bytes = 0
+
+    def load(self, pair: Pair, say: Callable[[str], None] = quiet) -> Sample:
+        """Return a case as `Method.load_pair` does."""
+        key = pair.image, pair.label
+        if key not in self._kept:
+            case = self._method.load_pair(pair, say)
+            size = case[0].nbytes + case[1].nbytes
+            if self._bytes + size > CACHE_BYTES:
+                return case
+            self._kept[key] = case
+            self._bytes += size
+        return self._kept[key]
+
+
 class Cases:
     """Loaded cases by index, kept while they fit into memory."""
 
-    def __init__(self, method: Method, pairs: Sequence[Pair]) -> None:
+    def __init__(self, method: Method, pairs: Sequence[Pair], store: Store | None = None) -> None:
         self.method, self.pairs = method, tuple(pairs)
-        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        self._bytes = 0
+        self._store = store or Store(method)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if index not in self._kept:
-            case = self.method.load_pair(self.pairs[index])
-            size = case[0].nbytes + case[1].nbytes
-            if self._bytes + size > CACHE_BYTES:
-                return case
-            self._kept[index] = case
-            self._bytes += size
-        return self._kept[index]
+    def __getitem__(self, index: int) -> Sample:
+        return self._store.load(self.pairs[index])
 
 
 class Batches:

@@ -23,7 +23,7 @@ from napari_medseg.models.checkpoint import ABOUT, card, load_weights, read_chec
 from napari_medseg.models.settings import CardSettings
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training import distributed as parallel
-from napari_medseg.training.data import inspect, split
+from napari_medseg.training.data import Store, inspect, split
 from napari_medseg.training.run import Run
 
 
@@ -52,7 +52,8 @@ def train(
     if isinstance(method, TrainingFreeMethod):
         raise SettingsError(f"{method.name} needs no training. Run it: medseg predict {method.name} IMAGES -o OUT.")
     method = method.adapted_to(folder)
-    report = inspect(method, cases_of(method, folder))
+    store = Store(method)
+    report = inspect(method, cases_of(method, folder), store)
     if not report.pairs:
         raise DataError(
             f"No usable case in {folder}. The first of {len(report.problems)} problems: {report.problems[0]}"
@@ -69,7 +70,10 @@ def train(
         with held_folder(target, "training") if parallel.rank() == 0 else nullcontext():
             if parallel.rank() == 0:
                 write_json(target / "split.json", part.stems())
-            job = fit(method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about)
+            job = fit(
+                method, part.train, part.held_out, settings, target, resume=resume, start=start, about=about,
+                store=store,
+            )  # fmt: skip
             model = yield from job
     if model is None:
         raise DataError(f"There is no fold {settings.fold} of {settings.folds}; folds count from 0.")
@@ -102,13 +106,14 @@ def fit(
     resume: bool = False,
     start: Path | None = None,
     about: CardSettings | None = None,
+    store: Store | None = None,
 ) -> Job[Model]:
     """Train `method` on `pairs`, select on `held_out`, write ``best.pt last.pt history.csv settings.json`` to `folder`.
 
     Closing the generator stops training; the files then hold the last whole epoch. After the last one thresholds are
     chosen on training images, where the settings ask for it. A new run begins with the weights of
     the checkpoint `start`, if given: its scores on `held_out` are row 0 of the history, and ``card["before"]`` of the
-    model that is returned. `about` goes onto the model's card.
+    model that is returned. `about` goes onto the model's card. Cases in `store` are not read again.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def fit(
         If the data do not fit, `resume` finds another method's run, `start` is another network, the folder is not
         writable, memory runs out.
     """
-    run = Run(method, pairs, held_out, settings, Path(folder))
+    run = Run(method, pairs, held_out, settings, Path(folder), store)
     yield Progress(0, 1, run.reason)
     begun = resume and run.load()
     run.about = (about or CardSettings()).model_dump()

@@ -30,7 +30,7 @@ from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training import distributed as parallel
-from napari_medseg.training.data import Batches, Cases
+from napari_medseg.training.data import Batches, Cases, Store
 from napari_medseg.training.schedule import WeightAverage, rate_factor
 
 
@@ -51,7 +51,13 @@ class Run:
     """One training run: network, optimiser, state and folder."""
 
     def __init__(
-        self, method: Method, pairs: Sequence[Pair], held_out: Sequence[Pair], settings: TrainSettings, folder: Path
+        self,
+        method: Method,
+        pairs: Sequence[Pair],
+        held_out: Sequence[Pair],
+        settings: TrainSettings,
+        folder: Path,
+        store: Store | None = None,
     ) -> None:
         if not pairs:
             raise DataError("There are no training cases.")
@@ -63,8 +69,9 @@ class Run:
         self.layout = training_format(self.network, self.device, method.ndim)
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.parallel = parallel.wrap(self.network)
-        self.batches = Batches(Cases(method, pairs), settings)
-        self.held_out = Cases(method, held_out)
+        store = store or Store(method)
+        self.batches = Batches(Cases(method, pairs, store), settings)
+        self.held_out = Cases(method, held_out, store)
         self.state, self.phase, self.started = State(), -1, time.perf_counter()
         self.about: dict[str, Any] = {}  # what the checkpoints' cards say besides
         self.optimizer: torch.optim.Optimizer
