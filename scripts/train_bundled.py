@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ class Bundle:
     fails_on: str = ""
     expects: str = ""
     pixel_size: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)  # finds, field, extent_mm
 
 
 @dataclass(frozen=True)
@@ -294,6 +295,10 @@ def train_hippocampi(
     return model, ABOUT_HIPPOCAMPI.format(len(train)), test
 
 
+ABOUT_CARD = {
+    "finds": "the hippocampus, head and tail together, in T1 volumes cut to it", "field": "volume",
+    "extent_mm": [20, 70],
+}  # fmt: skip
 EARLY = "hippocampus_pnet_early.pt"
 GENTLE = {"strength": 0.35, "flip": False}
 
@@ -313,7 +318,7 @@ def hippocampus_pnet(task: Task) -> Bundle:
     shutil.copy(task.work / "turned" / "best.pt", task.output / EARLY)
     values = [dice(np.asarray(run(predict(model, read_one(p.image))).labels.data), truth_of(p)) for p in test]
     scores = {"dice": summary(values), "test_images": sorted(p.stem for p in test)}
-    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI)
+    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, ABOUT_CARD)
 
 
 def hippocampus_rnet(task: Task) -> Bundle:
@@ -332,7 +337,7 @@ def hippocampus_rnet(task: Task) -> Bundle:
         rounds.append(scribble_rounds(proposer, model, read_one(pair.image), truth_of(pair), mark))
     scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
     scores |= {"test_images": sorted(p.stem for p in test)}
-    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI)
+    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, ABOUT_CARD)
 
 
 def truth_of(pair: Pair) -> np.ndarray:
@@ -421,7 +426,8 @@ def ultrasound_nerves(task: Task) -> Bundle:
     about = f"{len(train)} ultrasound stills of regional anaesthesia (usgra-seg data set, T. M. K., 2025; CC BY 4.0)"
     fails = "stills of other machines and views; vessels beside nerves"
     expects = "whole ultrasound stills of five regions: neck, axilla, elbow, groin, knee"
-    return Bundle(model, about, NERVES_LICENSE, scores, fails, expects)
+    card_says = {"finds": "nerves in ultrasound stills", "field": "ultrasound"}
+    return Bundle(model, about, NERVES_LICENSE, scores, fails, expects, card_says)
 
 
 def nerve_masks(source: Path, folder: Path) -> Path:
@@ -638,6 +644,7 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     described = {
         **known, "command": command, "scores": bundle.scores, "expects": bundle.expects,
         "fails_on": bundle.fails_on, "pixel_size": bundle.pixel_size,
+        **bundle.about,
         "parameters": count_parameters(bundle.model.network)[1], "bytes": path.stat().st_size, "hardware": hardware(),
         "training_seconds": round(max(seconds, known_seconds)), "date": datetime.date.today().isoformat(),
     }  # fmt: skip

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_medseg.image import Image
-from napari_medseg.models.catalog import list_models
+from napari_medseg.models.catalog import entry, list_models
+from napari_medseg.models.checkpoint import bundled
 from napari_medseg.models.fields import FIELDS, likely_field
 
 GREY, COLOUR = np.zeros((40, 40), np.uint8), np.arange(4800).reshape(40, 40, 3).astype(np.uint8)
@@ -37,3 +38,19 @@ def test_bundled_models_are_proposed_for_their_field_alone() -> None:
             assert not model.made_for(image) or (model.field == field and not model.demo), model.title
     generated = Image(GREY, "YX", value_unit="nm", metadata={"generated": True})
     assert any(model.made_for(generated) for model in models)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "unit", "fits"),
+    [
+        ((36, 50, 36), 1.0, "millimeter", True),
+        ((72, 100, 72), 0.5, "millimeter", True),
+        ((160, 192, 160), 1.0, "millimeter", False),
+        ((36, 50, 36), 1.0, "pixel", False),
+    ],
+)
+def test_hippocampus_model_is_proposed_for_volumes_of_its_size_alone(
+    shape: tuple[int, ...], scale: float, unit: str, fits: bool
+) -> None:
+    image = Image(np.zeros(shape, np.uint8), "ZYX", (scale,) * 3, (unit,) * 3)
+    assert entry(bundled("hippocampus_pnet")).made_for(image) == fits

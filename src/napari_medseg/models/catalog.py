@@ -67,11 +67,17 @@ class Entry:
         if self.demo:
             return bool(image.metadata.get("generated"))
         field = likely_field(image)
-        return (
-            field is not None and self.field == field
-            if self.bundled
-            else field in (None, self.field) or self.field is None
-        )
+        if self.bundled:
+            return field is not None and self.field == field and self._has_extent_of(image)
+        return field in (None, self.field) or self.field is None
+
+    def _has_extent_of(self, image: Image) -> bool:
+        """Whether the edges of `image` lie within the card's range in mm, where it has one."""
+        known = self.card.get("extent_mm")
+        if not known:
+            return True
+        edges = [n * step for n, step in zip(image.spatial_shape, image.scale, strict=True)]
+        return set(image.units) == {"millimeter"} and all(known[0] <= edge <= known[1] for edge in edges)
 
     def serves(self, role: Role | None, movies: bool = False) -> bool:
         """Whether the model is for `role` (any role where that is ``None``), and for movies where that is asked for."""
@@ -116,6 +122,7 @@ class Entry:
         lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
         lines += [f"scores: {scores}"] if (scores := self._scores()) else []
         lines += [f"fails on: {card['fails_on']}"] if card.get("fails_on") else []
+        lines += [f"expects: {card['expects']}"] if card.get("expects") else []
         lines += [f"pixel size: {card['pixel_size']}"] if card.get("pixel_size") else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
         lines += [f"authors: {card['authors']}"] if card.get("authors") else []
