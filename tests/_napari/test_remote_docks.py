@@ -29,11 +29,12 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
     monkeypatch.setattr("napari_medseg.models.catalog._bundled", lambda: iter(()))
     monkeypatch.setattr(ModelChooser, "session", [])
+    monkeypatch.setenv("MEDSEG_UNENCRYPTED", "1")
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with connection._processes(distributed, 1) as cluster:
+    with connection._processes(distributed, 1, secure=False) as cluster:
         yield str(cluster.scheduler_address)
         for client in connection._reached.values():
             client.close()

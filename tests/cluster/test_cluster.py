@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from PIL import Image as Pillow
 
 from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.cli.main import main
-from napari_medseg.cluster import connect, predict_on_cluster
+from napari_medseg.cluster import ClusterSettings, connect, predict_on_cluster
 from napari_medseg.cluster.run import _inspect
 from napari_medseg.errors import CheckpointError, DeviceError, SettingsError
 from napari_medseg.jobs import Progress, run
@@ -92,8 +94,14 @@ def test_killed_worker_loses_no_result(client: Any, folder: Path, tmp_path: Path
 
 
 def test_command(client: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["predict", str(folder / "m.pt"), str(folder / "in"), "-o", str(tmp_path), "--json"]
+    words = ["predict", str(folder / "m.pt"), str(folder / "in"), "-o", str(tmp_path / "out"), "--json"]
+    pem = client.security
+    texts = pem.tls_ca_file, pem.tls_client_cert, pem.tls_client_key
+    for name, text in zip(("ca", "cert", "key"), texts, strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        words += [f"--tls-{name}={tmp_path / name}"]
     address = client.scheduler.address
+    assert address.startswith("tls://")
     assert main([*words, "--device", "cpu", "--pattern", "s1/*", "--scheduler", address]) == 0
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["files"]) == FILES // 2
@@ -112,7 +120,53 @@ def test_scheduler_or_workers(scheduler: str, workers: int) -> None:
         pass
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "ws://127.0.0.1:9"])
+def test_an_unencrypted_scheduler_is_refused_unless_the_user_says_so(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    with pytest.raises(DeviceError, match="is not encrypted: whoever reaches it can run code"), connect(address):
+        pass
+    words = ["predict", str(folder / "m.pt"), str(folder / "in"), "-o", str(tmp_path / "out"), "--scheduler", address]
+    assert main(words) == 2
+    assert "is not encrypted" in capsys.readouterr().err
+
+
+def test_certificates_are_three_files(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="wants certificates"), connect("tls://127.0.0.1:9"):
+        pass
+    for given in ({"tls_ca": str(tmp_path)}, {"tls_ca": "a", "tls_cert": "b", "tls_key": "c"}):
+        with (
+            pytest.raises(SettingsError, match="three files"),
+            connect("tls://127.0.0.1:9", 0, ClusterSettings(**given)),
+        ):
+            pass
+
+
+def greet(host: str, port: int, context: ssl.SSLContext) -> None:
+    with socket.create_connection((host, port), 10) as plain, context.wrap_socket(plain) as stranger:
+        stranger.sendall(b"\0" * 64)
+        if not stranger.recv(64):
+            raise ConnectionResetError
+
+
+def test_workers_of_this_computer_let_nobody_in_without_their_certificate(client: Any) -> None:
+    """What any other account of the computer can do: open the port, with TLS but no certificate, or without TLS."""
+    address = client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    workers = list(client.scheduler_info(n_workers=-1)["workers"])
+    for place in (address, *workers):
+        host, _, port = place.removeprefix("tls://").rpartition(":")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            greet(host, int(port), context)
+    distributed = pytest.importorskip("distributed")
+    with pytest.raises(OSError, match=r"imed out|rotocol|losed|refused"):
+        distributed.Client(address.replace("tls://", "tcp://"), timeout=1, set_as_default=False)
+
+
 def test_no_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSEG_UNENCRYPTED", "1")
     monkeypatch.setattr("napari_medseg.cluster.connection.PATIENCE", 0.5)
     with (
         pytest.raises(DeviceError, match=r"answers at tcp://127.0.0.1:9\."),

@@ -33,11 +33,16 @@ NOWHERE = "tcp://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with connection._processes(distributed, 1) as cluster:
+    with connection._processes(distributed, 1, secure=False) as cluster:
         yield cluster
         for client in connection._reached.values():
             client.close()
         connection._reached.clear()
+
+
+@pytest.fixture(autouse=True)
+def by_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSEG_UNENCRYPTED", "1")
 
 
 @pytest.fixture
@@ -212,7 +217,7 @@ def test_only_changed_boxes_travel(address: str, monkeypatch: pytest.MonkeyPatch
 def test_a_lost_worker_ends_no_session(tmp_path: Path) -> None:
     """The rounds before are kept, the next is done here, and equals that of a session that was always here."""
     here, there = RefinementSession(volume((48, 48))), RefinementSession(volume((48, 48)))
-    with connection._processes(distributed, 1) as cluster:
+    with connection._processes(distributed, 1, secure=False) as cluster:
         run(refine_at(cluster.scheduler_address, there))
         client = connection._reached.pop(cluster.scheduler_address)
         for session in (here, there):

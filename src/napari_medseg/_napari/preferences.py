@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from napari_medseg.cluster.settings import ClusterSettings
+from napari_medseg.io.places import expanded
 from napari_medseg.models.catalog import DEFAULT_FOLDER
 from napari_medseg.settings import PredictSettings
 
@@ -33,6 +35,12 @@ def compute_address() -> str:
     return str(compute().get("address") or "").strip()
 
 
+def security() -> ClusterSettings:
+    """Return how that scheduler is trusted: by the preferences, else by the environment."""
+    chosen = {k: v for k, v in compute().items() if k in ClusterSettings.model_fields and v}
+    return ClusterSettings.of_environment().updated(**chosen)
+
+
 def model_folder() -> Path:
     """Return the folder that the model list shows."""
-    return Path(compute().get("model_folder") or DEFAULT_FOLDER).expanduser()
+    return expanded(compute().get("model_folder") or DEFAULT_FOLDER)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg._napari.preferences import compute_address
+from napari_medseg._napari.preferences import compute_address, security
 from napari_medseg.batch import predict_files, predict_images
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DeviceError
@@ -36,7 +36,9 @@ def segment(path: Path, images: Sequence[Image], settings: PredictSettings, *, p
     if not address:
         return predict_images(path, images, settings)
     from napari_medseg.cluster import predict_images_at
+    from napari_medseg.cluster.connection import use
 
+    use(security())
     return predict_images_at(address, path, images, settings, probabilities=probabilities)
 
 
@@ -50,7 +52,7 @@ def segment_folder(
         from napari_medseg.cluster import UnreachableError, connect, predict_on_cluster
 
         try:
-            with connect(address) as client:
+            with connect(address, settings=security()) as client:
                 return (yield from predict_on_cluster(client, model, [folder], out, settings, options=options))
         except UnreachableError as error:
             yield Progress(0, 1, f"{error} Computing here.")
@@ -63,5 +65,7 @@ def refine(session: RefinementSession, rnet: Path | None, pnet: Path | None) -> 
     if not address:
         return ""
     from napari_medseg.cluster import refine_at
+    from napari_medseg.cluster.connection import use
 
+    use(security())
     return (yield from refine_at(address, session, rnet, pnet))

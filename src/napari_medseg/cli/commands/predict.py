@@ -20,12 +20,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
     parser.add_argument("--redo", action="store_true", help="predict again what is finished")
     parser.add_argument("--json", action="store_true", help="print the record as JSON only")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to work on, e.g. tcp://host:8786")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to work on, e.g. tls://host:8786")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="work on N processes of this machine")
     add_flags(parser, PredictSettings)
     from napari_medseg.batch.settings import BatchSettings
+    from napari_medseg.cluster.settings import ClusterSettings
 
     add_flags(parser, BatchSettings)
+    add_flags(parser, ClusterSettings)
     parser.set_defaults(call=_call)
 
 
@@ -52,6 +54,7 @@ def _call(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSettings) -> dict[str, Any]:
     from napari_medseg.batch import predict_files
     from napari_medseg.batch.settings import BatchSettings
+    from napari_medseg.cluster.settings import ClusterSettings
 
     options = BatchSettings.parse(given(arguments, BatchSettings))
     what = (model, arguments.inputs, arguments.output, settings)
@@ -60,6 +63,7 @@ def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSetting
         return drain(predict_files(*what, resume=resume, options=options), arguments.json)
     from napari_medseg.cluster import connect, predict_on_cluster
 
-    with connect(arguments.scheduler, arguments.workers) as client:
+    trusted = ClusterSettings.of_environment().updated(**given(arguments, ClusterSettings))
+    with connect(arguments.scheduler, arguments.workers, trusted) as client:
         warn(f"dashboard {client.dashboard_link}")
         return drain(predict_on_cluster(client, *what, resume=resume, options=options), arguments.json)
