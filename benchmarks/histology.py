@@ -182,7 +182,7 @@ def peak(job: Job[object]) -> float:
 
 def resident() -> float:
     """Return the resident memory of this process in MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() / 2**20
 
 

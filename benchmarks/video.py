@@ -148,7 +148,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, object]:
 
 def resident_megabytes() -> int:
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return round(pages * resource.getpagesize() / 2**20)
     except OSError:
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

@@ -625,7 +625,7 @@ MODELS |= {name: partial(training_free, name=name, scores=SCORES[name]) for name
 def hardware() -> str:
     """Name the processor and the threads used."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{found[0] if found else platform.processor()}, {torch.get_num_threads()} thread(s)"
 

@@ -102,7 +102,7 @@ def test_bad_input_is_one_message_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tissue.parent)
     Path("empty").mkdir()
-    Path("file").write_text("")
+    Path("file").write_text("", encoding="utf-8")
     code, out, err = call(capsys, "prepare", method, source, target)
     assert (code, out) == (2, "")
     assert part in err

@@ -135,7 +135,7 @@ def test_closing_here_stops_there(address: str, tmp_path: Path) -> None:
                 time.sleep(0.05)
                 yield Progress(step, 1000, "slow")
         finally:
-            Path(end).write_text("closed")
+            Path(end).write_text("closed", encoding="utf-8")
 
     job = remote.RemoteWorker(address).run(slow)
     assert next(job).message == "slow"

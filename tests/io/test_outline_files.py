@@ -31,7 +31,9 @@ def geojson(path: Path, *features: Any, encoding: str = "utf-8") -> Path:
 
 
 def xml(path: Path, *regions: str) -> Path:
-    path.write_text(f"<Annotations><Annotation><Regions>{''.join(regions)}</Regions></Annotation></Annotations>")
+    path.write_text(
+        f"<Annotations><Annotation><Regions>{''.join(regions)}</Regions></Annotation></Annotations>", encoding="utf-8"
+    )
     return path
 
 

@@ -70,5 +70,5 @@ def test_bundled_models_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load_model("demo_pnet_2d").method.name == "p-net"
     assert find_model("folder/demo_pnet_2d") == Path("folder/demo_pnet_2d")
     assert find_model("absent.pt") == Path("absent.pt")
-    Path("demo_pnet_2d").write_text("a file of that name comes first")
+    Path("demo_pnet_2d").write_text("a file of that name comes first", encoding="utf-8")
     assert find_model("demo_pnet_2d") == Path("demo_pnet_2d")

@@ -145,7 +145,7 @@ def movie(path: Path) -> None:
 
 
 def annotation(path: Path) -> None:
-    path.write_text(XML.format(1))
+    path.write_text(XML.format(1), encoding="utf-8")
 
 
 def geojson(path: Path) -> None:

@@ -109,5 +109,5 @@ def test_many_rounds_need_no_more_memory() -> None:
 
 
 def resident() -> int:
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))

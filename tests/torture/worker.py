@@ -35,7 +35,7 @@ SUFFIXES = sorted({"".join(Path(name).suffixes) for name in SEEDS})
 
 
 def status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
     return 0
@@ -69,7 +69,7 @@ def read(path: Path) -> int:
 
 def attempt(path: Path) -> dict[str, Any]:
     """Return outcome ``read``, ``refused`` or ``WRONG`` with the reason."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before, start, need = status("VmRSS"), time.perf_counter(), path.stat().st_size
     outcome, text = "read", ""
     with warnings.catch_warnings(record=True) as seen:

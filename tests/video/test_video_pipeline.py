@@ -362,14 +362,20 @@ def test_paint_is_the_stated_blend() -> None:
 
 
 def test_stages_overlap_and_pass_errors_on() -> None:
-    def slow(items: Iterator[int]) -> Iterator[int]:
-        for item in items:
-            time.sleep(0.02)
+    ahead = threading.Event()
+
+    def first() -> Iterator[int]:
+        for item in range(12):
+            if item == 2:
+                ahead.set()
             yield item
 
-    start = time.perf_counter()
-    assert list(prefetch(slow(prefetch(slow(iter(range(12))), 3)), 3)) == list(range(12))
-    assert time.perf_counter() - start < 1.6 * 12 * 0.02
+    def second(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            assert ahead.wait(60), "the stage before does not go on while this one works on its first item"
+            yield item
+
+    assert list(prefetch(second(prefetch(first(), 3)), 3)) == list(range(12))
 
     def broken() -> Iterator[int]:
         yield 1

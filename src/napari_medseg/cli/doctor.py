@@ -66,7 +66,7 @@ def report(found: dict[str, Any]) -> str:
 def _compiled() -> str:
     """Say whether compiled kernels are kept for the next start."""
     try:
-        import napari_medseg.geodesic._sweep
+        import napari_medseg.geodesic._sweep  # noqa: F401
         import napari_medseg.graphcut.cut  # noqa: F401
         from napari_medseg.geodesic.compiled import are_kept
     except ImportError as error:

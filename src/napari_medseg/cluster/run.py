@@ -138,7 +138,7 @@ def _collect(future: Any, case: Case, task: Task) -> dict[str, Any]:
 
 def _inspect(client: Any, out: Path, needed: list[Path]) -> tuple[bool, dict[str, int]]:
     """Return whether all workers see the folder `out` and what is `needed`, and what a task asks of them."""
-    with tempfile.NamedTemporaryFile("w", dir=out, prefix=".medseg-") as token:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=out, prefix=".medseg-") as token:
         content = os.urandom(16).hex()
         token.write(content)
         token.flush()

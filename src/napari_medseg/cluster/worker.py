@@ -103,7 +103,7 @@ def pack(path: Path) -> Files:
 def look(path: str, content: str, needed: list[str], dask_worker: Any = None) -> tuple[str, bool, bool]:
     """Tell the version, whether the worker sees `content` in `path` and all `needed`, and whether it has a GPU."""
     try:
-        sees = Path(path).read_text() == content and all(Path(part).exists() for part in needed)
+        sees = Path(path).read_text(encoding="utf-8") == content and all(Path(part).exists() for part in needed)
     except OSError:
         sees = False
     return __version__, sees, GPU in dask_worker.state.total_resources

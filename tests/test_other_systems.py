@@ -1,0 +1,196 @@
+"""What Windows and macOS refuse or do otherwise: open files, encodings, names, spawned processes, links."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from toy import ToyMethod
+
+from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
+from napari_medseg.image import Image
+from napari_medseg.io import read, write
+from napari_medseg.jobs import run
+from napari_medseg.method import Model
+from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.settings import PredictSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "napari_medseg"
+CPU = PredictSettings(device="cpu")
+MAPS = Path("/proc/self/maps")
+
+
+# ---- open and mapped files: Windows renames and removes none of them
+def in_use(path: Path) -> bool:
+    """Whether this process has `path`, or a file below it, open or mapped."""
+    where = os.path.realpath(path)
+    used = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir() if link.exists()}
+    used |= {line.split(maxsplit=5)[5] for line in MAPS.read_text(encoding="utf-8").splitlines() if "/" in line}
+    return any(one == where or one.startswith(f"{where}/") for one in used)
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let renames and removals of open files fail, as on Windows; the list holds those that were tried."""
+    if not MAPS.exists():
+        pytest.skip("open files are known from /proc")
+    refused: list[str] = []
+
+    def guarded(real: Callable[..., object], count: int) -> Callable[..., object]:
+        def call(*paths: object, **options: object) -> object:
+            for path in paths[:count]:
+                if str(path).endswith(".lock"):  # which is closed first there
+                    continue
+                if isinstance(path, str | os.PathLike) and os.path.exists(path) and in_use(Path(path)):
+                    refused.append(str(path))
+                    raise PermissionError(13, "The process cannot access the file because it is being used", str(path))
+            return real(*paths, **options)
+
+        return call
+
+    for name, count in (("replace", 2), ("rename", 2), ("unlink", 1), ("remove", 1)):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name), count))
+    return refused
+
+
+def test_the_guard_refuses_what_windows_refuses(windows: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(1000))
+    mapped = np.load(path, mmap_mode="r")
+    (tmp_path / "b").write_bytes(b"x")
+    with pytest.raises(PermissionError):
+        os.replace(tmp_path / "b", path)
+    del mapped
+    os.replace(tmp_path / "b", path)
+
+
+def picture(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path, format="PNG")
+    return path
+
+
+def test_batches_reviews_and_corrections_rename_nothing_that_is_open(windows: list[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    method = ToyMethod()
+    model = Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
+    for k, name in enumerate("ab"):
+        picture(tmp_path / "in" / f"{name}.png", k)
+    for settings in (CPU, CPU.updated(tta=True)):
+        run(predict_files(model, [tmp_path / "in"], tmp_path / "out", settings, options=BatchSettings(overlays=True)))
+    sheet, image = ReviewSheet(tmp_path / "out"), read(tmp_path / "in" / "a.png")[0]
+    labels = read(tmp_path / "out" / "a_labels.tif")[0]
+    for _ in range(2):
+        run(sheet.correct(0, image.labels_like(np.asarray(labels.data)), image))
+    assert windows == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a.tif", "a.png", "a.npy", "a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.ome.zarr", "a.geojson"]
+)
+def test_what_was_read_can_be_written_over(name: str, windows: list[str], tmp_path: Path) -> None:
+    if name.endswith("zarr"):
+        pytest.importorskip("zarr")
+    volume = name.endswith((".nii", ".gz", ".nrrd", ".mha"))
+    data = np.arange(12, dtype=np.uint8).reshape((3, 4) if not volume else (1, 3, 4)) % 3
+    labels = Image(data, "ZYX"[-data.ndim :], (1.0,) * data.ndim, ("millimeter",) * data.ndim, kind="labels")
+    labels = labels.replace(affine=np.eye(4)) if volume else labels
+    write(tmp_path / name, labels)
+    again = read(tmp_path / name)[0]
+    write(tmp_path / name, labels)
+    assert again.spatial_shape == labels.spatial_shape
+    assert windows == []
+
+
+def test_sessions_are_saved_over_while_they_are_open(windows: list[str], tmp_path: Path) -> None:
+    session = RefinementSession(
+        Image(np.random.default_rng(0).random((16, 16)).astype(np.float32), "YX"),
+        settings=RefinementSettings(smooth=0.0) if "smooth" in RefinementSettings.model_fields else None,
+    )
+    marks = np.zeros((16, 16), np.uint8)
+    for row in (2, 9):
+        marks[row, 2], marks[row, 12] = 1, 2
+        run(session.refine(marks))
+        session.save(tmp_path / "s")
+        session = RefinementSession.load(tmp_path / "s", session.image)
+    assert windows == []
+
+
+# ---- text has an encoding of its own on Windows
+def test_every_text_file_names_its_encoding() -> None:
+    """Also where the lint rule cannot know that something is a path."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            named = {keyword.arg for keyword in node.keywords}
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("read_text", "write_text") and not node.args and "encoding" not in named:
+                pytest.fail(f"{path}:{node.lineno} reads or writes text in the system's encoding")
+
+
+def test_a_session_with_letters_is_saved_in_a_system_of_ascii(tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np; from napari_medseg import Image, read, write\\n"
+        "write(sys.argv[1], Image(np.eye(4, dtype=np.uint8), 'YX', name='Zelle µ α'))\\n"
+        "assert read(sys.argv[1])[0].name == 'Zelle µ α'\\n"
+    ).replace("\\n", "\n")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    words = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "a.tif")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- names, links, processes
+def test_a_checkout_needs_no_symbolic_link() -> None:
+    """The manifest is linked at the root for people; a Windows checkout holds a text there, which nothing reads."""
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    links = [line.split("\t")[1] for line in listed.stdout.splitlines() if line.startswith("120000")]
+    assert links == ["napari.yaml"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["entry-points"]["napari.manifest"] == {"napari-medseg": "napari_medseg:napari.yaml"}
+    assert (PACKAGE / "napari.yaml").is_file()
+    assert not (PACKAGE / "napari.yaml").is_symlink()
+
+
+def test_names_in_the_repository_differ_in_more_than_case_and_are_short() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    names = listed.stdout.splitlines()
+    assert len({name.casefold() for name in names}) == len(names)
+    assert max(map(len, names)) < 120
+    assert not [name for name in names if set(name) & set('<>:"|?*\\')]
+
+
+def test_workers_are_spawned_never_forked() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "os.fork" not in text
+        assert 'get_context("fork' not in text
+        if "ProcessPoolExecutor(" in text:
+            assert 'get_context("spawn")' in text, path
+
+
+def test_git_is_not_needed_to_find_the_package(tmp_path: Path) -> None:
+    copy = tmp_path / "src" / "napari_medseg"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import napari_medseg; print(napari_medseg.__file__)"],
+        env={**os.environ, "PYTHONPATH": str(copy.parent)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(copy / "__init__.py")
