@@ -18,6 +18,7 @@ from napari_medseg.io.volumes.space import MILLIMETER, array_affine, placed, wit
 
 OFF_GRID = 0.1  # of a slice step
 HALF = 0.5
+MOST_SLICES = 20_000
 
 
 def read(header: Header, name: str, **metadata: Any) -> list[Image]:
@@ -30,18 +31,14 @@ def read(header: Header, name: str, **metadata: Any) -> list[Image]:
     ReadError
         If its frames do not lie on one regular grid.
     """
-    about = _about(header.path)
+    kind, top, names = _about(header.path)
     frames = _placed_frames(header)
     slices, affine = _grid(header, frames)
     values = values_of(frames)
     shape = int(slices.max()) + 1, *frames[0].size
-    top = float(about.get("MaximumFractionalValue", 255) or 255)
-    fractional = str(about.get("SegmentationType", "BINARY")) == "FRACTIONAL"
-    names = {
-        int(s.SegmentNumber): str(s.get("SegmentLabel", s.SegmentNumber)) for s in about.get("SegmentSequence", [])
-    }
     grid = placed(np.zeros(shape, np.uint8), "ZYX", affine, (), MILLIMETER, name=name, metadata=metadata, kind="labels")
-    if str(about.get("SegmentationType", "")) == "LABELMAP":
+    fractional = kind == "FRACTIONAL"
+    if kind == "LABELMAP":
         labels = np.zeros(shape, values.dtype)
         labels[slices] = values
         return [grid.labels_like(labels, segments={str(k): v for k, v in names.items() if k})]
@@ -59,11 +56,17 @@ def read(header: Header, name: str, **metadata: Any) -> list[Image]:
     return [with_note(image, note) for image in images]
 
 
-def _about(path: Path) -> Any:
+def _about(path: Path) -> tuple[str, float, dict[int, str]]:
+    """Return the kind of a segmentation, the value of a whole fraction, and the names of the segments."""
     import pydicom
 
     with quiet():
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        names = {
+            int(s.SegmentNumber): str(s.get("SegmentLabel", s.SegmentNumber)) for s in data.get("SegmentSequence", [])
+        }
+        top = float(data.get("MaximumFractionalValue", 255) or 255)
+        return str(data.get("SegmentationType", "BINARY")), top, names
 
 
 def _placed_frames(header: Header) -> Sequence[Frame]:
@@ -89,7 +92,7 @@ def _grid(header: Header, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarr
         between = float(gaps.min())
     slices = (depths - places[0]) / between
     straight = all(np.allclose(f.orientation, first.orientation, atol=1e-3) and f.size == first.size for f in frames)  # type: ignore[arg-type]
-    if not straight or np.abs(slices - np.round(slices)).max() > OFF_GRID:
+    if not straight or np.abs(slices - np.round(slices)).max() > OFF_GRID or slices.max() > MOST_SLICES:
         raise ReadError(
             f"{header.path.name} is a DICOM segmentation (SEG) whose frames do not lie on one regular grid. "
             "Export it as NIfTI or NRRD."
