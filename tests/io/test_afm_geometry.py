@@ -15,6 +15,7 @@ from napari_medseg import io
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io.afm import reader as afm
+from napari_medseg.io.afm import scan as scans
 from napari_medseg.measure import afm as measures
 from napari_medseg.measure import summarise
 from tests.io.test_afm import write_ibw, write_jpk
@@ -235,3 +236,13 @@ def test_what_levels_is_said_where_no_plane_is_determined() -> None:
     line[:, :6] = False  # with the margin a few columns
     assert measures.levelling(np.ones((50, 50), bool)) == ""
     assert measures.levelling(line) in ("plane", "offset")
+
+
+def test_a_channel_without_pixels_costs_only_itself() -> None:
+    named = {"Empty": np.zeros((0, 4)), "Height": np.ones((2, 4))}
+    channels = [scans.Channel(name, data, "nm", (1, 1)) for name, data in named.items()]
+    images = scans.to_images(Path("a.gwy"), channels)
+    assert [image.channels for image in images] == [("Height",)]
+    assert "channel Empty has no pixels" in images[0].metadata["notes"][0]
+    with pytest.raises(ReadError, match="channel Empty has no pixels"):
+        scans.to_images(Path("a.gwy"), channels[:1])

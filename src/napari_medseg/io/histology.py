@@ -137,7 +137,9 @@ def _stacked(drawn: dict[tuple[int, int], np.ndarray], shape: tuple[int, int]) -
         return next(iter(drawn.values()), np.zeros(shape, np.uint16)), "YX"
     size = np.max(list(drawn), axis=0) + 1
     if math.prod((*size, *shape)) > MAX_PIXELS:
-        raise ReadError(f"The outlines lie on planes up to {tuple(size - 1)}, too many for one stack. Export fewer.")
+        raise ReadError(
+            f"The outlines lie on planes up to t {size[0] - 1}, z {size[1] - 1}, too many for one stack. Export fewer."
+        )
     stack = np.zeros((*size, *shape), np.result_type(*drawn.values()))
     for plane, labels in drawn.items():
         stack[plane] = labels

@@ -63,9 +63,10 @@ def _default_slot(tags: Any) -> tuple[float, float, str]:
         base = SLOT + k * SLOT_STEP
         if base in tags and tags[base].value == wanted:
             unit = str(tags[base + SLOT_UNIT].value) if base + SLOT_UNIT in tags else ""
-            if base + SLOT_TYPE in tags and tags[base + SLOT_TYPE].value == "LinearScaling":
+            kind = str(tags[base + SLOT_TYPE].value) if base + SLOT_TYPE in tags else "NullScaling"
+            if kind == "LinearScaling":
                 return float(tags[base + SLOT_FACTOR].value), float(tags[base + SLOT_OFFSET].value), unit
-            return 1.0, 0.0, unit
+            return 1.0, 0.0, unit if kind == "NullScaling" else ""  # numbers of another scale have no unit
     return 1.0, 0.0, ""
 
 

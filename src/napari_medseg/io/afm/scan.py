@@ -85,21 +85,28 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
     Raises
     ------
     ReadError
-        If there is no channel, or one holds no pixels.
+        If there is no channel with pixels.
     """
     if not channels:
         raise ReadError(f"{path.name} holds no image channel. Export the scan as an image, not as curves or volumes.")
-    named = _unique_names(channels)
+    named = _with_pixels(path, _unique_names(channels))
     order = sorted(range(len(named)), key=lambda i: (*_rank(named[i]), i))
     images = [_image(path, named[i]) for i in order]
     return [images[0].replace(name=path.stem), *images[1:]]
 
 
+def _with_pixels(path: Path, channels: Sequence[Channel]) -> list[Channel]:
+    """Return the channels that hold pixels, each with a note that names the others."""
+    empty = [
+        f"channel {' '.join(c.name.split())} has no pixels, shape {c.data.shape}" for c in channels if not c.data.size
+    ]
+    if len(empty) == len(channels):
+        raise ReadError(f"{path.name}: {'; '.join(empty)}. Export the scan again.")
+    notes = tuple(f"Left out: {problem}." for problem in empty)
+    return [replace(channel, notes=(*channel.notes, *notes)) for channel in channels if channel.data.size]
+
+
 def _image(path: Path, channel: Channel) -> Image:
-    if channel.data.size == 0:
-        raise ReadError(
-            f"{path.name}: channel {' '.join(channel.name.split())} has no pixels, shape {channel.data.shape}."
-        )
     factor = nm_per(channel.unit)
     data = np.asarray(channel.data, np.float64) * (factor or 1.0)
     step_nm = nm_per(channel.step_unit)

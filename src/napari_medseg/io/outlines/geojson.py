@@ -88,7 +88,7 @@ def _region(feature: Mapping[str, Any]) -> Region | None:
         str(properties.get("name") or ""),
         str(group),
         properties,
-        plane=(int(plane.get("t", 0)), int(plane.get("z", 0))),
+        plane=(max(int(plane.get("t", 0)), 0), max(int(plane.get("z", 0)), 0)),  # QuPath writes -1 for every plane
         around=tuple(rings) if nucleus else (),
         identity=str(feature.get("id") or ""),
     )
