@@ -95,6 +95,11 @@ def test_blocks_and_the_way_back() -> None:
     assert means.shape == (3, 3)
     assert means[0, 0] == pytest.approx(array[:2, :3].mean())
     assert means[2, 2] == pytest.approx(array[4, 6])
+    assert block_mean(array > 16, (2, 3))[1, 1] == pytest.approx(np.mean(array[2:4, 3:6] > 16))
+    volume = np.random.default_rng(0).random((4, 6, 8))
+    np.testing.assert_allclose(
+        block_mean(volume, (2, 3, 4)), volume.reshape(2, 2, 2, 3, 2, 4).mean((1, 3, 5)), rtol=1e-6
+    )
     marks = np.zeros((5, 7), bool)
     marks[3, 5] = True
     assert np.argwhere(block_any(marks, (2, 3))).tolist() == [[1, 1]]

@@ -11,6 +11,7 @@ LEVELS = {1: 64, 2: 32, 3: 16}  # grey levels of each of the first one, two or t
 BANDWIDTH = {1: 1.5, 2: 1.0, 3: 0.8}  # of the smoothing of a histogram, in levels
 FLOOR = 0.05  # density, in units of the mean one, that any intensity has in both classes
 MOST_ODDS = 3.0
+SAMPLE = 200_000  # voxels of an image that densities are learnt from
 FEW = 8  # voxels of a class that tell half of what many would tell
 
 
@@ -50,7 +51,9 @@ class Appearance:
 
     def _density(self, sets: Sequence[np.ndarray]) -> np.ndarray | None:
         size = self.levels**self.channels
-        counts = [np.bincount(self.codes[chosen], minlength=size) for chosen in sets]
+        step = max(1, self.codes.size // SAMPLE)
+        codes = self.codes.reshape(-1)[::step]
+        counts = [np.bincount(codes[chosen.reshape(-1)[::step]], minlength=size) for chosen in sets]
         shares = [count / count.sum() for count in counts if count.any()]
         if not shares:
             return None

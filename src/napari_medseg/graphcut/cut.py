@@ -71,28 +71,48 @@ def minimum_cut(
     weight
         Cost of a border of one face where the image is flat; beta is half the reciprocal of the mean contrast.
     """
-    out = labels.copy()
-    places = np.flatnonzero(np.pad(free, 1))
-    if not places.size:
+    return Neighbourhood(image, free, labels, steps=steps, weight=weight).cut(unary)
+
+
+class Neighbourhood:
+    """What neighbours cost, for several cuts of the same voxels; parameters as for `minimum_cut`."""
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        free: np.ndarray,
+        labels: np.ndarray,
+        *,
+        steps: Sequence[float] | None = None,
+        weight: float = 4.0,
+    ) -> None:
+        self._free, self._labels = free, labels
+        places = np.flatnonzero(np.pad(free, 1))
+        number = np.full([n + 2 for n in free.shape], _OUTSIDE, np.int32)
+        number[(slice(1, -1),) * free.ndim] = _HELD
+        number.reshape(-1)[places] = np.arange(places.size, dtype=np.int32)
+        offsets = np.array([d for d in product((-1, 0, 1), repeat=free.ndim) if _neighbours(d)])
+        strides = np.cumprod((1, *number.shape[:0:-1]))[::-1]
+        size = np.ones(free.ndim) if steps is None else np.asarray(steps) / min(steps)
+        shares = np.float32(weight * PRECISION) / np.linalg.norm(offsets * size, axis=1).astype(np.float32)
+        flat = np.pad(image, [(0, 0)] + [(1, 1)] * free.ndim).reshape(len(image), -1)
+        beta = np.float32(0.5 / (mean_contrast(image) + LEAST_CONTRAST))
+        self._graph = _Graph(
+            np.full((places.size, len(offsets)), -1, np.int32),
+            np.zeros((places.size, len(offsets)), np.int32),
+            np.zeros(places.size, np.int64),
+        )
+        held = np.pad(labels, 1).reshape(-1)
+        _connect(self._graph, places, number.reshape(-1), held, flat, offsets @ strides, shares, beta)
+
+    def cut(self, unary: np.ndarray) -> np.ndarray:
+        """Return the labels, bool (*spatial), of least energy for a `unary`, float (*spatial)."""
+        out = self._labels.copy()
+        own = np.rint(np.clip(unary[self._free].astype(float) * PRECISION, -MOST, MOST)).astype(np.int64)
+        if own.size:
+            near, capacity, terminal = self._graph
+            out[self._free] = _cut(_Graph(near, capacity.copy(), terminal + own))
         return out
-    shape = tuple(n + 2 for n in unary.shape)
-    number = np.full(shape, _OUTSIDE, np.int32)
-    number[(slice(1, -1),) * unary.ndim] = _HELD
-    number.reshape(-1)[places] = np.arange(places.size, dtype=np.int32)
-    offsets = np.array([d for d in product((-1, 0, 1), repeat=unary.ndim) if _neighbours(d)])
-    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
-    size = np.ones(unary.ndim) if steps is None else np.asarray(steps) / min(steps)
-    shares = np.float32(weight * PRECISION) / np.linalg.norm(offsets * size, axis=1).astype(np.float32)
-    flat = np.pad(image, [(0, 0)] + [(1, 1)] * unary.ndim).reshape(len(image), -1)
-    beta = np.float32(0.5 / (mean_contrast(image) + LEAST_CONTRAST))
-    graph = _Graph(
-        np.full((places.size, len(offsets)), -1, np.int32),
-        np.zeros((places.size, len(offsets)), np.int32),
-        np.rint(np.clip(unary[free].astype(float) * PRECISION, -MOST, MOST)).astype(np.int64),
-    )
-    _connect(graph, places, number.reshape(-1), np.pad(labels, 1).reshape(-1), flat, offsets @ strides, shares, beta)
-    out[free] = _cut(graph)
-    return out
 
 
 def _neighbours(offset: tuple[int, ...]) -> bool:
@@ -111,17 +131,21 @@ def _connect(
     beta: np.float32,
 ) -> None:
     """Fill in neighbours and capacities; a held neighbour adds to the voxel's own terminal."""
+    last = len(jumps) - 1
     for i in range(len(places)):
-        for j in range(len(jumps)):
-            p, q = places[i], places[i] + jumps[j]
-            if number[q] == _OUTSIDE:
+        p = places[i]
+        for j in range(last + 1):
+            q = p + jumps[j]
+            n = number[q]
+            if n == _OUTSIDE or (n >= 0 and jumps[j] < 0):  # each edge once
                 continue
             gap = np.float32(0)
             for c in range(image.shape[0]):
                 gap += (image[c, p] - image[c, q]) ** 2
-            cost = np.int32(shares[j] * np.exp(-beta * gap)) + 1
-            if number[q] >= 0:
-                graph.near[i, j], graph.capacity[i, j] = number[q], cost
+            cost = np.int32(shares[j] * np.exp(-beta * gap)) + np.int32(1)
+            if n >= 0:
+                graph.near[i, j], graph.near[n, last - j] = n, i
+                graph.capacity[i, j] = graph.capacity[n, last - j] = cost
             else:
                 graph.terminal[i] += cost if labels[q] else -cost
 

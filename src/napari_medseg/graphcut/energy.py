@@ -11,7 +11,7 @@ change, ``push clip(log(r / d_p), least_push, most_push)``, d being the distance
 their class. Neighbours that differ cost what `minimum_cut` says. Strokes are certain.
 
 All lengths are in cells, so neither the unit of length nor the size of an object matters: the energy is minimised on
-a grid of about `cells` cells, then in a band along the border on grids twice as fine, down to voxels.
+a grid of about `cells` cells, then, cell by cell along the border, on grids twice as fine, down to voxels.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from scipy import ndimage
 
 from napari_medseg.geodesic import GeodesicMap
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.cut import minimum_cut
+from napari_medseg.graphcut.cut import Neighbourhood
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
 
 CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
-BAND = 2  # cells along the border that a finer level decides anew
 ROOM = 3  # cells around what changed that finer levels see
 
 
@@ -68,7 +67,7 @@ class Energy:
     border: float = 4.0
     blur: float = 1.5
     passes: int = 2
-    cells: tuple[int, int] = (10_000, 20_000)
+    cells: tuple[int, int] = (6_000, 12_000)
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,12 @@ class _Level:
             known[1].append(~answer)
         return appearance.odds(*known)
 
-    def cut(self, unary: np.ndarray, free: np.ndarray, labels: np.ndarray, border: float) -> np.ndarray:
-        certain = CERTAIN * (self.object.astype(np.float32) - self.background)
+    def certain(self) -> np.ndarray:
+        return CERTAIN * (self.object.astype(np.float32) - self.background)
+
+    def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
         free = (free & ~self.held) | self.object | self.background
-        return minimum_cut(unary + certain, self.image, free, labels, steps=self.steps, weight=border)
+        return Neighbourhood(self.image, free, labels, steps=self.steps, weight=border)
 
 
 def minimise(problem: Problem, energy: Energy) -> Answer:
@@ -184,10 +185,11 @@ def minimise(problem: Problem, energy: Energy) -> Answer:
     fine = Appearance(level.image)
     smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
     labels = level.mask if problem.mask.any() else None
+    neighbours = level.neighbourhood(np.ones(level.shape, bool), level.mask & level.held, energy.border)
     for _ in range(energy.passes):
         base = fixed + energy.smooth * level.odds(smooth, labels)
         unary = base + energy.fine * level.odds(fine, labels)
-        labels = level.cut(unary, np.ones(level.shape, bool), level.mask & level.held, energy.border)
+        labels = neighbours.cut(unary + level.certain())
     assert labels is not None  # there is a pass
     return _refined(problem, energy, level, labels, base, unary)
 
@@ -253,16 +255,19 @@ def _refined(
     part = _part(problem, box)
     labels, base, unary = labels[cells], base[cells], unary[cells]
     factors = cell = level.factors
+    band: np.ndarray | None = None
     while max(factors) > 1:
         smaller = finer(factors)
         level = _Level(part, smaller)
+        band = nearest(border_band(labels), factors, smaller, level.shape)
         labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape))
         base = linear(base, factors, smaller, level.shape)
         unary = base + energy.fine * level.odds(Appearance(level.image), labels)
-        labels = level.cut(unary, border_band(labels, BAND), labels, energy.border)
+        neighbours = level.neighbourhood(band, labels, energy.border)
+        labels = neighbours.cut(unary + level.certain())
         factors = smaller
     kept[box] = labels
-    doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * border_band(labels, BAND)
+    doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * (border_band(labels) if band is None else band)
     return Answer(kept, doubt, cell)
 
 
@@ -271,7 +276,6 @@ def _part(problem: Problem, box: tuple[slice, ...]) -> Problem:
     return Problem(problem.image[(slice(None), *box)], problem.steps, problem.strokes[box], problem.mask[box], held)
 
 
-def border_band(labels: np.ndarray, width: int) -> np.ndarray:
-    """Return the voxels within `width` of a border between the two labels, bool (*spatial)."""
-    grown = ndimage.binary_dilation(labels, iterations=width)
-    return np.asarray(grown & ~ndimage.binary_erosion(labels, iterations=width, border_value=1))
+def border_band(labels: np.ndarray) -> np.ndarray:
+    """Return the voxels on both sides of the border between the two labels, bool (*spatial)."""
+    return np.asarray(ndimage.binary_dilation(labels) & ~ndimage.binary_erosion(labels, border_value=1))

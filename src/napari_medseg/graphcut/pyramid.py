@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 SHORT = 8  # an axis of so few cells is not made shorter
 Factors = tuple[int, ...]
@@ -30,24 +31,35 @@ def finer(factors: Factors) -> Factors:
 
 
 def block_mean(array: np.ndarray, factors: Factors) -> np.ndarray:
-    """Return the mean of each block, float32 (*cells); blocks over the end repeat the last voxel."""
+    """Return the mean of each block, float32 (*cells); blocks over the end are smaller."""
     if max(factors) == 1:
         return np.asarray(array, np.float32)
-    padding = [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)]
-    padded = np.pad(array, padding, mode="edge") if any(p for _, p in padding) else array
-    return np.asarray(_blocks(padded, factors).mean(tuple(range(1, 2 * len(factors), 2)), dtype=np.float32))
+    values = array.view(np.uint8) if array.dtype == bool else array
+    lead = (1,) * (3 - array.ndim)  # the kernel knows volumes only
+    means = _block_means(np.ascontiguousarray(values).reshape(lead + array.shape), *lead, *factors)
+    return np.asarray(means.reshape(means.shape[3 - array.ndim :]))
 
 
 def block_any(array: np.ndarray, factors: Factors) -> np.ndarray:
     """Return which blocks hold a true voxel, bool (*cells)."""
-    if max(factors) == 1:
-        return array
-    padding = [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)]
-    return np.asarray(_blocks(np.pad(array, padding), factors).any(tuple(range(1, 2 * len(factors), 2))))
+    return array if max(factors) == 1 else block_mean(array, factors) > 0
 
 
-def _blocks(array: np.ndarray, factors: Factors) -> np.ndarray:
-    return array.reshape([k for n, f in zip(array.shape, factors, strict=True) for k in (n // f, f)])
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _block_means(array: np.ndarray, deep: int, high: int, wide: int) -> np.ndarray:
+    depth, height, width = array.shape
+    out = np.zeros((-(-depth // deep), -(-height // high), -(-width // wide)), np.float32)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for z in range(i * deep, min(depth, (i + 1) * deep)):
+                for y in range(j * high, min(height, (j + 1) * high)):
+                    for k in range(out.shape[2]):
+                        for x in range(k * wide, min(width, (k + 1) * wide)):
+                            out[i, j, k] += array[z, y, x]
+            rows = (min(depth, (i + 1) * deep) - i * deep) * (min(height, (j + 1) * high) - j * high)
+            for k in range(out.shape[2]):
+                out[i, j, k] /= np.float32(rows * (min(width, (k + 1) * wide) - k * wide))
+    return out
 
 
 def nearest(cells: np.ndarray, factors: Factors, finer: Factors, shape: Sequence[int]) -> np.ndarray:

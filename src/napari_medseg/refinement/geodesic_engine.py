@@ -28,7 +28,7 @@ ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 
 # found by scripts/fit_refinement.py
 ALONE = Energy(
-    distance=2.85, most_distance=1.4, fine=0.35, smooth=0.5, memory=1.5, push=2.0, least_push=0.0, most_push=3.0
+    distance=2.0, most_distance=2.0, fine=0.25, smooth=0.5, memory=1.5, push=2.0, least_push=0.0, most_push=3.0
 )
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
