@@ -32,12 +32,11 @@ class Appearance:
         The density of a class is the mean of the smoothed histograms of its sets of voxels, bool (*spatial); empty sets
         do not count, and a class without voxels speaks for neither.
         """
-        densities = [self._density(sets) for sets in (of_object, of_background)]
-        if densities[0] is None or densities[1] is None:
+        ours, theirs = self._density(of_object), self._density(of_background)
+        if ours is None or theirs is None:
             return np.zeros(self.codes.shape, np.float32)
-        either = (densities[0] + densities[1]) / 2
-        logs = []
-        for density, sets in zip(densities, (of_object, of_background), strict=True):
+        either, logs = (ours + theirs) / 2, []
+        for density, sets in ((ours, of_object), (theirs, of_background)):
             trust = _trust(sets)
             logs.append(np.log(trust * density + (1 - trust) * either + FLOOR))
         return np.asarray(np.clip(logs[0] - logs[1], -MOST_ODDS, MOST_ODDS).astype(np.float32)[self.codes])

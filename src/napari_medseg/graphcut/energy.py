@@ -27,6 +27,8 @@ from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
 
+INSIDE, EDGE, OVER = 0, 1, 2  # what lies beyond a side of a box
+THIN = 2  # an axis of so few cells has no frame
 CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
@@ -94,9 +96,11 @@ class Problem:
     mask
         The object so far, bool (*spatial).
     held
-        Voxels that stay what they are in `mask`, and are near their class as strokes are; ``None``: none.
+        Voxels that stay what they are in `mask`, and count as near their class as strokes; ``None``: none.
     frame
-        Voxels presumed background as long as nothing else is known, bool (*spatial); not certain.
+        What lies beyond the box, for both ends of each axis, (ndim, 2): `INSIDE` the image goes on, `EDGE` it ends,
+        `OVER` the object goes on. But for `OVER` the outer cells are presumed background, where the image does not
+        speak against it.
     pushes
         What new strokes reach.
     weight, metric
@@ -144,13 +148,21 @@ class _Level:
         self.mask = block_mean(problem.mask, factors) > 0.5
         none = np.zeros(self.shape, bool)
         self.held = none if problem.held is None else block_mean(problem.held, factors) > 0.5
-        self.frame = none if problem.frame is None else block_any(problem.frame, factors) & ~self.object
+        self.frame = none if problem.frame is None else self.faces(problem.frame != OVER) & ~self.object
         sizes = np.multiply(factors, problem.steps)
         self.steps = tuple(float(s) for s in sizes / sizes.min())
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.image.shape[1:]
+
+    def faces(self, sides: np.ndarray) -> np.ndarray:
+        """Return the outer cells at the chosen sides, bool (ndim, 2); an axis of few cells has none."""
+        out = np.zeros(self.shape, bool)
+        for axis, end in np.argwhere(sides):
+            if self.shape[axis] > THIN:
+                out[(slice(None),) * axis + (-end,)] = True
+        return out
 
     @property
     def near_object(self) -> np.ndarray:
@@ -200,9 +212,9 @@ def likeness(problem: Problem, energy: Energy) -> np.ndarray:
     look, out = Appearance(level.image), np.zeros((len(level.shape), 2))
     for axis in range(len(out)):
         for end in (0, 1):
-            face = np.zeros(level.shape, bool)
-            face[(slice(None),) * axis + (-end,)] = True
-            out[axis, end] = look.overlap(level.object, face)
+            side = np.zeros(out.shape, bool)
+            side[axis, end] = True
+            out[axis, end] = look.overlap(level.object, level.faces(side))
     return out
 
 
@@ -223,7 +235,8 @@ def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
             way = ndimage.distance_transform_edt(~ours, level.steps)
             near_by = near - (1 - problem.weight) * way
             usual = float(np.median(near_by[level.frame])) if level.frame.any() else 0.0
-            level.frame &= near_by > max(FLAT, JOINED * usual)
+            inner = level.faces(problem.frame == INSIDE)
+            level.frame &= near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
         ratio = np.log(distance(level.near_background) / near)
         total += energy.distance * np.clip(ratio, -energy.most_distance, energy.most_distance)
     cell = float(np.prod(level.factors))

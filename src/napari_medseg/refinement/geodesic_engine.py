@@ -16,8 +16,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from napari_medseg.graphcut import OVER, THIN, Energy, Problem, Push, likeness, minimise
 from napari_medseg.graphcut import Answer as Minimum
-from napari_medseg.graphcut import Energy, Problem, Push, likeness, minimise
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.engine import Answer, Engine
@@ -28,21 +28,28 @@ ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 
 # found by scripts/fit_refinement.py
 ALONE = Energy(
-    distance=2.0, most_distance=2.0, fine=0.25, smooth=0.5, memory=1.5, push=2.0, least_push=0.0, most_push=3.0
+    distance=2.0,
+    most_distance=2.0,
+    fine=0.25,
+    smooth=0.5,
+    memory=1.5,
+    push=2.8,
+    least_push=0.0,
+    most_push=3.0,
+    border=3.0,
 )
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
 )
 MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of the strokes, and in voxels
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
-ALIKE = 0.6  # likeness of strokes and a face of the region above which the object is thought to go on there
-ALIKE_EDGE = 0.45  # the same at an edge of the image: above it the object is thought to go over
+ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
+ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
 GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
 ZONE = 1.3  # depths of new strokes within which they may change what was given
 DEPTH, MOST_OF_MASK = 1.0, 0.8  # strokes change about what lies within so many depths, at most so much of the mask
 AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone grows
 AT_EDGE = 2  # cells from a region's edge at which an answer touches it
-THIN = 2  # an axis of so few voxels has no frame
 ROUGH = 0.5  # cost of a border without smoothing
 FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled as needed
 MANY = 32  # strokes that are looked at one by one
@@ -108,7 +115,8 @@ class GeodesicEngine(Engine):
             return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         margins = [int(max(LEAST_MARGIN, MARGIN * length) / step) for step in self._steps]
-        box, open_edges = widened(core, margins, labels.shape), np.zeros((labels.ndim, 2), bool)
+        box = widened(core, margins, labels.shape)
+        open_edges = np.zeros((labels.ndim, 2), bool)  # sides at which the object goes over the image's edge
         for _ in range(MOST_GROWTHS):
             part = scribbles[box]
             strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
@@ -119,7 +127,7 @@ class GeodesicEngine(Engine):
             ]
             problem = self._problem(
                 self.intensities.inside(box), strokes, own[box] | others[box], held=others[box],
-                frame=_frame(strokes.shape, open_edges), pushes=pushes,
+                frame=np.where(open_edges, OVER, _at_image_edge(box, labels.shape)), pushes=pushes,
             )  # fmt: skip
             if not own.any():
                 alike = likeness(problem, ALONE)
@@ -253,16 +261,6 @@ def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
     keep[labels[marks]] = True
     keep[0] = False
     return np.asarray(keep[labels])
-
-
-def _frame(shape: tuple[int, ...], open_edges: np.ndarray) -> np.ndarray:
-    """Return the outer voxels of a box, bool, but for the edges of the image over which the object goes."""
-    frame = np.zeros(shape, bool)
-    for axis, n in enumerate(shape):
-        for end, index in enumerate((0, n - 1)):
-            if n > THIN and not open_edges[axis, end]:
-                frame[(slice(None),) * axis + (index,)] = True
-    return frame
 
 
 def _grown(

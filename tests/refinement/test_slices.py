@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.refinement.slices import fill_between, propagate
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def cone(shape: tuple[int, int, int] = (12, 60, 60)) -> np.ndarray:
+    """A disc whose radius and place change evenly along z."""
+    z, y, x = np.indices(shape)
+    return (y - 25 - z) ** 2 + (x - 30) ** 2 <= (8 + z) ** 2
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_gaps_are_filled_by_even_steps_and_other_labels_are_spared(axis: int) -> None:
+    wanted = cone()
+    labels = np.zeros(wanted.shape, np.int32)
+    for n in (1, 5, 10):
+        labels[n][wanted[n]] = 3
+    labels[3, 20:40, 28:32] = 7
+    moved = np.moveaxis(labels, 0, axis)
+    filled = np.moveaxis(fill_between(moved, 3, axis), axis, 0)
+    np.testing.assert_array_equal(filled == 7, labels == 7)
+    np.testing.assert_array_equal(filled[[1, 5, 10]], labels[[1, 5, 10]])
+    assert not filled[[0, 11]].any()
+    open_ = labels != 7
+    for n in range(2, 10):
+        assert dice((filled[n] == 3) & open_[n], wanted[n] & open_[n]) > 0.95
+    np.testing.assert_array_equal(np.moveaxis(labels, 0, axis), moved)
+
+
+def test_what_cannot_be_filled_is_said() -> None:
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[2, 2:4, 2:4] = 1
+    with pytest.raises(DataError, match="on 1 slice; two are needed"):
+        fill_between(labels, 1)
+    with pytest.raises(DataError, match="on 0 slices"):
+        fill_between(labels, 9)
+    with pytest.raises(DataError, match="needs a volume"):
+        fill_between(labels[0], 1)
+
+
+def scan(wanted: np.ndarray, noise: float = 8) -> Image:
+    data = wanted * 100 + np.random.default_rng(0).normal(50, noise, wanted.shape)
+    return Image(data.astype(np.float32), "ZYX", name="stack")
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 11), (9, 0)])
+def test_an_object_is_carried_on_both_ways(start: int, stop: int) -> None:
+    wanted = cone()
+    found = list(propagate(scan(wanted), wanted[start], start, stop))
+    step = 1 if stop > start else -1
+    assert [c.index for c in found] == list(range(start + step, stop + step, step))
+    for carried in found:
+        assert dice(carried.mask, wanted[carried.index]) > 0.95
+        assert 0.5 < carried.confidence <= 1
+
+
+def test_carrying_on_ends_where_the_object_ends() -> None:
+    wanted = cone()
+    wanted[6:] = False
+    found = list(propagate(scan(wanted), wanted[2], 2, 11))
+    assert [c.index for c in found] == [3, 4, 5]
+
+
+def test_other_objects_are_never_taken() -> None:
+    wanted = cone()
+    taken = np.zeros_like(wanted)
+    taken[:, 30:] = True
+    found = list(propagate(scan(wanted), wanted[2] & ~taken[2], 2, 6, taken=taken))
+    assert found
+    assert not any((carried.mask & taken[carried.index]).any() for carried in found)
+
+
+def test_what_cannot_be_carried_on_is_said() -> None:
+    image, wanted = scan(cone()), cone()
+    with pytest.raises(DataError, match="there are 0 to 11"):
+        next(propagate(image, wanted[2], 2, 12))
+    with pytest.raises(DataError, match="0 pixels"):
+        next(propagate(image, np.zeros((60, 60), bool), 2, 5))
+    with pytest.raises(DataError, match="needs a stack"):
+        next(propagate(Image(image.data[0], "YX"), wanted[2], 0, 1))
