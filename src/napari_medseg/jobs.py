@@ -24,6 +24,8 @@ class Progress:
         One plain sentence for the user.
     metrics
         Named numbers of this step, for curves and logs.
+    item
+        What of many things the step is about: the path of a file.
     preview
         A picture of the present state, for example one validation case after an epoch.
     """
@@ -33,6 +35,7 @@ class Progress:
     message: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     preview: Image | None = None
+    item: str = ""
 
 
 Job = Generator[Progress, None, T]

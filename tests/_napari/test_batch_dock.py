@@ -48,7 +48,10 @@ def test_predict_then_review(open_dock: Open, wait: Wait, afm_model: Path, folde
     viewer, dock = open_dock("Batch")
     assert "folder of images" in dock.run_bar.reason
     dock.folder.value = folder
-    assert "folder for the results" in dock.run_bar.reason
+    assert dock.out.value == Path(f"{folder}_results")
+    wait(lambda: dock.looking is None)
+    assert dock.found.text().startswith("5 images; scan_0.tif")
+    assert "64x64" in dock.found.text().replace(" ", "")
     dock.out.value = tmp_path / "out"
     dock.models.browse(str(afm_model))
     assert not dock.run_bar.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from napari_medseg.io import write, write_table
 from napari_medseg.io.json_file import json_safe
 from napari_medseg.io.slide import is_slide
 from napari_medseg.io.volumes.reader import is_volume
-from napari_medseg.jobs import Job, Progress, relabel
+from napari_medseg.jobs import Job, relabel
 from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
 from napari_medseg.report.overlay import overlay
@@ -36,7 +37,8 @@ def predict_case(
     """
     try:
         job = _predict_case(model, case, Path(out), settings, options or BatchSettings())
-        return (yield from relabel(job, lambda p: Progress(p.step, p.total, f"{case.path.name}: {p.message}")))
+        name, item = case.path.name, str(case.path)
+        return (yield from relabel(job, lambda p: replace(p, message=f"{name}: {p.message}", item=item)))
     except (MedSegError, OSError, UnicodeError, MemoryError) as error:
         said = "memory ran out; close other programs" if isinstance(error, MemoryError) else one_line(error, 2000)
         error = error if isinstance(error, MedSegError) else DataError(f"{case.path.name}: {said}")

@@ -50,7 +50,7 @@ def predict_files(
             for case in list(record.todo):
                 record.begin(case)
                 job = predict_case(model, case, out, settings, options)
-                row = yield from relabel(job, lambda p: record.step(p.message))
+                row = yield from relabel(job, lambda p: record.step(p.message, p.item))
                 yield record.finish(case, row)
         finally:
             record.save()
@@ -61,7 +61,7 @@ def measure_again(record: BatchRecord, kind: str) -> Job[None]:
     """Make the lost tables of reviewed cases anew, from their labels."""
     for case in record.unmeasured:
         row = record.rows[str(case.path)]
-        yield record.step(f"{case.path.name}: measuring again")
+        yield record.step(f"{case.path.name}: measuring again", str(case.path))
         try:
             image = read_input(case.path, record.words)
             labels = read_labels(record.out / row["labels"], like=image)

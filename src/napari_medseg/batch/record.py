@@ -70,16 +70,16 @@ class BatchRecord:
         self.todo.remove(case)
         if time.monotonic() - self._saved > SHARE * self._cost:
             self.save()
-        return Progress(self.position, len(self.cases), f"{case.path.name}: {row['status']}")
+        return Progress(self.position, len(self.cases), f"{case.path.name}: {row['status']}", item=str(case.path))
 
     def greeting(self) -> str:
         """Say what is there already."""
         kept = f", {self.kept} of them reviewed, which stay as they are" if self.kept else ""
         return f"{self.position} files were done before{kept}"
 
-    def step(self, message: str) -> Progress:
-        """Return the progress of a case that is not finished."""
-        return Progress(self.position, len(self.cases), message)
+    def step(self, message: str, item: str = "") -> Progress:
+        """Return the progress of a case, `item`, that is not finished."""
+        return Progress(self.position, len(self.cases), message, item=item)
 
     def note(self, text: str) -> None:
         """Keep something that the user must know."""

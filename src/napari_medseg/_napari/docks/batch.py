@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
 
 import napari
 from magicgui.widgets import FileEdit
-from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QPushButton
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QListWidget, QPushButton
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.finetune import FineTunePanel
@@ -18,10 +20,28 @@ from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg._napari.worker import JobWorker
+from napari_medseg.batch.inputs import list_inputs
 from napari_medseg.batch.settings import BatchSettings
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import MedSegError, counted
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import PredictSettings, as_flags
+
+TRIED = 3  # files that are read to judge the models
+
+
+def look_into(folder: Path, pattern: str, out: Path) -> Job[tuple[str, Image | None]]:
+    """Count the images of a folder and read the first that can be read."""
+    yield Progress(0, 1, f"looking into {folder}")
+    files, skipped = list_inputs([Path(folder)], pattern, Path(out))
+    told = counted(len(files), "image") + (f", {counted(len(skipped), 'other file')}" if skipped else "")
+    for path in files[:TRIED]:
+        with contextlib.suppress(MedSegError):
+            first = read_one(path)
+            return f"{told}; {path.name}: {first.describe()}", first
+    return f"{told}; none of the first {min(len(files), TRIED)} can be read", None
 
 
 class BatchDock(Dock):
@@ -43,7 +63,10 @@ class BatchDock(Dock):
         self.review = ReviewPanel(napari_viewer)
         self.review_button = QPushButton("Review results")
         self.review_button.clicked.connect(self.start_review)
-        self.section("Images", self.folder.native, self.pattern)
+        self.found = QLabel("")
+        self.found.setWordWrap(True)
+        self.looking: JobWorker | None = None
+        self.section("Images", self.folder.native, self.pattern, self.found)
         self.section("With", self.models, FoldedSettings(self.form, self.command))
         self.section("Results", self.out.native, self.overlays)
         self.section("Run", self.run_bar, self.files)
@@ -51,6 +74,8 @@ class BatchDock(Dock):
         self.learn = FineTunePanel(self)
         self.section("Review", self.review_button, self.review)
         self.section("Learn from corrections", self.learn)
+        self.folder.changed.connect(lambda *_: self.look())
+        self.pattern.editingFinished.connect(self.look)
         for changed in (self.folder.changed, self.out.changed, self.models.changed):
             changed.connect(lambda *_: self.update_reason())
         self.update_reason()
@@ -63,6 +88,27 @@ class BatchDock(Dock):
         self.run_bar.set_reason(reason)
         self.review_button.setEnabled(self.results is not None)
         self.learn.update_state()
+
+    def look(self) -> None:
+        """Count the images of the folder, judge the models against the first, propose a folder for the results."""
+        if not _given(self.folder):
+            return
+        if not _given(self.out):
+            self.out.value = Path(f"{self.folder.value}_results")
+        if self.looking is None:
+            self.found.setText("looking into the folder ...")
+            job = look_into(self.folder.value, self.pattern.text().strip(), self.out.value)
+            told = {"on_result": self._tell, "on_error": self._tell, "on_end": self._looked}
+            self.looking = JobWorker(job, on_progress=lambda _: None, quick=True, **told)
+
+    def _tell(self, seen: tuple[str, Image | None] | Exception) -> None:
+        told, first = (str(seen), None) if isinstance(seen, Exception) else seen
+        if isalive(self):
+            self.found.setText(told)
+            self.models.set_image(first)
+
+    def _looked(self) -> None:
+        self.looking = None
 
     @property
     def results(self) -> Path | None:
@@ -92,9 +138,8 @@ class BatchDock(Dock):
 
     def show_progress(self, progress: Progress) -> None:
         """Show what a file's progress says in its row."""
-        name, found, text = progress.message.partition(": ")
-        if found:
-            self._say(name, text)
+        if progress.item:
+            self._say(progress.item, progress.message.removeprefix(f"{Path(progress.item).name}: "))
 
     def show_record(self, record: dict[str, Any]) -> None:
         """List every file with what became of it, and offer the review."""
