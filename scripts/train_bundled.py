@@ -64,8 +64,8 @@ NUCLEI = {
     "zoom": 1.4,
 }  # fmt: skip
 NUCLEI_SCHEDULE = TrainSettings(
-    epochs=5, steps_per_epoch=70, batch_size=4, learning_rate=1.2e-3, weight_decay=1e-4, schedule="one-cycle", rise=0.12,
-    calibrate_batches=12, seed=1, choose_on=24,
+    epochs=5, steps_per_epoch=70, batch_size=4, learning_rate=1.2e-3, weight_decay=1e-4, schedule="one-cycle",
+    rise=0.12, calibrate_batches=12, seed=1, choose_on=24,
 )  # fmt: skip
 TILES, TISSUE_SIZE, TISSUE_SEED = 100, 256, 100_000
 REAL, PINK = 2, 4  # times that real images are shown for one generated, and images with eosin for one without

@@ -180,7 +180,7 @@ class _Level:
         return appearance.odds(*known)
 
     def certain(self) -> np.ndarray:
-        return CERTAIN * (self.object.astype(np.float32) - self.background)
+        return np.asarray(CERTAIN * (self.object.astype(np.float32) - self.background))
 
     def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
         free = (free & ~self.held) | self.object | self.background

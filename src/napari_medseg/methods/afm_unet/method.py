@@ -254,7 +254,7 @@ def _other_scanner(x: np.ndarray, gain: float, ripple: float, rng: np.random.Gen
     relative = relative + rng.uniform(0, ripple) * waves + uneven
     if rng.uniform() < 0.5:
         relative = ndimage.gaussian_filter(relative, (0, *[rng.uniform(0, 1.2)] * 2))
-    return np.clip(_compress(relative), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(_compress(relative), 0, 1), np.float32)
 
 
 def _require_finite(block: np.ndarray) -> None:
