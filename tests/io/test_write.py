@@ -232,3 +232,14 @@ def test_each_axis_of_a_tif_film_keeps_its_unit_or_its_lack(tmp_path: Path, unit
     path.with_suffix(".json").unlink()
     back = io.read(path)[0]
     assert (back.scale, back.units) == (scale, units)
+
+
+def test_a_side_car_never_beats_a_file_written_over_by_another_program(tmp_path: Path) -> None:
+    image = Image(np.ones((8, 9), np.uint8), "YX", (0.5, 0.5), ("micrometer",) * 2, kind="labels", name="a")
+    write(tmp_path / "a.tif", image)
+    assert io.read_one(tmp_path / "a.tif").scale == (0.5, 0.5)
+    other = {"imagej": True, "resolution": (4, 4), "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "a.tif", np.full((8, 9), 3, np.uint8), **other)
+    found = io.read_one(tmp_path / "a.tif")
+    assert found.scale == (0.25, 0.25)
+    assert found.data.max() == 3

@@ -14,6 +14,7 @@ from napari_medseg.io import read_one
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.json_file import read_json
 from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure.labels import foreground
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model
 from napari_medseg.refinement import RefinementSession
@@ -76,8 +77,8 @@ def _score(session: RefinementSession, truth: Image) -> tuple[float, int]:
     mask = session.mask
     if session.settings.classes > 1 and not session.result.any():
         return compare(truth.labels_like(mask), truth, ("dice",), "classes")["dice"], int(np.count_nonzero(mask))
-    held = ((mask > 0) | (session.result > 0)).astype(np.uint8)
-    wanted = truth.labels_like((np.asarray(truth.data) > 0).astype(np.uint8))
+    held = (foreground(mask) | foreground(session.result)).astype(np.uint8)
+    wanted = truth.labels_like(foreground(truth.data).astype(np.uint8))
     return compare(truth.labels_like(held), wanted, ("dice",))["dice"], int(held.sum())
 
 

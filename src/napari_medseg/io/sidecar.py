@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from napari_medseg.io.json_file import json_safe, read_json
 from napari_medseg.io.pairs import file_stem
 
 VERSION = 1
+END_BYTES = 2**20  # beginning and end hold headers and directories, and all of most files
 
 
 def sidecar_path(path: Path) -> Path:
@@ -51,14 +53,36 @@ def describe(path: Path, image: Image, file_axes: str) -> dict[str, Any]:
     """Return what the side-car of `path` holds; `file_axes` is the order of the axes in the file."""
     fields = ("axes", "scale", "units", "affine", "kind", "name", "channels", "value_unit", "metadata")
     head = {"medseg_image": VERSION, "file": path.name, "file_axes": file_axes, "shape": image.data.shape}
+    head |= {"content": content_of(path)}
     safe: dict[str, Any] = json_safe({**head, **{name: getattr(image, name) for name in fields}})
     return safe
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Return the side-car of `path`, or ``None`` if there is none or it is another program's or another file's."""
+    """Return the side-car of `path`, or ``None`` if there is none or it is another program's, another file's, or older.
+
+    A file that another program wrote over says more of itself than what was known of the one before.
+    """
     saved = _content(sidecar_path(path))
-    return saved if _belongs(saved, path) else None
+    if not _belongs(saved, path):
+        return None
+    stated = saved.get("content")
+    return saved if not stated or stated == content_of(path) else None
+
+
+def content_of(path: Path) -> str:
+    """Return what tells a file from one that another program wrote over it: its size, and a hash of both its ends.
+
+    Empty for what is not there yet, and for folders.
+    """
+    if not path.is_file():
+        return ""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        ends = hashlib.blake2b(file.read(END_BYTES), digest_size=16)
+        file.seek(max(size - END_BYTES, 0))
+        ends.update(file.read())
+    return f"{size}-{ends.hexdigest()}"
 
 
 def _content(place: Path) -> dict[str, Any]:

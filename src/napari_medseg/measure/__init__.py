@@ -10,6 +10,8 @@ import numpy as np
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import in_order, in_picture, together
+from napari_medseg.measure.settings import SETTINGS
+from napari_medseg.settings import Settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,7 +20,7 @@ FROM_FIRST_PIXEL = ("nuclei", "afm")  # kinds whose centroids count from the fir
 KINDS = ("nerve", "nuclei", "afm", "video", "volume")
 
 
-def measure(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
+def measure(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
     """Return one row per object of a label image.
 
     Parameters
@@ -27,6 +29,8 @@ def measure(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
         One of `KINDS`.
     labels, image
         Label image (*spatial) and, for intensities or heights, the image it belongs to.
+    settings
+        Of kinds that have some (`napari_medseg.measure.settings.SETTINGS`).
 
     Raises
     ------
@@ -34,14 +38,14 @@ def measure(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
         If there is no such kind, or the voxels of image and labels do not coincide.
     """
     labels, image = _together(labels, image)
-    frame: DataFrame = _module(kind).table(labels, image)
+    frame: DataFrame = _module(kind).table(labels, image, **_given(kind, settings))
     return _in_picture(frame, labels) if kind in FROM_FIRST_PIXEL else frame
 
 
-def summarise(kind: str, labels: Image, image: Image | None = None) -> DataFrame:
+def summarise(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
     """Return one row for the whole image."""
     labels, image = _together(labels, image)
-    frame: DataFrame = _module(kind).summary(labels, image)
+    frame: DataFrame = _module(kind).summary(labels, image, **_given(kind, settings))
     return frame
 
 
@@ -67,6 +71,10 @@ def _in_picture(frame: DataFrame, labels: Image) -> DataFrame:
     centres = frame[names].to_numpy(float) / labels.scale
     y, x = ((centres @ matrix[:2, :2].T + matrix[:2, 2]) * labels.scale).T
     return frame.assign(**{names[0]: y, names[1]: x})
+
+
+def _given(kind: str, settings: Settings | None) -> dict[str, Settings]:
+    return {} if settings is None or kind not in SETTINGS else {"settings": settings}
 
 
 def _module(kind: str):  # type: ignore[no-untyped-def]

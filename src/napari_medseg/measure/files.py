@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,9 @@ from napari_medseg.io.pairs import (
 )
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, summarise
+from napari_medseg.measure.eyes import assignment
 from napari_medseg.measure.nerve import by_eye
+from napari_medseg.settings import Settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,7 +59,14 @@ class Tables:
 
 
 def measure_files(
-    kind: str, labels: Sequence[Path], images: Path | None = None, pixel_size: float | None = None, channel: str = ""
+    kind: str,
+    labels: Sequence[Path],
+    images: Path | None = None,
+    pixel_size: float | None = None,
+    channel: str = "",
+    *,
+    eyes: str = "",
+    settings: Settings | None = None,
 ) -> Job[Tables]:
     """Measure label files and folders of them; a file that cannot be measured is a problem and the others go on.
 
@@ -73,6 +82,11 @@ def measure_files(
         Micrometres per pixel where no file states it.
     channel
         Channel of AFM scans; empty: their measured height.
+    eyes
+        How names state subject, eye and site, or a table of them (`napari_medseg.measure.eyes.assignment`); by default
+        as the corneal microscope's names do.
+    settings
+        Of the measurement.
 
     Raises
     ------
@@ -84,6 +98,7 @@ def measure_files(
         raise DataError(f"No label images in {', '.join(map(str, labels))}. Give files, or a folder of results.")
     measured: dict[Path, tuple[DataFrame, DataFrame]] = {}
     problems, notes = [], []
+    who = assignment(eyes) if eyes else None
     if images is not None:
         notes += [
             f"{path.name} has no image of its name; only outlines were measured." for path, p in cases if p is None
@@ -94,7 +109,9 @@ def measure_files(
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
             found, image = read_case(kind, path, partner, pixel_size, channel)
-            measured[name] = _measure(kind, found, image, path.name)
+            measured[name] = _measure(kind, found, image, path.name, settings)
+            if who is not None:
+                notes += _assign(measured[name][1], who(path.name), path.name)
             notes += [note for note in notes_of(found, image) if note not in notes]
         except MedSegError as error:
             problems.append(f"{path.name}: {error}")
@@ -157,10 +174,21 @@ def notes_of(*images: Image | None) -> list[str]:
     )
 
 
-def _measure(kind: str, labels: Image, image: Image | None, name: str) -> tuple[DataFrame, DataFrame]:
-    summary = summarise(kind, labels, image).drop(columns="image", errors="ignore")
+def _measure(
+    kind: str, labels: Image, image: Image | None, name: str, settings: Settings | None = None
+) -> tuple[DataFrame, DataFrame]:
+    summary = summarise(kind, labels, image, settings).drop(columns="image", errors="ignore")
     summary.insert(0, "image", name)
-    return measure(kind, labels, image), summary
+    return measure(kind, labels, image, settings), summary
+
+
+def _assign(summary: DataFrame, known: Mapping[str, str] | None, name: str) -> list[str]:
+    """Write subject, eye and site into the row of an image; say so if nothing is known of it."""
+    if known is None:
+        return [f"{name} does not fit the names or the table of the eyes; its subject and eye are as its name says."]
+    for key, value in known.items():
+        summary[key] = value
+    return []
 
 
 def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:

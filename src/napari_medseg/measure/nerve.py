@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
@@ -29,38 +28,15 @@ from napari_medseg.io.ccm import parse_name
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
+from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
-from napari_medseg.settings import Settings
 
 MAIN, BRANCH = "main", "branch"
 MM_PER = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0}
 MOSAIC = 1.5  # fields of view above which an image is taken for a mosaic
 OVERLAP = "images may show the same nerves: they come from one site or state none"
 UNITS = "some images have a pixel size and some have none: their values stand in different columns"
-
-
-class NerveSettings(Settings):
-    """How centrelines are cleaned and classified."""
-
-    spur: float = Field(
-        10.0, ge=0, le=1000, title="Spur length", description="Side branches shorter than this (pixels) are pruned",
-        json_schema_extra={"step": 1.0},
-    )  # fmt: skip
-    shortest: int = Field(20, ge=0, le=10_000, title="Shortest nerve", description="Pieces of fewer pixels are dropped")
-    angle: float = Field(
-        60.0, ge=0, le=180, title="Joining angle", description="Largest turn (degrees) of a nerve at a junction",
-        json_schema_extra={"step": 5.0},
-    )  # fmt: skip
-    main_length: float = Field(
-        100.0, ge=0, le=10_000, title="Main nerve length",
-        description="Least length of a main nerve (um; pixels where no pixel size is known)",
-        json_schema_extra={"step": 5.0},
-    )  # fmt: skip
-    field: float = Field(
-        400.0, gt=0, le=100_000, title="Field of view",
-        description="Side of one frame (um; pixels where no pixel size is known); larger images are mosaics",
-        json_schema_extra={"step": 10.0},
-    )  # fmt: skip
 
 
 def paths(labels: Image, settings: NerveSettings | None = None) -> tuple[list[np.ndarray], list[str]]:
@@ -283,7 +259,7 @@ def _mask(labels: Image) -> np.ndarray:
     if labels.spatial_axes != "YX":
         raise DataError(f"Nerves are measured on 2D labels; {labels.name or 'these'} are {labels.describe()}. "
                         "Give one slice.")  # fmt: skip
-    return np.asarray(labels.channels_first()[0]) > 0
+    return foreground(labels.channels_first()[0])
 
 
 def _unit(units: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from scipy import ndimage
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.grids import describe_grid, index_matrix, on_grid, same_grid
+from napari_medseg.measure.labels import foreground
 from napari_medseg.refinement.history import Box, box_of
 
 ML_PER_MM3 = 1e-3
@@ -118,7 +119,7 @@ def as_mask(labels: Image | np.ndarray | None, image: Image, classes: int, what:
         return np.zeros(image.spatial_shape, np.uint8)
     data = label_array(labels, image, what)
     if classes == 1:
-        return (data > 0).astype(np.uint8)
+        return foreground(data).astype(np.uint8)
     if data.size and data.max() > classes:
         raise DataError(f"The {what} holds label {data.max()}, but there are {classes} classes. Set classes to match.")
     return data.astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind,
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
-from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.export_button import ExportButton, Measured
+from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
@@ -25,6 +27,8 @@ from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job
 from napari_medseg.measure import KINDS
+from napari_medseg.measure.settings import NerveSettings
+from napari_medseg.settings import as_flags
 
 
 class MeasureDock(Dock):
@@ -41,6 +45,8 @@ class MeasureDock(Dock):
         self.kind_picked = self.proposing = False
         self.measured: Any = None
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
+        self.nerve_form = SettingsForm(NerveSettings())
+        self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
         self.table, self.summary = TableView(napari_viewer), QLabel("")
@@ -53,7 +59,7 @@ class MeasureDock(Dock):
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
-        self.section("Run", self.run_bar, self.paths, self.eyes)
+        self.section("Run", self.nerve_settings, self.run_bar, self.paths, self.eyes)
         self.section("Result", self.summary, self.table, self.save_button, self.export_button)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
@@ -83,8 +89,14 @@ class MeasureDock(Dock):
     def update_kind(self, index: int = 0) -> None:
         """Offer paths and eyes where nerves are measured; what somebody picked is not proposed over."""
         self.kind_picked = self.kind_picked or not self.proposing
-        for part in (self.paths, self.eyes):
+        for part in (self.nerve_settings, self.paths, self.eyes):
             part.setVisible(self.kind.currentData() == "nerve")
+
+    def command(self) -> str:
+        """Return the ``medseg measure`` line that does the same."""
+        source = "" if self.labels.image is None else str(self.labels.image.metadata.get("source_file", ""))
+        words = ["medseg", "measure", str(self.kind.currentData()), source or "LABELS", "-o", "TABLE.csv"]
+        return shlex.join([*words, *(as_flags(self.nerve_form.value) if self.kind.currentData() == "nerve" else [])])
 
     def chosen_labels(self) -> Image:
         """Return the chosen labels."""
@@ -101,7 +113,8 @@ class MeasureDock(Dock):
             labels, image = together(labels, image)
         self.before, self.measured_image = labels.data, image
         self.measured_as = str(self.kind.currentData())
-        return measure_job(self.measured_as, labels, image)
+        settings = self.nerve_form.value if self.measured_as == "nerve" else None
+        return measure_job(self.measured_as, labels, image, settings)
 
     def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
         """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""

@@ -11,6 +11,7 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, measured_labels, summarise
 from napari_medseg.models.fields import Field, likely_field
+from napari_medseg.settings import Settings
 
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
 KINDS: dict[Field, str] = {
@@ -25,13 +26,15 @@ TITLES = {
 }
 
 
-def measure_job(kind: str, labels: Image, image: Image | None) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
+def measure_job(
+    kind: str, labels: Image, image: Image | None, settings: Settings | None = None
+) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
     """Return the labels that the rows name, the per-object table and the one-row summary."""
     yield Progress(0, 2, "measuring objects")
     labels = measured_labels(kind, labels)
-    table = measure(kind, labels, image)
+    table = measure(kind, labels, image, settings)
     yield Progress(1, 2, "summarising")
-    return labels.data, table, summarise(kind, labels, image)
+    return labels.data, table, summarise(kind, labels, image, settings)
 
 
 def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, label_layers
 from napari_medseg._napari.nerves.paths import path_layer_name
@@ -17,23 +18,30 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import nerve
+from napari_medseg.measure.eyes import assignment
 from napari_medseg.measure.files import Tables, measure_files
 
 Drawn = tuple[list[np.ndarray], list[str]]
 
 
-def measure_layers(found: Sequence[tuple[Image, Drawn | None]]) -> Job[pd.DataFrame]:
-    """Return a row for each eye of label images; where paths were drawn they count, not the mask's centreline."""
+def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") -> Job[pd.DataFrame]:
+    """Return a row for each eye of label images; where paths were drawn they count, not the mask's centreline.
+
+    `eyes` says how names state subject and eye, or names a table (`napari_medseg.measure.eyes.assignment`).
+    """
     frames = []
+    who = assignment(eyes) if eyes else None
     for index, (labels, drawn) in enumerate(found, 1):
-        frames.append(nerve.summary(labels) if drawn is None else _drawn_summary(labels, *drawn))
+        row = nerve.summary(labels) if drawn is None else _drawn_summary(labels, *drawn)
+        known = who(plain_name(labels.name)) if who is not None else None
+        frames.append(row if known is None else row.assign(**known))
         yield Progress(index, len(found), f"measured {labels.name}")
     return nerve.by_eye(frames)
 
 
-def measure_folder(folder: Path) -> Job[pd.DataFrame]:
+def measure_folder(folder: Path, eyes: str = "") -> Job[pd.DataFrame]:
     """Return a row for each eye of the label images in `folder`; files that cannot be measured are named."""
-    tables: Tables = yield from measure_files("nerve", [folder])
+    tables: Tables = yield from measure_files("nerve", [folder], eyes=eyes)
     if tables.problems:
         yield Progress(1, 1, "not measured: " + "; ".join(tables.problems))
     eyes = tables.eyes if tables.eyes is not None else pd.DataFrame()
@@ -52,6 +60,12 @@ class NerveEyes(QWidget):
         self.folder_button.setToolTip("Mean and SD of each eye over the label images of a folder")
         self.layers_button.clicked.connect(self.start_layers)
         self.folder_button.clicked.connect(lambda: self.start_folder())
+        self.names = QLineEdit()
+        self.names.setPlaceholderText("names: {subject}_{eye}_{frame}, or a table .csv")
+        self.names.setToolTip(
+            "How names state subject, eye and site (* is anything), or a CSV table with the columns image, subject, "
+            "eye, site; empty: as the corneal microscope names them"
+        )
         self.line = QLabel("")
         self.line.setWordWrap(True)
         row = QHBoxLayout()
@@ -60,6 +74,7 @@ class NerveEyes(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)
+        layout.addWidget(self.names)
         layout.addWidget(self.line)
 
     def start_layers(self) -> None:
@@ -72,13 +87,13 @@ class NerveEyes(QWidget):
         except MedSegError as error:
             self.line.setText(str(error))
             return
-        self._run(measure_layers(found))
+        self._run(measure_layers(found, self.names.text().strip()))
 
     def start_folder(self, folder: str = "") -> None:
         """Measure the label images of a folder."""
         folder = folder or QFileDialog.getExistingDirectory(self, "Folder of label images")
         if folder:
-            self._run(measure_folder(Path(folder)))
+            self._run(measure_folder(Path(folder), self.names.text().strip()))
 
     def _drawn(self, layer: Any) -> Drawn | None:
         name = path_layer_name(layer.name)
@@ -106,6 +121,11 @@ class NerveEyes(QWidget):
 
     def _end(self) -> None:
         self.worker = None
+
+
+def plain_name(name: str) -> str:
+    """Return the name of an image without what the viewer adds to it: the method, a number in brackets."""
+    return re.sub(r"( · .*| \[\d+\])$", "", name)
 
 
 def _drawn_summary(labels: Image, paths: list[np.ndarray], classes: list[str]) -> pd.DataFrame:

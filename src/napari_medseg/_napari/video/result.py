@@ -77,7 +77,7 @@ def load_job(folder: Path) -> Job[Found]:
         image = read_movie(folder / "masks")
         off = frames["edited"] & (frames["mask_area_px"] == 0) if "edited" in frames else None
         hidden = set() if off is None else set(off.to_numpy().nonzero()[0].tolist())
-        data = image.data.mapped(lambda k, mask: (mask > 127) & (k not in hidden), "uint8", len(frames))
+        data = image.data.mapped(lambda k, mask: (mask > 0) & (k not in hidden), "uint8", len(frames))
         masks = image.replace(data=data, kind="labels")
     return Found(folder, frames, summary, masks)
 

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_medseg.cli.flags import add_flags, given
 from napari_medseg.cli.output import drain, show, table, warn
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
+from napari_medseg.measure.settings import SETTINGS, NerveSettings
+from napari_medseg.settings import Settings
 
 EYE_COLUMNS = ("subject", "eye", "images used", "CNFL", "CNFD", "CNBD", "overlap warning")
 
@@ -26,7 +29,13 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--channel", default="", metavar="NAME", help="channel of a scan to measure (default: its height)"
     )
+    parser.add_argument(
+        "--eyes", default="", metavar="PATTERN|TABLE.csv",
+        help="nerve: how names state subject and eye, such as '{subject}_{eye}_{frame}', or a table with the columns "
+        "image, subject, eye, site",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the summary as JSON only")
+    add_flags(parser, NerveSettings)
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.io.pairs import is_one
@@ -47,14 +56,19 @@ def checked(pixel_size: float | None) -> float | None:
 def _measure_one(arguments: argparse.Namespace) -> None:
     from napari_medseg.io import write_table
     from napari_medseg.measure import measure, summarise
+    from napari_medseg.measure.eyes import assignment
     from napari_medseg.measure.files import notes_of, read_case
 
     pixel_size = checked(arguments.pixel_size)
     labels, image = read_case(arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel)
     for note in notes_of(labels, image):
         warn(f"{note}")
-    write_table(arguments.output, measure(arguments.kind, labels, image))
-    summary: Any = summarise(arguments.kind, labels, image).to_dict("records")
+    settings = _settings(arguments)
+    write_table(arguments.output, measure(arguments.kind, labels, image, settings))
+    found = summarise(arguments.kind, labels, image, settings)
+    if arguments.eyes:
+        found = found.assign(**(assignment(arguments.eyes)(arguments.labels.name) or {}))
+    summary: Any = found.to_dict("records")
     show(summary, arguments.json, lambda: "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
 
 
@@ -64,7 +78,10 @@ def _measure_many(arguments: argparse.Namespace) -> None:
     from napari_medseg.measure.files import measure_files
 
     labels = [arguments.labels, *arguments.also]
-    job = measure_files(arguments.kind, labels, arguments.image, checked(arguments.pixel_size), arguments.channel)
+    job = measure_files(
+        arguments.kind, labels, arguments.image, checked(arguments.pixel_size), arguments.channel,
+        eyes=arguments.eyes, settings=_settings(arguments),
+    )  # fmt: skip
     found = drain(job, arguments.json)
     for problem in found.problems:
         warn(f"not measured: {problem}")
@@ -80,6 +97,15 @@ def _measure_many(arguments: argparse.Namespace) -> None:
         value["eyes"] = found.eyes.to_dict("records")
         rows = [{k: v for k, v in eye.items() if k.startswith(EYE_COLUMNS)} for eye in value["eyes"]]
     show(value, arguments.json, lambda: table(rows))
+
+
+def _settings(arguments: argparse.Namespace) -> Settings | None:
+    """Return the settings of the kind, and refuse those of another."""
+    values, cls = given(arguments, NerveSettings), SETTINGS.get(arguments.kind)
+    if (values and cls is None) or (arguments.eyes and arguments.kind != "nerve"):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in values) or "--eyes"
+        raise SettingsError(f"{named}: only nerves are measured with it, not {arguments.kind}. Leave it out.")
+    return cls.parse(values) if cls is not None and values else None
 
 
 def _short(value: Any) -> str:

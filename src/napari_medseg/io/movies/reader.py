@@ -165,7 +165,8 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     def frame(k: int) -> np.ndarray:
         array = _read_picture(files[k])
         if kind == "labels":
-            return ((array if array.ndim == 2 else array[..., 0]) > 127).astype(np.uint8)
+            blurred = files[k].suffix.lower() in (".jpg", ".jpeg")  # what is stored there is no longer 0 and 255
+            return ((array if array.ndim == 2 else array[..., 0]) > (127 if blurred else 0)).astype(np.uint8)
         if array.ndim < first.ndim:
             return np.repeat(array[..., None], 3, 2)
         return array if array.ndim == first.ndim else array[..., 0]

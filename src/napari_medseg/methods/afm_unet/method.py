@@ -23,7 +23,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.compare import mcc
 from napari_medseg.image import Image
 from napari_medseg.io.pairs import PairList, find_pairs
-from napari_medseg.measure.labels import without_small
+from napari_medseg.measure.labels import foreground, without_small
 from napari_medseg.method import Method
 from napari_medseg.methods.afm_unet.network import build_unet, receptive_radius
 from napari_medseg.methods.afm_unet.settings import AfmUnetSettings
@@ -189,7 +189,7 @@ class AfmUnet(Method):
 
     def target(self, labels: Image) -> np.ndarray:
         """Return float32 (Y, X), 1 where the label is not 0 (so 0/1 and 0/255 masks are alike)."""
-        return np.asarray(np.asarray(labels.data) > 0, np.float32)
+        return np.asarray(foreground(labels.data), np.float32)
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Cut a random crop, or take the whole image; mirrored up to what the network divides."""

@@ -18,6 +18,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_channels
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.jobs import run
+from napari_medseg.measure.labels import foreground
 from napari_medseg.method import Method, Model, RefinementMethod, quiet
 from napari_medseg.methods.deepigeos.cases import (
     Arrays,
@@ -152,7 +153,7 @@ class PNet(Method):
         """Return classes int64 (*spatial); with two classes every label above 0 is foreground."""
         data = np.asarray(labels.data)
         if self.settings.classes == 2:
-            return np.asarray(data > 0, np.int64)
+            return np.asarray(foreground(data), np.int64)
         if data.max(initial=0) >= self.settings.classes:
             raise DataError(
                 f"{labels.name} holds label {data.max()}, but {self.settings.classes} classes count from 0. "

@@ -18,6 +18,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import PairList, find_pairs
 from napari_medseg.io.similarity import similarity_groups
+from napari_medseg.measure.labels import foreground
 from napari_medseg.method import Method
 from napari_medseg.methods.double_unet.network import DoubleUnetNet
 from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH, DoubleUnetSettings, names
@@ -120,9 +121,8 @@ class DoubleUnet(Method):
         return PairList(pairs, found.unpaired)
 
     def target(self, labels: Image) -> np.ndarray:
-        """Return float32 (1, size, size) in [0, 1]: masks 0/255 are cut at 128, others above 0."""
-        values = np.asarray(labels.data)
-        nerve = torch.from_numpy(values >= 128 if values.max(initial=0) > 127 else values > 0).float()[None, None]
+        """Return float32 (1, size, size) in [0, 1]; every label above 0 is nerve."""
+        nerve = torch.from_numpy(foreground(labels.data)).float()[None, None]
         size = (self.settings.input_size,) * 2
         if self.settings.mode == "paper":
             return np.asarray(frames.resize(nerve, size, antialias=False)[0].numpy())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image
 from napari_medseg.io.ccm import parse_name, to_grey
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
+from napari_medseg.measure.labels import foreground
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.sc_dcnn.loss import inaccurate_label_loss
@@ -131,7 +131,7 @@ class ScDcnn(Method):
 
     def target(self, labels: Image) -> np.ndarray:
         """Return int64 (*spatial), 1 for nerve, dilated by ``dilate_labels`` pixels."""
-        mask = binary(labels)
+        mask = foreground(labels.data)
         if self.settings.dilate_labels:
             from scipy.ndimage import distance_transform_edt
 
@@ -195,17 +195,6 @@ def even_out(grey: np.ndarray, surroundings: float) -> np.ndarray:
     return np.asarray(
         np.divide(detail, deviation, out=np.zeros_like(detail), where=deviation > 1e-6 * np.abs(grey).max())
     )
-
-
-def binary(labels: Image) -> np.ndarray:
-    """Return ``labels > 0``; masks may be 0/1 or 0/255, other values count as nerve with a warning."""
-    data = np.asarray(labels.data)
-    stray = np.setdiff1d(np.unique(data), (0, data.max(initial=0)))
-    if stray.size or data.max(initial=0) not in (0, 1, 255):
-        values = ", ".join(map(str, np.unique(data)[:6]))
-        warnings.warn(f"{labels.name or 'The mask'} holds {values} instead of 0/1 or 0/255; every value above 0 "
-                      "counts as nerve.", UserWarning, stacklevel=2)  # fmt: skip
-    return data > 0
 
 
 def subject_of(stem: str) -> str:
