@@ -6,9 +6,12 @@ Every message says what was given, what was expected and what to do. None derive
 
 from __future__ import annotations
 
+import errno
 import importlib
 import unicodedata
 from types import ModuleType
+
+LOW_MEMORY_SIGNS = ("cannot allocate memory", "can't allocate memory", "failed to allocate", "bad_alloc")
 
 
 class MedSegError(Exception):
@@ -51,6 +54,13 @@ def one_line(error: BaseException, longest: int = 300) -> str:
     """Return what an exception of another library says, on one line of at most `longest` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def is_low_memory(error: BaseException) -> bool:
+    """Whether an exception of Python, the system or a library means that memory ran out."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(sign in str(error).lower() for sign in LOW_MEMORY_SIGNS)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from napari_medseg.batch.inputs import Case, read_input
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.uncertainty import mean_entropy
-from napari_medseg.errors import DataError, MedSegError, one_line
+from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import write, write_table
@@ -40,7 +40,7 @@ def predict_case(
         name, item = case.path.name, str(case.path)
         return (yield from relabel(job, lambda p: replace(p, message=f"{name}: {p.message}", item=item)))
     except (MedSegError, OSError, UnicodeError, MemoryError) as error:
-        said = "memory ran out; close other programs" if isinstance(error, MemoryError) else one_line(error, 2000)
+        said = "memory ran out; close other programs" if is_low_memory(error) else one_line(error, 2000)
         error = error if isinstance(error, MedSegError) else DataError(f"{case.path.name}: {said}")
         reason = str(error) if case.copy is None else str(error).replace(str(case.copy), str(case.path))
         return {"status": "failed", "name": case.name, "reason": reason}

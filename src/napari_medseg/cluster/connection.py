@@ -110,7 +110,7 @@ def _client(distributed: Any, address: Any, patience: float, security: Any) -> A
     except (OSError, ValueError, TimeoutError) as error:
         raise UnreachableError(
             f"No Dask scheduler answers at {address}. Start one with: dask scheduler; "
-            "its address is like tcp://HOST:8786."
+            "its address is like tls://HOST:8786."
         ) from error
     try:
         client.wait_for_workers(1, timeout=patience)

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
-from napari_medseg.errors import MedSegError, ReadError, one_line
+from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
 from napari_medseg.io.atomic import sweep
@@ -91,9 +91,12 @@ def read(path: str | Path) -> list[Image]:
         images: list[Image] = module.read(path)
     except MedSegError:
         raise
-    except (MemoryError, RecursionError) as error:
-        raise ReadError(f"{path.name} asks for more memory than there is; it is damaged or too large.") from error
     except Exception as error:  # format libraries raise anything on damaged files
+        if is_low_memory(error):
+            raise ReadError(
+                f"{path.name} asks for more memory than there is. Close other programs, or take a smaller part; a file "
+                "that should be small is damaged."
+            ) from error
         raise ReadError(
             f"{path.name} cannot be read as {path.suffix or 'an image'}: {one_line(error)}. "
             "The file is damaged, cut short or has the wrong suffix."
