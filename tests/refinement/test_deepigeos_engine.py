@@ -170,3 +170,25 @@ def test_unasked_removals_stay_but_for_a_peel_of_the_border() -> None:
     thin = np.zeros(mask.shape, np.uint8)
     thin[20, 5:55] = 1
     assert np.array_equal(unasked(nothing, thin, nothing), thin > 0)
+
+
+class Forget(Follow):
+    """Stand-in for an R-Net that leaves out all of the proposal but what strokes mark."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = self.weight * (8 * (x[:, 2] - 0.9))
+        return torch.stack([-score, score], 1)
+
+
+def test_a_network_keeps_what_no_stroke_speaks_against_and_says_so() -> None:
+    image, truth = slice_2d(3, (64, 72))
+    start = np.zeros((64, 72), np.uint8)
+    start[5:15, 5:15] = start[40:50, 50:60] = 1
+    deep = RefinementSession(image, proposal=start, model=Model(models()[1].method, Forget(), {}), settings=DEEP)
+    marks = np.zeros((64, 72), np.uint8)
+    marks[9:11, 8:12] = 1  # against the first piece
+    state = run(deep.refine(marks))
+    assert not state.mask[9:11, 8:12].any()
+    assert state.mask[40:50, 50:60].all()
+    assert "would have removed" in state.message
+    assert "they stay" in state.message
