@@ -94,6 +94,9 @@ NERVE_SCHEDULE = TrainSettings(
 OWN_LICENSE, HIPPOCAMPUS_LICENSE, NERVES_LICENSE = "BSD-3-Clause", "CC-BY-SA-4.0", "CC-BY-4.0"
 
 
+UNFINISHED = {"optimizer", "scaler", "state", "training_weights"}  # of a run's last.pt
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A trained model and what its card says."""
@@ -329,7 +332,8 @@ def hippocampus_rnet(task: Task) -> Bundle:
         "proposal": str(task.output / EARLY), "inherit": str(path),
     }  # fmt: skip
     how = TrainSettings(epochs=10, steps_per_epoch=125, learning_rate=2e-3, ema=0.99, augment=False, seed=1)
-    model, about, test = train_hippocampi(task, "r-net", settings, {"run": ({}, how)})
+    _, about, test = train_hippocampi(task, "r-net", settings, {"run": ({}, how)})
+    model = load_model(task.work / "run" / "last.pt")  # one click of the robot tells too little to choose an epoch by
     proposer, rounds = load_model(path, "p-net"), []
     for k, pair in enumerate(test):
         rng = np.random.default_rng([TEST_SEED, k])
@@ -634,6 +638,7 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     """Write the model and its card; return the model's path."""
     path = output / f"{name}.pt"
     content = read_checkpoint(Path(bundle.model.card["file"]))
+    content = {key: value for key, value in content.items() if key not in UNFINISHED}
     content |= {"trained_on": bundle.trained_on, "license": bundle.license}
     for key in ("proposal", "inherit"):
         if content["settings"].get(key):

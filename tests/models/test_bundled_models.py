@@ -29,6 +29,7 @@ LIMITS = {
     "demo_pnet_2d": 2_000_000,
     "demo_rnet_2d": 2_000_000,
     "hippocampus_pnet": 4_000_000,
+    "hippocampus_rnet": 4_000_000,
     "ultrasound_nerves": 8_000_000,
     "nuclei_dsb2018": 8_000_000,
     "afm-threshold": 4_000,
