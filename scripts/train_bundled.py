@@ -321,7 +321,7 @@ def hippocampus_pnet(task: Task) -> Bundle:
     shutil.copy(task.work / "turned" / "best.pt", task.output / EARLY)
     values = [dice(np.asarray(run(predict(model, read_one(p.image))).labels.data), truth_of(p)) for p in test]
     scores = {"dice": summary(values), "test_images": sorted(p.stem for p in test)}
-    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, ABOUT_CARD)
+    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, about=ABOUT_CARD)
 
 
 def hippocampus_rnet(task: Task) -> Bundle:
@@ -341,7 +341,7 @@ def hippocampus_rnet(task: Task) -> Bundle:
         rounds.append(scribble_rounds(proposer, model, read_one(pair.image), truth_of(pair), mark))
     scores = {f"dice_round_{k}": summary([values[k] for values in rounds]) for k in range(ROUNDS + 1)}
     scores |= {"test_images": sorted(p.stem for p in test)}
-    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, ABOUT_CARD)
+    return Bundle(model, about, HIPPOCAMPUS_LICENSE, scores, FAILS_HIPPOCAMPI, EXPECTS_HIPPOCAMPI, about=ABOUT_CARD)
 
 
 def truth_of(pair: Pair) -> np.ndarray:
@@ -431,7 +431,7 @@ def ultrasound_nerves(task: Task) -> Bundle:
     fails = "stills of other machines and views; vessels beside nerves"
     expects = "whole ultrasound stills of five regions: neck, axilla, elbow, groin, knee"
     card_says = {"finds": "nerves in ultrasound stills", "field": "ultrasound"}
-    return Bundle(model, about, NERVES_LICENSE, scores, fails, expects, card_says)
+    return Bundle(model, about, NERVES_LICENSE, scores, fails, expects, about=card_says)
 
 
 def nerve_masks(source: Path, folder: Path) -> Path:
