@@ -50,7 +50,7 @@ def inside(folder: Path, name: object) -> Path:
         if path.resolve().is_relative_to(folder.resolve()):
             return path
     raise DataError(
-        f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing is done there."
+        f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing was touched."
     )
 
 
