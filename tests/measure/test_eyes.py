@@ -54,9 +54,7 @@ def test_what_says_nothing_is_refused(tmp_path: Path) -> None:
         assignment(str(tmp_path / "bad.csv"))
 
 
-def test_settings_of_nerves_on_the_command_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_settings_on_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "t.csv"
     words = ["measure", "nerve", str(folder / "right-007-a_labels.tif"), "-o", str(out)]
     assert main([*words, "--main-length", "340"]) == 0

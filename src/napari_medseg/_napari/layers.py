@@ -273,7 +273,9 @@ def image_layers(viewer: Any) -> list[ImageLayer]:
 def measured_layers(viewer: Any) -> list[Layer]:
     """Return what can be measured: the viewer's Labels layers, and tracings, last added first."""
     labels = label_layers(viewer)
-    return [layer for layer in reversed(viewer.layers) if is_tracing(layer) or any(layer is one for one in labels)]
+    drawn = [layer for layer in viewer.layers if is_tracing(layer) and not DERIVED.keys() & layer.metadata.keys()]
+    wanted = {layer.name for layer in (*labels, *drawn)}
+    return [layer for layer in reversed(viewer.layers) if layer.name in wanted]
 
 
 def label_layers(viewer: Any) -> list[Labels]:

@@ -10,6 +10,7 @@ import pandas as pd
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.layers import DERIVED
 from napari_medseg._napari.nerves.tracings import Paths, colour, recolour, shapes_data
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.worker import JobWorker
@@ -119,6 +120,7 @@ class NervePaths(QWidget):
 
     def _add(self, result: tuple[Paths, Sequence[str]]) -> None:
         data, kwargs, _ = shapes_data(*result, self.image, path_layer_name(self.image.name))
+        kwargs["metadata"] = {**kwargs["metadata"], **DERIVED}  # it belongs to its labels, which are measured with it
         self.layer = self.viewer.add_shapes(data, **kwargs)
         self.layer.current_edge_color = colour("main")
         for event in (self.layer.events.data, self.layer.events.features):
