@@ -645,7 +645,8 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
             content["settings"][key] = Path(content["settings"][key]).name
     write_checkpoint(path, content)
     known = {key: value for key, value in card(content, path).items() if key != "file"}
-    known_seconds = max((row.get("seconds", 0.0) for row in content["history"]), default=0.0)
+    clock = [row.get("seconds", 0.0) for row in content["history"]] + [0.0]  # begins anew where a run was resumed
+    known_seconds = sum(now for now, later in zip(clock, clock[1:], strict=False) if later < now)
     described = {
         **known, "command": command, "scores": bundle.scores, "expects": bundle.expects,
         "fails_on": bundle.fails_on, "pixel_size": bundle.pixel_size,
