@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -646,7 +647,7 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     write_checkpoint(path, content)
     known = {key: value for key, value in card(content, path).items() if key != "file"}
     clock = [row.get("seconds", 0.0) for row in content["history"]] + [0.0]  # begins anew where a run was resumed
-    known_seconds = sum(now for now, later in zip(clock, clock[1:], strict=False) if later < now)
+    known_seconds = sum(now for now, later in pairwise(clock) if later < now)
     described = {
         **known, "command": command, "scores": bundle.scores, "expects": bundle.expects,
         "fails_on": bundle.fails_on, "pixel_size": bundle.pixel_size,
