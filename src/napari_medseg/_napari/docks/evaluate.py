@@ -24,6 +24,7 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.evaluate import figures
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
 from napari_medseg.image import SHORT_UNITS
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
 from napari_medseg.methods import get_method, known_methods
@@ -118,7 +119,8 @@ class EvaluateDock(Dock):
         if self.mode.currentText() == ROUNDS:
             return self.rounds.job()
         self.compared = self.result.layer, self.reference.layer
-        self.images = [image_from_layer(layer) for layer in self.compared]
+        predicted, truth = (image_from_layer(layer) for layer in self.compared)
+        self.images = [on_grid(predicted, truth, "result"), truth]
         return compare_pair(method, *self.images)
 
     def show_result(self, result: Any) -> None:
@@ -132,7 +134,8 @@ class EvaluateDock(Dock):
             self.tables |= {} if result.objects is None else {"objects": result.objects}
             self.draw = partial(figures.error_figure, result, *self.images)
             self.errors.show_errors(result, *self.compared)
-            self.run_bar.say(f"{done}. The two layers are hidden below their errors.")
+            notes = "".join(f" {note}" for note in moved_notes(self.images[0]))
+            self.run_bar.say(f"{done}. The two layers are hidden below their errors.{notes}")
         elif isinstance(result, pd.DataFrame):
             self.tables, self.draw = {"rounds": result}, partial(figures.rounds_figure, result)
             self.run_bar.say(f"{done}. Dice {result['dice'].iloc[-1]:.3f} after {len(result) - 1} steps.")
