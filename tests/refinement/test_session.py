@@ -662,3 +662,14 @@ def test_settings_of_older_sessions_still_open() -> None:
     old = {"engine": "geodesic", "weight": 0.95, "tau": 0.2, "reach": 0.0, "crf": True, "roi_margin": 40.0}
     settings = RefinementSettings.parse(old)
     assert (settings.weight, settings.roi_margin) == (0.95, 40)
+
+
+def test_a_stroke_of_one_class_leaves_most_of_another_that_looks_alike() -> None:
+    mask = np.zeros((10, 12, 14), np.uint8)
+    mask[1, 2:8, 2:8], mask[2:4, 2:8, 2:8] = 1, 2
+    image = Image(((mask > 0) * 100).astype(np.float32), "ZYX")
+    session = RefinementSession(image, proposal=mask, settings=RefinementSettings(classes=2))
+    run(session.refine(stroke(mask.shape, 2, 3, 5, 5)))
+    assert session.mask[3, 5, 5] == 1
+    assert (session.mask == 2).sum() > 60
+    np.testing.assert_array_equal(session.mask > 0, mask > 0)

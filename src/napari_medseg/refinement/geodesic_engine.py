@@ -188,10 +188,10 @@ class GeodesicEngine(Engine):
             box = widened(around, [int(zone / step) + 3 for step in self._steps], labels.shape)
             away = ndimage.distance_transform_edt(~new[box], self._steps)
             count = min(float(np.count_nonzero(~own[box] & (away <= DEPTH * depth))), most)
-            marks = scribbles[box]
+            marks, others = scribbles[box], gain & (labels[box] > 0)  # other classes give way near strokes alone
             strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
             problem = self._problem(
-                self.intensities.inside(box), strokes, own[box], held=own[box] | (away > zone),
+                self.intensities.inside(box), strokes, own[box], held=own[box] | (away > np.where(others, depth, zone)),
                 pushes=[Push(new[box], True, count)],
             )  # fmt: skip
             found = _touching(self._minimise(box, problem, GIVEN).labels & ~own[box], new[box])
