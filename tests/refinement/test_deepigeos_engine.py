@@ -181,7 +181,7 @@ class Forget(Follow):
 
 
 def test_a_network_keeps_what_no_stroke_speaks_against_and_says_so() -> None:
-    image, truth = slice_2d(3, (64, 72))
+    image, _ = slice_2d(3, (64, 72))
     start = np.zeros((64, 72), np.uint8)
     start[5:15, 5:15] = start[40:50, 50:60] = 1
     deep = RefinementSession(image, proposal=start, model=Model(models()[1].method, Forget(), {}), settings=DEEP)
