@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -194,3 +195,85 @@ def test_git_is_not_needed_to_find_the_package(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(copy.parent)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == str(copy / "__init__.py")
+
+
+def test_kernels_are_compiled_by_the_one_function_that_needs_no_cache() -> None:
+    """``njit(cache=True)`` by itself ends the program where no folder may be written."""
+    users = {path.name for path in PACKAGE.rglob("*.py") if "njit" in path.read_text(encoding="utf-8")}
+    assert users == {"compiled.py"}
+
+
+NO_PLACE = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+from napari_medseg.cli.main import main
+assert main(["doctor"]) == 0
+import numpy as np
+from napari_medseg.geodesic import geodesic_distance
+seeds = np.zeros((8, 9), bool)
+seeds[0, 0] = True
+assert geodesic_distance(np.zeros((8, 9), np.float32), seeds, weight=0.0, spacing=(1.0, 1.0)).max() > 9
+"""
+
+
+def test_commands_start_where_no_folder_for_compiled_code_may_be_written(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path / "nowhere"), "NUMBA_CACHE_DIR": ""}
+    words = [sys.executable, "-c", NO_PLACE]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "compiled anew at every start" in done.stdout
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.skipif(sys.platform == "win32", reason="signals end a process at once there")
+def test_a_command_that_is_ended_says_so_with_its_code(sign: signal.Signals, code: int, tmp_path: Path) -> None:
+    program = (
+        "import time, types; from napari_medseg.cli import main\n"
+        "def wait(_):\n    print('begun', flush=True)\n    time.sleep(60)\n"
+        "parsed = types.SimpleNamespace(call=wait)\n"
+        "main.build_parser = lambda words: types.SimpleNamespace(parse_args=lambda words: parsed)\n"
+        "main.entry()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "what was finished is kept" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("words", ["methods", "methods --json", "--help", "--version", "predict --help"])
+def test_an_output_that_cannot_be_written_is_a_sentence(words: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "napari_medseg", *words.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("medseg: The output cannot be written: No space left on device.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "USERPROFILE": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    words = [sys.executable, "-m", "napari_medseg", "sample", "afm", "--output=~/scans", "--count", "1"]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home" / "scans").is_dir()
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    from napari_medseg.cli.main import main
+    from napari_medseg.errors import printable
+
+    assert printable("a\x1b[31mred\x07\u202e\ud800 µ\n") == "a\\x1b[31mred\\x07\\u202e\\ud800 µ\n"
+    assert main(["measure", "afm", "\x1b[31mno.tif", "-o", "t.csv"]) == 2
+    with pytest.raises(SystemExit):
+        main(["predict", "a", "b", "-o", "c", "--no-\x1b[31m"])
+    assert "\x1b" not in capsys.readouterr().err

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from napari_medseg import __version__
 from napari_medseg.cli.commands import COMMANDS
-from napari_medseg.cli.output import warn
+from napari_medseg.cli.output import warn, write
 from napari_medseg.errors import MedSegError, SettingsError, printable
 
 
@@ -31,6 +31,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the words and exit."""
         super().error(printable(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or a version; argparse itself takes no notice of a full disk."""
+        if message:
+            write(message, file or sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

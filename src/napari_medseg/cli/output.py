@@ -38,9 +38,14 @@ def say(text: str, stream: TextIO | None = None) -> None:
     WriteError
         If it cannot be written, as on a full disk.
     """
-    stream = stream or sys.stdout
+    write(printable(text) + "\n", stream or sys.stdout)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write text as it is, now."""
     try:
-        print(printable(text), file=stream, flush=True)
+        stream.write(text)
+        stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from napari_medseg.geodesic.compiled import compiled
 
 SHORT = 8  # an axis of so few cells is not made shorter
 Factors = tuple[int, ...]
@@ -45,7 +46,7 @@ def block_any(array: np.ndarray, factors: Factors) -> np.ndarray:
     return array if max(factors) == 1 else block_mean(array, factors) > 0
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _block_means(array: np.ndarray, deep: int, high: int, wide: int) -> np.ndarray:
     depth, height, width = array.shape
     out = np.zeros((-(-depth // deep), -(-height // high), -(-width // wide)), np.float32)

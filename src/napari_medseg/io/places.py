@@ -49,9 +49,7 @@ def inside(folder: Path, name: object) -> Path:
         path = folder / text
         if path.resolve().is_relative_to(folder.resolve()):
             return path
-    raise DataError(
-        f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing was touched."
-    )
+    raise DataError(f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing was touched.")
 
 
 def portable(name: str, room: int = LONGEST) -> str:
