@@ -29,6 +29,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides import SlideSettings, boxes, centred, predict_slide, tissue_mask
+from napari_medseg.slides.predict import margin
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.tiles import sample_of
 
@@ -212,6 +213,13 @@ def test_a_slide_is_normalised_as_a_whole(slide: Path, tmp_path: Path) -> None:
     grey = np.asarray(whole.data) @ np.array([0.299, 0.587, 0.114])
     wanted = 1 / (1 + np.exp(-(grey - grey.mean()) / grey.std()))
     assert np.abs(found - wanted).max() < 0.02
+
+
+def test_margins_keep_the_poolings_where_they_are() -> None:
+    method = create("sc-dcnn", {})
+    assert method.halo % method.size_multiple, "the halo alone would shift the poolings"
+    assert margin(method, PredictSettings(), SlideSettings(reach=0)) % method.size_multiple == 0
+    assert margin(method, PredictSettings(), SlideSettings(reach=0)) >= method.halo
 
 
 def test_a_large_slide_is_judged_by_blocks_of_full_resolution() -> None:

@@ -205,9 +205,13 @@ class _Work:
 
 
 def margin(method: Method, settings: PredictSettings, options: SlideSettings) -> int:
-    """Return the pixels around a core that its answer depends on: the network's reach and an object's radius."""
+    """Return the pixels around a core that its answer depends on: the network's reach and an object's radius.
+
+    It is a multiple of the network's poolings, so that these meet the same pixels as in the whole picture.
+    """
     context = method.halo if settings.overlap < 0 else min(method.halo, settings.overlap // 2)
-    return context + options.reach
+    step = method.size_multiple
+    return -(-(context + options.reach) // step) * step
 
 
 def _key(box: Box) -> str:
