@@ -12,7 +12,9 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read, reader_for, write
+from napari_medseg.io.atomic import disk_errors
 from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
+from napari_medseg.io.places import portable
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 
@@ -130,10 +132,11 @@ def _objects(image: Image, features: Any) -> dict[str, Any]:
 def write_several(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write several label layers into a folder of their names."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     for data, attributes, kind in layers:
         if kind != "labels":
             raise MedSegError(f"{attributes.get('name')} is an {kind} layer; only Labels layers are written here.")
-        written += write_labels(str(folder / f"{attributes['name']}_labels.tif"), data, attributes)
+        written += write_labels(str(folder / f"{portable(str(attributes['name']))}_labels.tif"), data, attributes)
     return written

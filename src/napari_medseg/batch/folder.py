@@ -14,6 +14,7 @@ from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import MedSegError
 from napari_medseg.io import read_labels
 from napari_medseg.io.locks import held_folder
+from napari_medseg.io.places import expanded
 from napari_medseg.jobs import Job, relabel
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
@@ -40,7 +41,7 @@ def predict_files(
     WriteError
         If the folder cannot be written, or another batch writes into it.
     """
-    out, options = Path(out), (options or BatchSettings()).of(model)
+    out, options = expanded(out), (options or BatchSettings()).of(model)
     with held_folder(out, "batch"):
         record = open_record(model.card, inputs, out, settings, options, resume=resume)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -25,14 +26,15 @@ class ProgressLine:
     def __call__(self, progress: Progress) -> None:
         """Show one step."""
         text = self.format(progress)
-        if self.stream.isatty():
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write("\r" + text[:width].ljust(width))
-        elif progress.step == 0 or time.monotonic() - self.last_log > LOG_SECONDS:
-            self.stream.write(text + "\n")
-            self.last_log = time.monotonic()
+        with contextlib.suppress(OSError):  # a full disk behind a log ends no work
+            if self.stream.isatty():
+                width = shutil.get_terminal_size().columns - 1
+                self.stream.write("\r" + text[:width].ljust(width))
+            elif progress.step == 0 or time.monotonic() - self.last_log > LOG_SECONDS:
+                self.stream.write(text + "\n")
+                self.last_log = time.monotonic()
+            self.stream.flush()
         self.last = text
-        self.stream.flush()
 
     def format(self, progress: Progress) -> str:
         """Return ``[#####     ]  50 %  12 s left  message``."""

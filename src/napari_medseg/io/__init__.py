@@ -21,6 +21,7 @@ from napari_medseg.io.atomic import sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.hints import hint
 from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.io.places import expanded
 from napari_medseg.io.sidecar import load as load_sidecar
 from napari_medseg.io.write import write, write_table
 
@@ -74,7 +75,7 @@ def read(path: str | Path) -> list[Image]:
     ReadError
         If the file does not exist, is empty, damaged or of no known kind.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.exists():
         sweep(path.parent)  # a killed process may have moved it aside for a moment
     if not path.exists():

@@ -16,6 +16,7 @@ from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
 from napari_medseg.io.grids import along_axes, as_picture, in_order, measured
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.places import expanded
 from napari_medseg.io.sidecar import describe, place_for
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def write(path: str | Path, image: Image) -> Path:
     WriteError
         If the suffix is unknown, the values do not fit the format, or the disk refuses.
     """
-    path = Path(path)
+    path = expanded(path)
     image = in_order(_with_plain_dtype(image))
     writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
     if writer is None:

@@ -17,6 +17,7 @@ from napari_medseg import __version__
 from napari_medseg.errors import CheckpointError, ReadError, SettingsError, one_line
 from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.places import expanded
 from napari_medseg.method import Method, Model
 
 FORMAT = 1
@@ -199,6 +200,6 @@ def bundled(name: str) -> Path:
 
 def find_model(path: str | Path) -> Path:
     """Return the file `path`, or the bundled model of that name where there is no such file."""
-    path = Path(path)
+    path = expanded(path)
     named = bundled(path.name)
     return named if path == Path(path.name) and not path.exists() and named.is_file() else path
