@@ -46,8 +46,10 @@ BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts a
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
 GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
+SLACK = 1.5  # voxels that a zone reaches farther
 ZONE = 1.3  # depths of new strokes within which they may change what was given
 DEPTH, MOST_OF_MASK = 1.0, 0.8  # strokes change about what lies within so many depths, at most so much of the mask
+SHALLOW = 4.0  # weight of the mask so far against a stroke one voxel deep; it falls with the depth
 AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone grows
 AT_EDGE = 2  # cells from a region's edge at which an answer touches it
 ROUGH = 0.5  # cost of a border without smoothing
@@ -171,9 +173,11 @@ class GeodesicEngine(Engine):
         """Let the strokes `new` take class `k` away, then add to it, in `labels`, in place."""
         for gain in (False, True):
             seeds = new & ((scribbles == k + 1) == gain) & ((labels == k) != gain)
-            if seeds.any():
-                box, found = self._gained(k, gain, scribbles, labels, seeds)
-                np.copyto(labels[box], k if gain else 0, where=found)
+            for stroke in _strokes(seeds):  # each with its own depth, as if drawn in a round of its own
+                wrong = stroke & ((labels == k) != gain)
+                if wrong.any():
+                    box, found = self._gained(k, gain, scribbles, labels, wrong)
+                    np.copyto(labels[box], k if gain else 0, where=found)
 
     def _gained(
         self, k: int, gain: bool, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray
@@ -183,7 +187,7 @@ class GeodesicEngine(Engine):
         depth = max(_depth(stroke, ~own, self._steps) for stroke in _strokes(new))
         around, most = box_of(new), MOST_OF_MASK * float(np.count_nonzero(labels == k))
         assert around is not None  # there are strokes
-        zone = ZONE * depth + 1.5
+        zone = ZONE * depth + SLACK
         for _ in range(MOST_GROWTHS):
             box = widened(around, [int(zone / step) + 3 for step in self._steps], labels.shape)
             away = ndimage.distance_transform_edt(~new[box], self._steps)
@@ -194,7 +198,8 @@ class GeodesicEngine(Engine):
                 self.intensities.inside(box), strokes, own[box], held=own[box] | (away > np.where(others, depth, zone)),
                 pushes=[Push(new[box], True, count)],
             )  # fmt: skip
-            found = _touching(self._minimise(box, problem, GIVEN).labels & ~own[box], new[box])
+            energy = replace(GIVEN, memory=SHALLOW / max(depth, 1.0))
+            found = _touching(self._minimise(box, problem, energy).labels & ~own[box], new[box])
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
             self._doubt.pop()
@@ -227,7 +232,8 @@ def _count(seeds: np.ndarray, open_: np.ndarray, steps: tuple[float, ...]) -> fl
 def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the connected strokes (bool) of `seeds`; all at once when there are too many to look at each."""
     box = box_of(seeds)
-    assert box is not None  # there are strokes
+    if box is None:
+        return
     pieces, count = ndimage.label(seeds[box], np.ones((3,) * seeds.ndim))
     if count > MANY:
         yield seeds
