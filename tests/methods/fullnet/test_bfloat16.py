@@ -93,3 +93,15 @@ def test_network_trains_in_bfloat16_as_in_float32() -> None:
     exact, rounded = gradient(False), gradient(True)
     assert bool(torch.isfinite(rounded).all())
     assert float(torch.cosine_similarity(exact, rounded, 0)) > 0.85
+
+
+def test_frozen_statistics_stay_and_are_what_training_sees() -> None:
+    torch.manual_seed(0)
+    net = FullNet(1, 4, dropout=0.0, freeze_norm=True).train()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    x = torch.randn(2, 3, 16, 16)
+    seen = net(x)
+    seen.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+    torch.testing.assert_close(net.eval()(x), seen)
+    assert net.stages[0][0].weight.grad is not None

@@ -92,7 +92,13 @@ class FullNet(Method):
         s = self.settings
         layers, growth = self._size()
         return FullNetNetwork(
-            layers, growth, hybrid=s.hybrid, bottleneck=s.bottleneck, pooling=s.pooling, dropout=s.dropout
+            layers,
+            growth,
+            hybrid=s.hybrid,
+            bottleneck=s.bottleneck,
+            pooling=s.pooling,
+            dropout=s.dropout,
+            freeze_norm=s.freeze_norm,
         )
 
     def _size(self) -> tuple[int, int]:

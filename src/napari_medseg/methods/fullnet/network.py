@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -225,6 +225,8 @@ class FullNet(nn.Module):
         then be multiples of 16.
     dropout
         Probability of dropping an element of the new maps.
+    freeze_norm
+        Train with the statistics that batch normalisation has, instead of those of each batch.
     """
 
     def __init__(
@@ -236,8 +238,10 @@ class FullNet(nn.Module):
         bottleneck: bool = False,
         pooling: bool = False,
         dropout: float = 0.1,
+        freeze_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.freeze_norm = freeze_norm
         stages: list[nn.Module] = [conv_unit(3, STEM, 3)]
         channels = STEM
         for index, nominal in enumerate(DILATIONS):
@@ -252,6 +256,14 @@ class FullNet(nn.Module):
                 stages.append(nn.Upsample(scale_factor=UPSAMPLING, mode="bilinear", align_corners=True))
         stages.append(_initialised(nn.Conv2d(channels, 3, 3, padding=1, bias=False)))
         self.stages = nn.Sequential(*stages)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; frozen normalisation stays as it is in evaluation."""
+        super().train(mode)
+        for norm in self.modules() if self.freeze_norm else ():
+            if isinstance(norm, Norm):
+                norm.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (B, 3, H, W) to logits (B, 3, H, W) of background, inside, contour.

@@ -57,6 +57,10 @@ class FullNetSettings(MethodSettings):
     dropout: float = Field(
         0.1, ge=0, lt=1, title="Dropout", description="Of new maps", json_schema_extra={"step": 0.05}
     )
+    freeze_norm: bool = Field(
+        False, title="Freeze statistics",
+        description="Go on from a model with its batch-norm statistics, which small batches of many dyes would spoil",
+    )  # fmt: skip
     alpha: float = Field(
         1.0, ge=0, le=100, title="Variance weight", description="Of the variance term; 0: cross entropy alone",
         json_schema_extra={"step": 0.1},
