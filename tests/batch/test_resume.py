@@ -323,17 +323,18 @@ def test_inside(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
 def test_names_that_are_no_text_or_very_long_cost_at_most_their_file(batch: Batch) -> None:
     shutil.copy(batch.a, os.fsencode(batch.source) + b"/cell\xff.png")
-    shutil.copy(batch.a, batch.source / f"{'x' * 240}.png")
+    shutil.copy(batch.a, batch.source / f"{'x' * 251}.png")
+    shutil.copy(batch.a, batch.source / f"{'é' * 125}.png")
     shutil.copy(batch.a, batch.source / "tab\tred\x1b[31m.png")
     record = batch.predict()
-    assert [row["status"] for row in record["files"].values()] == ["done"] * 5
+    assert [row["status"] for row in record["files"].values()] == ["done"] * 6
     for row in record["files"].values():
         np.asarray(read_one(batch.out / row["labels"]).data)
         assert row["labels"].isprintable()
     sheet = ReviewSheet(batch.out)
-    for index in range(5):
+    for index in range(6):
         sheet.decide(index, ACCEPTED)
-    assert [entry.decision for entry in ReviewSheet(batch.out).entries] == [ACCEPTED] * 5
+    assert [entry.decision for entry in ReviewSheet(batch.out).entries] == [ACCEPTED] * 6
     before = batch.stamps()
     batch.predict(resume=False)
     assert batch.stamps() == before

@@ -299,3 +299,13 @@ def test_two_pictures_of_one_stem_keep_their_side_cars(tmp_path: Path) -> None:
 def test_errors_of_the_disk_name_the_place() -> None:
     with pytest.raises(WriteError, match=r"here/a\.tif cannot be written: No space"), disk_errors(Path("here/a.tif")):
         raise OSError(28, "No space left on device")
+
+
+def test_a_name_of_255_bytes_is_read_and_written_or_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.tif"
+    with pytest.raises(WriteError, match="File name too long"):
+        write(path, Image(np.eye(8, dtype=np.uint8), "YX"))
+    import tifffile
+
+    tifffile.imwrite(path, np.eye(8, dtype=np.uint8))
+    assert read(path)[0].data.sum() == 8

@@ -27,7 +27,7 @@ from napari_medseg.io.pairs import (
     lies_among_labels,
 )
 from napari_medseg.io.places import LONGEST, portable
-from napari_medseg.io.sidecar import sidecar_path
+from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
 
@@ -69,8 +69,8 @@ def source_files(path: Path, modality_files: str = "") -> list[Path]:
     for part in parts:
         if part.suffix.lower() in HEADERS:
             found += [p for p in sorted(part.parent.glob(f"{glob.escape(part.stem)}.*")) if p != part]
-        elif part.is_file() and (beside := sidecar_path(part)).is_file():
-            found.append(beside)
+        elif part.is_file() and load(part) is not None:
+            found.append(sidecar_path(part))
     return found
 
 

@@ -51,7 +51,9 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         If the folder is not writable or the disk is full; what was there before is left as it was.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    with disk_errors(path):
+        is_device = path.exists() and not (path.is_file() or path.is_dir())
+    if is_device:
         with disk_errors(path):
             yield path
         return

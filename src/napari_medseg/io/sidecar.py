@@ -35,13 +35,8 @@ def place_for(path: Path) -> Path:
     """
     for place in path.with_name(f"{file_stem(path)}.json"), path.with_name(f"{path.name}.json"):
         content = _content(place)
-        ours = content.get("medseg_image") == VERSION
-        if (
-            not place.exists()
-            or not place.stat().st_size
-            or _belongs(content, path)
-            or (ours and not _is_of_other(content, place))
-        ):
+        left = content.get("medseg_image") == VERSION and not _is_of_other(content, place)
+        if not _size(place) or left or _belongs(content, path):
             return place
     raise WriteError(
         f"{path.name}: its notes have no place, {file_stem(path)}.json and {path.name}.json are of other programs. "
@@ -83,6 +78,14 @@ def content_of(path: Path) -> str:
         file.seek(max(size - END_BYTES, 0))
         ends.update(file.read())
     return f"{size}-{ends.hexdigest()}"
+
+
+def _size(place: Path) -> int:
+    """Return the bytes of a file; 0 where there is none, or can be none because its name is too long."""
+    try:
+        return place.stat().st_size
+    except OSError:
+        return 0
 
 
 def _content(place: Path) -> dict[str, Any]:
