@@ -143,7 +143,7 @@ def _processes(distributed: Any, workers: int, *, secure: bool = True) -> Iterat
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            security=secure,
+            security=True if secure else None,
             dashboard_address="127.0.0.1:0",
             silence_logs="CRITICAL",
         ) as cluster,
