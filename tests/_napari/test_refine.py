@@ -319,7 +319,7 @@ def test_the_result_is_saved_from_the_dock(open_dock: Open, wait: Wait, tmp_path
     scene = Scene(open_dock, wait).start()
     panel, path = scene.dock.panel, tmp_path / "scan_label.tif"
     panel.buttons["save"].save(str(path))
-    assert "nothing to save" in panel.message.text()
+    assert "nothing to export" in panel.message.text()
     objects = scene.accept(scene.centre)
     panel.buttons["save"].save(str(path))
     assert panel.message.text() == f"Saved {path}."
@@ -390,7 +390,7 @@ def test_layers_on_one_grid_are_channels_of_one_image(open_dock: Open, wait: Wai
     kwargs = {"scale": scene.scan.scale, "units": scene.scan.units, "affine": scene.scan.affine}
     other = scene.viewer.add_image(np.asarray(scene.scan.data)[::-1].copy(), name="T1c", **kwargs)
     scene.viewer.add_image(np.zeros((20, 20)), name="small")
-    scene.viewer.add_image(np.zeros(scene.scan.data.shape), name="elsewhere", scale=(3, 3))
+    scene.viewer.add_image(np.zeros(scene.scan.data.shape), name="elsewhere", scale=(3, 3), units=scene.scan.units)
     setup = scene.dock.setup
     setup.input.choose(scene.scan)
     assert [setup.channels.list.item(n).text() for n in range(setup.channels.list.count())] == ["T1c"]
@@ -544,7 +544,7 @@ def test_start_says_what_is_missing(open_dock: Open, wait: Wait, tmp_path: Path)
     dock.setup.labels.choose(shifted)
     dock.run_bar.start()
     wait(lambda: dock.run_bar.current is None)
-    assert "voxel size" in dock.run_bar.message.text()
+    assert "pixel sizes differ" in dock.run_bar.message.text()
     dock.setup.engine.setCurrentText(DEEPIGEOS)
     assert "model" in dock.run_bar.reason
     method = create("r-net", {"ndim": 3})
