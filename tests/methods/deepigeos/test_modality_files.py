@@ -20,6 +20,7 @@ from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 
 SIZE = (24, 28)
+MM = ("millimeter", "millimeter")
 SETTINGS = {
     "ndim": 2, "width": 4, "modalities": 2, "modality_files": "Flair,T1c", "label_file": "OT", "crf": "none",
 }  # fmt: skip
@@ -31,7 +32,9 @@ def cases(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for name, words in (("p1", ("Flair", "T1c")), ("p2", ("Flair", "T1c")), ("p3", ("Flair",))):
         for word in words:
-            write(tmp_path / "in" / name / f"{word}_{name}.tif", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5)))
+            write(
+                tmp_path / "in" / name / f"{word}_{name}.tif", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5), MM)
+            )
     return tmp_path / "in"
 
 
@@ -101,8 +104,10 @@ def test_channels_that_nnunet_numbers_are_trained_on_and_predicted(tmp_path: Pat
     data = tmp_path / "Dataset001"
     for case in ("c_001", "c_002"):
         for k in range(2):
-            write(data / "imagesTr" / f"{case}_000{k}.nii.gz", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5)))
-        write(data / "labelsTr" / f"{case}.nii.gz", Image(np.eye(*SIZE, dtype=np.uint8), "YX", (0.5, 0.5)))
+            write(
+                data / "imagesTr" / f"{case}_000{k}.nii.gz", Image(rng.random(SIZE, np.float32), "YX", (0.5, 0.5), MM)
+            )
+        write(data / "labelsTr" / f"{case}.nii.gz", Image(np.eye(*SIZE, dtype=np.uint8), "YX", (0.5, 0.5), MM))
     schedule = ["--epochs", "1", "--steps-per-epoch", "1", "--device", "cpu"]
     words = ["train", "p-net", str(data), "-o", str(tmp_path / "run"), "--width", "4", "--modalities", "2"]
     assert main([*words, *schedule]) == 0
