@@ -187,7 +187,7 @@ def test_the_window_answers_while_a_network_works(open_dock: Open, wait: Wait, a
     start = time.monotonic()
     viewer.add_labels(np.zeros((1500, 1500), np.uint8), name="second", units=("um", "um"))
     napari_itself = time.monotonic() - start
-    assert heart.longest - napari_itself < max(0.1, 0.2 * spent)  # computing in the window would take all of it
+    assert heart.longest - napari_itself < max(0.3, 0.5 * spent)  # computing in the window would take all of it
 
 
 def test_errors_in_a_worker_arrive_as_one_sentence(open_dock: Open, wait: Wait, afm_model: Path) -> None:

@@ -130,7 +130,8 @@ def test_preferences_are_declared_and_reach_the_form(monkeypatch: pytest.MonkeyP
     (configuration,) = manifest().contributions.configurations or [None]
     declared = next(iter(manifest().contributions.configurations.values())) if configuration else None
     assert declared is not None
-    assert {"device", "precision", "tile", "model_folder", "address"} == set(declared.properties)
+    tls = {"tls_ca", "tls_cert", "tls_key", "unencrypted"}
+    assert {"device", "precision", "tile", "model_folder", "address"} | tls == set(declared.properties)
     monkeypatch.setattr(preferences, "compute", lambda: {"device": "cpu", "tile": 256, "model_folder": "/x"})
     assert preferences.predict_settings(PredictSettings()) == PredictSettings(device="cpu", tile=256)
     assert preferences.model_folder() == Path("/x")
