@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medseg.errors import DataError, DeviceError, SettingsError
+from napari_medseg.errors import DataError, DeviceError, MedSegError, SettingsError
 from napari_medseg.geodesic import geodesic_distance, geodesic_distances
 from tests.geodesic.oracle import dijkstra_distance
 
@@ -145,8 +145,8 @@ def test_the_inputs_are_left_alone() -> None:
         (np.zeros((4, 4)), np.eye(4), {"spacing": 0}, DataError, "positive"),
         (np.zeros((4, 4)), np.eye(4), {"spacing": (1, -2)}, DataError, "positive"),
         (np.zeros((4, 4)), np.eye(4), {"spacing": (1, 1, 1)}, DataError, "2 of them"),
-        (np.zeros((4, 4)), np.eye(4), {"weight": 1.1}, SettingsError, "between 0"),
-        (np.zeros((4, 4)), np.eye(4), {"weight": float("nan")}, SettingsError, "between 0"),
+        (np.zeros((4, 4)), np.eye(4), {"weight": 1.1}, SettingsError, "from 0"),
+        (np.zeros((4, 4)), np.eye(4), {"weight": float("nan")}, SettingsError, "from 0"),
         (np.zeros((4, 4)), np.eye(4), {"metric": "cubic"}, SettingsError, "linear, harmonic, product"),
         (np.zeros((4, 4)), np.eye(4), {"engine": "abacus"}, SettingsError, "numba"),
     ],
@@ -180,3 +180,28 @@ def test_calls_with_changing_channels_and_metrics_do_not_mix() -> None:
         image = np.random.default_rng(turn).random((channels, *shape) if channels else shape).astype(np.float32)
         seeds = scene(shape, turn)[1]
         agree(geodesic_distance(image, seeds, metric=metric), dijkstra_distance(image, seeds, metric=metric))
+
+
+@pytest.mark.parametrize(
+    ("named", "part"),
+    [
+        ({"weight": "0.5"}, "weight"), ({"weight": None}, "weight"), ({"weight": True}, "weight"),
+        ({"spacing": None}, "Spacing"), ({"spacing": "1"}, "Spacing"),
+        ({"seeds": np.full((4, 5), "a")}, "seeds"),
+        ({"roi": (0, 1)}, "one slice for each"), ({"roi": (slice(None),)}, "one slice for each"),
+        ({"roi": (slice(None), slice(None, None, 2))}, "step of 1"),
+        ({"roi": (slice("a"), slice(None))}, "whole numbers"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_wrong_kind_are_named(named: dict[str, object], part: str) -> None:
+    seeds = np.eye(4, 5, dtype=bool)
+    with pytest.raises(MedSegError, match=part):
+        geodesic_distance(np.arange(20.0).reshape(4, 5), **{"seeds": seeds, **named})
+
+
+def test_one_slice_that_was_flipped_is_the_same_for_every_engine() -> None:
+    volume = np.flip(np.arange(20, dtype=np.float32).reshape(1, 4, 5), 0)
+    seeds = np.zeros((1, 4, 5), bool)
+    seeds[0, 0, 0] = True
+    one = geodesic_distance(volume, np.flip(seeds, 0), engine="torch")
+    np.testing.assert_allclose(one, geodesic_distance(volume, seeds), rtol=1e-5)

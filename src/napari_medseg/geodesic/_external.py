@@ -70,7 +70,7 @@ def _fastgeodis(problem: Problem, seeds: np.ndarray) -> Any:
     library = _load("FastGeodis")
     import torch
 
-    image = torch.from_numpy(np.ascontiguousarray(problem.image, np.float32))[None]
+    image = torch.from_numpy(np.array(problem.image, np.float32, order="C"))[None]
     marks = torch.from_numpy((~seeds).astype(np.float32))[None, None]
     if len(problem.shape) == 2:
         result = library.generalised_geodesic2d(image, marks, 1e10, problem.weight, _SCANS)

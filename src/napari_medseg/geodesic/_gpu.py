@@ -28,8 +28,8 @@ def compute(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np
     """
     import torch
 
-    image = torch.from_numpy(np.ascontiguousarray(problem.image, np.float32)).to(device)
-    sources = torch.from_numpy(np.ascontiguousarray(seeds)).to(device)
+    image = torch.from_numpy(np.array(problem.image, np.float32, order="C")).to(device)
+    sources = torch.from_numpy(np.array(seeds, order="C")).to(device)
     if engine == "triton":
         return _solve_tiles(sources, image, problem).cpu().numpy()
     distance = torch.where(sources, 0.0, torch.inf)

@@ -72,8 +72,8 @@ def check_problem(image: Any, channels: bool, spacing: float | Sequence[float], 
     """
     if metric not in get_args(Metric):
         raise SettingsError(f"Metric {metric!r} is not known; choose one of {', '.join(get_args(Metric))}.")
-    if not 0 <= weight <= 1:
-        raise SettingsError(f"The weight must lie between 0 (length only) and 1 (image only), got {weight}.")
+    if not (_is_number(weight) and 0 <= weight <= 1):
+        raise SettingsError(f"The weight must be a number from 0 (length only) to 1 (image only), got {weight!r}.")
     image = np.asarray(image)
     ndim = image.ndim - channels
     if ndim not in (2, 3) or image.size == 0:
@@ -83,11 +83,30 @@ def check_problem(image: Any, channels: bool, spacing: float | Sequence[float], 
         raise DataError(f"The image must hold real numbers, got {image.dtype}.")
     if image.dtype.kind == "f" and not np.isfinite([image.min(), image.max()]).all():
         raise DataError("The image holds NaN or infinite values; replace them (for instance by 0) first.")
-    steps = tuple(map(float, np.atleast_1d(spacing)))
+    sizes = np.atleast_1d(np.asarray(spacing))
+    steps = tuple(map(float, sizes)) if sizes.ndim == 1 and sizes.dtype.kind in "uif" else ()
     steps = steps * ndim if len(steps) == 1 else steps
     if len(steps) != ndim or not all(np.isfinite(s) and s > 0 for s in steps):
-        raise DataError(f"Spacing must be one positive number or {ndim} of them (one per axis), got {spacing}.")
+        raise DataError(f"Spacing must be one positive number or {ndim} of them (one per axis), got {spacing!r}.")
     return Problem(image if channels else image[None], steps, float(weight), metric)  # type: ignore[arg-type]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def check_region(roi: Any, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return a region as slices of whole numbers inside `shape`, or raise `DataError`."""
+    parts = tuple(roi) if isinstance(roi, (tuple, list)) else (roi,)
+    if len(parts) != len(shape) or not all(isinstance(part, slice) for part in parts):
+        raise DataError(f"The region of interest must be one slice for each of {len(shape)} axes, got {roi!r}.")
+    if any(part.step not in (None, 1) for part in parts):
+        raise DataError(f"The region of interest must have a step of 1, for its voxels are neighbours; got {roi!r}.")
+    try:
+        bounds = [part.indices(n) for part, n in zip(parts, shape, strict=True)]
+    except TypeError as error:
+        raise DataError(f"The region of interest must have whole numbers as bounds, got {roi!r}.") from error
+    return tuple(slice(start, max(start, stop)) for start, stop, _ in bounds)
 
 
 def check_seeds(seeds: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -95,6 +114,8 @@ def check_seeds(seeds: Any, shape: tuple[int, ...]) -> np.ndarray:
     mask: np.ndarray = np.asarray(seeds)
     if mask.shape != shape:
         raise DataError(f"Seeds of shape {mask.shape} do not fit an image of spatial shape {shape}.")
+    if mask.dtype.kind not in "buif":
+        raise DataError(f"The seeds must be a mask of the marked voxels (bool or numbers), got {mask.dtype}.")
     if mask.dtype.kind == "f" and np.isnan(mask).any():
         raise DataError("The seeds hold NaN; give a mask of the marked voxels.")
     return mask if mask.dtype == bool else np.not_equal(mask, 0)

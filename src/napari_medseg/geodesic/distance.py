@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from napari_medseg.errors import DataError, DeviceError, SettingsError
-from napari_medseg.geodesic._inputs import Problem, check_problem, check_seeds
+from napari_medseg.geodesic._inputs import Problem, check_problem, check_region, check_seeds
 from napari_medseg.geodesic.incremental import Box, GeodesicMap
 
 Engine = Literal["numba", "torch", "triton", "geodistk", "fastgeodis"]
@@ -68,7 +68,8 @@ def geodesic_distance(
     Raises
     ------
     DataError
-        If shapes do not fit, the image holds NaN, or the spacing is not positive.
+        If shapes do not fit, the image holds NaN, the seeds are no mask, the spacing is not positive, or `roi` is
+        not one slice for each axis with a step of 1.
     SettingsError
         If weight, metric, device or engine is not known or the engine does not offer the metric.
     DeviceError
@@ -110,6 +111,7 @@ def geodesic_distances(
     engine, device = choose_engine(engine, device)
     if roi is None:
         return _compute(problem, masks, engine, device)
+    roi = check_region(roi, shape)
     inside = Problem(problem.image[(slice(None), *roi)], problem.spacing, problem.weight, problem.metric)
     if inside.image.size == 0:
         raise DataError(f"The region of interest {roi} holds no voxel of an image of shape {shape}.")
