@@ -8,7 +8,8 @@ import torch
 
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image
-from napari_medseg.methods.double_unet.method import AUGMENTATIONS, DoubleUnet, DoubleUnetSettings
+from napari_medseg.methods.double_unet.method import AUGMENT, DoubleUnet
+from napari_medseg.methods.double_unet.settings import AUGMENTATIONS, DoubleUnetSettings
 from napari_medseg.samples.video import nerve_video, video_folders
 
 
@@ -126,7 +127,8 @@ def test_augmentations_keep_shape_range_and_correspondence(name: str) -> None:
     y = np.zeros((1, 32, 32), np.float32)
     y[0, 6:20, 10:26] = 1
     x = np.repeat(y * 0.8 + 0.1, 3, 0)
-    x2, y2 = AUGMENTATIONS[name](x, y, rng)
+    assert set(AUGMENT) == set(AUGMENTATIONS)
+    x2, y2 = AUGMENT[name](x, y, rng)
     assert x2.shape == x.shape
     assert y2.shape == y.shape
     assert set(np.unique(y2)) <= {0, 1}

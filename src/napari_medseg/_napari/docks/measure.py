@@ -9,6 +9,7 @@ from typing import Any
 import napari
 import pandas as pd
 from napari.layers import Labels
+from napari.utils.colormaps import label_colormap
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
 from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind, measure_job
@@ -29,6 +30,13 @@ from napari_medseg.jobs import Job
 from napari_medseg.measure import KINDS
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.settings import as_flags
+
+
+def show_every(layer: Any) -> None:
+    """Give a Labels layer that knows colours for some labels only napari's colours for all, if some are unseen."""
+    known = getattr(layer.colormap, "color_dict", None)
+    if known is not None and int(layer.data.max()) > max((label for label in known if label is not None), default=0):
+        layer.colormap = label_colormap()
 
 
 class MeasureDock(Dock):
@@ -121,6 +129,7 @@ class MeasureDock(Dock):
         data, table, summary = result
         if isinstance(self.measured, Labels) and data is not self.before and data.max(initial=0) != self.before.max():
             self.measured.data = data
+            show_every(self.measured)
         self.show_tables(table, summary, self.measured)
         shown = image_from_layer(self.measured)
         self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
