@@ -26,7 +26,7 @@ from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 
-# found by scripts/fit_refinement.py
+# found on the fit half of `benchmarks scribbles`: some of ALONE by scripts/fit_refinement.py, the rest by hand
 ALONE = Energy(
     distance=2.0,
     most_distance=2.0,
