@@ -10,7 +10,7 @@ from napari_medseg.settings import MethodSettings
 
 
 class AfmThresholdSettings(MethodSettings):
-    """What counts as cell; the defaults were found by ``benchmarks glass`` on every second training scan."""
+    """What counts as cell; the defaults were tried by hand on every second training scan (see ``benchmarks glass``)."""
 
     field: ClassVar[str] = "afm"
     threshold: float = Field(

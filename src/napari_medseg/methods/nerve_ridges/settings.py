@@ -10,7 +10,9 @@ from napari_medseg.settings import MethodSettings
 
 
 class NerveRidgesSettings(MethodSettings):
-    """What counts as a nerve; the defaults were found by ``benchmarks ccm ridges`` on images 1 to 10 of Nottingham."""
+    """What counts as a nerve; the defaults were tried by hand on images 1 to 10 of Nottingham.
+
+    ``benchmarks ccm ridges``, written afterwards, tries widths, lengths and thresholds on the same images."""
 
     field: ClassVar[str] = "cornea"
     width: float = Field(
