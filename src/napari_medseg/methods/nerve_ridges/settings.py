@@ -12,7 +12,8 @@ from napari_medseg.settings import MethodSettings
 class NerveRidgesSettings(MethodSettings):
     """What counts as a nerve; the defaults were tried by hand on images 1 to 10 of Nottingham.
 
-    ``benchmarks ccm ridges``, written afterwards, tries widths, lengths and thresholds on the same images."""
+    ``benchmarks ccm ridges``, written afterwards, tries widths, lengths and thresholds on the same images.
+    """
 
     field: ClassVar[str] = "cornea"
     width: float = Field(
