@@ -38,7 +38,7 @@ ROOM = 3  # cells around what changed that finer levels see
 
 @dataclass(frozen=True)
 class Energy:
-    """Weights of the terms; ``scripts/fit_refinement.py`` finds them.
+    """Weights of the terms; ``scripts/fit_refinement.py`` looks for them.
 
     Parameters
     ----------
