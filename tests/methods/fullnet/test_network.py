@@ -64,3 +64,23 @@ def test_pooling_keeps_sizes_that_are_multiples_of_16() -> None:
     network = FullNet(2, 4, pooling=True).eval()
     with torch.no_grad():
         assert network(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+
+
+def test_packing_folds_blocks_into_channels_and_back() -> None:
+    plain, packed = FullNet(2, 4), FullNet(2, 4, pack=2).eval()
+    grown = (4 - 1) * 3 * 24 * 9 + (4 - 1) * 3 * packed.stages[-1].in_channels * 9
+    assert sum(p.numel() for p in packed.parameters()) == sum(p.numel() for p in plain.parameters()) + grown
+    with torch.no_grad():
+        assert packed(torch.rand(1, 3, 24, 36)).shape == (1, 3, 24, 36)
+
+
+def test_a_packed_network_sees_the_radius_that_it_states() -> None:
+    radius = receptive_radius(2, True, pooling=False, pack=2)
+    network = FullNet(2, 2, pack=2).eval().double()
+    size = 2 * radius + 8
+    for centre in (radius + 3, radius + 4):
+        x = torch.rand(1, 3, size, 2, dtype=torch.float64, requires_grad=True)
+        network(x)[0, 0, centre].sum().backward()
+        assert x.grad is not None
+        touched = torch.nonzero(x.grad.abs().sum((0, 1, 3)) > 0).flatten()
+        assert max(centre - int(touched[0]), int(touched[-1]) - centre) == radius

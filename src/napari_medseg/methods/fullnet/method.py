@@ -98,6 +98,7 @@ class FullNet(Method):
             bottleneck=s.bottleneck,
             pooling=s.pooling,
             dropout=s.dropout,
+            pack=s.pack,
             freeze_norm=s.freeze_norm,
         )
 
@@ -112,13 +113,14 @@ class FullNet(Method):
 
     @property
     def size_multiple(self) -> int:
-        """16 for the pooling baseline, else 1."""
-        return 16 if self.settings.pooling else 1
+        """Edge of a packed block, 16 times that for the pooling baseline."""
+        return int((16 if self.settings.pooling else 1) * self.settings.pack)
 
     @property
     def halo(self) -> int:
         """Radius of the receptive field: 218 pixels for the paper's network."""
-        return receptive_radius(self._size()[0], self.settings.hybrid, self.settings.pooling)
+        s = self.settings
+        return receptive_radius(self._size()[0], s.hybrid, s.pooling, s.pack)
 
     # ---- image -> network input
     def check(self, image: Image) -> None:

@@ -225,6 +225,9 @@ class FullNet(nn.Module):
         then be multiples of 16.
     dropout
         Probability of dropping an element of the new maps.
+    pack
+        Edge of the blocks of pixels that are folded into channels before the stem and out of the logits: nothing is
+        averaged, yet the network runs on `pack`^2 times fewer places. Height and width must be multiples of it.
     freeze_norm
         Train with the statistics that batch normalisation has, instead of those of each batch.
     """
@@ -238,11 +241,12 @@ class FullNet(nn.Module):
         bottleneck: bool = False,
         pooling: bool = False,
         dropout: float = 0.1,
+        pack: int = 1,
         freeze_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.freeze_norm = freeze_norm
-        stages: list[nn.Module] = [conv_unit(3, STEM, 3)]
+        self.pack, self.freeze_norm = pack, freeze_norm
+        stages: list[nn.Module] = [conv_unit(3 * pack**2, STEM, 3)]
         channels = STEM
         for index, nominal in enumerate(DILATIONS):
             dilations = layer_dilations(nominal, n_layers, hybrid)
@@ -254,7 +258,7 @@ class FullNet(nn.Module):
                 stages.append(nn.MaxPool2d(2))
             if pooling and index in UPSAMPLED_BLOCKS:
                 stages.append(nn.Upsample(scale_factor=UPSAMPLING, mode="bilinear", align_corners=True))
-        stages.append(_initialised(nn.Conv2d(channels, 3, 3, padding=1, bias=False)))
+        stages.append(_initialised(nn.Conv2d(channels, 3 * pack**2, 3, padding=1, bias=False)))
         self.stages = nn.Sequential(*stages)
 
     def train(self, mode: bool = True) -> Self:
@@ -270,12 +274,12 @@ class FullNet(nn.Module):
 
         Stem and head are computed in float32 on a processor: their rounding would flip half as many labels again.
         """
+        x = F.pixel_unshuffle(x, self.pack)
         if x.device.type == "cpu" and not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             x = x.contiguous(memory_format=torch.channels_last)
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            return self._in_halves(x, torch.get_autocast_dtype("cpu"))
-        logits: Tensor = self.stages(x)
-        return logits
+        halves = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        logits: Tensor = self._in_halves(x, torch.get_autocast_dtype("cpu")) if halves else self.stages(x)
+        return F.pixel_shuffle(logits, self.pack)
 
     def _in_halves(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -286,7 +290,7 @@ class FullNet(nn.Module):
         return logits
 
 
-def receptive_radius(n_layers: int, hybrid: bool, pooling: bool) -> int:
+def receptive_radius(n_layers: int, hybrid: bool, pooling: bool, pack: int = 1) -> int:
     """Return how many pixels around a pixel its logits depend on."""
     radius, stride = 2, 1
     for index, nominal in enumerate(DILATIONS):
@@ -295,4 +299,4 @@ def receptive_radius(n_layers: int, hybrid: bool, pooling: bool) -> int:
             radius, stride = radius + stride, 2 * stride
         if pooling and index in UPSAMPLED_BLOCKS:
             radius, stride = radius + stride, stride // UPSAMPLING
-    return radius
+    return radius * pack + pack - 1

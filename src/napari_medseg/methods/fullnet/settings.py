@@ -54,6 +54,10 @@ class FullNetSettings(MethodSettings):
     hybrid: bool = Field(True, title="Hybrid dilation", description="Layers of a block differ in dilation")
     bottleneck: bool = Field(False, title="Bottleneck", description="1x1 convolution before each 3x3 one")
     pooling: bool = Field(False, title="Pooling baseline", description="FCN-pooling of the paper's ablation")
+    pack: int = Field(
+        1, ge=1, le=8, title="Pack",
+        description="Fold blocks of this edge into channels: 2 takes a quarter of the work (not in the paper)",
+    )  # fmt: skip
     dropout: float = Field(
         0.1, ge=0, lt=1, title="Dropout", description="Of new maps", json_schema_extra={"step": 0.05}
     )
