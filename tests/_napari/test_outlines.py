@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from napari_medseg._napari.docks.extent import MOST, VIEW, WHOLE, ExtentChooser
+from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
 from napari_medseg._napari.outlines import outlines_to_labels
 from napari_medseg._napari.readers import read_layers
 from napari_medseg.errors import DataError, WriteError
@@ -121,7 +121,7 @@ def test_a_slide_too_large_for_the_window_is_refused(
     viewer = make_napari_viewer_proxy()
     levels = [np.zeros((64 >> k, 64 >> k, 3), np.uint8) for k in range(2)]
     layer = viewer.add_image(levels, multiscale=True, rgb=True)
-    monkeypatch.setattr("napari_medseg._napari.docks.extent.MOST", 1000)
+    monkeypatch.setattr("napari_medseg._napari.docks.segment.MOST", 1000)
     chooser = ExtentChooser(viewer)
     with pytest.raises(DataError, match="Batch dock"):
         chooser.cut(layer)

@@ -10,19 +10,26 @@ from typing import Any
 
 import napari
 import pandas as pd
+import pyqtgraph as pg
 from magicgui.widgets import FileEdit
 from napari.layers import Labels
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QModelIndex
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QTableView, QVBoxLayout, QWidget
 
-from napari_medseg._napari.docks.error_view import ErrorView, FixedChooser, plain_table, show_frame
-from napari_medseg._napari.docks.evaluate_rounds import RoundsCurve, RoundsInput
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers, like
+from napari_medseg._napari.refine.saves import SESSIONS, newest_saved
 from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.widgets.run_bar import RunBar
-from napari_medseg.errors import MedSegError
+from napari_medseg._napari.widgets.table import FrameModel
+from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.evaluate import figures
+from napari_medseg.evaluate.figures import COLOURS, LINE
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
+from napari_medseg.evaluate.rounds import is_session, replay_scores
 from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
@@ -30,6 +37,157 @@ from napari_medseg.jobs import Job
 from napari_medseg.methods import get_method, known_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
+MARK = "medseg_errors"
+
+
+class FixedChooser(LayerChooser):
+    """A layer chooser that keeps its choice when another layer is selected; error layers are not listed."""
+
+    def __init__(self, viewer: Any, sample: str = "") -> None:
+        super().__init__(viewer, lambda v: [x for x in label_layers(v) if MARK not in x.metadata], sample=sample)
+
+    def _follow(self, event: Any = None) -> None:
+        return
+
+
+class ErrorView(QWidget):
+    """Legend and objects of the last comparison, worst first; a row centres the view on its object."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.layers, self.frame = viewer, (), pd.DataFrame()
+        self.legend, self.table = QLabel(""), plain_table(180)
+        self.legend.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.legend)
+        layout.addWidget(self.table)
+        self.hide()
+
+    def show_errors(self, found: Comparison, predicted: Labels, truth: Labels) -> Labels:
+        """Add the errors as a layer over the reference; hide the two layers below."""
+        self.layers = predicted, truth
+        placed = like(truth)
+        placed["metadata"] = {**placed["metadata"], MARK: [predicted.name, truth.name]}
+        layer = self.viewer.add_labels(found.errors, name=f"{predicted.name} · errors", opacity=0.7, **placed)
+        colours = {None: "transparent", 0: "transparent", **dict(enumerate(COLOURS.values(), 1))}
+        layer.colormap = DirectLabelColormap(color_dict=colours)
+        predicted.visible = truth.visible = False
+        self.legend.setText(legend(found.counts))
+        self.table.setVisible(found.objects is not None)
+        if found.objects is not None:
+            self.frame = found.objects.sort_values("iou", kind="stable", ignore_index=True)
+            show_frame(self.table, self.frame)
+            self.table.selectionModel().currentRowChanged.connect(self.show_object)
+        self.show()
+        return layer
+
+    def show_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
+        """Centre the view on the object of a row and select it in both layers."""
+        row, (predicted, truth) = self.frame.iloc[current.row()], self.layers
+        world = truth.data_to_world(tuple(float(v) for v in row.filter(like="(px)")))
+        axes = range(self.viewer.dims.ndim - len(world), self.viewer.dims.ndim)
+        self.viewer.dims.set_point(axes, world)
+        self.viewer.camera.center = tuple(world)[-3:]
+        for layer, label in ((predicted, row["result"]), (truth, row["reference"])):
+            layer.selected_label = int(label) or layer.selected_label
+
+
+def legend(counts: tuple[int, int, int]) -> str:
+    """Return one line per colour with its pixels and their share of what either has."""
+    total = max(sum(counts), 1)
+    lines = zip(COLOURS.items(), counts, strict=True)
+    square = '<span style="color:{}; font-size:16px">&#9632;</span> {}: {:,} px ({:.1%})'
+    return "<br>".join(square.format(colour, name, n, n / total) for (name, colour), n in lines)
+
+
+def plain_table(height: int) -> QTableView:
+    """Return an empty table of rows."""
+    view = QTableView()
+    view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+    view.setMinimumHeight(height)
+    view.verticalHeader().hide()
+    return view
+
+
+def show_frame(view: QTableView, frame: pd.DataFrame) -> None:
+    """Show `frame` in a table."""
+    view.setModel(FrameModel(frame))
+    view.resizeColumnsToContents()
+
+
+class RoundsInput(QWidget):
+    """The image that was refined, the folder of the session (the newest of that image is proposed), the reference."""
+
+    def __init__(self, viewer: Any, changed: Any) -> None:
+        super().__init__()
+        self.image, self.reference = LayerChooser(viewer, image_layers), FixedChooser(viewer)
+        self.session = FileEdit(mode="d", label="Session", nullable=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        fields = (("Image", self.image), ("Session folder", self.session), ("Reference", self.reference))
+        for name, field in fields:
+            layout.addWidget(QLabel(name))
+            layout.addWidget(getattr(field, "native", field))
+        self.image.changed.connect(self.propose)
+        for signal in (self.image.changed, self.session.changed, self.reference.changed):
+            signal.connect(lambda *_: changed())
+
+    @property
+    def folder(self) -> Path | None:
+        """The chosen folder, if it holds a session."""
+        value = self.session.value
+        return Path(value) if value and is_session(Path(value)) else None
+
+    @property
+    def reason(self) -> str:
+        """What is missing; empty when nothing is."""
+        if self.image.layer is None or self.reference.layer is None:
+            return "Open the image and its reference as a Labels layer."
+        return "" if self.folder is not None else f"Choose the folder of a session; they are below {SESSIONS}."
+
+    def propose(self) -> None:
+        """Choose the newest session of the image, unless one is chosen."""
+        if self.image.layer is None or self.folder is not None:
+            return
+        image = image_from_layer(self.image.layer)
+        saved = newest_saved(image)
+        if saved is not None:
+            self.session.value = saved.folder
+
+    def job(self) -> Job[pd.DataFrame]:
+        """Return the job that repeats the session."""
+        if self.folder is None or self.reason:
+            raise DataError(self.reason)
+        truth, image = image_from_layer(self.reference.layer), image_from_layer(self.image.layer)
+        return replay_scores(self.folder, truth, image)
+
+    def command(self, method: str) -> str:
+        """Return the ``medseg evaluate`` line that does the same."""
+        layers = self.reference.layer, self.image.layer
+        files = ["" if layer is None else image_from_layer(layer).metadata["source_file"] for layer in layers]
+        words = ["medseg", "evaluate", method, str(self.folder or "SESSION"), files[0] or "REF"]
+        return shlex.join([*words, "--image", files[1] or "IMAGE"])
+
+
+class RoundsCurve(pg.PlotWidget):
+    """Dice over the steps of a refinement."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(background=None)
+        follow_theme(viewer, [self])
+        self.setFixedHeight(170)
+        self.setLabel("bottom", "step")
+        self.setLabel("left", "Dice")
+        self.setYRange(0, 1)
+        self.line = self.plot(pen=pg.mkPen(LINE, width=2), symbol="o", symbolSize=6, symbolBrush=LINE)
+        self.hide()
+
+    def show_rounds(self, frame: pd.DataFrame | None) -> None:
+        """Draw the rows of `replay_scores`, or hide."""
+        if frame is not None:
+            self.line.setData(frame["step"].to_numpy(), frame["dice"].to_numpy())
+        self.setVisible(frame is not None)
 
 
 class EvaluateDock(Dock):

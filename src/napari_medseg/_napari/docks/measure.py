@@ -8,11 +8,10 @@ from typing import Any
 
 import napari
 import pandas as pd
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
-from napari_medseg._napari.docks.measure_kinds import ROWS, TITLES, likely_kind, measure_job
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
@@ -26,10 +25,45 @@ from napari_medseg._napari.widgets.words import text
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, together
-from napari_medseg.jobs import Job
-from napari_medseg.measure import KINDS
+from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure import KINDS, measure, measured_labels, summarise
 from napari_medseg.measure.settings import NerveSettings
-from napari_medseg.settings import as_flags
+from napari_medseg.models.fields import Field, likely_field
+from napari_medseg.settings import Settings, as_flags
+
+ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
+OF_FIELD: dict[Field, str] = {
+    "afm": "afm", "cornea": "nerve", "tissue": "nuclei", "movie": "video", "volume": "volume", "ultrasound": "nuclei"
+}  # fmt: skip
+TITLES = {
+    "afm": "AFM cells",
+    "nerve": "corneal nerves",
+    "nuclei": "nuclei and glands",
+    "video": "nerve in video",
+    "volume": "volumes",
+}
+
+
+def measure_job(
+    kind: str, labels: Image, image: Image | None, settings: Settings | None = None
+) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
+    """Return the labels that the rows name, the per-object table and the one-row summary."""
+    yield Progress(0, 2, "measuring objects")
+    labels = measured_labels(kind, labels)
+    table = measure(kind, labels, image, settings)
+    yield Progress(1, 2, "summarising")
+    return labels.data, table, summarise(kind, labels, image, settings)
+
+
+def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:
+    """Return the kind of the method that made `layer`, else that of such images, and whether the method says so."""
+    from napari_medseg.methods import get_method, known_methods
+
+    method = layer.metadata.get("medseg", {}).get("method", "")
+    if method in known_methods():  # a mask made with scribbles alone is of none
+        return get_method(method).measure, True
+    field = (likely_field(image) if image is not None else None) or likely_field(labels)
+    return OF_FIELD[field] if field else "afm", False
 
 
 def show_every(layer: Any) -> None:

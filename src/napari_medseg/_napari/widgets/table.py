@@ -1,4 +1,4 @@
-"""A table linked to a layer: a row selects its object or path and centres the view, and the other way round."""
+"""Tables in the window: a DataFrame as rows; a row selects its object or path and centres the view, and back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,41 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Shapes
 from qtpy.compat import isalive
-from qtpy.QtCore import QModelIndex
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import QTableView
 
-from napari_medseg._napari.widgets.frame_model import FrameModel
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.words import text
 
 STILL = 3  # pixels that a click may move
+
+
+class FrameModel(QAbstractTableModel):
+    """Show a DataFrame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Count the rows."""
+        return len(self.frame)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802
+        """Count the columns."""
+        return len(self.frame.columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return one cell as text."""
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        return text(self.frame.iat[index.row(), index.column()])
+
+    def headerData(self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
+        """Return a header."""
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        return str(self.frame.columns[section]) if orientation == Qt.Orientation.Horizontal else str(section + 1)
 
 
 class TableView(QTableView):
