@@ -7,9 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from napari_medseg.graphcut import minimum_cut
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.cut import mean_contrast
+from napari_medseg.graphcut.cut import mean_contrast, minimum_cut
 from napari_medseg.graphcut.pyramid import block_any, block_mean, block_sizes, finer, linear, nearest
 
 

@@ -109,8 +109,7 @@ class GeodesicMap:
         DataError
             If the shape does not fit.
         """
-        from napari_medseg.geodesic._sweep import plant
-        from napari_medseg.geodesic._withdraw import withdraw
+        from napari_medseg.geodesic._sweep import plant, withdraw
 
         removed = np.flatnonzero(check_seeds(seeds, self.shape) & self._seeds)
         gone = self._grid.cells(removed)

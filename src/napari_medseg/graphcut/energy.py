@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.geodesic import GeodesicMap
+from napari_medseg.geodesic.incremental import GeodesicMap
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest

@@ -16,8 +16,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut import OVER, THIN, Energy, Problem, Push, likeness, minimise
-from napari_medseg.graphcut import Answer as Minimum
+from napari_medseg.graphcut.energy import OVER, THIN, Energy, Problem, Push, likeness, minimise
+from napari_medseg.graphcut.energy import Answer as Minimum
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.engine import Answer, Engine

@@ -24,13 +24,13 @@ from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import (
     Place,
     RefinementState,
+    Timeline,
     align_scribbles,
     as_mask,
     check_image,
     count_strokes,
     label_array,
 )
-from napari_medseg.refinement.timeline import Timeline
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model

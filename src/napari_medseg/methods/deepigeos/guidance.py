@@ -94,7 +94,7 @@ def _distance(
 ) -> np.ndarray:
     if metric == "euclidean":
         return np.asarray(ndimage.distance_transform_edt(~seeds, spacing), np.float32)
-    from napari_medseg.geodesic import geodesic_distance
+    from napari_medseg.geodesic.distance import geodesic_distance
 
     return np.asarray(geodesic_distance(image, seeds, spacing=spacing, weight=weight), np.float32)
 
