@@ -41,7 +41,7 @@ def window(size: tuple[int, int] = WINDOW) -> Iterator[Any]:
 
 def dock(viewer: Any, name: str, **options: Any) -> Any:
     """Open a dock of the plugin and return its widget."""
-    from napari_medseg._napari.demo.main import PLUGIN
+    from napari_medseg._napari.demo import PLUGIN
 
     return viewer.window.add_plugin_dock_widget(PLUGIN, name, **options)[1]
 
@@ -55,7 +55,7 @@ def find(viewer: Any, kind: str) -> Any:
 
 def wait(condition: Callable[[], bool], seconds: float = 600) -> None:
     """Let the window work until `condition` holds; raises `TimeoutError`."""
-    from napari_medseg._napari.demo.main import wait_for
+    from napari_medseg._napari.demo import wait_for
 
     if not wait_for(condition, seconds):
         raise TimeoutError("the window did not come to an end")
@@ -71,7 +71,7 @@ def finish(bar: Any) -> None:
 
 def settle(seconds: float = 0.6) -> None:
     """Let the window draw."""
-    from napari_medseg._napari.demo.main import wait_for
+    from napari_medseg._napari.demo import wait_for
 
     wait_for(lambda: False, seconds)
 
@@ -150,7 +150,7 @@ def trained(work: Path) -> Path:
 
 def afm(work: Path) -> None:
     """Segment and measure a scan: segment.png, measure.png."""
-    from napari_medseg._napari.demo.main import show_afm
+    from napari_medseg._napari.demo import show_afm
 
     with window() as viewer:
         segment = show_afm(viewer, trained(work))
@@ -162,7 +162,7 @@ def afm(work: Path) -> None:
 
 def train(work: Path) -> None:
     """Train on generated scans: train.png."""
-    from napari_medseg._napari.demo.main import PLUGIN, show_train
+    from napari_medseg._napari.demo import PLUGIN, show_train
 
     with window() as viewer:
         viewer.open_sample(PLUGIN, "afm")
@@ -174,7 +174,7 @@ def train(work: Path) -> None:
 
 def evaluate(work: Path) -> None:
     """Compare a result with its reference: evaluate.png."""
-    from napari_medseg._napari.demo.main import show_afm, show_evaluate
+    from napari_medseg._napari.demo import show_afm, show_evaluate
 
     with window() as viewer:
         show_afm(viewer, trained(work))
@@ -197,7 +197,7 @@ def batch(work: Path) -> None:
 
 def nerves(work: Path) -> None:
     """Show nerves as editable paths beside their table: nerves.png."""
-    from napari_medseg._napari.demo.main import PLUGIN
+    from napari_medseg._napari.demo import PLUGIN
 
     with window() as viewer:
         viewer.open_sample(PLUGIN, "ccm")
@@ -212,7 +212,7 @@ def nerves(work: Path) -> None:
 
 def histology(work: Path) -> None:
     """Find nuclei with the bundled model; prepare a training folder: histology.png, prepare.png."""
-    from napari_medseg._napari.demo.main import PLUGIN
+    from napari_medseg._napari.demo import PLUGIN
     from napari_medseg.models.checkpoint import bundled
 
     with window() as viewer:
@@ -243,7 +243,7 @@ def histology(work: Path) -> None:
 
 def video(work: Path) -> None:
     """Find the nerve in a generated film: video.png."""
-    from napari_medseg._napari.demo.main import PLUGIN
+    from napari_medseg._napari.demo import PLUGIN
     from napari_medseg.models.checkpoint import bundled
 
     with window() as viewer:
@@ -263,7 +263,7 @@ def video(work: Path) -> None:
 
 def refine(work: Path) -> None:
     """Show scribbles before and after in three planes: refine-axial.png and the others."""
-    from napari_medseg._napari.demo.refine import refine_pictures
+    from napari_medseg._napari.demo import refine_pictures
 
     for name, (before, after) in refine_pictures(work / "refine").items():
         print(f"{name}: Dice {before:.2f} before, {after:.2f} after the strokes")

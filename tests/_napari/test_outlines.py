@@ -12,8 +12,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
-from napari_medseg._napari.outlines import outlines_to_labels
-from napari_medseg._napari.readers import read_layers
+from napari_medseg._napari.readers import outlines_to_labels, read_layers
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write

@@ -83,7 +83,7 @@ def test_the_window_is_opened_for_the_kind(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(demos.sys, "platform", "linux")
     monkeypatch.setenv("DISPLAY", ":1")
     assert demos.open_viewer(tmp_path, False, "video") == 3
-    assert called[-1][1:] == ["-m", "napari_medseg._napari.demo.main", str(tmp_path), "--kind", "video"]
+    assert called[-1][1:] == ["-m", "napari_medseg._napari.demo", str(tmp_path), "--kind", "video"]
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     demos.open_viewer(tmp_path, False)

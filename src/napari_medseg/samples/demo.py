@@ -151,7 +151,7 @@ KINDS: dict[str, tuple[Callable[[Path], Job[tuple[str, ...]]], ...]] = {
 
 def open_viewer(folder: Path, screenshots: bool, kind: str = "story") -> int:
     """Open napari on the results of a demo in a process of its own and return its exit code."""
-    words = [sys.executable, "-m", "napari_medseg._napari.demo.main", str(folder), "--kind", kind]
+    words = [sys.executable, "-m", "napari_medseg._napari.demo", str(folder), "--kind", kind]
     words += ["--screenshots"] * screenshots
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         words = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", *words, "--screenshots"]

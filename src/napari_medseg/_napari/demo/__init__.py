@@ -1,1 +1,0 @@
-"""Open napari on the results of a demo."""
