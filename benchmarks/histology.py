@@ -26,7 +26,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.loss import Options, varce
 from napari_medseg.methods.fullnet.method import FullNet, FullNetSettings
-from napari_medseg.methods.fullnet.objects import drop_small, label_objects
+from napari_medseg.methods.fullnet.ternary import drop_small, label_objects
 from napari_medseg.samples.histology import nuclei_tile
 
 Row = tuple[str, str, str]

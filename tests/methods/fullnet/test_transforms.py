@@ -4,8 +4,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from napari_medseg.augment.bspline import bspline_displacement
-from napari_medseg.methods.fullnet.transforms import Warp, random_window, warp
+from napari_medseg.methods.fullnet.transforms import Warp, bspline_displacement, random_window, warp
 
 
 def test_displacement_is_the_cubic_spline_of_its_control_points() -> None:

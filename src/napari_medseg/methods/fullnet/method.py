@@ -27,9 +27,9 @@ from napari_medseg.methods.fullnet.cases import find_cases
 from napari_medseg.methods.fullnet.loss import Options, varce
 from napari_medseg.methods.fullnet.network import FullNet as FullNetNetwork
 from napari_medseg.methods.fullnet.network import receptive_radius
-from napari_medseg.methods.fullnet.objects import drop_small, inside_mask, label_objects
 from napari_medseg.methods.fullnet.preparation import check_fullnet, prepare_fullnet
 from napari_medseg.methods.fullnet.settings import FullNetSettings
+from napari_medseg.methods.fullnet.ternary import drop_small, inside_mask, label_objects
 from napari_medseg.methods.fullnet.tissue import TISSUES, Tissue
 from napari_medseg.methods.fullnet.transforms import Warp, random_window, warp
 from napari_medseg.preprocessing.stains import (

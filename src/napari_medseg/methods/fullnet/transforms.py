@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.augment.bspline import bspline_displacement
 from napari_medseg.methods.fullnet.ternary import BACKGROUND
 
 AFFINE = 0.3
@@ -79,3 +78,43 @@ def random_window(x: np.ndarray, y: np.ndarray, size: int, rng: np.random.Genera
     top, left = (int(rng.integers(0, n - size + 1)) for n in x.shape[1:])
     window = (slice(None), slice(top, top + size), slice(left, left + size))
     return np.ascontiguousarray(x[window]), np.ascontiguousarray(y[window])
+
+
+def bspline_displacement(
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    sd: float = 15.0,
+    mesh: int = 6,
+    first_third_zero: bool = False,
+) -> np.ndarray:
+    """Return displacements float32 (2, H, W) in pixels, (dy, dx), of a cubic B-spline (SimpleITK).
+
+    Parameters
+    ----------
+    shape
+        H and W of the image, which is the spline's domain.
+    rng
+        Source of randomness.
+    sd
+        Standard deviation of a control point's displacement per axis, in pixels.
+    mesh
+        Cells per axis; the control grid has ``mesh + 3`` points per axis.
+    first_third_zero
+        Keep the first third of all parameters at zero, as the FullNet authors' code does (a left-over of a 3D version:
+        two thirds of the control points are then not displaced along x).
+    """
+    import SimpleITK as sitk  # noqa: N813  its own documentation's name
+
+    height, width = shape
+    domain = sitk.Image([width, height], sitk.sitkUInt8)
+    transform = sitk.BSplineTransformInitializer(domain, [mesh, mesh], order=3)
+    parameters = rng.normal(0.0, sd, len(transform.GetParameters()))
+    if first_third_zero:
+        parameters[: len(parameters) // 3] = 0
+    transform.SetParameters(parameters.tolist())
+    sampler = sitk.TransformToDisplacementFieldFilter()
+    sampler.SetReferenceImage(domain)
+    sampler.SetOutputPixelType(sitk.sitkVectorFloat32)
+    sampler.SetNumberOfWorkUnits(1)  # the caller's thread is one of several
+    return np.ascontiguousarray(sitk.GetArrayFromImage(sampler.Execute(transform)).transpose(2, 0, 1)[::-1])
