@@ -2,11 +2,16 @@
 
 Prints the modules at the top, the fullest folders, the modules with exactly one importer, and circles of imports
 (imports inside functions and for type checking included). Exits with 1 if there is a circle.
+
+Importing a name from a package counts for the module that the package has it from. What is looked up by a name in a
+table (entry points, the manifest, ``READERS``, ``METHODS`` and the settings beside a method, which are apart so that
+help pages load no torch, ``KINDS``) is a registered part and not counted, nor is an ``__init__`` that only hands on.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -46,6 +51,65 @@ def graph() -> dict[str, set[str]]:
     return found
 
 
+def handed_on(path: Path, package: str, known: dict[str, Path]) -> dict[str, str]:
+    """Return the names that a package hands on and the module that each comes from."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            found |= {alias.asname or alias.name: node.module for alias in node.names}
+    for table in (node for node in ast.walk(tree) if isinstance(node, ast.Dict)):
+        for key, value in zip(table.keys, table.values, strict=True):
+            if (
+                isinstance(key, ast.Constant)
+                and isinstance(value, ast.Constant)
+                and f"{package}.{value.value}" in known
+            ):
+                found[str(key.value)] = f"{package}.{value.value}"
+    return found
+
+
+def users(known: dict[str, Path]) -> dict[str, set[str]]:
+    """Return who imports each module, directly or by a name that a package hands on; registered parts are left out."""
+    packages = {name: path for name, path in known.items() if path.name == "__init__.py"}
+    names = {name: handed_on(path, name, known) for name, path in packages.items()}
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, others in graph().items():
+        for other in others - {name}:
+            found[other].add(name)
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in names:
+                for alias in node.names:
+                    source = names[node.module].get(alias.name)
+                    if source and source != name:
+                        found[source].add(name)
+    return {name: found[name] for name in set(found) - registered(known)}
+
+
+def registered(known: dict[str, Path]) -> set[str]:
+    """Return the modules that a table names."""
+    tables = [ROOT.parent / "pyproject.toml", PACKAGE / "napari.yaml"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in tables)
+    named = {name for name in known if f"{name}:" in text}
+    for table, prefix in (
+        ("io", "io."),
+        ("methods", "methods."),
+        ("cli.commands", "cli.commands."),
+        ("measure", "measure."),
+    ):
+        words = re.findall(r"\"([\w.]+)(?::\w+)?\"", known[f"napari_medseg.{table}"].read_text(encoding="utf-8"))
+        named |= {f"napari_medseg.{prefix}{word}" for word in words} & set(known)
+    settings = {name.removesuffix("method") + "settings" for name in named if name.endswith(".method")}
+    return named | settings & set(known)
+
+
+def only_hands_on(path: Path) -> bool:
+    """Return whether a file is a package's that defines neither function nor class."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return path.name == "__init__.py" and not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in body)
+
+
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     """Return the groups of modules that import each other, directly or in a round (Tarjan's algorithm)."""
     index: dict[str, int] = {}
@@ -79,12 +143,9 @@ def main() -> int:
     """Print the report."""
     sys.setrecursionlimit(10_000)
     known, edges = modules(), graph()
-    importers: dict[str, list[str]] = defaultdict(list)
-    for name, others in edges.items():
-        for other in others:
-            importers[other].append(name)
+    importers = {name: sorted(found) for name, found in users(known).items() if not only_hands_on(known[name])}
     top = [path.name for path in sorted(PACKAGE.glob("*.py"))]
-    single = {name: users[0] for name, users in sorted(importers.items()) if len(users) == 1}
+    single = {name: found[0] for name, found in sorted(importers.items()) if len(found) == 1}
     folders = {path: len(list(path.glob("*.py"))) for path in {p.parent for p in known.values()}}
     lines = sum(path.read_text(encoding="utf-8").count("\n") for path in known.values())
     print(f"{len(known)} modules, {lines} lines; {len(top)} at the top: {', '.join(top)}")

@@ -221,7 +221,7 @@ def test_json_is_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_names_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_medseg.cli import doctor
+    from napari_medseg.cli.commands import doctor
 
     monkeypatch.setattr(
         doctor.metadata, "requires", lambda name: ["numba>=0.61", 'napari>=9; extra == "gui"', "SimpleITK>=1"]

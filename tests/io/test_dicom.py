@@ -20,7 +20,7 @@ from napari_medseg import io
 from napari_medseg.errors import ReadError
 from napari_medseg.io.volumes.dicom import is_dicom, series_of
 from napari_medseg.io.volumes.dicom.mosaic import tiles
-from napari_medseg.io.volumes.itk import affine_of
+from napari_medseg.preprocessing.volumes import affine_of
 
 RNG = np.random.default_rng(7)
 VOLUME = RNG.integers(0, 1000, (4, 6, 5)).astype(np.uint16)

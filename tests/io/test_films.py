@@ -16,8 +16,8 @@ from PIL import Image as Pillow
 
 from napari_medseg.errors import ReadError
 from napari_medseg.io import read
-from napari_medseg.io.movies.array import Frames
 from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.movies.reader import Frames
 from napari_medseg.io.movies.writer import MovieWriter
 
 av = pytest.importorskip("av")

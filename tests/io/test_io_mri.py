@@ -12,8 +12,8 @@ from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes import reader as mri
-from napari_medseg.io.volumes.itk import to_itk
 from napari_medseg.io.volumes.space import compose
+from napari_medseg.preprocessing.volumes import to_itk
 
 SERIES = "1.2.826.0.1.3680043.2.1125.1"
 

@@ -12,7 +12,7 @@ from napari_medseg import io
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes import reader
-from napari_medseg.io.volumes.itk import affine_of
+from napari_medseg.preprocessing.volumes import affine_of
 
 RNG = np.random.default_rng(9)
 DATA = RNG.integers(-500, 500, (7, 6, 5)).astype(np.int16)

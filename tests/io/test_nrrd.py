@@ -15,8 +15,8 @@ from napari_medseg import io
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes import reader
-from napari_medseg.io.volumes.itk import affine_of
 from napari_medseg.measure.volume import table
+from napari_medseg.preprocessing.volumes import affine_of
 
 RNG = np.random.default_rng(5)
 DATA = RNG.integers(-500, 500, (5, 6, 7)).astype(np.int16)  # x, y, z

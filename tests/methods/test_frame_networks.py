@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from napari_medseg.errors import CheckpointError, MissingDependencyError
-from napari_medseg.methods.double_unet.network import ASPP, DoubleUnetNet, SqueezeExcite
-from napari_medseg.methods.frame_classifier.network import FrameClassifierNet, monai_name
+from napari_medseg.methods.double_unet.method import ASPP, DoubleUnetNet, SqueezeExcite
+from napari_medseg.methods.frame_classifier.method import FrameClassifierNet, monai_name
 from napari_medseg.methods.frame_classifier.settings import FINE_TUNED, Backbone
 from napari_medseg.nn import frames
 from napari_medseg.nn.encoders import count_parameters

@@ -17,11 +17,10 @@ from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.methods import METHODS, TRAINING_FREE, create
-from napari_medseg.methods.nerve_ridges.network import LineFilter, line_kernels, reach
+from napari_medseg.methods.nerve_ridges.method import LineFilter, line_kernels, reach
 from napari_medseg.models.catalog import entry, list_models, load_model
 from napari_medseg.models.checkpoint import bundled
-from napari_medseg.samples.ccm import ccm_folder, ccm_image
-from napari_medseg.samples.ccm_drawing import CornealRanges
+from napari_medseg.samples.ccm import CornealRanges, ccm_folder, ccm_image
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training import train
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from napari_medseg.methods.afm_unet.network import LevelUNet
-from napari_medseg.methods.double_unet.network import DoubleUnetNet
+from napari_medseg.methods.double_unet.method import DoubleUnetNet
 from napari_medseg.methods.sc_dcnn.network import ScDcnnNet
 from napari_medseg.nn.folding import folded
 

@@ -13,8 +13,7 @@ from napari_medseg.io.grids import same_grid
 from napari_medseg.measure.skeleton import thin
 from napari_medseg.methods.sc_dcnn.method import ScDcnn
 from napari_medseg.samples import load_sample
-from napari_medseg.samples.ccm import ccm_folder, ccm_image
-from napari_medseg.samples.ccm_drawing import CornealRanges, Painter
+from napari_medseg.samples.ccm import CornealRanges, Painter, ccm_folder, ccm_image
 from napari_medseg.samples.ccm_traces import corrupt
 
 

@@ -22,10 +22,10 @@ from napari_medseg.methods.double_unet.method import DoubleUnet, DoubleUnetSetti
 from napari_medseg.methods.frame_classifier.method import FrameClassifier, FrameClassifierSettings
 from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.video import VideoSettings, segment_video
-from napari_medseg.video.compute import Networks
 from napari_medseg.video.decision import Decision
 from napari_medseg.video.edits import save_edits
 from napari_medseg.video.output import paint
+from napari_medseg.video.pipeline import Networks
 from napari_medseg.video.stages import ordered_map, prefetch
 
 pytest.importorskip("av")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from napari_medseg import lazily
 
 if TYPE_CHECKING:
-    from napari_medseg.batch.case import predict_case, probability_image
+    from napari_medseg.batch.case import mean_entropy, predict_case, probability_image
     from napari_medseg.batch.folder import predict_files
     from napari_medseg.batch.inputs import Case, list_inputs, name_cases
     from napari_medseg.batch.memory import planes_of, predict_images
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from napari_medseg.batch.resume import open_record
     from napari_medseg.batch.review import ReviewSheet
     from napari_medseg.batch.settings import BatchSettings, SlideSettings
-    from napari_medseg.batch.uncertainty import mean_entropy
 
 __getattr__ = lazily(
     __name__,
@@ -24,7 +23,7 @@ __getattr__ = lazily(
         "ReviewSheet": "review",
         "SlideSettings": "settings",
         "list_inputs": "inputs",
-        "mean_entropy": "uncertainty",
+        "mean_entropy": "case",
         "name_cases": "inputs",
         "open_record": "resume",
         "planes_of": "memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pandas as pd
 
 from napari_medseg.batch.inputs import Case, read_input
 from napari_medseg.batch.settings import BatchSettings
-from napari_medseg.batch.uncertainty import mean_entropy
 from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
@@ -24,6 +24,25 @@ from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
 from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
+
+SMALLEST = 1e-7
+BLOCK = 2**22  # values taken at once
+
+
+def mean_entropy(probabilities: np.ndarray) -> float:
+    """Return the mean predictive entropy of probabilities (K, *spatial), from 0 (sure) to 1 (guessing everywhere).
+
+    Up to two channels the last one is the foreground's probability p and the entropy that of p and 1 - p; more channels
+    are classes. It is divided by that of a guess, ln 2 or ln K.
+    """
+    k = len(probabilities)
+    flat = probabilities[-1:].reshape(1, -1) if k <= 2 else probabilities.reshape(k, -1)
+    total, n = 0.0, max(flat.shape[1], 1)
+    for start in range(0, flat.shape[1], BLOCK):
+        p = np.clip(flat[:, start : start + BLOCK].astype(np.float32), SMALLEST, 1 - SMALLEST)
+        p = np.stack([p[0], 1 - p[0]]) if k <= 2 else p / p.sum(0)
+        total += float(-(p * np.log(p)).sum(dtype=np.float64))
+    return total / n / math.log(max(k, 2))
 
 
 def predict_case(

@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
+from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
 from napari_medseg.jobs import Job, Progress, relabel
+from napari_medseg.measure.nuclei import nearest_neighbours, table_of
 from napari_medseg.method import Method, Model
+from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
-from napari_medseg.slides.objects import ObjectTable
 from napari_medseg.slides.pyramid import Pyramid
-from napari_medseg.slides.results import write_labels, write_overlay
 from napari_medseg.slides.tiles import Box, boxes, centred, sample_of, thumbnail_of, tissue_mask, widen, within
 
 ELSEWHERE = {"device", "tile", "batch"}
@@ -220,3 +222,105 @@ def _key(box: Box) -> str:
 
 def _named(stem: Path, end: str) -> Path:
     return stem.with_name(stem.name + end)
+
+
+FILE_TILE = 512
+
+
+def write_labels(path: Path, labels: Pyramid, image: Image) -> None:
+    """Write the full resolution (Y, X) tile by tile as compressed BigTIFF with the slide's pixel size."""
+    import tifffile
+
+    edge = FILE_TILE
+    resolution = (1e4 / image.scale[1], 1e4 / image.scale[0]) if image.calibrated else None
+    with replacing(path) as part:
+        tifffile.imwrite(
+            part,
+            (_full(labels[box], edge) for box in boxes(labels.shape, edge)),
+            shape=labels.shape,
+            dtype=labels.dtype,
+            tile=(edge, edge),
+            bigtiff=True,
+            compression="zlib",
+            photometric="minisblack",
+            resolution=resolution,
+            resolutionunit="CENTIMETER" if resolution else None,
+            metadata={"axes": "YX"},
+        )
+
+
+def write_overlay(path: Path, labels: np.ndarray, thumbnail: np.ndarray) -> None:
+    """Write labels (Y, X) of any resolution over the slide's thumbnail (y, x, 3)."""
+    from PIL import Image as Pillow
+
+    rows, columns = (np.arange(m) * n // m for n, m in zip(labels.shape, thumbnail.shape, strict=False))
+    picture = Image(thumbnail, "YXC")
+    small = picture.labels_like(np.stack([labels[row][columns] for row in rows]))
+    with replacing(path) as part:
+        Pillow.fromarray(overlay(picture, small)).save(part, format="PNG", optimize=True)
+
+
+def _full(tile: np.ndarray, edge: int) -> np.ndarray:
+    return np.pad(tile, [(0, edge - n) for n in tile.shape])
+
+
+ROWS = 50_000
+CENTRES, NEIGHBOUR = slice(7, 9), 9  # columns of the table of nuclei
+
+
+class ObjectTable:
+    """Rows of `napari_medseg.measure.nuclei.table`, appended to a CSV.
+
+    Parameters
+    ----------
+    path
+        The working file.
+    image
+        The slide: pixel size and colours.
+    size
+        Bytes of an earlier run's file that are to be kept; 0 starts anew.
+
+    Raises
+    ------
+    WriteError
+        If the disk refuses, here or when rows are added.
+    """
+
+    def __init__(self, path: Path, image: Image, size: int = 0) -> None:
+        self.path, self.image, self.size = path, image, size
+        if size:
+            with disk_errors(path), path.open("r+b") as file:
+                file.truncate(size)
+            return
+        empty = image.replace(data=np.zeros((1, 1, image.n_channels), np.uint8))
+        header = table_of(np.zeros((1, 1), int), empty.labels_like(np.zeros((1, 1), int)), empty)
+        with disk_errors(path):
+            path.write_text(header.to_csv(index=False, lineterminator="\n"), "utf-8", newline="")
+        self.size = path.stat().st_size
+
+    def add(self, labels: np.ndarray, first: int, block: Box, rgb: np.ndarray) -> None:
+        """Measure the objects 1 .. N of a tile's labels (Y, X), which become first + 1 .. first + N on the slide."""
+        if not labels.any():
+            return
+        tile = self.image.replace(data=rgb)
+        frame = table_of(labels.astype(np.int64), tile.labels_like(labels), tile)
+        frame["label"] += first
+        for column, side, step in zip(frame.columns[CENTRES], block, self.image.scale, strict=True):
+            frame[column] += side.start * step
+        with disk_errors(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+            frame.to_csv(file, index=False, header=False, lineterminator="\n")
+        self.size = self.path.stat().st_size
+
+    def finish(self, path: Path) -> int:
+        """Add the distances of nearest neighbours, write the table to `path` and return its number of rows."""
+        names = list(pd.read_csv(self.path, nrows=0).columns)
+        centres = pd.read_csv(self.path, usecols=names[CENTRES])[names[CENTRES]].to_numpy(float)
+        distances = nearest_neighbours(centres)
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            pd.DataFrame(columns=names).to_csv(file, index=False, lineterminator="\n")
+            start = 0
+            for frame in pd.read_csv(self.path, dtype=str, keep_default_na=False, chunksize=ROWS):
+                frame[names[NEIGHBOUR]] = distances[start : start + len(frame)]
+                frame.to_csv(file, index=False, header=False, lineterminator="\n")
+                start += len(frame)
+        return len(centres)

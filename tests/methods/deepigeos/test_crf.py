@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_medseg.methods.deepigeos.crf import HARD, CRFNet
-from napari_medseg.methods.deepigeos.pairwise import (
+from napari_medseg.methods.deepigeos.crf import (
+    HARD,
+    CRFNet,
     FreeformKernel,
     LearnedTable,
     Table,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_medseg.io import read_one
-from napari_medseg.methods.sc_dcnn.loss import (
+from napari_medseg.methods.sc_dcnn.network import (
     class_weights,
     cross_entropy,
     inaccurate_label_loss,

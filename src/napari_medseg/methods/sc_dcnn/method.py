@@ -21,8 +21,7 @@ from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.measure.labels import foreground
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Method, Recipe
-from napari_medseg.methods.sc_dcnn.loss import inaccurate_label_loss
-from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, receptive_radius
+from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, inaccurate_label_loss, receptive_radius
 from napari_medseg.methods.sc_dcnn.settings import ScDcnnSettings
 from napari_medseg.settings import TrainSettings
 
