@@ -236,7 +236,45 @@ def test_objects_of_several_classes_are_not_opened_again() -> None:
         session.reopen_object(1)
 
 
+def test_pieces_become_objects_and_objects_are_joined() -> None:
+    session = RefinementSession(halves(), settings=FAST)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[2:6, 2:6], mask[20:30, 20:30] = 1, 1
+    session.edit("drawn", mask)
+    state = session.accept_pieces()
+    np.testing.assert_array_equal(state.result == 1, np.pad(np.ones((10, 10), bool), ((20, 10), (20, 30))))
+    np.testing.assert_array_equal(state.result == 2, np.pad(np.ones((4, 4), bool), ((2, 34), (2, 54))))
+    assert "2 pieces" in state.message
+    with pytest.raises(DataError, match="no open object"):
+        session.join_object(2)
+    session.reopen_object(2)
+    with pytest.raises(DataError, match="no accepted object 2"):
+        session.join_object(2)
+    session.join_object(1)
+    np.testing.assert_array_equal(session.mask, mask)
+    assert not session.result.any()
+    np.testing.assert_array_equal(session.accept_object().result, 2 * mask)  # the first one's number
+    np.testing.assert_array_equal(replay(halves(), session.log).data, session.mask)
+    for _ in range(5):
+        session.undo()
+    assert not session.mask.any()
+    with pytest.raises(DataError, match="mask is empty"):
+        session.accept_pieces()
+
+
 # ---- history
+def test_strokes_that_were_there_before_go_back_to_their_round() -> None:
+    session, masks, strokes = random_session()
+    for index in (4, 6, 2, 5):
+        state = run(session.follow(strokes[index]))
+        assert (state.index, state.n_rounds) == (index, 6)
+        np.testing.assert_array_equal(state.mask, masks[index])
+    other = strokes[5].copy()
+    other[0, :5] = 1
+    assert run(session.follow(other)).n_rounds == 6  # a new round after the fifth
+    assert session.history.index == 6
+
+
 def random_session(**settings: Any) -> tuple[RefinementSession, list[np.ndarray], list[np.ndarray]]:
     image, _ = slice_2d(1, (64, 72))
     session = RefinementSession(image, settings=RefinementSettings(crf=False, **settings))

@@ -5,6 +5,9 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.replay import replay
 from napari_medseg.refinement.slices import fill_between, propagate
 
 
@@ -87,3 +90,56 @@ def test_what_cannot_be_carried_on_is_said() -> None:
         next(propagate(image, np.zeros((60, 60), bool), 2, 5))
     with pytest.raises(DataError, match="needs a stack"):
         next(propagate(Image(image.data[0], "YX"), wanted[2], 0, 1))
+
+
+# ---- in a session
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_session_fills_between_and_can_take_it_back(axis: int) -> None:
+    wanted = cone()
+    drawn = wanted.astype(np.uint8)
+    drawn[[n for n in range(12) if n not in (1, 5, 10)]] = 0
+    locked = np.zeros(wanted.shape, np.int32)
+    locked[3, 20:40, 28:32] = 7
+    turned = np.moveaxis(scan(wanted).data, 0, axis)
+    session = RefinementSession(
+        Image(turned, "ZYX"), proposal=np.moveaxis(drawn, 0, axis), locked=np.moveaxis(locked, 0, axis)
+    )
+    before = session.mask.copy()
+    state = session.fill_between(axis)
+    filled = np.moveaxis(state.mask, axis, 0) > 0
+    assert not (filled & (locked > 0)).any()
+    assert dice(filled[2:10] & (locked[2:10] == 0), wanted[2:10] & (locked[2:10] == 0)) > 0.95
+    with pytest.raises(DataError, match="no gap to fill"):
+        session.fill_between(axis)
+    np.testing.assert_array_equal(replay(session.image, session.log).data, session.mask)
+    np.testing.assert_array_equal(session.undo().mask, before)
+
+
+def test_a_session_carries_an_object_on_and_stops_when_asked() -> None:
+    wanted = cone()
+    first = np.zeros(wanted.shape, np.uint8)
+    first[2] = wanted[2]
+    session = RefinementSession(scan(wanted), proposal=first)
+    steps = iter([True, True, False])
+    state = run(session.propagate(2, 11, going=lambda: next(steps)))
+    assert [n for n in range(12) if state.mask[n].any()] == [2, 3, 4, 5]
+    assert "slice 5" in state.message
+    assert "go on from there" in state.message
+    state = run(session.propagate(5, 11))
+    for n in range(3, 12):
+        assert dice(state.mask[n] > 0, wanted[n]) > 0.9
+    assert "slice 11" in state.message
+    np.testing.assert_array_equal(replay(session.image, session.log).data, session.mask)
+    with pytest.raises(DataError, match="no mask on slice 0"):
+        run(session.propagate(0, 4))
+
+
+def test_strokes_correct_what_was_filled_in_and_leave_the_rest() -> None:
+    wanted = cone()
+    drawn = wanted.astype(np.uint8)
+    drawn[2:10] = 0
+    session = RefinementSession(scan(wanted), proposal=drawn)
+    filled = session.fill_between().mask.copy()
+    marks = np.zeros(wanted.shape, np.uint8)
+    marks[5, 33, 2:5] = 1  # outside everything: it only guards
+    np.testing.assert_array_equal(run(session.refine(marks)).mask, filled)

@@ -11,7 +11,7 @@ import numpy as np
 
 Box = tuple[slice, ...]
 LEVEL = 1
-BEGINNINGS = ("accept", "reopen")  # rounds after which another object is worked on
+BEGINNINGS = ("accept", "reopen", "edit")  # rounds after which strokes begin anew
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,23 @@ def taken_back(history: History, marks: np.ndarray) -> tuple[np.ndarray, np.ndar
             if name in made.changes:
                 made.changes[name].apply(array)
     return arrays["mask"], arrays["scribbles"]
+
+
+def round_with(history: History, marks: np.ndarray) -> int | None:
+    """Return the round nearest to the present one, on the same object, whose strokes are `marks`, or ``None``."""
+    back = _round_with(history, marks)
+    if back is not None:
+        return back
+    strokes = history.arrays["scribbles"].copy()
+    for index in range(history.index + 1, history.last + 1):
+        made = history.made(index)
+        if made is None or made.facts["kind"] in BEGINNINGS:
+            return None
+        if "scribbles" in made.changes:
+            made.changes["scribbles"].apply(strokes)
+            if np.array_equal(strokes, marks):
+                return index
+    return None
 
 
 def _round_with(history: History, marks: np.ndarray) -> int | None:

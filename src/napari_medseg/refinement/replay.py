@@ -112,7 +112,13 @@ def _repeat(session: RefinementSession, event: Event) -> None:
         run(session.propose())
     elif event["event"] == "accept":
         session.accept_object(event["label"])
+    elif event["event"] == "accept_pieces":
+        session.accept_pieces()
     elif event["event"] == "reopen":
         session.reopen_object(event["label"])
+    elif event["event"] == "edit":
+        arrays = {"mask": session.mask.copy(), "result": session.result.copy()}
+        apply_changes(event, arrays)
+        session.edit(event["what"], arrays["mask"], arrays["result"])
     else:
         session.go_to(event["index"])

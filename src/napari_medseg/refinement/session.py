@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, counted
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.engine import Engine
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
-from napari_medseg.refinement.history import BEGINNINGS, taken_back
+from napari_medseg.refinement.history import round_with, taken_back
 from napari_medseg.refinement.log import encode, image_hash, write_session
 from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
 from napari_medseg.refinement.saved import read_session
 from napari_medseg.refinement.settings import RefinementSettings
+from napari_medseg.refinement.slices import Carried, fill_between, propagate
 from napari_medseg.refinement.state import (
     Place,
     RefinementState,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 2**20
 MAX_LABEL = 2**31 - 1
+LOCKED = 255  # a value that no class of a mask has
 
 
 class RefinementSession(Timeline):
@@ -142,6 +145,16 @@ class RefinementSession(Timeline):
         new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks)}
         return self._commit("refine", new, answer.timings, answer.message, n_strokes)
 
+    def follow(self, scribbles: Image | np.ndarray) -> Job[RefinementState]:
+        """Go to the round that had just these strokes, earlier or later; where none had, `refine`."""
+        marks = align_scribbles(scribbles, self.image, self.settings.classes)
+        marks[self.result > 0] = 0
+        index = round_with(self.history, marks)
+        if index is None:
+            return (yield from self.refine(scribbles))
+        yield Progress(0, 1, "going there")
+        return self.go_to(index)
+
     def accept_object(self, label: int | None = None) -> RefinementState:
         """Write the mask into the result under `label`, lock it, clear the strokes.
 
@@ -189,12 +202,128 @@ class RefinementSession(Timeline):
         message = f"Object {label} is open again. Correct it, then accept it: it keeps its number."
         return self._commit("reopen", new, {}, message, label=label)
 
+    def accept_pieces(self) -> RefinementState:
+        """Accept each connected piece of the mask as an object of its own, the largest first.
+
+        Raises
+        ------
+        DataError
+            If the mask is empty, or there are several classes.
+        """
+        if self.settings.classes > 1:
+            raise DataError("With several classes a mask is accepted as one. Use Accept object.")
+        pieces, count = ndimage.label(self.mask, np.ones((3,) * self.mask.ndim))
+        if not count:
+            raise DataError("There is no object to accept: the mask is empty.")
+        order = np.argsort(-np.bincount(pieces.ravel())[1:], kind="stable")
+        numbers = np.zeros(count + 1, np.int32)
+        free = int(self.result.max()) + 1
+        own = self._own_label()
+        numbers[order + 1] = [own, *range(max(free, own + 1), max(free, own + 1) + count - 1)]
+        result = np.where(pieces > 0, numbers[pieces], self.result)
+        self.log.append({"event": "accept_pieces"})
+        empty = np.zeros_like(self.mask)
+        new = {"result": result, "mask": empty, "given": empty, "scribbles": empty}
+        message = f"{counted(count, 'piece')} accepted, each as an object of its own."
+        return self._commit("accept", new, {}, message)
+
+    def join_object(self, label: int) -> RefinementState:
+        """Take the locked object `label` into the mask, to be accepted with it as one object.
+
+        Raises
+        ------
+        DataError
+            If there is no such object, the mask is empty, or there are several classes.
+        """
+        if self.settings.classes > 1:
+            raise DataError("With several classes objects cannot be joined.")
+        if not self.mask.any():
+            raise DataError("There is no open object to join with. Open one first (O), then join the other.")
+        other = self.result == label
+        if label < 1 or not other.any():
+            raise DataError(f"There is no accepted object {label}. Give the number of one.")
+        mask, result = np.where(other, np.uint8(1), self.mask), np.where(other, np.int32(0), self.result)
+        return self.edit(f"Object {label} is part of the open one. Accept both as one.", mask, result)
+
+    # ---- slices
+    def fill_between(self, axis: int = 0) -> RefinementState:
+        """Fill the slices along `axis` between those that the mask is on; see `slices.fill_between`.
+
+        Raises
+        ------
+        DataError
+            If the image is no volume, or no class is on two slices with a gap between them.
+        """
+        labels = np.where(self.result > 0, np.uint8(LOCKED), self.mask)
+        classes = [int(k) for k in np.unique(self.mask) if k]
+        if not classes:
+            raise DataError("There is nothing to fill between: the mask is empty. Draw the object on two slices.")
+        slices = {k: int((np.moveaxis(self.mask, axis, 0) == k).any((1, 2)).sum()) for k in classes if labels.ndim == 3}
+        for k in [k for k, n in slices.items() if n > 1] or classes[:1]:
+            labels = fill_between(labels, k, axis)
+        mask = np.where(labels == LOCKED, np.uint8(0), labels)
+        if np.array_equal(mask, self.mask):
+            raise DataError("There is no gap to fill: the object is on every slice between its first and its last.")
+        return self.edit("The slices between are filled.", mask)
+
+    def propagate(
+        self, start: int, stop: int, axis: int = 0, going: Callable[[], bool] = lambda: True
+    ) -> Job[RefinementState]:
+        """Carry the mask of slice `start` on to slice `stop` along `axis`; see `slices.propagate`.
+
+        Each step yields, with the slice in its message. Once `going` says no, what was carried so far is kept.
+
+        Raises
+        ------
+        DataError
+            If the image is no volume, a slice does not exist, or there is no mask on slice `start`.
+        """
+        turned = _turned(self.image, axis)
+        mask = self.mask.copy()
+        along, locked = np.moveaxis(mask, axis, 0), np.moveaxis(self.result > 0, axis, 0)
+        if turned.spatial_axes != "ZYX" or not 0 <= start < len(along) or not along[start].any():
+            raise DataError(f"There is no mask on slice {start} to carry on. Go to a slice that shows the object.")
+        reached, last, total = start, None, abs(stop - start)
+        for k in (int(k) for k in np.unique(along[start]) if k):
+            taken = locked | ((along > 0) & (along != k))
+            for last in propagate(turned, along[start] == k, start, stop, taken=taken):
+                along[last.index][along[last.index] == k] = 0
+                along[last.index][last.mask] = k
+                done = abs(last.index - start)
+                reached = last.index if done > abs(reached - start) else reached
+                yield Progress(done, total, f"slice {last.index}, confidence {last.confidence:.2f}")
+                if not going():
+                    break
+        if last is None:
+            raise DataError(
+                f"The object of slice {start} is not found on the next one. Draw it there, then fill between."
+            )
+        return self.edit(_carried(last, reached, stop), mask)
+
+    def edit(self, what: str, mask: np.ndarray, result: np.ndarray | None = None) -> RefinementState:
+        """Go on from a mask (uint8, *spatial) made in another way, as if it had been given; strokes are cleared.
+
+        Parameters
+        ----------
+        what
+            Sentence on what was done, for the user and the history.
+        mask
+            New mask; locked voxels are left out.
+        result
+            New accepted labels, int32 (*spatial), if they change too.
+        """
+        result = self.result if result is None else result
+        mask = np.where(result > 0, np.uint8(0), mask)
+        self.log.append({"event": "edit", "what": what, **encode(self.history.arrays, mask=mask, result=result)})
+        new = {"mask": mask, "given": mask, "scribbles": np.zeros_like(mask), "result": result}
+        return self._commit("edit", new, {}, what)
+
     def _own_label(self) -> int:
         """Return the label of the object that was opened again and is not accepted since, else the next free one."""
         for made in reversed(self.history.rounds[: self.history.index - self.history.first]):
             if made.facts["kind"] == "reopen" and not (self.result == made.facts["label"]).any():
                 return int(made.facts["label"])
-            if made.facts["kind"] in BEGINNINGS:
+            if made.facts["kind"] in ("accept", "reopen"):
                 break
         return int(self.result.max()) + 1
 
@@ -239,3 +368,21 @@ class RefinementSession(Timeline):
             If the folder holds no session, or the image is another one.
         """
         return read_session(cls, Path(folder), image, model=model, pnet=pnet)
+
+
+def _turned(image: Image, axis: int) -> Image:
+    """Return a volume with `axis` of space as its first, without its place."""
+    n = len(image.spatial_axes)
+    order = [axis, *(k for k in range(n) if k != axis)]
+    data = image.channels_first().transpose(0, *(k + 1 for k in order))
+    scale, units = (tuple(values[k] for k in order) for values in (image.scale, image.units))
+    return image.replace(data=data, axes="C" + image.spatial_axes, scale=scale, units=units, affine=None)
+
+
+def _carried(last: Carried, reached: int, stop: int) -> str:
+    if reached == stop:
+        return f"Carried on to slice {reached} (confidence {last.confidence:.2f})."
+    return (
+        f"Carried on to slice {reached} (confidence {last.confidence:.2f}), not further. Correct it there if it needs "
+        "it, and go on from there."
+    )

@@ -19,7 +19,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.grids import describe_grid, index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
-from napari_medseg.refinement.history import Box, History, Round, box_of, union
+from napari_medseg.refinement.history import BEGINNINGS, Box, History, Round, box_of, union
 
 ML_PER_MM3 = 1e-3
 STEPS = {"crf": "smoothing"}  # what steps are called where their name says too little
@@ -205,7 +205,7 @@ class Timeline:
             changed, change, unit, self.history.index, self.history.last, kind,
             facts.get("n_strokes", 0) if kind == "refine" else 0,
             facts.get("timings", {}) if len(moved) == 1 and kind in ("refine", "propose") else {},
-            message or (facts.get("message", "") if kind in ("refine", "propose", "accept", "reopen") else ""),
+            message or (facts.get("message", "") if kind in ("refine", "propose", *BEGINNINGS) else ""),
         )  # fmt: skip
 
     def _still(self, message: str) -> RefinementState:
