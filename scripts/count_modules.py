@@ -4,8 +4,9 @@ Prints the modules at the top, the fullest folders, the modules with exactly one
 (imports inside functions and for type checking included). Exits with 1 if there is a circle.
 
 Importing a name from a package counts for the module that the package has it from. What is looked up by a name in a
-table (entry points, the manifest, ``READERS``, ``METHODS`` and the settings beside a method, which are apart so that
-help pages load no torch, ``KINDS``) is a registered part and not counted, nor is an ``__init__`` that only hands on.
+table is a registered part and not counted: entry points, the manifest, ``READERS`` and ``LOADERS`` of formats,
+``METHODS`` with the settings beside each method (apart so that help pages load no torch), ``KINDS``, ``SAMPLES``,
+``COMMANDS``; nor is an ``__init__`` that only hands names on.
 """
 
 from __future__ import annotations

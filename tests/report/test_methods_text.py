@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_medseg import __version__
 from napari_medseg.image import Image
-from napari_medseg.report.methods_text import methods_paragraph
+from napari_medseg.report.case import methods_paragraph
 
 LABELS = Image(np.ones((8, 8), np.uint8), "YX", (0.5, 0.5), ("micrometer",) * 2, kind="labels")
 

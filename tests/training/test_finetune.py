@@ -29,8 +29,7 @@ from napari_medseg.models.checkpoint import load_weights, pack, read_checkpoint,
 from napari_medseg.models.settings import CardSettings
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.settings import PredictSettings, TrainSettings
-from napari_medseg.training.finetune import fine_tune, fine_tune_settings, next_run, predict_rest
-from napari_medseg.training.loop import cases_of, fit
+from napari_medseg.training.loop import cases_of, fine_tune, fine_tune_settings, fit, next_run, predict_rest
 
 CPU = PredictSettings(device="cpu")
 SIZE, N = 64, 6

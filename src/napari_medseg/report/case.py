@@ -1,22 +1,28 @@
-"""What a report says, whatever it is written as: texts, pictures, and rows of cells."""
+"""What a report says, whatever it is written as: texts, pictures, rows of cells, and a paragraph for a paper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata as installed
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from napari_medseg import __version__
+from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
+from napari_medseg.methods import get_method, known_methods
 from napari_medseg.report.overlay import overlay
 
 ROWS, COLUMNS = 12, 9
 PACKAGES = ("numpy", "scipy", "scikit-image", "torch")
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "napari")
+SCRIBBLES = "strokes that a geodesic minimum cut answers (engine geodesic)"
 WARNING = "Not for diagnosis."
 
 
@@ -60,7 +66,7 @@ def case_of(
         _objects(table),
         _pairs("How it was made", facts),
         _pairs("Settings", settings if isinstance(settings, Mapping) else {"settings": settings}),
-        _pairs("Versions", _versions()),
+        _pairs("Versions", {"napari-medseg": __version__, **_versions(PACKAGES)}),
     ]
     share = np.count_nonzero(labels.data) / labels.data.size
     return Case(
@@ -112,11 +118,66 @@ def _says(value: Any) -> bool:
     return value is not None and str(value) not in ("", "nan")
 
 
-def _versions() -> dict[str, str]:
-    found = {"napari-medseg": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = installed.version(name)
-        except installed.PackageNotFoundError:
-            continue
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
+
+
+def methods_paragraph(
+    labels: Image, facts: Mapping[str, Any], *, measured_as: str = "", objects: int | None = None
+) -> str:
+    """Return the paragraph on one result.
+
+    Parameters
+    ----------
+    labels
+        The result; its voxel size is stated.
+    facts
+        How the labels came about: what ``labels.metadata["medseg"]`` holds.
+    measured_as, objects
+        Kind of measurement and number of its rows, where the result was measured.
+    """
+    versions = {"Python": platform.python_version(), **_versions(LIBRARIES)}
+    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
+    version = facts.get("version") or __version__
+    sentences = [f"Images were segmented with napari-medseg {version} ({with_}) by {_method(facts)}."]
+    if facts.get("checkpoint"):
+        sha = str(facts.get("checkpoint_sha256", ""))[:12]
+        name = str(facts["checkpoint"]).replace("\\", "/").rpartition("/")[2]
+        sentences.append(f"The model was {name}{f' (SHA-256 {sha}...)' if sha else ''}.")
+    changed = _changed(facts)
+    sentences.append(f"Settings other than the defaults: {changed}." if changed else "All settings were the defaults.")
+    if facts.get("device"):
+        sentences.append(f"It was computed on {facts['device']}.")
+    sentences.append(f"The result is {labels.describe()}.")
+    if measured_as:
+        count = f"; {objects:,} rows" if objects is not None else ""
+        sentences.append(f"Objects were measured as {measured_as}{count}.")
+    return " ".join(sentences) + "\n"
+
+
+def _method(facts: Mapping[str, Any]) -> str:
+    name = str(facts.get("method", ""))
+    if name not in known_methods():
+        return SCRIBBLES if name == "geodesic" else (name or "hand or another program (no record of how was kept)")
+    try:
+        method = get_method(name)
+    except MedSegError:
+        return name
+    return f"{method.title}{f' (doi:{method.doi})' if method.doi else ''}"
+
+
+def _changed(facts: Mapping[str, Any]) -> str:
+    """Return the settings that are not the method's defaults."""
+    settings, name = dict(facts.get("settings") or {}), str(facts.get("method", ""))
+    if name in known_methods():
+        try:
+            default = get_method(name).Settings().model_dump(mode="json")
+        except MedSegError:
+            default = {}
+        settings = {k: v for k, v in settings.items() if k not in default or default[k] != v}
+    return ", ".join(f"{key} = {value}" for key, value in settings.items() if value not in ("", None))

@@ -33,7 +33,7 @@ TRIED = 3  # files that are read to judge the models
 
 def learn_job(model: Path, results: Path, folder: Path, settings: TrainSettings) -> Job[dict[str, Any]]:
     """Fine-tune `model` into `folder`, then predict with it what nobody reviewed; return the batch's record."""
-    from napari_medseg.training.finetune import fine_tune, predict_rest
+    from napari_medseg.training.loop import fine_tune, predict_rest
 
     tuned = yield from fine_tune(model, results, folder, settings)
     yield Progress(0, 1, "segmenting the open cases again")
@@ -60,7 +60,7 @@ class FineTunePanel(QWidget):
     def update_state(self) -> None:
         """Count what there is to learn from, propose a schedule, and enable Fine-tune or say why not."""
         from napari_medseg.batch import ReviewSheet
-        from napari_medseg.training.finetune import fine_tune_settings
+        from napari_medseg.training.loop import fine_tune_settings
 
         entry, results = self.dock.models.entry, self.dock.results
         entries = []
@@ -100,7 +100,7 @@ class FineTunePanel(QWidget):
 
     def next_folder(self) -> Path:
         """Return the folder of the next fine-tuned model."""
-        from napari_medseg.training.finetune import next_run
+        from napari_medseg.training.loop import next_run
 
         return next_run(self.dock.results)
 

@@ -93,7 +93,7 @@ class ExportButton(QPushButton):
         suffix, known = path.suffix.lower(), self.measured
         facts = layer.metadata.get("medseg", {})
         if suffix == ".txt":
-            from napari_medseg.report.methods_text import methods_paragraph
+            from napari_medseg.report.case import methods_paragraph
 
             more = {"measured_as": known.kind, "objects": len(known.table)} if known else {}
             return write_text(path, methods_paragraph(image_from_layer(layer), facts, **more))

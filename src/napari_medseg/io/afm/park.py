@@ -16,7 +16,6 @@ import numpy as np
 from napari_medseg.errors import ReadError
 from napari_medseg.io.afm.scan import Channel
 
-SUFFIXES = (".tif", ".tiff")
 MAGIC_TAG, MAGIC, DATA_TAG, HEADER_TAG = 50432, 0x0E031301, 50434, 50435
 VERSION_TAG, TYPED_VERSION = 50433, 0x1000002
 KIND, NAME, SIZE, FORWARD, EXTENT, SCALE, UNIT, TYPED = 0, 4, 100, 128, 140, 220, 244, 348  # offsets in the header

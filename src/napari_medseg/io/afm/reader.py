@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
-from napari_medseg.io.afm import asd as _asd
-from napari_medseg.io.afm import gwyddion as _gwyddion
-from napari_medseg.io.afm import igor as _igor
-from napari_medseg.io.afm import jpk as _jpk
-from napari_medseg.io.afm import nanoscope as _nanoscope
-from napari_medseg.io.afm import park as _park
-from napari_medseg.io.afm import wsxm as _wsxm
-from napari_medseg.io.afm.scan import Channel, is_height, to_images
+from napari_medseg.io.afm.scan import is_height, to_images
 from napari_medseg.io.pairs import FIRST_NUMBER, NUMBERED, SCANS
 
 PATTERNS = (*(f"*{suffix}" for suffix in SCANS if suffix != FIRST_NUMBER), "*.[0-9][0-9][0-9]")
+LOADERS = {  # suffix -> function of a module beside this one; a format's module is imported on first use
+    ".gwy": "gwyddion:read_gwy_channels",
+    ".gsf": "gwyddion:read_gsf_channels",
+    ".ibw": "igor:read_channels",
+    ".jpk": "jpk:read_tiff_channels",
+    ".jpk-qi-image": "jpk:read_tiff_channels",
+    ".h5-jpk": "jpk:read_hdf5_channels",
+    ".spm": "nanoscope:read_channels",
+    ".stp": "wsxm:read_channels",
+    ".top": "wsxm:read_channels",
+    ".topostats": "scan:read_topostats",
+    ".asd": "asd:read_channels",
+    ".tif": "park:read_channels",
+    ".tiff": "park:read_channels",
+}
+NUMBERS = "nanoscope:read_channels"
+TESTS = {  # suffixes that other programs use too
+    ".top": "wsxm:is_wsxm",
+    ".stp": "wsxm:is_wsxm",
+    ".tif": "park:is_park",
+    ".tiff": "park:is_park",
+}
 
 
 def matches(path: Path) -> bool:
@@ -28,20 +44,21 @@ def matches(path: Path) -> bool:
     if not path.is_file():
         return False
     if NUMBERED.fullmatch(suffix):
-        return _nanoscope.is_nanoscope(path)
-    if suffix in (".top", ".stp"):
-        return _wsxm.is_wsxm(path)
-    if suffix in _park.SUFFIXES:
-        return _park.is_park(path)
-    return suffix in LOADERS
+        return bool(_function("nanoscope:is_nanoscope")(path))
+    return bool(_function(TESTS[suffix])(path)) if suffix in TESTS else suffix in LOADERS
 
 
 def read(path: Path) -> list[Image]:
     """Read all channels of a scan, the best height channel first; see `to_images` for units and order."""
     suffix = path.suffix.lower()
-    load = _nanoscope.read_channels if NUMBERED.fullmatch(suffix) else (LOADERS | PARK)[suffix]
+    load = _function(NUMBERS if NUMBERED.fullmatch(suffix) else LOADERS[suffix])
     with np.errstate(over="ignore", invalid="ignore"):  # damaged heights become infinite or NaN and show as such
         return to_images(path, load(path))
+
+
+def _function(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"napari_medseg.io.afm.{module}"), name)
 
 
 def read_channel(path: str | Path, channel: str) -> Image:
@@ -89,28 +106,3 @@ def read_heights(path: str | Path, channel: str = "") -> Image:
         f"{Path(path).name}: heights of the channel {image.channels[0]} (others: {', '.join(heights)}; see --channel)."
     )
     return image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]})
-
-
-def _read_topostats(path: Path) -> list[Channel]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        names = [name for name in ("image", "image_original") if name in file]
-        step = float(file["pixel_to_nm_scaling"][()]) if "pixel_to_nm_scaling" in file else 0.0
-        return [Channel(name, np.asarray(file[name]), "nm", (step, step), "nm") for name in names]
-
-
-LOADERS: dict[str, Callable[[Path], list[Channel]]] = {
-    ".gwy": _gwyddion.read_gwy_channels,
-    ".gsf": _gwyddion.read_gsf_channels,
-    ".ibw": _igor.read_channels,
-    ".jpk": _jpk.read_tiff_channels,
-    ".jpk-qi-image": _jpk.read_tiff_channels,
-    ".h5-jpk": _jpk.read_hdf5_channels,
-    ".spm": _nanoscope.read_channels,
-    ".stp": _wsxm.read_channels,
-    ".top": _wsxm.read_channels,
-    ".topostats": _read_topostats,
-    ".asd": _asd.read_channels,
-}
-PARK = dict.fromkeys(_park.SUFFIXES, _park.read_channels)

@@ -153,3 +153,13 @@ def _rank(channel: Channel) -> tuple[bool, bool, int, bool]:
     rank, key = _height_rank(channel.name), channel.name.lower()
     back = "retrace" in key or "backward" in key
     return rank == len(HEIGHT_RANKS), nm_per(channel.unit) is None, rank, back
+
+
+def read_topostats(path: Path) -> list[Channel]:
+    """Read the channels of a result of TopoStats, heights in nm."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        names = [name for name in ("image", "image_original") if name in file]
+        step = float(file["pixel_to_nm_scaling"][()]) if "pixel_to_nm_scaling" in file else 0.0
+        return [Channel(name, np.asarray(file[name]), "nm", (step, step), "nm") for name in names]

@@ -13,8 +13,7 @@ from typing import Any
 
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import Image
-from napari_medseg.io.volumes.dicom import directory
-from napari_medseg.io.volumes.dicom.files import holds_dicom, is_dicom, may_be_dicom
+from napari_medseg.io.volumes.dicom.files import files_of, holds_dicom, is_dicom, may_be_dicom
 from napari_medseg.io.volumes.dicom.headers import Header, describe, kind_of
 from napari_medseg.io.volumes.dicom.images import SLICED, images_of
 from napari_medseg.io.volumes.space import with_note
@@ -34,7 +33,7 @@ def read_series(path: Path) -> list[Image]:
         If the folder holds several series (listed), or the series has missing, doubled or unlike slices (listed).
     """
     if path.name.upper() == "DICOMDIR":
-        headers, left_out = _headers(directory.files_of(path))
+        headers, left_out = _headers(files_of(path))
     else:
         folder = path if path.is_dir() else path.parent
         files = [p for p in sorted(folder.iterdir()) if not p.is_dir() and not p.name.startswith(".")]
