@@ -34,7 +34,7 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with connection._processes(distributed, 1, secure=False) as cluster:
+    with connection._processes(distributed, 1) as cluster:
         yield str(cluster.scheduler_address)
         for client in connection._reached.values():
             client.close()

@@ -277,6 +277,22 @@ def test_two_windows_that_review_keep_both_decisions(batch: Batch) -> None:
     assert marked(batch.out / "a_labels.tif")["decision"] == ACCEPTED
 
 
+def test_tables_whose_names_are_text_are_read_and_mended(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSEG_CSV_TEXT", "1")
+    shutil.copy(batch.a, batch.source / "=1+1.png")
+    batch.predict()
+    names = pd.read_csv(batch.out / "measurements.csv")["image"]
+    assert "'=1+1.png" in set(names)
+    sheet = ReviewSheet(batch.out)
+    index = [entry.image.name for entry in sheet.entries].index("=1+1.png")
+    sheet.decide(index, EXCLUDED, "=broken")
+    table = pd.read_csv(batch.out / "measurements.csv")
+    assert len(table) == len(names)
+    assert table.loc[table["image"] == "'=1+1.png", "decision"].eq(EXCLUDED).all()
+    assert ReviewSheet(batch.out).entries[index].reason == "=broken"
+    assert "'=broken" in (batch.out / "review.csv").read_text(encoding="utf-8")
+
+
 # ---- records and paths of others
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"files": {"a": 1}}', '{"files": {}, "model": 3}', ""])
 def test_a_record_that_is_none_is_put_aside(batch: Batch, text: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from PIL import Image as Pillow
 
 from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.cli.main import main
-from napari_medseg.cluster import ClusterSettings, connect, predict_on_cluster
+from napari_medseg.cluster import ClusterSettings, connect, connection, predict_on_cluster
+from napari_medseg.cluster.connection import serve
 from napari_medseg.cluster.run import _inspect
 from napari_medseg.errors import CheckpointError, DeviceError, SettingsError
 from napari_medseg.jobs import Progress, run
@@ -103,9 +107,7 @@ def test_command(client: Any, folder: Path, tmp_path: Path, capsys: pytest.Captu
     address = client.scheduler.address
     assert address.startswith("tls://")
     assert main([*words, "--device", "cpu", "--pattern", "s1/*", "--scheduler", address]) == 0
-    captured = capsys.readouterr()
-    assert len(json.loads(captured.out)["files"]) == FILES // 2
-    assert "dashboard http" in captured.err
+    assert len(json.loads(capsys.readouterr().out)["files"]) == FILES // 2
 
 
 def test_overlays_are_written_by_workers(client: Any, folder: Path, tmp_path: Path) -> None:
@@ -165,9 +167,94 @@ def test_workers_of_this_computer_let_nobody_in_without_their_certificate(client
         distributed.Client(address.replace("tls://", "tcp://"), timeout=1, set_as_default=False)
 
 
+STRANGER = """
+import socket, ssl, sys
+from pathlib import Path
+
+def ask(port, words, context=None):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as plain:
+            channel = context.wrap_socket(plain) if context else plain
+            channel.sendall(words)
+            return channel.recv(64)
+    except OSError:
+        return b""
+
+anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+for port in map(int, sys.argv[1].split(",")):
+    for path in (b"", b"status", b"info/main/workers.html", b"json/counts.json", b"health", b"api/v1"):
+        answer = ask(port, b"GET /" + path + b" HTTP/1.0\\r\\n\\r\\n")
+        if answer and b" 404 " not in answer:
+            print(port, path, answer)
+    for words in (b"\\0" * 64, b"GET / HTTP/1.0\\r\\n\\r\\n"):
+        if answer := ask(port, words, anyone):
+            print(port, "TLS", answer)
+for place in sys.argv[2].split(","):
+    try:
+        print(place, sorted(Path(place).iterdir()) if Path(place).is_dir() else Path(place).read_bytes())
+    except OSError:
+        pass
+print("tried")
+"""
+
+
+def test_another_account_of_this_computer_gets_nothing(client: Any) -> None:
+    """It tries every port of the run, with and without TLS, and the folders and environments of the processes."""
+    psutil = pytest.importorskip("psutil")
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    if sys.platform != "linux" or os.geteuid() != 0 or python is None:
+        pytest.skip("needs root, and a Python that everybody may start")
+    own = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c for one in own for c in one.connections() if c.status == psutil.CONN_LISTEN]
+    assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
+    ports = {str(c.laddr.port) for c in listening}
+    assert len(ports) >= 4  # scheduler, its pages, two workers
+    places = [f"/proc/{one.pid}/environ" for one in own]
+    places += client.run(lambda dask_worker: dask_worker.local_directory).values()
+    words = [python, "-I", "-c", STRANGER, ",".join(ports), ",".join(places)]
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/", **nobody)
+    assert done.stdout == "tried\n", done.stdout + done.stderr
+
+
+def test_who_has_the_invitation_may_compute(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lab.pem"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serve(file, 1, "127.0.0.1", port) as address:
+        assert address == f"tls://127.0.0.1:{port}"
+        assert file.stat().st_mode & 0o077 == 0 or sys.platform == "win32"
+        written = file.read_bytes()
+        words = ["predict", str(folder / "m.pt"), str(folder / "in" / "s0" / "a.png"), "-o", str(tmp_path / "out")]
+        assert main([*words, "--json", "--scheduler", str(file)]) == 0
+        assert len(json.loads(capsys.readouterr().out)["files"]) == 1
+        other = tmp_path / "other.pem"
+        connection._invite(other, address, pytest.importorskip("distributed").Security.temporary())
+        with pytest.raises(DeviceError, match="No Dask scheduler answers"), connect(str(other)):
+            pass
+        with pytest.raises(DeviceError, match="cannot be served"), serve(tmp_path / "x.pem", 1, "127.0.0.1", port):
+            pass
+        assert not (tmp_path / "x.pem").exists()
+    with serve(file, 1), connect(str(file)) as client:
+        assert len(client.nthreads()) == 1
+    assert file.read_bytes() == written
+
+
+@pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[:200], lambda text: text.replace("tls", "tcp")])
+def test_what_is_no_invitation_is_refused(tmp_path: Path, damage: Callable[[str], str]) -> None:
+    file = tmp_path / "lab.pem"
+    connection._invite(file, "tls://127.0.0.1:9", pytest.importorskip("distributed").Security.temporary())
+    file.write_text(damage(file.read_text(encoding="ascii")), encoding="ascii")
+    for place in (lambda: connect(str(file)), lambda: serve(file, 1)):
+        with pytest.raises(DeviceError, match="is no invitation"), place():
+            pass
+
+
 def test_no_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_UNENCRYPTED", "1")
-    monkeypatch.setattr("napari_medseg.cluster.connection.PATIENCE", 0.5)
+    monkeypatch.setattr(connection, "PATIENCE", 0.5)
     with (
         pytest.raises(DeviceError, match=r"answers at tcp://127.0.0.1:9\."),
         connect("tcp://127.0.0.1:9"),

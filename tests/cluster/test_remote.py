@@ -33,7 +33,7 @@ NOWHERE = "tcp://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with connection._processes(distributed, 1, secure=False) as cluster:
+    with connection._processes(distributed, 1) as cluster:
         yield cluster
         for client in connection._reached.values():
             client.close()
@@ -217,7 +217,7 @@ def test_only_changed_boxes_travel(address: str, monkeypatch: pytest.MonkeyPatch
 def test_a_lost_worker_ends_no_session(tmp_path: Path) -> None:
     """The rounds before are kept, the next is done here, and equals that of a session that was always here."""
     here, there = RefinementSession(volume((48, 48))), RefinementSession(volume((48, 48)))
-    with connection._processes(distributed, 1, secure=False) as cluster:
+    with connection._processes(distributed, 1) as cluster:
         run(refine_at(cluster.scheduler_address, there))
         client = connection._reached.pop(cluster.scheduler_address)
         for session in (here, there):

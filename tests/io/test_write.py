@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ import tifffile
 from napari_medseg import io
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.write import replacing, write, write_json, write_table
+from napari_medseg.io.write import from_text, replacing, write, write_json, write_table, write_tables
 
 RNG = np.random.default_rng(0)
 UM = ("micrometer", "micrometer")
@@ -243,3 +244,31 @@ def test_a_side_car_never_beats_a_file_written_over_by_another_program(tmp_path:
     found = io.read_one(tmp_path / "a.tif")
     assert found.scale == (0.25, 0.25)
     assert found.data.max() == 3
+
+
+CELLS = ["=1+1", "+cmd|' /C calc'!A0", "@SUM(A1)", "-2+3", "\tx", "-0.5", "1e3", "cell 1", "'quoted", "", "a=b"]
+
+
+def test_names_are_text_in_a_workbook_and_in_csv_by_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    frame = pd.DataFrame({"=name": CELLS, "area": np.arange(len(CELLS)) - 0.5})
+    write_tables(tmp_path / "t.xlsx", {"objects": frame})
+    rows = list(openpyxl.load_workbook(tmp_path / "t.xlsx")["objects"].iter_rows())
+    assert not any(cell.data_type == "f" for row in rows for cell in row)
+    assert [row[0].value or "" for row in rows[1:]] == CELLS
+    path = tmp_path / "t.csv"
+
+    def read_back() -> list[list[str]]:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+
+    write_table(path, frame)
+    assert [row[0] for row in read_back()] == ["=name", *CELLS]
+    monkeypatch.setenv("MEDSEG_CSV_TEXT", "1")
+    write_table(path, frame)
+    escaped = read_back()
+    assert [row[0] for row in escaped] == ["'=name", *(f"'{cell}" for cell in CELLS[:5]), *CELLS[5:]]
+    assert [row[1] for row in escaped[1:3]] == ["-0.5", "0.5"]  # numbers stay numbers
+    assert [from_text(row[0]) for row in escaped[1:]] == CELLS
+    write_table(path, pd.read_csv(path, dtype=str, keep_default_na=False))  # read and written again: the same
+    assert read_back() == escaped

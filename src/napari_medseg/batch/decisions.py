@@ -13,6 +13,7 @@ from napari_medseg.io import write_table
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.locks import holding
 from napari_medseg.io.sidecar import load, sidecar_path
+from napari_medseg.io.write import from_text
 
 NAME = "review.csv"
 COLUMNS = ("image", "labels", "decision", "reason", "corrected")
@@ -46,7 +47,7 @@ def read_review(out: Path) -> dict[str, Said]:
     names = [name.strip().lower() for name in rows[0]] if rows else []
     if not {"image", "decision", "corrected"} <= set(names):
         raise _unreadable(path, f"its columns are {printable(', '.join(names)) or 'none'}")
-    found = [dict(zip(names, row, strict=False)) for row in rows[1:] if any(row)]
+    found = [dict(zip(names, map(from_text, row), strict=False)) for row in rows[1:] if any(row)]
     return {row.get("image", ""): {name: row.get(name, "") for name in COLUMNS} for row in found}
 
 

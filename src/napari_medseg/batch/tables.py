@@ -11,6 +11,7 @@ import pandas as pd
 from napari_medseg.batch.decisions import Said, read_review, said_of
 from napari_medseg.io import write_table
 from napari_medseg.io.places import inside
+from napari_medseg.io.write import from_text
 
 SAID = {"decision": "decision", "reason": "decision reason", "corrected": "corrected"}
 Rows = Mapping[str, Mapping[str, Any]]
@@ -37,7 +38,7 @@ def update_measurements(out: Path, key: str, row: Mapping[str, Any]) -> None:
     if fresh is None or not path.is_file() or path.stat().st_size < 2:
         return
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    own = table["image"] == image_name(key, row)
+    own = table["image"].map(from_text) == image_name(key, row)
     first = int(own.to_numpy().argmax()) if own.any() else len(table)
     parts = [table[:first][~own[:first]], fresh, table[first:][~own[first:]]]
     whole = pd.concat([part for part in parts if len(part)] or [fresh], ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 IMAGEJ_DTYPES = {"uint8", "uint16", "float32"}
 IMAGEJ_LIMIT = 2**31
 UM_PER_CM = 10_000.0
+TEXT_CELLS = "MEDSEG_CSV_TEXT"  # environment variable
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that spreadsheets compute
 
 
 def write(path: str | Path, image: Image) -> Path:
@@ -63,7 +66,12 @@ def write(path: str | Path, image: Image) -> Path:
 
 
 def write_table(path: str | Path, frame: DataFrame) -> Path:
-    """Write a table as CSV (UTF-8, units in the headers, missing values empty)."""
+    """Write a table as CSV (UTF-8, units in the headers, missing values empty).
+
+    With ``MEDSEG_CSV_TEXT=1`` in the environment, text that a spreadsheet would compute gets an apostrophe before it.
+    """
+    if os.environ.get(TEXT_CELLS, "0") != "0":
+        frame = frame.map(as_text).rename(columns=as_text)
     return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
@@ -95,6 +103,22 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
                     if cell.data_type == "f":  # a name that begins with "=" is text, no formula
                         cell.data_type = "s"
     return [path]
+
+
+def as_text(value: Any) -> Any:
+    """Return text that begins like a formula, and is no number, with an apostrophe before it; all else as it is."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def from_text(value: str) -> str:
+    """Return text without the apostrophe of `as_text`."""
+    return value[1:] if value.startswith("'") and as_text(value[1:]) == value else value
 
 
 def _as_cell(value: object) -> object:

@@ -13,6 +13,7 @@ COMMANDS = {
     "export": "give a model away as ONNX or bioimage.io package, or convert labels",
     "report": "write a case on one page: picture, table, settings, versions",
     "sample": "write generated sample data to try everything with",
+    "serve": "let other computers compute here: a scheduler, workers and an invitation to them",
     "doctor": "show versions, device and what is missing",
     "demo": "walk through training, prediction and measurement on generated data",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, given
-from napari_medseg.cli.output import drain, show, warn
+from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted
 from napari_medseg.settings import PredictSettings
 
@@ -20,7 +20,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="result folder")
     parser.add_argument("--redo", action="store_true", help="predict again what is finished")
     parser.add_argument("--json", action="store_true", help="print the record as JSON only")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to work on, e.g. tls://host:8786")
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler to work on, e.g. tls://host:8786, or an invitation (.pem)",
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="work on N processes of this machine")
     add_flags(parser, PredictSettings)
     from napari_medseg.batch.settings import BatchSettings
@@ -65,5 +69,4 @@ def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSetting
 
     trusted = ClusterSettings.of_environment().updated(**given(arguments, ClusterSettings))
     with connect(arguments.scheduler, arguments.workers, trusted) as client:
-        warn(f"dashboard {client.dashboard_link}")
         return drain(predict_on_cluster(client, *what, resume=resume, options=options), arguments.json)
