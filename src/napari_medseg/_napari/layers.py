@@ -17,6 +17,7 @@ AXES = "TZYX"
 TIME = "second"
 TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
+HEIGHTS = "nm_per_grey"  # in ``medseg_image``: what somebody entered for an image without unit of its values
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
 NOTED = (
     "generated",
@@ -62,6 +63,11 @@ def image_from_layer(layer: Layer) -> Image:
     affine, picture = _place(layer, kept, n)
     steps = np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)
     metadata = {**layer.metadata.get("medseg", {}), "source_file": str(layer.source.path or ""), **_noted(kept)}
+    value_unit = kept.get("value_unit", "")
+    if HEIGHTS in kept and isinstance(layer, ImageLayer):
+        data, value_unit = data * np.float32(kept[HEIGHTS]), "nm"
+        said = f"1 grey value = {kept[HEIGHTS]:.6g} nm, as entered."
+        metadata["notes"] = [*metadata.get("notes", ()), said]
     return Image(
         data,
         axes + "C" * rgb,
@@ -71,7 +77,7 @@ def image_from_layer(layer: Layer) -> Image:
         "labels" if isinstance(layer, Labels) else "image",
         layer.name,
         tuple(kept.get("channels", ())),
-        kept.get("value_unit", ""),
+        value_unit,
         metadata if affine is None else {**metadata, FRAME: picture.tolist()},
     )
 

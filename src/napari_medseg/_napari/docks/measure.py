@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ class MeasureDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.labels = LayerChooser(napari_viewer, measured_layers, sample="afm")
-        self.image = LayerChooser(napari_viewer, image_layers, none="no image")
+        self.labels = LayerChooser(napari_viewer, measured_layers, sample="afm", sizes=True)
+        self.image = LayerChooser(napari_viewer, image_layers, none="no image", heights=True)
         self.kind = QComboBox()
         for kind in KINDS:
             self.kind.addItem(TITLES[kind], kind)
@@ -96,7 +97,10 @@ class MeasureDock(Dock):
         self.save_button = QPushButton("Save table ...")
         self.save_button.setEnabled(False)
         self.save_button.clicked.connect(lambda: self.save())
-        self.export_button = ExportButton(self, lambda: self.measured, lambda sentence: self.run_bar.say(sentence))
+        self.then: Callable[[], None] | None = None
+        self.export_button = ExportButton(
+            self, lambda: self.measured, lambda sentence: self.run_bar.say(sentence), self.measure_again
+        )
         self.export_button.setEnabled(False)
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
@@ -172,6 +176,14 @@ class MeasureDock(Dock):
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
         self.run_bar.offer("Save table ...", self.save)
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+    def measure_again(self, then: Callable[[], None]) -> None:
+        """Measure, then do something with it."""
+        self.then = then
+        self.run_bar.start()
 
     def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
         """Show the table of `layer` and the one-row summary."""

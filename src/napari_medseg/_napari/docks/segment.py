@@ -86,7 +86,7 @@ class SegmentDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.input = LayerChooser(napari_viewer, image_layers, sample="afm")
+        self.input = LayerChooser(napari_viewer, image_layers, sample="afm", sizes=True, heights=True)
         self.channels = ChannelChooser(napari_viewer)
         self.extent = ExtentChooser(napari_viewer)
         self.every = QCheckBox("every layer that fits the model")

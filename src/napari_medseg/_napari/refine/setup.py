@@ -35,7 +35,7 @@ class Setup(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = viewer
-        self.input = LayerChooser(viewer, image_layers, sample="mri")
+        self.input = LayerChooser(viewer, image_layers, sample="mri", sizes=True)
         self.channels = ChannelChooser(viewer)
         self.saved: Saved | None = None
         self.problem = ""

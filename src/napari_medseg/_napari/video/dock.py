@@ -34,7 +34,7 @@ class MovieChooser(LayerChooser):
     """Choose among the layers that are movies."""
 
     def __init__(self, viewer: Any) -> None:
-        super().__init__(viewer, movie_layers, sample="video")
+        super().__init__(viewer, movie_layers, sample="video", sizes=True)
 
     def _chosen(self, index: int = 0) -> None:
         super()._chosen(index)

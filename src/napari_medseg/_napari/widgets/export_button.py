@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.readers import write_labels
+from napari_medseg._napari.widgets.calibration import ask_pixel_size
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
+from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.atomic import write_text
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.write import write_tables
@@ -24,6 +25,7 @@ PICTURES = (
 )  # fmt: skip
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
+SIZED = (".csv", ".xlsx", ".html", ".htm", ".pdf", ".gz", ".nii", ".nrrd", ".mha", ".zarr")  # state a pixel size
 TEXT = "Methods paragraph (*.txt)"
 
 
@@ -48,10 +50,19 @@ class ExportButton(QPushButton):
         Returns the Labels layer to write, or ``None``.
     say
         Takes one sentence.
+    again
+        Measures anew, then calls what it is given: the pixel size was entered after the measurement.
     """
 
-    def __init__(self, parent: QWidget, layer: Callable[[], Any], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        parent: QWidget,
+        layer: Callable[[], Any],
+        say: Callable[[str], None],
+        again: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         super().__init__("Export ...")
+        self._again = again
         self.measured: Measured | None = None
         self._parent, self._layer, self._say = parent, layer, say
         self.setToolTip(
@@ -79,10 +90,23 @@ class ExportButton(QPushButton):
             path
             or QFileDialog.getSaveFileName(self._parent, "Export", str(proposed(layer)), ";;".join(self.kinds()))[0]
         )
-        if not path:
-            return
+        if path and self._sized(path, layer):
+            self.write(Path(path), layer)
+
+    def _sized(self, path: str, layer: Any) -> bool:
+        """Ask for the pixel size where the file states one and it is not known; whether to write now."""
+        if not path.lower().endswith(SIZED) or image_from_layer(layer).units[-1] != PIXEL:
+            return True
+        given = ask_pixel_size(self._parent, self._parent.viewer, layer)
+        if given and self.measured is not None and self._again is not None:
+            self._again(lambda: self.write(Path(path), layer))
+            return False
+        return given is not None
+
+    def write(self, path: Path, layer: Any) -> None:
+        """Write one file and say so, or why not."""
         try:
-            self._say(f"Saved {self._write(Path(path), layer)}.")
+            self._say(f"Saved {self._write(path, layer)}.")
         except MedSegError as error:
             self._say(str(error))
         except OSError as error:

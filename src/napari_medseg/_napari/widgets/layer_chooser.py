@@ -10,19 +10,32 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
+from napari_medseg.image import PIXEL, Image
 
 SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve film"}
 
 
 class LayerChooser(QWidget):
-    """Choose one of the layers that `layers` lists, or `none`; offer the `sample` where there are none."""
+    """Choose one of the layers that `layers` lists, or `none`; offer the `sample` where there are none.
+
+    With `sizes` the pixel size can be entered, with `heights` nm per grey value where the values have no unit; the
+    fields are in view where the layer does not say it.
+    """
 
     changed = Signal()
 
-    def __init__(self, viewer: Any, layers: Callable[[Any], list[Any]], none: str = "", sample: str = "") -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        layers: Callable[[Any], list[Any]],
+        none: str = "",
+        sample: str = "",
+        sizes: bool = False,
+        heights: bool = False,
+    ) -> None:
         super().__init__()
         self.viewer, self.layers, self.none, self.sample = viewer, layers, none, sample
         self.found: list[Layer] = []
@@ -32,9 +45,16 @@ class LayerChooser(QWidget):
         self.line.setWordWrap(True)
         self.button = QPushButton(f"Open sample: {SAMPLES.get(sample, sample)}")
         self.button.clicked.connect(lambda: viewer.open_sample("napari-medseg", sample))
+        self.fields = Calibration(sizes, heights)
+        self.open_fields = QPushButton("Pixel size ..." if sizes else "nm per grey value ...")
+        self.open_fields.clicked.connect(lambda: self.fields.setVisible(self.fields.isHidden()))
+        self.fields.entered.connect(self._calibrate)
+        self.sizes, self.heights = sizes, heights
+        self._heard: Layer | None = None
+        self._ends: list[Callable[[], None]] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.box, self.line, self.button):
+        for widget in (self.box, self.line, self.open_fields, self.fields, self.button):
             layout.addWidget(widget)
         self.box.currentIndexChanged.connect(self._chosen)
         events = viewer.layers.events
@@ -88,7 +108,44 @@ class LayerChooser(QWidget):
             self.image, self.problem = None, str(error)
         self.line.setText(self.problem if self.image is None else _said(self.image))
         self.line.setVisible(bool(self.line.text()))
+        if layer is not self._heard:
+            self._hear(layer)
         self.changed.emit()
+
+    def _hear(self, layer: Layer | None) -> None:
+        """Follow what is entered for a layer here or elsewhere."""
+        for end in self._ends:
+            end()
+        self._heard, events = layer, () if layer is None else (layer.events.units, layer.events.metadata)
+        self._ends = [listen(event, self._changed) for event in events]
+        self._offer_fields()
+
+    def _changed(self, event: Any = None) -> None:
+        """Say anew what the layer is, and tell."""
+        self._chosen()
+        self._offer_fields()
+
+    def _offer_fields(self) -> None:
+        """Show the fields where the layer does not say what they ask for, else a button that opens them."""
+        layer, image = self._heard, self.image
+        heights = self.heights and layer is not None and image is not None and takes_heights(layer, image)
+        offered = image is not None and (self.sizes or heights)
+        self.open_fields.setVisible(offered)
+        self.fields.setVisible(offered and self.sizes and image.units[-1] == PIXEL)
+        if offered:
+            self.fields.show_for(layer, image)
+            self.fields.show_values(heights)
+
+    def _calibrate(self) -> None:
+        """Give the layer what was entered."""
+        if self.layer is None:
+            return
+        try:
+            said = self.fields.apply(self.viewer, self.layer)
+        except MedSegError as error:
+            self.line.setText(str(error))
+            return
+        self.line.setText("\n".join(filter(None, (self.line.text(), said))))
 
 
 def _said(image: Image) -> str:

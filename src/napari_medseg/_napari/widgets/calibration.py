@@ -1,0 +1,253 @@
+"""Pixel size and nm per grey value, entered where a file does not say them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels, Layer, Shapes
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
+from napari_medseg.errors import SettingsError
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io.grids import FRAME
+
+UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
+MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place
+
+
+class Calibration(QWidget):
+    """Fields for the pixel size with its unit and for nm per grey value; `entered` when *Set* is pressed.
+
+    Parameters
+    ----------
+    sizes, values
+        Whether a pixel size and whether nm per grey value are asked for.
+    button
+        Whether there is a button *Set*; without it the fields are read when they are needed.
+    """
+
+    entered = Signal()
+
+    def __init__(self, sizes: bool = True, values: bool = True, button: bool = True) -> None:
+        super().__init__()
+        self.size, self.unit, self.value = QLineEdit(), QComboBox(), QLineEdit()
+        for unit in UNITS:
+            self.unit.addItem(SHORT_UNITS[unit], unit)
+        self.size.setPlaceholderText("as in the file")
+        self.size.setToolTip("Edge of a pixel: one number, or one for each axis of space with commas, depth first")
+        self.value.setPlaceholderText("as in the file")
+        self.value.setToolTip("Height of one grey value, of pictures whose file does not say what their values mean")
+        self.size_row = [QLabel("Pixel size"), self.size, self.unit]
+        self.value_row = [QLabel("nm per grey value"), self.value]
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        for row, widgets in enumerate((self.size_row, self.value_row)):
+            for column, widget in enumerate(widgets):
+                grid.addWidget(widget, row, column)
+        self.button = QPushButton("Set")
+        if button:
+            grid.addWidget(self.button, 0 if sizes else 1, 3)
+        for field in (self.button.clicked, self.size.returnPressed, self.value.returnPressed):
+            field.connect(lambda *_: self.entered.emit())
+        self._show(self.size_row, sizes)
+        self._show(self.value_row, values)
+
+    def show_for(self, layer: Layer, image: Image) -> None:
+        """Show what a layer and its image state."""
+        sizes = [step for step, axis in zip(image.scale, image.spatial_axes, strict=True) if axis != "T"]
+        known = image.units[-1] != PIXEL
+        alike = len({f"{step:.6g}" for step in sizes}) == 1
+        self.size.setText(", ".join(f"{step:.6g}" for step in (sizes[:1] if alike else sizes)) if known else "")
+        self.unit.setCurrentIndex(max(0, self.unit.findData(image.units[-1] if known else UNITS[0])))
+        factor = _kept(layer).get(HEIGHTS)
+        self.value.setText("" if factor is None else f"{factor:.6g}")
+
+    def show_values(self, shown: bool) -> None:
+        """Show or hide nm per grey value."""
+        self._show(self.value_row, shown)
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The sizes entered, in `UNITS` of `unit`; none where the field is empty.
+
+        Raises
+        ------
+        SettingsError
+            If that is no positive number.
+        """
+        return tuple(_positive(part, "Pixel size") for part in self.size.text().split(",") if part.strip())
+
+    @property
+    def nm_per_grey(self) -> float | None:
+        """The height of one grey value in nm, ``None`` where the field is empty; raises as `steps`."""
+        text = self.value.text().strip()
+        return _positive(text, "nm per grey value") if text else None
+
+    def apply(self, viewer: Any, layer: Layer) -> str:
+        """Give what was entered to a layer and those that belong to it; return a sentence on it.
+
+        Raises
+        ------
+        SettingsError
+            If something entered is no positive number, or there are more sizes than axes.
+        """
+        said = []
+        if not self.size_row[0].isHidden() and self.steps:
+            others = set_pixel_size(viewer, layer, self.steps, str(self.unit.currentData()))
+            said = [f"Also set for {', '.join(other.name for other in others)}."] if others else []
+        if not self.value_row[0].isHidden():
+            set_heights(layer, self.nm_per_grey)
+        return " ".join(said)
+
+    @staticmethod
+    def _show(widgets: list[QWidget], shown: bool) -> None:
+        for widget in widgets:
+            widget.setVisible(shown)
+
+
+def _kept(layer: Layer) -> dict[str, Any]:
+    return dict(layer.metadata.get("medseg_image", {}))
+
+
+def _positive(text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise SettingsError(f"{what}: {text.strip()!r} is no positive number. Write it like 0.52.")
+    return number
+
+
+def takes_heights(layer: Layer, image: Image) -> bool:
+    """Whether the grey values of a layer could be heights: a picture in memory whose file gives them no unit."""
+    plain = isinstance(layer, ImageLayer) and image.axes in ("YX", "TYX") and isinstance(layer.data, np.ndarray)
+    return plain and (not image.value_unit or HEIGHTS in _kept(layer))
+
+
+def set_heights(layer: Layer, nm_per_grey: float | None) -> None:
+    """Say how many nm one grey value of a layer is; ``None`` takes it back."""
+    kept = {k: v for k, v in _kept(layer).items() if k != HEIGHTS}
+    kept |= {} if nm_per_grey is None else {HEIGHTS: nm_per_grey}
+    layer.metadata = {**layer.metadata, "medseg_image": kept}
+
+
+def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: str) -> list[Layer]:
+    """Give the axes of space of a layer, and of those that belong to it, a step in `unit`; return the others.
+
+    All of them grow together about the origin of the world, so that they stay upon each other.
+
+    Raises
+    ------
+    SettingsError
+        If there are neither one step nor as many as axes of space.
+    """
+    image = image_from_layer(layer)
+    space = np.array([axis != "T" for axis in image.spatial_axes])
+    if len(steps) not in (1, space.sum()):
+        raise SettingsError(f"{layer.name} has {space.sum()} axes of space: give one size, or {space.sum()} of them.")
+    factors = np.ones(len(space))
+    factors[space] = np.array(steps) / np.array(image.scale)[space]
+    others = belonging(viewer, layer)
+    for one in (layer, *others):
+        units = tuple(unit if own else str(old) for own, old in zip(space, one.units, strict=True))
+        _grow(one, factors, units)
+    return others
+
+
+def belonging(viewer: Any, layer: Layer) -> list[Layer]:
+    """Return the layers that show the same thing: of the same file, made from it, or drawn on it alone.
+
+    A Labels or Shapes layer that does not say what it was made from belongs to the one image of its size and place.
+    """
+    images = [one for one in viewer.layers if isinstance(one, ImageLayer) and _alike(one, layer)]
+    alone = len({str(one.source.path or one.name) for one in images}) == 1
+    return [
+        one
+        for one in viewer.layers
+        if one.name != layer.name
+        and one.ndim == layer.ndim
+        and one.units == layer.units
+        and _belongs(one, layer, alone)
+    ]
+
+
+def _belongs(one: Layer, layer: Layer, alone: bool) -> bool:
+    made = one.metadata.get("medseg", {}).get("source_layer") or layer.metadata.get("medseg", {}).get("source_layer")
+    if made:
+        return made in (one.name, layer.name)
+    if one.source.path and one.source.path == layer.source.path:
+        return True
+    drawn = isinstance(one, Labels | Shapes) or isinstance(layer, Labels | Shapes)
+    return drawn and alone and _alike(one, layer)
+
+
+def _alike(one: Layer, layer: Layer) -> bool:
+    """Whether two layers have one size (Shapes have any) and one place."""
+    sized = isinstance(one, Shapes) or isinstance(layer, Shapes) or _size(one) == _size(layer)
+    return one.ndim == layer.ndim and sized and np.allclose(world_of(one), world_of(layer))
+
+
+def _size(layer: Layer) -> tuple[int, ...]:
+    return tuple(layer.data[0].shape if getattr(layer, "multiscale", False) else layer.data.shape)[: layer.ndim]
+
+
+def _grow(layer: Layer, factors: np.ndarray, units: tuple[str, ...]) -> None:
+    """Multiply the place of a layer in the world, wherever it is noted, and name its units."""
+    n = layer.ndim
+    grown = np.diag([*factors, 1.0])
+    affine = grown @ np.asarray(layer.affine.affine_matrix)[-n - 1 :, -n - 1 :] @ np.linalg.inv(grown)
+    kept = _kept(layer)
+    for name in MATRICES:
+        if kept.get(name) is not None and len(kept[name]) == n + 1:
+            matrix = grown @ np.asarray(kept[name], float)
+            kept[name] = matrix.tolist() if name == FRAME else matrix
+    if "units" in kept and len(kept["units"]) == n:
+        kept["units"] = units
+    layer.scale, layer.translate = layer.scale * factors, layer.translate * factors
+    layer.affine = affine
+    layer.units = units
+    layer.metadata = {**layer.metadata, "medseg_image": kept}
+
+
+def ask_pixel_size(parent: QWidget, viewer: Any, layer: Layer) -> bool | None:
+    """Ask for the pixel size of a layer; return whether it was given, ``None`` to leave the whole thing."""
+    dialog = QDialog(parent)
+    dialog.setWindowTitle("Pixel size")
+    told, fields = QLabel(f"The pixel size of {layer.name} is not known. What is it?"), Calibration(True, False, False)
+    told.setWordWrap(True)
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+    pixels = buttons.addButton("Write in pixels", QDialogButtonBox.ButtonRole.DestructiveRole)
+    column = QVBoxLayout(dialog)
+    for widget in (told, fields, buttons):
+        column.addWidget(widget)
+    fields.show_for(layer, image_from_layer(layer))
+
+    def give() -> None:
+        try:
+            if not fields.steps:
+                raise SettingsError("Enter the size of a pixel, or choose Write in pixels.")
+            fields.apply(viewer, layer)
+            dialog.accept()
+        except SettingsError as error:
+            told.setText(str(error))
+
+    buttons.accepted.connect(give)
+    buttons.rejected.connect(dialog.reject)
+    pixels.clicked.connect(lambda: dialog.done(2))
+    return {int(QDialog.DialogCode.Accepted.value): True, 2: False}.get(dialog.exec())

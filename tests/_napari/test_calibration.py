@@ -1,0 +1,144 @@
+"""Pixel size and nm per grey value, entered in a dock: they stay with the layers, their tables and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medseg._napari.layers import image_from_layer, layer_data, world_of
+from napari_medseg.image import Image
+from napari_medseg.io import read_one
+
+pytestmark = pytest.mark.viewer
+Open = Callable[[str], tuple[Any, Any]]
+Wait = Callable[[Callable[[], bool]], None]
+
+
+def scene(viewer: Any) -> tuple[Any, Any, Any]:
+    """Add an image, labels that belong to it, and an image of another file, all of unknown pixel size."""
+    noise = np.random.default_rng(0)
+    scan = viewer.add_image(noise.integers(0, 255, (30, 40), np.uint8), name="scan")
+    viewer.add_image(noise.random((20, 20)), name="other")
+    labels = np.zeros((30, 40), int)
+    labels[5:15, 5:25] = 1
+    labels[20:25, 20:25] = 2
+    return scan, viewer.add_labels(labels, name="drawn"), viewer.layers["other"]
+
+
+def enter(chooser: Any, size: str = "", value: str = "") -> str:
+    chooser.fields.size.setText(size)
+    chooser.fields.value.setText(value)
+    chooser.fields.button.click()
+    return str(chooser.line.text())
+
+
+def test_the_pixel_size_stays_with_image_and_labels(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    scan, drawn, other = scene(viewer)
+    dock.input.choose(scan)
+    assert not dock.input.fields.isHidden()
+    assert "Also set for drawn." in enter(dock.input, "0.5")
+    for layer in (scan, drawn):
+        np.testing.assert_allclose(layer.scale, (0.5, 0.5))
+        assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+    assert image_from_layer(scan).describe() == "2D, 30x40, 0.5x0.5 um, 1 channel"
+    assert str(other.units[0]) == "pixel"
+    assert dock.input.fields.size.text() == "0.5"
+    _, measure = viewer.window.add_plugin_dock_widget("napari-medseg", "Measure")
+    measure.labels.choose(drawn)
+    measure.image.box.setCurrentIndex(measure.image.box.count() - 1)
+    measure.kind.setCurrentIndex(measure.kind.findData("nuclei"))
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None)
+    assert measure.export_button.isEnabled(), measure.run_bar.message.text()
+    np.testing.assert_allclose(measure.table.frame["area (um^2)"], [200 * 0.25, 25 * 0.25])
+    measure.export_button.save(str(tmp_path / "drawn.tif"))
+    written = read_one(tmp_path / "drawn.tif", kind="labels")
+    assert (written.scale, written.units) == ((0.5, 0.5), ("micrometer", "micrometer"))
+
+
+def test_grey_values_become_heights(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    scan, drawn, _ = scene(viewer)
+    dock.labels.choose(drawn)
+    dock.image.choose(scan)
+    enter(dock.labels, "0.01")
+    dock.image.open_fields.click()
+    enter(dock.image, value="2")
+    seen = image_from_layer(scan)
+    assert seen.value_unit == "nm"
+    np.testing.assert_allclose(seen.data, scan.data * 2.0)
+    assert "1 grey value = 2 nm, as entered." in dock.image.line.text()
+    assert dock.image.image.value_unit == "nm"
+    enter(dock.image, value="")
+    assert image_from_layer(scan).value_unit == ""
+    height = viewer.add_image(np.ones((30, 40)), name="height", metadata={"medseg_image": {"value_unit": "nm"}})
+    dock.image.choose(height)
+    assert dock.image.open_fields.isHidden()
+
+
+@pytest.mark.parametrize("text", ["-1", "abc", "0", "inf", "1, 2, 3"])
+def test_what_is_no_size_is_refused_in_a_sentence(open_dock: Open, text: str) -> None:
+    viewer, dock = open_dock("Segment")
+    scan, _, _ = scene(viewer)
+    dock.input.choose(scan)
+    said = enter(dock.input, text)
+    assert "Write it like" in said or "axes of space" in said
+    np.testing.assert_allclose(scan.scale, (1, 1))
+
+
+def test_layers_stay_upon_each_other(open_dock: Open) -> None:
+    """A volume with a place, a part of it with an offset: every corner moves by the same factors."""
+    viewer, dock = open_dock("Segment")
+    affine = np.array([[-3.0, 0, 0, 7], [0, 1, 0, 2], [0, 0, 1, 5], [0, 0, 0, 1]])
+    image = Image(np.random.default_rng(0).random((4, 10, 12)), "ZYX", (3, 1, 1), affine=affine, name="volume")
+    data, kwargs, _ = layer_data(image)
+    volume = viewer.add_image(data, **kwargs)
+    made = {"medseg": {"source_layer": "volume"}}
+    placed = {"scale": (3, 1, 1), "translate": (6, 2, 3), "affine": volume.affine}
+    part = viewer.add_labels(np.ones((2, 4, 4), int), name="part", metadata=made, **placed)
+    before = [world_of(layer) for layer in (volume, part)]
+    dock.input.choose(volume)
+    enter(dock.input, "6, 0.5, 0.5")
+    grown = np.diag([2, 0.5, 0.5, 1])
+    for layer, world in zip((volume, part), before, strict=True):
+        np.testing.assert_allclose(world_of(layer), grown @ world)
+    seen = image_from_layer(volume)
+    np.testing.assert_allclose(seen.affine, grown @ affine)
+    assert (seen.scale, seen.units) == ((6, 0.5, 0.5), ("micrometer",) * 3)
+
+
+def test_an_export_that_needs_the_pixel_size_asks_for_it(
+    open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock = open_dock("Measure")
+    _, drawn, _ = scene(viewer)
+    dock.labels.choose(drawn)
+    dock.image.box.setCurrentIndex(dock.image.box.count() - 1)
+    dock.kind.setCurrentIndex(dock.kind.findData("nuclei"))
+    dock.run_bar.start()
+    wait(dock.export_button.isEnabled)
+    answers: list[Any] = [None, False, True]
+
+    def answer(parent: Any, viewer: Any, layer: Any) -> Any:
+        if answers[0]:
+            enter(dock.labels, "0.5")
+        return answers.pop(0)
+
+    monkeypatch.setattr("napari_medseg._napari.widgets.export_button.ask_pixel_size", answer)
+    path = tmp_path / "objects.csv"
+    dock.export_button.save(str(path))
+    assert not path.exists()
+    dock.export_button.save(str(path))
+    assert "area (px)" in pd.read_csv(path)
+    path.unlink()
+    dock.export_button.save(str(path))
+    wait(path.exists)
+    np.testing.assert_allclose(pd.read_csv(path)["area (um^2)"], [50, 6.25])
+    dock.export_button.save(str(path))
+    assert not answers
