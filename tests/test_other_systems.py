@@ -21,6 +21,7 @@ from toy import ToyMethod
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.image import Image
 from napari_medseg.io import read, write
+from napari_medseg.io.places import extended
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.refinement import RefinementSession, RefinementSettings
@@ -176,6 +177,23 @@ def test_names_in_the_repository_differ_in_more_than_case_and_are_short() -> Non
     assert len({name.casefold() for name in names}) == len(names)
     assert max(map(len, names)) < 120
     assert not [name for name in names if set(name) & set('<>:"|?*\\')]
+
+
+LONG = "\\".join(["patient"] * 40)
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        (r"C:\scans\a.tif", r"C:\scans\a.tif"),
+        (rf"C:\{LONG}\a.tif", rf"\\?\C:\{LONG}\a.tif"),
+        (f"C:/{LONG}/../a.tif".replace("\\", "/"), rf"\\?\C:\{LONG[:-8]}\a.tif"),
+        (rf"\\server\lab\{LONG}\a.tif", rf"\\?\UNC\server\lab\{LONG}\a.tif"),
+        (rf"\\?\C:\{LONG}\a.tif", rf"\\?\C:\{LONG}\a.tif"),
+    ],
+)
+def test_paths_of_more_than_260_letters_get_the_form_that_windows_takes(path: str, wanted: str) -> None:
+    assert extended(path) == wanted
 
 
 def test_workers_are_spawned_never_forked() -> None:

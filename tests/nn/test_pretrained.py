@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_medseg.errors import CheckpointError
+from napari_medseg.errors import CheckpointError, ReadError
 from napari_medseg.nn import pretrained
 from napari_medseg.nn.encoders import VGG
 from napari_medseg.nn.pretrained import fetch, load_imagenet, model_folder, read_weights
@@ -141,3 +141,14 @@ def test_files_are_torchvisions_whose_names_hold_their_checksum() -> None:
         "densenet201": "densenet201-c1103571.pth",
         "resnet50": "resnet50-0676ba61.pth",
     }
+    for stem, whole in pretrained.SHA256.items():
+        assert len(whole) == 64
+        assert whole.startswith(stem.rsplit("-", 1)[1])
+
+
+def test_a_known_checksum_counts_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "server").mkdir()
+    path = _with_checksum(tmp_path / "server", _published(tmp_path / "server", Tiny())[0])
+    monkeypatch.setitem(pretrained.SHA256, path.stem, path.stem.rsplit("-", 1)[1].ljust(64, "0"))
+    with pytest.raises(ReadError, match="arrived damaged"):
+        fetch(path.as_uri(), tmp_path)

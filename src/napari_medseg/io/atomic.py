@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from napari_medseg.errors import WriteError
+from napari_medseg.io.places import expanded
 
 PREFIX = ".medseg-"
 OLD = "old"  # below a hidden folder: what is being replaced, for the moment between two renames
@@ -50,14 +51,14 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     WriteError
         If the folder is not writable or the disk is full; what was there before is left as it was.
     """
-    path = Path(path)
-    with disk_errors(path):
+    given, path = Path(path), expanded(path)
+    with disk_errors(given):
         is_device = path.exists() and not (path.is_file() or path.is_dir())
     if is_device:
-        with disk_errors(path):
+        with disk_errors(given):
             yield path
         return
-    with disk_errors(path):
+    with disk_errors(given):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, again=False)
         with _hidden_folder(path.parent) as own:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import ntpath
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 from napari_medseg.errors import DataError
 
 LONGEST = 200  # bytes of a result's stem: file systems allow 255, `_probabilities.ome.zarr` and the like come after it
+SHORT = 180  # letters: Windows takes 260 at once, and what is being written lies in a hidden folder or is a store
 FORBIDDEN = set('<>:"|?*\\/')
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{k}" for device in ("COM", "LPT") for k in "0123456789¹²³")}
 
@@ -27,12 +30,21 @@ def home() -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return `path` with a leading ``~`` as the home folder."""
+    """Return `path` with a leading ``~`` as the home folder, and such that Windows takes it at any length."""
     path = Path(path)
     try:
-        return path.expanduser()
+        path = path.expanduser()
     except RuntimeError:  # of a user that does not exist, or nobody's home
-        return home().joinpath(*path.parts[1:]) if path.parts[0] == "~" else path
+        path = home().joinpath(*path.parts[1:]) if path.parts[0] == "~" else path
+    return Path(extended(str(path))) if sys.platform == "win32" else path
+
+
+def extended(path: str) -> str:
+    """Return a path of Windows in the form that may be longer than 260 letters; one that is short as it is."""
+    whole = ntpath.abspath(path)
+    if len(whole) < SHORT or whole.startswith("\\\\?\\"):
+        return path
+    return f"\\\\?\\UNC{whole[1:]}" if whole.startswith("\\\\") else f"\\\\?\\{whole}"
 
 
 def inside(folder: Path, name: object) -> Path:

@@ -20,7 +20,7 @@ from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
 from napari_medseg.io.places import expanded
 
-# the part of a file's name after the last dash is the start of its SHA-256
+# the part of a file's name after the last dash is the start of its SHA-256; where all of it is known, all of it counts
 URLS = {
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
@@ -31,6 +31,12 @@ URLS = {
     "densenet169": "https://download.pytorch.org/models/densenet169-b2777c0a.pth",
     "densenet201": "https://download.pytorch.org/models/densenet201-c1103571.pth",
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+}
+SHA256 = {
+    "vgg16-397923af": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "vgg19-dcbb9e9d": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    "densenet121-a639ec97": "a639ec97d7c33b07ae66f0b5fb7d0192f95a3b11b7576c66c0126c2a727c4395",
+    "resnet50-0676ba61": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
 }
 # mean and SD of the network's training images, channels in [0, 1]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -103,7 +109,7 @@ def fetch(url: str, folder: Path) -> Path:
         If it cannot be downloaded or written, or arrives damaged.
     """
     path = folder / url.rsplit("/", 1)[-1]
-    wanted = path.stem.rsplit("-", 1)[-1]
+    wanted = SHA256.get(path.stem, path.stem.rsplit("-", 1)[-1])
     if path.is_file() and _sha256(path).startswith(wanted):
         return path
     with replacing(path) as part:
