@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "src"
 PACKAGE = ROOT / "napari_medseg"
 FULL = 20
+TABLES = [f"napari_medseg.{name}" for name in ("io", "io.afm.reader", "methods", "cli.commands", "measure", "samples")]
 
 
 def modules() -> dict[str, Path]:
@@ -93,14 +94,11 @@ def registered(known: dict[str, Path]) -> set[str]:
     tables = [ROOT.parent / "pyproject.toml", PACKAGE / "napari.yaml"]
     text = "\n".join(path.read_text(encoding="utf-8") for path in tables)
     named = {name for name in known if f"{name}:" in text}
-    for table, prefix in (
-        ("io", "io."),
-        ("methods", "methods."),
-        ("cli.commands", "cli.commands."),
-        ("measure", "measure."),
-    ):
-        words = re.findall(r"\"([\w.]+)(?::\w+)?\"", known[f"napari_medseg.{table}"].read_text(encoding="utf-8"))
-        named |= {f"napari_medseg.{prefix}{word}" for word in words} & set(known)
+    for table in TABLES:
+        path = known[table]
+        package = table if path.name == "__init__.py" else table.rpartition(".")[0]
+        words = re.findall(r"\"([\w.]+)(?::\w+)?\"", path.read_text(encoding="utf-8"))
+        named |= {f"{package}.{word}" for word in words} & set(known)
     settings = {name.removesuffix("method") + "settings" for name in named if name.endswith(".method")}
     return named | settings & set(known)
 
