@@ -13,6 +13,22 @@ from napari_medseg.errors import SettingsError
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Role = Literal["segment", "propose", "refine", "classify"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DistanceEngine = Literal["numba", "geodistk", "fastgeodis"]
+Metric = Literal["linear", "harmonic", "product"]
+METRICS: dict[str, tuple[Metric, ...]] = {"geodistk": ("harmonic", "product"), "fastgeodis": ("linear",)}
+
+
+def check_metric(engine: str, metric: str) -> None:
+    """Refuse a metric that an engine of geodesic distances does not offer.
+
+    Raises
+    ------
+    ValueError
+        With those it offers.
+    """
+    if metric not in METRICS.get(engine, (metric,)):
+        offered = " and ".join(METRICS[engine])
+        raise ValueError(f"the distance engine {engine} offers {offered}, not {metric}; change one of the two")
 
 
 class Settings(BaseModel):
@@ -31,13 +47,18 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors()]
             names = ", ".join(cls.model_fields)
-            raise SettingsError(f"{'; '.join(lines)}. Known settings: {names}.") from error
+            raise SettingsError(f"{'; '.join(map(_said, error.errors()))}. Known settings: {names}.") from error
 
     def updated(self, **changes: Any) -> Self:
         """Return validated settings with some values changed."""
         return self.parse({**self.model_dump(), **changes})
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with one setting, or with several together."""
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(map(str, problem['loc']))}: {text} (given {problem['input']!r})" if problem["loc"] else text
 
 
 class PredictSettings(Settings):

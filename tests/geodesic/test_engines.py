@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,41 @@ def test_triton_absent() -> None:
     pytest.importorskip("torch")
     with pytest.raises(MissingDependencyError, match="pip install triton"):
         geodesic_distance(*scene((8, 9)), engine="triton")
+
+
+_GEODISTK_CASE = """
+import numpy as np
+from napari_medseg.geodesic import geodesic_distance
+rng = np.random.default_rng(0)
+y, x = np.mgrid[:40, :50]
+flat = np.sin(x / 9).astype(np.float32) * np.cos(y / 7).astype(np.float32)
+volume = np.stack([flat + k for k in range(4)]).astype(np.float32) / 4
+for image, spacing in ((flat, (1.0, 1.0)), (volume, (2.0, 1.0, 0.5))):
+    seeds = np.zeros(image.shape, bool)
+    seeds[(slice(0, 1),) * (image.ndim - 2) + (slice(3, 8), slice(3, 20))] = True
+    for metric, most in (("product", 1e-4), ("harmonic", 0.05)):
+        options = dict(metric=metric, weight=0.5, spacing=spacing)
+        theirs = geodesic_distance(image, seeds, engine="geodistk", **options)
+        ours = geodesic_distance(image, seeds, **options)
+        assert (theirs >= ours - 1e-3 * ours - 1e-5).all(), "two scans found a cheaper path than the cheapest"
+        error = np.median(np.abs(theirs - ours)[~seeds]) / np.median(ours[~seeds])
+        assert error < most, (metric, error)
+"""
+
+
+def test_geodistk_built_here_equals_ours_where_its_scans_converge(tmp_path: Path) -> None:
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(tmp_path)]
+    environment = {**os.environ, "CXXFLAGS": "-DNPY_IN_ARRAY=NPY_ARRAY_IN_ARRAY"}
+    built = subprocess.run([*pip, "GeodisTK==0.1.7"], env=environment, capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(f"GeodisTK cannot be had or built: {built.stderr[-200:]}")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    result = subprocess.run(
+        [sys.executable, "-c", _GEODISTK_CASE], env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("engine", ["geodistk", "fastgeodis"])

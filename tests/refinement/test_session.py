@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_medseg.errors import DataError
-from napari_medseg.geodesic import GeodesicMap
+from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
@@ -711,3 +711,31 @@ def test_a_stroke_of_one_class_leaves_most_of_another_that_looks_alike() -> None
     assert session.mask[3, 5, 5] == 1
     assert (session.mask == 2).sum() > 60
     np.testing.assert_array_equal(session.mask > 0, mask > 0)
+
+
+def test_another_engine_of_distances_is_asked_where_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def other(image: np.ndarray, seeds: np.ndarray, *, engine: str, **options: Any) -> np.ndarray:
+        asked.append((engine, options["metric"]))
+        return geodesic_distance(image, seeds, **options)
+
+    monkeypatch.setattr("napari_medseg.graphcut.energy.geodesic_distance", other)
+    image, truth = slice_2d(1, (64, 72))
+    inside = np.argwhere(truth.data)
+    marks = np.zeros(truth.data.shape, np.uint8)
+    marks[tuple(inside[len(inside) // 2])] = 2
+    marks[1, :] = 1
+    answers = []
+    for engine in ("geodistk", "numba"):
+        settings = RefinementSettings.parse({"distance_engine": engine, "metric": "harmonic"})
+        session = RefinementSession(image, settings=settings)
+        run(session.refine(marks))
+        answers.append(session.mask_image().data)
+    assert set(asked) == {("geodistk", "harmonic")}
+    np.testing.assert_array_equal(*answers)
+
+
+def test_an_engine_of_distances_says_which_metrics_it_has() -> None:
+    with pytest.raises(SettingsError, match="geodistk offers harmonic and product, not linear"):
+        RefinementSettings.parse({"distance_engine": "geodistk"})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.settings import Metric
 
-Metric = Literal["linear", "harmonic", "product"]
 HARMONIC_EPS = 1e-5
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from napari_medseg.errors import DataError, DeviceError, MissingDependencyError, SettingsError
 from napari_medseg.geodesic._inputs import Problem, check_problem, check_region, check_seeds, edge_cost
 from napari_medseg.geodesic.incremental import Box, GeodesicMap
+from napari_medseg.settings import check_metric
 
 if TYPE_CHECKING:
     import torch
 
 Engine = Literal["numba", "torch", "triton", "geodistk", "fastgeodis"]
 _HOW = {
-    "GeodisTK": 'CXXFLAGS="-DNPY_IN_ARRAY=NPY_ARRAY_IN_ARRAY" pip install --no-build-isolation GeodisTK==0.1.7',
+    "GeodisTK": 'CXXFLAGS=-DNPY_IN_ARRAY=NPY_ARRAY_IN_ARRAY pip install --no-build-isolation "napari-medseg[geodistk]"',
     "FastGeodis": 'pip install "setuptools<81" ninja && pip install --no-build-isolation FastGeodis==1.0.5',
 }
 _SCANS = 2  # as in the publications' scripts
@@ -65,8 +66,9 @@ def geodesic_distance(
     device
         ``cpu`` (default), ``cuda``, ``mps`` or ``auto``; others than ``cpu`` and ``cuda`` compute on the CPU.
     engine
-        ``numba`` (default on the CPU), ``torch``, ``triton`` (default on CUDA; 3.3 or newer), ``geodistk`` or
-        ``fastgeodis`` where installed: these two run their usual number of raster scans.
+        ``numba`` (default on the CPU), ``torch``, ``triton`` (default on CUDA; 3.3 or newer), or, where installed,
+        ``geodistk`` (harmonic, product) or ``fastgeodis`` (linear; adds the differences of channels): these two run
+        two raster scans, as in the publications' scripts, and need not have converged.
     roi
         Slices of the spatial axes; computes inside this box alone, from the seeds in it.
 
@@ -257,9 +259,16 @@ def _edges(problem: Problem) -> list[tuple[tuple[slice, ...], tuple[slice, ...],
 
 # ---- other packages, for comparison with published settings
 def _compute_external(problem: Problem, seeds: np.ndarray, engine: str) -> np.ndarray:
-    """Compute with GeodisTK or FastGeodis, whose raster scans need not have converged."""
+    """Compute with GeodisTK or FastGeodis, whose two raster scans need not have converged.
+
+    FastGeodis adds the intensity differences of channels where the others take their Euclidean length.
+    """
     if len(problem.shape) == 2 and problem.spacing != (1.0, 1.0):
         raise SettingsError(f"Engine {engine!r} has no pixel size in 2D, got {problem.spacing}; use engine='numba'.")
+    try:
+        check_metric(engine, problem.metric)
+    except ValueError as error:
+        raise SettingsError(f"{str(error).capitalize()}.") from error
     if not seeds.any():
         return np.full(problem.shape, np.inf, np.float32)
     distance = _geodistk(problem, seeds) if engine == "geodistk" else _fastgeodis(problem, seeds)
@@ -279,8 +288,6 @@ def _load(name: str) -> Any:
 
 
 def _geodistk(problem: Problem, seeds: np.ndarray) -> Any:
-    if problem.metric == "linear":
-        raise SettingsError("GeodisTK offers the metrics 'harmonic' and 'product', not 'linear'; use engine='numba'.")
     library = _load("GeodisTK")
     image = np.ascontiguousarray(np.moveaxis(problem.image, 0, -1), np.float32)
     image = image[..., 0] if image.shape[-1] == 1 else image
@@ -295,8 +302,6 @@ def _geodistk(problem: Problem, seeds: np.ndarray) -> Any:
 
 
 def _fastgeodis(problem: Problem, seeds: np.ndarray) -> Any:
-    if problem.metric != "linear":
-        raise SettingsError(f"FastGeodis offers the metric 'linear' alone, got {problem.metric!r}; use engine='numba'.")
     library = _load("FastGeodis")
     import torch
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.geodesic.incremental import GeodesicMap
+from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
@@ -33,6 +34,7 @@ CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
+OWN = "numba"  # the engine of distances whose maps are kept
 ROOM = 3  # cells around what changed that finer levels see
 
 
@@ -103,7 +105,7 @@ class Problem:
         speak against it.
     pushes
         What new strokes reach.
-    weight, metric
+    weight, metric, engine
         As for `geodesic_distance`.
     """
 
@@ -116,6 +118,7 @@ class Problem:
     pushes: Sequence[Push] = field(default_factory=tuple)
     weight: float = 0.998
     metric: str = "linear"
+    engine: str = OWN
 
 
 @dataclass(frozen=True)
@@ -220,9 +223,12 @@ def likeness(problem: Problem, energy: Energy) -> np.ndarray:
 
 def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
     """Return the terms that come from distances: log-ratio and pushes."""
-    empty = GeodesicMap(level.image, spacing=level.steps, weight=problem.weight, metric=problem.metric, channels=True)
+    cost: dict[str, Any] = {"spacing": level.steps, "weight": problem.weight, "metric": problem.metric}
+    empty = GeodesicMap(level.image, channels=True, **cost)
 
     def distance(seeds: np.ndarray) -> np.ndarray:
+        if problem.engine != OWN:
+            return geodesic_distance(level.image, seeds, engine=problem.engine, **cost) + np.float32(NEAR)
         own = empty.like()
         own.add(seeds)
         return own.distance + np.float32(NEAR)

@@ -95,12 +95,15 @@ class DeepIGeoSEngine(Engine):
     def _distances(self, scribbles: np.ndarray) -> np.ndarray | None:
         """Return up-to-date maps (L, *spatial), or ``None`` where the method must compute them itself."""
         method: Any = self._model.method
-        if getattr(method.settings, "metric", "") != "geodesic" or not hasattr(method, "spacing"):
+        settings = method.settings
+        own = getattr(settings, "metric", "") == "geodesic" and getattr(settings, "distance_engine", "numba") == "numba"
+        if not own or not hasattr(method, "spacing"):
             return None
         if self._maps is None:
             x = method.prepare(self.image)[: self.image.n_channels]
             features = unit_range(x)
-            self._maps = ScribbleMaps(features, method.spacing, method.settings.weight, "linear", method.out_channels)
+            cost = getattr(settings, "cost", "linear")
+            self._maps = ScribbleMaps(features, method.spacing, settings.weight, cost, method.out_channels)
         return np.stack(self._maps.update(scribbles))
 
 

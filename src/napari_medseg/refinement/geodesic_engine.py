@@ -100,7 +100,8 @@ class GeodesicEngine(Engine):
 
     def _problem(self, features: np.ndarray, strokes: np.ndarray, mask: np.ndarray, **more: object) -> Problem:
         settings = self._settings
-        return Problem(features, self._steps, strokes, mask, weight=settings.weight, metric=settings.metric, **more)  # type: ignore[arg-type]
+        cost = {"weight": settings.weight, "metric": settings.metric, "engine": settings.distance_engine}
+        return Problem(features, self._steps, strokes, mask, **cost, **more)  # type: ignore[arg-type]
 
     def _minimise(self, box: Box, problem: Problem, energy: Energy) -> Minimum:
         found = minimise(problem, energy if self._settings.crf else _unsmoothed(energy))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_medseg.settings import Device, Precision, PredictSettings, Settings
+from napari_medseg.settings import Device, DistanceEngine, Metric, Precision, PredictSettings, Settings, check_metric
 
 RETIRED = ("tau", "reach")  # settings of older versions
 
@@ -24,9 +24,13 @@ class RefinementSettings(Settings):
         description="Share of contrast in the geodesic distance; the rest is the way",
         json_schema_extra={"step": 0.001},
     )  # fmt: skip
-    metric: Literal["linear", "harmonic", "product"] = Field(
+    metric: Metric = Field(
         "linear", title="Metric", description="Cost of a step: linear is (1 - weight) way + weight contrast"
     )
+    distance_engine: DistanceEngine = Field(
+        "numba", title="Distance engine",
+        description="numba: ours, exact; geodistk (harmonic, product) and fastgeodis (linear): as published, two scans",
+    )  # fmt: skip
     crf: bool = Field(True, title="Smooth", description="Smooth borders, along image edges")
     islands: bool = Field(
         False, title="Keep islands", description="Keep pieces of a new object that none of its strokes touches"
@@ -43,6 +47,11 @@ class RefinementSettings(Settings):
         "auto", title="Precision", description="auto: bfloat16 on GPU and on processors that compute in it"
     )
     tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of the network in voxels; 0: automatic")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_metric(self.distance_engine, self.metric)
+        return self
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -28,7 +28,7 @@ from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
-from napari_medseg.settings import PredictSettings, TrainSettings
+from napari_medseg.settings import PredictSettings, Settings, TrainSettings
 from napari_medseg.training import distributed as parallel
 from napari_medseg.training.data import Batches, Cases, Store
 from napari_medseg.training.schedule import WeightAverage, rate_factor
@@ -188,7 +188,7 @@ class Run:
         if not path.exists():
             return False
         content = read_checkpoint(path)
-        if content["method"] != self.method.name or content["settings"] != self.method.settings.model_dump():
+        if content["method"] != self.method.name or self._parsed(content) != self.method.settings:
             raise CheckpointError(
                 f"{path} was trained with {content['method']} {content['settings']}; to resume give the same method "
                 "and settings, or choose a new run folder."
@@ -237,8 +237,11 @@ class Run:
         path = self.folder / "best.pt"
         content = read_checkpoint(path)
         self.network.load_state_dict(content["state_dict"])
-        method = type(self.method)(self.method.Settings.parse(content["settings"]))
-        return Model(method, self.network.cpu().eval(), card(content, path))
+        return Model(type(self.method)(self._parsed(content)), self.network.cpu().eval(), card(content, path))
+
+    def _parsed(self, content: Mapping[str, Any]) -> Settings:
+        """Return the settings of a checkpoint; those that it does not know have their defaults."""
+        return self.method.Settings.parse(content["settings"])
 
     def _calibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         return islice(self.batches.epoch(self.state.epoch), min(self.settings.calibrate_batches, self.batches.steps))

@@ -31,7 +31,7 @@ OPTIONAL = {
     "ReportLab": ("figure", "reportlab"),
     "napari": ("gui", "napari"),
     "Qt binding": ("gui", "qtpy.QtCore"),
-    "GeodisTK": ("", "GeodisTK"),
+    "GeodisTK": ("geodistk", "GeodisTK"),
     "FastGeodis": ("", "FastGeodis"),
 }
 
@@ -94,7 +94,7 @@ def _part(extra: str, module: str) -> str:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == module.split(".")[0]:
-            return f'absent; pip install "napari-medseg[{extra}]"' if extra else "absent (an oracle for tests only)"
+            return f'absent; pip install "napari-medseg[{extra}]"' if extra else "absent (another distance engine)"
         return f"broken: {error}"
     except Exception as error:  # a broken binary package may raise anything on import
         if type(error).__name__ == "QtBindingsNotFoundError":

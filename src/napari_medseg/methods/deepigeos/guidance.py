@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.methods.deepigeos.settings import Distance, Encoding
+from napari_medseg.settings import DistanceEngine, Metric
 
 DEFAULT_TAU = {"geodesic": 1.0, "euclidean": 10.0}
 FAR = 4.0
 
 
-def guidance_maps(
+def distance_maps(
     image: np.ndarray,
     scribbles: np.ndarray,
     n_classes: int,
@@ -23,10 +23,10 @@ def guidance_maps(
     spacing: float | Sequence[float] = 1.0,
     weight: float = 0.9,
     metric: Distance = "geodesic",
-    encoding: Encoding = "exp",
-    tau: float | None = None,
+    cost: Metric = "linear",
+    engine: DistanceEngine = "numba",
 ) -> np.ndarray:
-    """Return the encoded distance maps (L, *spatial) float32, one per class in class order (0 = background).
+    """Return the distance to the marks of each class (0 = background), (L, *spatial) float32; infinite without marks.
 
     Parameters
     ----------
@@ -38,30 +38,10 @@ def guidance_maps(
         L, background included.
     spacing
         Step of each axis.
-    weight
-        Share of the image in the geodesic distance: an edge costs (1 - weight) * step + weight * contrast; 1: the
-        paper's purely image-based distance.
+    weight, cost, engine
+        Of the geodesic distance, where `cost` is its metric; weight 1 is the paper's purely image-based distance.
     metric
         ``"geodesic"`` or ``"euclidean"``.
-    encoding, tau
-        See `encode`.
-    """
-    distances = distance_maps(image, scribbles, n_classes, spacing=spacing, weight=weight, metric=metric)
-    return encode(distances, encoding, DEFAULT_TAU[metric] if tau is None else tau)
-
-
-def distance_maps(
-    image: np.ndarray,
-    scribbles: np.ndarray,
-    n_classes: int,
-    *,
-    spacing: float | Sequence[float] = 1.0,
-    weight: float = 0.9,
-    metric: Distance = "geodesic",
-) -> np.ndarray:
-    """Return the distance to the marks of each class, (L, *spatial) float32; infinite for a class without marks.
-
-    The classes are computed in parallel threads.
 
     Raises
     ------
@@ -76,27 +56,14 @@ def distance_maps(
             f"There are scribbles of value {largest}, but {n_classes} classes take values up to {n_classes} "
             "(1 background, 2 foreground, 3 ... further classes). Erase or relabel them."
         )
-    steps = np.broadcast_to(np.asarray(spacing, float), (scribbles.ndim,))
-    distances = np.full((n_classes, *scribbles.shape), np.inf, np.float32)
+    seeds = [scribbles == k + 1 for k in range(n_classes)]
+    if metric == "geodesic":
+        from napari_medseg.geodesic import geodesic_distances
 
-    def fill(value: int) -> None:
-        seeds = scribbles == value + 1
-        if seeds.any():
-            distances[value] = _distance(image, seeds, tuple(steps.tolist()), weight, metric)
-
-    with ThreadPoolExecutor(n_classes) as pool:
-        list(pool.map(fill, range(n_classes)))
-    return distances
-
-
-def _distance(
-    image: np.ndarray, seeds: np.ndarray, spacing: tuple[float, ...], weight: float, metric: Distance
-) -> np.ndarray:
-    if metric == "euclidean":
-        return np.asarray(ndimage.distance_transform_edt(~seeds, spacing), np.float32)
-    from napari_medseg.geodesic.distance import geodesic_distance
-
-    return np.asarray(geodesic_distance(image, seeds, spacing=spacing, weight=weight), np.float32)
+        return np.stack(geodesic_distances(image, seeds, spacing=spacing, weight=weight, metric=cost, engine=engine))
+    far = np.full(scribbles.shape, np.inf)
+    maps = [ndimage.distance_transform_edt(~s, spacing) if s.any() else far for s in seeds]
+    return np.stack(maps).astype(np.float32)
 
 
 def encode(distances: np.ndarray, encoding: Encoding = "exp", tau: float = 1.0) -> np.ndarray:

@@ -254,7 +254,8 @@ class RNet(PNet, RefinementMethod):
         """Return the distance maps (L, *spatial) on the image clipped at 3 SD and scaled to [0, 1]."""
         s = self.settings
         return distance_maps(
-            unit_range(x), scribbles, s.classes, spacing=self.spacing, weight=s.weight, metric=s.metric
+            unit_range(x), scribbles, s.classes, spacing=self.spacing, weight=s.weight, metric=s.metric, cost=s.cost,
+            engine=s.distance_engine,
         )  # fmt: skip
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_medseg.settings import MethodSettings, Role, TrainSettings
+from napari_medseg.settings import DistanceEngine, MethodSettings, Metric, Role, TrainSettings, check_metric
 
 Distance = Literal["geodesic", "euclidean"]
 Encoding = Literal["exp", "zscore_fixed"]
@@ -94,6 +94,13 @@ class RNetSettings(PNetSettings):
         0.9, ge=0, le=1, title="Geodesic weight", description="1: image contrast only (paper), 0: path length only",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
+    cost: Metric = Field(
+        "linear", title="Geodesic cost", description="Of a step: linear is (1 - weight) way + weight contrast"
+    )
+    distance_engine: DistanceEngine = Field(
+        "numba", title="Distance engine",
+        description="numba: ours, exact; geodistk (harmonic, product) and fastgeodis (linear): as published, two scans",
+    )  # fmt: skip
     encoding: Encoding = Field("exp", title="Encoding", description="exp(-d / tau), or a fixed z-score (paper)")
     tau: float = Field(
         0.0, ge=0, le=1000, title="Tau", description="Reach of the maps; 0: 1 for geodesic, 10 for Euclidean",
@@ -113,3 +120,8 @@ class RNetSettings(PNetSettings):
         0.0, ge=0, le=1, title="No-mark share", description="Samples without marks; 0.1 makes R-Net careful",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_metric(self.distance_engine, self.cost)
+        return self
