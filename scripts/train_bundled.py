@@ -37,6 +37,7 @@ from napari_medseg.method import Method, Model, count_parameters
 from napari_medseg.methods import TRAINING_FREE, create
 from napari_medseg.methods.deepigeos.simulated_user import robot_click, simulate
 from napari_medseg.methods.frame_classifier.method import classify
+from napari_medseg.methods.fullnet.method import FullNet
 from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint, write_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
@@ -60,14 +61,7 @@ TRAIN_MOVIES, FRAMES = 12, 30
 NERVE_IMAGES = 400
 CORNEAL_PIXEL = "1.04 micrometres (HRT3-RCM: 400 micrometres on 384 pixels)"
 CHOSEN = 10  # real corneal images that constants were chosen on
-NUCLEI = {
-    "preset": "light", "growth": 24, "pack": 2, "crop": 160, "validation_size": 256, "colour_jitter": 0.5,
-    "stain_mix": 0.12, "blur": 1.2, "zoom": 1.5,
-}  # fmt: skip
-NUCLEI_SCHEDULE = TrainSettings(
-    epochs=55, steps_per_epoch=100, batch_size=4, learning_rate=2e-3, weight_decay=1e-4, schedule="one-cycle",
-    rise=0.1, ema=0.998, choose_on=24, smooth_score=3, seed=1,
-)  # fmt: skip
+NUCLEI_SCHEDULE = FullNet.recipe.training.updated(epochs=55, ema=0.998, choose_on=24, seed=1)
 TILES, TISSUE_SIZE, TISSUE_SEED = 300, 256, 100_000
 REAL, PINK = 3, 2  # times that real images are shown for one generated, and images with eosin for one without
 AFM = {"architecture": "unet5", "width": 8, "dropout": 0.1, "scaling": "glass", "crop": 256}
@@ -368,7 +362,7 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     """FullNet for nuclei in stained tissue: the Data Science Bowl's stained images (CC0) and generated tissue."""
     if task.data is None:
         raise SystemExit("nuclei_dsb2018 needs --data: the folder of images and labels.")
-    method = create("fullnet", NUCLEI)
+    method = create("fullnet", FullNet.recipe.settings)
     pairs = sorted(method.find_pairs(task.data).require(task.data).pairs, key=lambda pair: pair.stem)
     order = np.random.default_rng(0).permutation(len(pairs))
     fifth, tenth = len(pairs) // 5, len(pairs) // 10

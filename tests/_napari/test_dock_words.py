@@ -109,7 +109,7 @@ def test_a_recommended_recipe_fills_in_both_forms_and_is_taken_back(open_dock: O
     dock.schedule.setCurrentText("paper")
     assert dock.method_form.value == get_method("sc-dcnn").Settings()
     dock.schedule.setCurrentText("recommended")
-    dock.method.setCurrentIndex(dock.method.findData("p-net"))
+    dock.method.setCurrentIndex(dock.method.findData("frame-classifier"))
     assert dock.schedule.currentText() == "paper"
     assert not dock.schedule.model().item(dock.schedule.findText("recommended")).isEnabled()
 

@@ -78,7 +78,7 @@ def test_the_start_wins_over_the_recommended_recipe_and_flags_over_both(
     assert content["settings"]["patch"] == 32
     assert content["training"]["schedule"] == recipe.training.schedule == "one-cycle"
     assert content["training"]["choose_on"] == 2
-    code, _, said = call(capsys, "train", "p-net", data, "-o", tmp_path / "x", "--recipe", "recommended")
+    code, _, said = call(capsys, "train", "frame-classifier", data, "-o", tmp_path / "x", "--recipe", "recommended")
     assert code == 2
     assert "no recommended recipe" in said
 

@@ -19,7 +19,7 @@ from napari_medseg.io import read_channels
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.measure.labels import foreground
-from napari_medseg.method import Method, Model, RefinementMethod, quiet
+from napari_medseg.method import Method, Model, Recipe, RefinementMethod, quiet
 from napari_medseg.methods.deepigeos.cases import (
     Arrays,
     Intensity,
@@ -55,6 +55,11 @@ class PNet(Method):
     doi = "10.1109/TPAMI.2018.2840695"
     Settings: ClassVar[type[base.Settings]] = PNetSettings
     training = PNetSettings.training
+    recipe = Recipe(
+        {"width": 32, "pack": 2, "modern": True, "loss": "dice_ce", "optimiser": "adamw", "strength": 0.35,
+         "flip": False},
+        TrainSettings(epochs=20, steps_per_epoch=100, batch_size=1, learning_rate=2e-3, schedule="one-cycle", ema=0.99),
+    )  # fmt: skip
     measure = "volume"
     metrics = ("dice", "assd", "hd95", "nsd", "precision", "recall")
     label_kind = "classes"

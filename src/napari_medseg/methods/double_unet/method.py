@@ -19,12 +19,13 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import PairList, find_pairs, similarity_groups
 from napari_medseg.measure.labels import foreground
-from napari_medseg.method import Method
+from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH, DoubleUnetSettings, names
 from napari_medseg.nn import frames
 from napari_medseg.nn.blocks import batch_norm, conv_block
 from napari_medseg.nn.encoders import VGG
 from napari_medseg.nn.pretrained import load_imagenet
+from napari_medseg.settings import TrainSettings
 
 DILATIONS = (6, 12, 18)
 
@@ -165,6 +166,12 @@ class DoubleUnet(Method):
     doi = "10.1109/CBMS49503.2020.00111"
     Settings = DoubleUnetSettings
     training = DoubleUnetSettings.training
+    recipe = Recipe(
+        {"width": 16, "input_size": 128, "encoder_weights": "none", "loss": "bce_dice", "mirror": True,
+         "augmentations": "hflip,rotate,crop,elastic,brightness_contrast,gamma,blur,noise"},
+        TrainSettings(epochs=13, steps_per_epoch=200, batch_size=4, learning_rate=2e-3, schedule="one-cycle",
+                      ema=0.995),
+    )  # fmt: skip
     tiled = False
     halves = True
     measure = "video"

@@ -21,7 +21,7 @@ from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.measure.labels import instances
-from napari_medseg.method import Method, Preparation, quiet
+from napari_medseg.method import Method, Preparation, Recipe, quiet
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import find_cases
 from napari_medseg.methods.fullnet.loss import Options, varce
@@ -61,6 +61,12 @@ class FullNet(Method):
     doi = "10.1007/978-3-030-32239-7_42"
     Settings = FullNetSettings
     training = FullNetSettings.training
+    recipe = Recipe(
+        {"preset": "light", "growth": 24, "pack": 2, "crop": 160, "validation_size": 256, "colour_jitter": 0.5,
+         "stain_mix": 0.12, "blur": 1.2, "zoom": 1.5},
+        TrainSettings(epochs=15, steps_per_epoch=100, batch_size=4, learning_rate=2e-3, weight_decay=1e-4,
+                      schedule="one-cycle", rise=0.1, ema=0.99, smooth_score=3, choose_on=12),
+    )  # fmt: skip
     preparation = Preparation(
         "Pictures with instance maps, ImageScope .xml or QuPath .geojson become colour-normalised patches with "
         "ternary labels, weight maps and colour statistics.",
