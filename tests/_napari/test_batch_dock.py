@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
@@ -70,8 +73,58 @@ def test_predict_then_review(open_dock: Open, wait: Wait, afm_model: Path, folde
     assert any(line.startswith("scan_9.tif: ") and "done" not in line for line in lines)
     assert len(list((tmp_path / "out").glob("*_overlay.png"))) == 3
 
+    export(dock, wait, tmp_path / "out")
     dock.run_bar.next_button.click()
     wait(lambda: dock.review.worker is None and len(viewer.layers) == 2)
+
+
+def export(dock: Any, wait: Wait, out: Path) -> None:
+    """Export every kind and read each back with another reader."""
+    place, table = out.parent / "exported", pd.read_csv(out / "measurements.csv")
+    for title in ("outlines for QuPath", "tables as one", "methods"):
+        dock.export_kind.setCurrentIndex(dock.export_kind.findText(title, Qt.MatchFlag.MatchStartsWith))
+        dock.export_bar.make_job = lambda: dock.make_export(str(place))
+        dock.export_bar.start()
+        wait(lambda: dock.export_bar.current is None)
+        assert not dock.export_bar.failed, dock.export_bar.message.text()
+    assert sorted(p.name for p in place.glob("*.geojson")) == [f"scan_{i}.geojson" for i in range(3)]
+    objects = [f for p in sorted(place.glob("*.geojson")) for f in json.loads(p.read_text("utf-8"))["features"]]
+    areas = [f["properties"]["measurements"]["area (um^2)"] for f in objects]
+    assert sorted(areas) == pytest.approx(sorted(table["area (um^2)"]))
+    assert len(pd.read_excel(place / "results.xlsx", sheet_name="measurements")) == len(table)
+    assert "measured as afm" in (place / "methods.txt").read_text("utf-8")
+
+
+def test_a_calibration_entered_for_the_folder_is_that_of_its_results(
+    open_dock: Open, wait: Wait, afm_model: Path, tmp_path: Path
+) -> None:
+    viewer, dock = open_dock("Batch")
+    (tmp_path / "images").mkdir()
+    iio.imwrite(tmp_path / "images" / "scan.png", np.uint8(afm_scan(0, 64)[0].data))
+    dock.folder.value = tmp_path / "images"
+    wait(lambda: dock.looking is None)
+    dock.models.browse(str(afm_model))
+    dock.form.value = dock.form.value.updated(device="cpu")
+
+    def predict(size: str, value: str) -> pd.DataFrame:
+        dock.calibration.size.setText(size)
+        dock.calibration.value.setText(value)
+        dock.run_bar.start()
+        wait(lambda: dock.run_bar.current is None)
+        assert "1 of 1 files" in dock.run_bar.message.text()
+        return pd.read_csv(dock.out.value / "summary.csv")
+
+    plain, known = predict("", ""), predict("0.5", "2")
+    np.testing.assert_allclose(known["area (um^2)"], plain["area (px)"] * 0.25)
+    np.testing.assert_allclose(known["height_max (nm)"], plain["height_max (value)"] * 2, rtol=1e-5)
+    assert "--pixel-size=0.5 --nm-per-grey=2.0" in dock.command()
+    dock.start_review()
+    wait(lambda: dock.review.worker is None and len(viewer.layers) == 2)
+    np.testing.assert_allclose(viewer.layers[0].scale, (0.5, 0.5))
+    dock.calibration.size.setText("-1")
+    dock.run_bar.start()
+    assert "no positive number" in dock.run_bar.message.text()
+    assert len(viewer.layers) == 2
 
 
 def test_review(open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
 from napari_medseg.io.places import portable
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
+from napari_medseg.measure.labels import facts_of_objects
 
 KEPT = (
     "name", "metadata", "features", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
@@ -100,30 +101,13 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     layer = napari.layers.Labels(data, **{name: attributes[name] for name in KEPT if name in attributes})
     image = image_from_layer(layer)
     provenance = {"medseg": layer.metadata["medseg"]} if "medseg" in layer.metadata else {}
-    image = image.replace(metadata={**image.metadata, **provenance, **_objects(image, layer.features)})
+    image = image.replace(metadata={**image.metadata, **provenance, **facts_of_objects(image, layer.features)})
     written = [str(write(Path(path), image))]
     if len(layer.features.columns):
         table = Path(path).with_name(file_stem(Path(path)) + "_table.csv")
         write_table(table, layer.features)
         written.append(str(table))
     return written
-
-
-def _objects(image: Image, features: Any) -> dict[str, Any]:
-    """Return what a table says of the objects, as the outlines of other programs keep it: class and measurements."""
-    column = next((name for name in ("index", "label") if name in features), None)
-    if column is None:
-        return {}
-    known = dict(image.metadata.get("objects", {}))
-    numbers = features.select_dtypes("number").drop(columns=column)
-    for row, label in enumerate(features[column]):
-        if label != label or int(label) == 0:
-            continue
-        said = {name: float(value) for name, value in numbers.iloc[row].items() if value == value}
-        kept = {**known.get(str(int(label)), {}), "measurements": said}
-        classes = [str(features[name].iloc[row]) for name in ("class", "type") if name in features]
-        known[str(int(label))] = {**kept, **({"class": classes[0]} if classes else {})}
-    return {"objects": known}
 
 
 def write_several(path: str, layers: Sequence[LayerData]) -> list[str]:

@@ -73,7 +73,7 @@ def _predict_case(
 
         path, overlays = case.copy or case.path, options.overlays
         return (yield from predict_slide(model, path, out, settings, options, name=case.name, overlay=overlays))
-    image = read_input(case.copy or case.path, options.modality_files)
+    image = read_input(case.copy or case.path, options.modality_files, options.calibration)
     if case.copy is not None:
         image = image.replace(metadata={**image.metadata, "source_file": str(case.path)})
     prediction = yield from predict(model, image, settings)
@@ -85,6 +85,7 @@ def _predict_case(
     write(out / files["probabilities"], probability_image(prediction, image))
     row: dict[str, Any] = {"status": "done", "name": case.name, **files, "seconds": round(prediction.seconds, 3)}
     row |= {"modality_files": options.modality_files} if case.path.is_dir() and options.modality_files else {}
+    row |= {"calibration": options.calibration} if options.calibration else {}
     row["uncertainty"] = round(mean_entropy(prediction.probabilities), 6)
     row |= measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
     notes = [note for note in (prediction.doubt, row.get("note", "")) if note]

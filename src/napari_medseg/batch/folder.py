@@ -64,7 +64,7 @@ def measure_again(record: BatchRecord, kind: str) -> Job[None]:
         row = record.rows[str(case.path)]
         yield record.step(f"{case.path.name}: measuring again", str(case.path))
         try:
-            image = read_input(case.path, record.words)
+            image = read_input(case.path, record.words, row.get("calibration"))
             labels = read_labels(record.out / row["labels"], like=image)
             record.rows[str(case.path)] = row | measure_case(record.out, row["name"], kind, labels, image)
         except MedSegError as error:

@@ -16,6 +16,7 @@ from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, reader_for
+from napari_medseg.io.grids import with_heights, with_pixel_size
 from napari_medseg.io.pairs import (
     IMAGE_FOLDERS,
     case_files,
@@ -57,9 +58,12 @@ class Case:
         return replace(self, name=f"{self.name}_{_digest(self.path)}")
 
 
-def read_input(path: Path, modality_files: str = "") -> Image:
-    """Read one image; of a folder of modality files all become its channels."""
-    return read_channels(case_files(path, modality_files) or [path])
+def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, float] | None = None) -> Image:
+    """Read one image with its ``pixel_size`` (um) and ``nm_per_grey``; modality files of a folder are its channels."""
+    image = read_channels(case_files(path, modality_files) or [path])
+    known = calibration or {}
+    image = with_pixel_size(image, known["pixel_size"]) if "pixel_size" in known else image
+    return with_heights(image, known["nm_per_grey"]) if "nm_per_grey" in known else image
 
 
 def source_files(path: Path, modality_files: str = "") -> list[Path]:

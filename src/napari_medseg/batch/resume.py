@@ -80,6 +80,8 @@ def open_record(
 def _is_done(case: Case, row: Row, out: Path, options: BatchSettings, said: Said) -> bool:
     """Whether a row is of the source that is there now and its files are whole."""
     wanted = ["overlay"] * options.overlays + ["probabilities"] * options.slide_probabilities
+    if row.get("calibration", {}) != options.calibration:
+        return False
     if said or any(name not in row for name in wanted) or not isinstance(row.get("files"), dict):
         return False
     if not is_same(row.get("source") or {}, source_files(case.path, options.modality_files)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from napari_medseg.batch.case import measure_case
 from napari_medseg.batch.decisions import (
@@ -23,16 +25,19 @@ from napari_medseg.batch.decisions import (
 from napari_medseg.batch.inputs import read_input
 from napari_medseg.batch.record import WAIT, read_record, sizes
 from napari_medseg.batch.tables import update_measurements, write_summary
-from napari_medseg.errors import DataError, ReadError, SettingsError
+from napari_medseg.errors import DataError, ReadError, SettingsError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
+from napari_medseg.io.atomic import write_text
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
-from napari_medseg.io.places import inside
+from napari_medseg.io.places import expanded, inside
 from napari_medseg.io.sidecar import provenance
+from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job, Progress
+from napari_medseg.measure.labels import facts_of_objects
 from napari_medseg.methods import get_method
 
 ACCEPTED, EXCLUDED = "accepted", "excluded"
@@ -43,7 +48,7 @@ class Entry:
     """One predicted file: its image, its label file (below the result folder) and the decision.
 
     `uncertainty` is the `mean_entropy` of its prediction, -1 where it is not known; `modality_files` are the words by
-    which the files of a folder are channels.
+    which the files of a folder are channels, `calibration` what was entered of its pixels (`read_input`).
     """
 
     image: Path
@@ -53,6 +58,7 @@ class Entry:
     corrected: bool = False
     uncertainty: float = -1.0
     modality_files: str = ""
+    calibration: dict[str, float] = field(default_factory=dict)
 
     def said(self) -> Said:
         """Return its row of ``review.csv``."""
@@ -90,6 +96,7 @@ class ReviewSheet:
                     row["labels"],
                     uncertainty=float(row.get("uncertainty", -1)),
                     modality_files=str(row.get("modality_files", "")),
+                    calibration=dict(row.get("calibration", {})),
                 )
                 for key, row in files.items()
             ]
@@ -154,6 +161,58 @@ class ReviewSheet:
             if not entry.open:
                 self._write(entry)
 
+    # ---- what other programs read
+    def export(self, folder: Path, suffix: str) -> Job[str]:
+        """Write what is not excluded into `folder`, and return a sentence on it.
+
+        Parameters
+        ----------
+        folder
+            Made if it is not there.
+        suffix
+            ``.xlsx``: both tables as one workbook; ``.txt``: a methods paragraph; otherwise the format that
+            `napari_medseg.io.write` knows by it, one file of labels with their measurements for each image.
+
+        Raises
+        ------
+        WriteError
+            If the folder or the disk refuses.
+        """
+        folder = expanded(folder)
+        entries = [entry for entry in self.entries if entry.decision != EXCLUDED]
+        if suffix == ".xlsx":
+            yield Progress(0, 1, "writing the tables")
+            tables = {name: _table(self.folder / f"{name}.csv") for name in ("measurements", "summary")}
+            return f"Saved {write_tables(folder / 'results.xlsx', tables)[0]}."
+        if suffix == ".txt":
+            yield Progress(0, 1, "writing the paragraph")
+            return f"Saved {write_text(folder / 'methods.txt', self._paragraph(entries))}."
+        problems = []
+        for number, entry in enumerate(entries):
+            yield Progress(number, len(entries), f"writing {entry.image.name}")
+            try:
+                self._export(entry, folder, suffix)
+            except DataError as error:
+                problems.append(f"{entry.labels}: {error}")
+        return " ".join([f"{counted(len(entries) - len(problems), 'file')} written to {folder}.", *problems])
+
+    def _export(self, entry: Entry, folder: Path, suffix: str) -> None:
+        row = self.content["files"][str(entry.image)]
+        labels = read_one(inside(self.folder, entry.labels), kind="labels")
+        known = provenance(inside(self.folder, entry.labels))
+        if row.get("measurements"):
+            known |= facts_of_objects(labels, _table(inside(self.folder, row["measurements"])))
+        write(folder / f"{row['name']}{suffix}", labels.replace(metadata={**labels.metadata, **known}))
+
+    def _paragraph(self, entries: Sequence[Entry]) -> str:
+        from napari_medseg.report.case import methods_paragraph
+
+        path = inside(self.folder, (entries or self.entries)[0].labels)
+        objects = len(_table(self.folder / "measurements.csv"))
+        kind: dict[str, Any] = {"measured_as": self._kind(), "objects": objects} if objects else {}
+        facts = provenance(path).get("medseg", {})
+        return methods_paragraph(read_one(path, kind="labels"), facts, **kind)
+
     def _write(self, entry: Entry) -> None:
         said = entry.said()
         write_decision(self.folder, said["image"], said, [str(one.image) for one in self.entries])
@@ -189,15 +248,22 @@ class ReviewSheet:
             entry.corrected = is_corrected(row)
 
 
+def _table(path: Path) -> pd.DataFrame:
+    """Read a table of a batch; an empty one where nothing was measured."""
+    return pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+
+
 def is_reviewed(folder: Path) -> bool:
     """Whether a folder holds the results of a batch that somebody reviewed."""
     return all((Path(folder) / name).is_file() for name in ("run.json", "review.csv"))
 
 
-def load_case(image: Path, labels: Path, modality_files: str = "") -> Job[tuple[Image, Image]]:
-    """Read an image, or the channels of a folder, and its labels."""
+def load_case(
+    image: Path, labels: Path, modality_files: str = "", calibration: Mapping[str, float] | None = None
+) -> Job[tuple[Image, Image]]:
+    """Read an image, or the channels of a folder, as `read_input` does, and its labels."""
     yield Progress(0, 2, f"reading {image.name}")
-    picture = read_input(image, modality_files)
+    picture = read_input(image, modality_files, calibration)
     yield Progress(1, 2, f"reading {labels.name}")
     mask = on_grid(read_one(labels, kind="labels"), picture)
     return picture, mask.replace(data=np.array(mask.data))

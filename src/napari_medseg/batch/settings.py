@@ -37,7 +37,24 @@ class BatchSettings(SlideSettings):
         description="A folder with one file for each of these comma-separated words (Flair,T1c), or files of one name "
         "up to these words, are one case, its files the channels; empty: as the model was trained",
     )
+    pixel_size: float | None = Field(
+        None,
+        gt=0,
+        title="Pixel size",
+        description="Edge of a pixel in micrometres, of every image but whole slides; none: as the files say",
+    )
+    nm_per_grey: float | None = Field(
+        None,
+        gt=0,
+        title="nm per grey value",
+        description="Height of one grey value, of images whose values have no unit; none: as the files say",
+    )
     overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
+
+    @property
+    def calibration(self) -> dict[str, float]:
+        """What of `pixel_size` and `nm_per_grey` is given."""
+        return self.model_dump(include={"pixel_size", "nm_per_grey"}, exclude_none=True)
 
     def of(self, model: Model) -> BatchSettings:
         """Return these settings, with the modality files that `model` was trained with where none are given."""

@@ -307,6 +307,13 @@ def with_pixel_size(image: Image, micrometres: float) -> Image:
     return image.replace(scale=scale, units=units, affine=None)
 
 
+def with_heights(image: Image, nm_per_grey: float) -> Image:
+    """Return an image whose grey values are heights of so many nm each; one whose values have a unit stays as it is."""
+    if image.value_unit:
+        return image
+    return image.replace(data=image.data * np.float32(nm_per_grey), value_unit="nm")
+
+
 def sized_like(image: Image, other: Image | None) -> Image:
     """Give an image of unknown pixel size the grid of another one of its shape that has one."""
     if other is None or _has_size(image) or not _has_size(other) or image.spatial_shape != other.spatial_shape:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 EIGHT = np.ones((3, 3), bool)
 
@@ -82,3 +88,23 @@ def components(labels: np.ndarray) -> np.ndarray:
     from skimage.measure import label
 
     return np.asarray(label(np.asarray(labels), connectivity=2, background=0), np.int32)
+
+
+def facts_of_objects(image: Image, features: DataFrame) -> dict[str, Any]:
+    """Return as metadata what a table with a column ``label`` or ``index`` says of objects: class and measurements.
+
+    Outlines of other programs keep it (`napari_medseg.io.exports`).
+    """
+    column = next((name for name in ("index", "label") if name in features), None)
+    if column is None:
+        return {}
+    known = dict(image.metadata.get("objects", {}))
+    numbers = features.select_dtypes("number").drop(columns=column)
+    for row, label in enumerate(features[column]):
+        if label != label or int(label) == 0:
+            continue
+        said = {name: float(value) for name, value in numbers.iloc[row].items() if value == value}
+        kept = {**known.get(str(int(label)), {}), "measurements": said}
+        classes = [str(features[name].iloc[row]) for name in ("class", "type") if name in features]
+        known[str(int(label))] = {**kept, **({"class": classes[0]} if classes else {})}
+    return {"objects": known}

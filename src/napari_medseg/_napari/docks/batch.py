@@ -10,16 +10,28 @@ from typing import Any
 import napari
 from magicgui.widgets import FileEdit
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QListWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.docks.review import ReviewPanel
 from napari_medseg._napari.preferences import predict_settings
+from napari_medseg._napari.widgets.calibration import Calibration
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
+from napari_medseg.batch import ReviewSheet
 from napari_medseg.batch.inputs import list_inputs
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError, MedSegError, counted
@@ -28,6 +40,15 @@ from napari_medseg.io import read_one
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import PredictSettings, TrainSettings, as_flags
 
+EXPORTS = {
+    "outlines for QuPath, with measurements (.geojson)": ".geojson",
+    "regions for ImageJ (.zip)": "_rois.zip",
+    "labels as OME-Zarr": ".ome.zarr",
+    "labels as TIFF": ".tif",
+    "labels as NIfTI (volumes)": ".nii.gz",
+    "tables as one workbook (.xlsx)": ".xlsx",
+    "methods paragraph (.txt)": ".txt",
+}
 TRIED = 3  # files that are read to judge the models
 
 
@@ -59,7 +80,6 @@ class FineTunePanel(QWidget):
 
     def update_state(self) -> None:
         """Count what there is to learn from, propose a schedule, and enable Fine-tune or say why not."""
-        from napari_medseg.batch import ReviewSheet
         from napari_medseg.training.loop import fine_tune_settings
 
         entry, results = self.dock.models.entry, self.dock.results
@@ -166,16 +186,22 @@ class BatchDock(Dock):
         self.review = ReviewPanel(napari_viewer)
         self.review_button = QPushButton("Review results")
         self.review_button.clicked.connect(self.start_review)
+        self.calibration = Calibration(button=False)
         self.found = QLabel("")
         self.found.setWordWrap(True)
         self.looking: JobWorker | None = None
-        self.section("Images", self.folder.native, self.pattern, self.found)
+        self.section("Images", self.folder.native, self.pattern, self.found, self.calibration)
         self.section("With", self.models, FoldedSettings(self.form, self.command))
         self.section("Results", self.out.native, self.overlays)
         self.section("Run", self.run_bar, self.files)
         show_device(self.run_bar, self.form)
         self.learn = FineTunePanel(self)
+        self.export_kind = QComboBox()
+        for title, suffix in EXPORTS.items():
+            self.export_kind.addItem(title, suffix)
+        self.export_bar = RunBar(self.make_export, self.show_export, text="Export ...")
         self.section("Review", self.review_button, self.review)
+        self.section("Export", self.export_kind, self.export_bar)
         self.section("Learn from corrections", self.learn)
         self.folder.changed.connect(lambda *_: self.look())
         self.pattern.editingFinished.connect(self.look)
@@ -190,6 +216,7 @@ class BatchDock(Dock):
         reason = "Choose a folder of images." if not _given(self.folder) else reason
         self.run_bar.set_reason(reason)
         self.review_button.setEnabled(self.results is not None)
+        self.export_bar.set_reason("" if self.results is not None else "Segment a folder first.")
         self.learn.update_state()
 
     def look(self) -> None:
@@ -221,22 +248,31 @@ class BatchDock(Dock):
 
     def command(self) -> str:
         """Return the ``medseg predict`` line that does the same."""
-        entry, pattern = self.models.entry, self.pattern.text().strip()
+        entry = self.models.entry
         model = str(entry.path) if entry else "MODEL"
         source, out = (str(e.value) if _given(e) else name for e, name in ((self.folder, "INPUT"), (self.out, "OUT")))
         words = ["medseg", "predict", model, source, "-o", out, *as_flags(self.form.value)]
-        words += [f"--pattern={pattern}"] * bool(pattern) + ["--overlays"] * self.overlays.isChecked()
-        return shlex.join(words)
+        return shlex.join([*words, *as_flags(self.options)])
+
+    @property
+    def options(self) -> BatchSettings:
+        """Pattern, overlays and calibration as entered; raises `SettingsError` where that is no number."""
+        return BatchSettings(
+            pattern=self.pattern.text().strip(),
+            overlays=self.overlays.isChecked(),
+            pixel_size=self.calibration.micrometres,
+            nm_per_grey=self.calibration.nm_per_grey,
+        )
 
     def make_job(self) -> Job[Any]:
         """Return the job for the folder."""
         entry = self.models.entry
         if entry is None:
             raise MedSegError(self.models.reason)
+        options = self.options
         self.review.end()
         self.files.clear()
         self.rows = {}
-        options = BatchSettings(pattern=self.pattern.text().strip(), overlays=self.overlays.isChecked())
         return remote.segment_folder(entry.path, self.folder.value, self.out.value, self.form.value, options)
 
     def show_progress(self, progress: Progress) -> None:
@@ -263,6 +299,18 @@ class BatchDock(Dock):
             self.review.open(self.out.value)
         except MedSegError as error:
             self.run_bar.say(str(error))
+
+    def make_export(self, folder: str = "") -> Job[str]:
+        """Return the job that writes the results for other programs into a folder that is asked for."""
+        folder = folder or QFileDialog.getExistingDirectory(self, "Folder to export to", str(self.out.value))
+        if not folder:
+            raise MedSegError("Nothing was exported: no folder was chosen.")
+        sheet = self.review.sheet or ReviewSheet(self.out.value)
+        return sheet.export(Path(folder), str(self.export_kind.currentData()))
+
+    def show_export(self, said: str) -> None:
+        """Say what was written."""
+        self.export_bar.say(said)
 
     def leave(self) -> None:
         """Stop, save and give the keys back when the dock is closed."""

@@ -96,7 +96,8 @@ class ReviewPanel(QWidget):
         self.remove_layers()
         entry = self.sheet.entries[self.wanted]
         self.index = self.wanted
-        self._work(load_case(entry.image, self.sheet.folder / entry.labels, entry.modality_files), self._show)
+        labels = self.sheet.folder / entry.labels
+        self._work(load_case(entry.image, labels, entry.modality_files, entry.calibration), self._show)
 
     def go_to_uncertain(self) -> None:
         """Show the open case that the network was least sure of."""

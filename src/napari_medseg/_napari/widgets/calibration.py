@@ -25,6 +25,7 @@ from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.grids import FRAME
+from napari_medseg.io.volumes.space import mm_per
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
 MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place
@@ -91,6 +92,20 @@ class Calibration(QWidget):
             If that is no positive number.
         """
         return tuple(_positive(part, "Pixel size") for part in self.size.text().split(",") if part.strip())
+
+    @property
+    def micrometres(self) -> float | None:
+        """The one size entered, in micrometres, ``None`` where the field is empty or the unit is the pixel.
+
+        Raises
+        ------
+        SettingsError
+            If that is no positive number, or more than one.
+        """
+        steps, mm = self.steps, mm_per(str(self.unit.currentData()))
+        if len(steps) > 1:
+            raise SettingsError("Give one pixel size for all images of the folder.")
+        return steps[0] * mm * 1e3 if steps and mm is not None else None
 
     @property
     def nm_per_grey(self) -> float | None:
