@@ -40,6 +40,7 @@ from napari_medseg.methods.frame_classifier.method import classify
 from napari_medseg.methods.fullnet.method import FullNet
 from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint, write_checkpoint
+from napari_medseg.models.training_images import PixelSize
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
@@ -59,7 +60,9 @@ TEST_SHAPE: dict[int, tuple[int, ...]] = {3: (48, 64, 56), 2: (160, 160)}
 TESTS, ROUNDS = 8, 3
 TRAIN_MOVIES, FRAMES = 12, 30
 NERVE_IMAGES = 400
-CORNEAL_PIXEL = "1.04 micrometres (HRT3-RCM: 400 micrometres on 384 pixels)"
+CORNEAL_PIXEL = PixelSize("micrometer", *((1.0417, 1.0417),) * 3)
+CORNEAL = "images of HRT3-RCM, 400 micrometres on 384 pixels"
+TISSUE_PIXEL = PixelSize("micrometer", *((0.25, 0.25),) * 3)
 CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI_SCHEDULE = FullNet.recipe.training.updated(epochs=55, ema=0.998, choose_on=24, seed=1)
 TILES, TISSUE_SIZE, TISSUE_SEED = 300, 256, 100_000
@@ -105,7 +108,7 @@ class Bundle:
     scores: Mapping[str, Any]
     fails_on: str = ""
     expects: str = ""
-    pixel_size: str = ""
+    pixel_size: PixelSize | None = None  # where the training images state none
     about: Mapping[str, Any] = field(default_factory=dict)  # finds, field, extent_mm
 
 
@@ -380,7 +383,7 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     held = {"test_images": sorted(pair.stem for pair in test), "selected_on": sorted(pair.stem for pair in held_out)}
     about = f"{len(train)} stained tissue images of the 2018 Data Science Bowl (BBBC038, CC0 1.0) and {TILES} generated"
     about += f" tiles (napari_medseg.samples.tissue, seeds from {TISSUE_SEED})"
-    return Bundle(model, about, "CC0-1.0", {**scores, **held}, FAILS_NUCLEI, EXPECTS_NUCLEI)
+    return Bundle(model, about, "CC0-1.0", {**scores, **held}, FAILS_NUCLEI, EXPECTS_NUCLEI, TISSUE_PIXEL)
 
 
 EXPECTS_NUCLEI = "haematoxylin and eosin or similar stains, RGB, about 0.25 um a pixel: nuclei of 12 to 50 pixels"
@@ -569,7 +572,7 @@ def ccm_generated(task: Task) -> Bundle:
         model = choose_on_real(model, task)
         about += f"; thresholds chosen on images 1 to {CHOSEN} of Nottingham"
     fails = "faint nerves in bright grain, cell borders of the epithelium, long dendrites"
-    return Bundle(model, about, OWN_LICENSE, nerve_scores(model, task), fails, pixel_size=CORNEAL_PIXEL)
+    return Bundle(model, about, OWN_LICENSE, nerve_scores(model, task), fails, CORNEAL, CORNEAL_PIXEL)
 
 
 def real_nerves(model: Model, data: Path, reported: bool) -> list[tuple[Image, Image]]:
@@ -608,15 +611,12 @@ def training_free(task: Task, name: str, scores: Callable[[Model, Task], dict[st
     path = task.work / f"{name}.pt"
     write_checkpoint(path, pack(create(name), {}))
     model = load_model(path)
-    fails, pixel_size = LIMITS_OF.get(name, ("", ""))
-    return Bundle(
-        model, "nothing: it needs no training", OWN_LICENSE, scores(model, task), fails, pixel_size=pixel_size
-    )
+    limits = LIMITS_OF.get(name, ())
+    return Bundle(model, "nothing: it needs no training", OWN_LICENSE, scores(model, task), *limits)
 
 
-LIMITS_OF = {  # what fails, pixel size that is expected
-    "nerve-ridges": ("cell borders of the epithelium, dendrites and folds, which it takes for nerves", CORNEAL_PIXEL)
-}
+RIDGES_FAIL = "cell borders of the epithelium, dendrites and folds, which it takes for nerves"
+LIMITS_OF: dict[str, tuple[Any, ...]] = {"nerve-ridges": (RIDGES_FAIL, CORNEAL, CORNEAL_PIXEL)}
 SCORES = {"afm-threshold": afm_scores, "nerve-ridges": nerve_scores}
 MODELS |= {name: partial(training_free, name=name, scores=SCORES[name]) for name in TRAINING_FREE}
 
@@ -645,7 +645,7 @@ def save(name: str, bundle: Bundle, seconds: float, command: str, output: Path) 
     known_seconds = sum(now for now, later in pairwise(clock) if later < now)
     described = {
         **known, "command": command, "scores": bundle.scores, "expects": bundle.expects,
-        "fails_on": bundle.fails_on, "pixel_size": bundle.pixel_size,
+        "fails_on": bundle.fails_on, **({"pixel_size": bundle.pixel_size.on_card()} if bundle.pixel_size else {}),
         **bundle.about,
         "parameters": count_parameters(bundle.model.network)[1], "bytes": path.stat().st_size, "hardware": hardware(),
         "training_seconds": round(max(seconds, known_seconds)), "date": datetime.date.today().isoformat(),

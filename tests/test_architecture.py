@@ -19,7 +19,7 @@ LAYERS = (  # from the bottom: a part may import from those above it in this lis
     ("preprocessing",),
     ("measure", "evaluate.metrics"),
     ("device", "method", "nn"),
-    ("models.checkpoint", "inference"),
+    ("models.checkpoint", "models.fields", "models.training_images", "inference"),
     ("methods", "models"),
     ("report.overlay",),
     ("batch", "slides"),

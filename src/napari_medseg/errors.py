@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import unicodedata
+from collections.abc import Sequence
 from types import ModuleType
 
 LOW_MEMORY_SIGNS = ("cannot allocate memory", "can't allocate memory", "failed to allocate", "bad_alloc")
@@ -77,6 +78,11 @@ def _escape(letter: str) -> str:
 def counted(n: int, noun: str) -> str:
     """Return ``1 file``, ``2 files``."""
     return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """Return ``a, b, c``, or the first of more: ``a, b and 5 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -174,11 +174,20 @@ class Method(ABC):
 
         Labels are brought onto the image's grid; `say` is told in a sentence where they lay on another.
         """
+        return self.encode_pair(pair, *self.read_pair(pair, say))
+
+    def read_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[Image, Image | None]:
+        """Read the image and the labels of one case, on one grid; the first half of `load_pair`."""
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
         image, labels = read_case(pair.files, pair.label)
         for note in moved_notes(labels):
             say(note)
+        return image, labels
+
+    def encode_pair(self, pair: Pair, image: Image, labels: Image | None) -> tuple[np.ndarray, np.ndarray]:
+        """Turn what `read_pair` returned into x and its target."""
+        assert labels is not None
         return self.prepare(image), self.target(labels)
 
     @abstractmethod

@@ -82,6 +82,10 @@ class PredictSettings(Settings):
         False, title="Test-time augmentation",
         description="Average over flips and rotations; some models ask for it themselves",
     )  # fmt: skip
+    resample: bool = Field(
+        False, title="Resample",
+        description="Show the network images at the pixel size of its training images; results keep the image's own",
+    )  # fmt: skip
 
 
 class TrainSettings(Settings):

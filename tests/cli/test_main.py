@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from toy import write_cases
 
 from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
+from napari_medseg.image import Image
+from napari_medseg.io.write import write
 from napari_medseg.methods import METHODS, get_method
 from napari_medseg.samples.ccm import ccm_folder
 from napari_medseg.settings import PredictSettings, TrainSettings, as_flags
@@ -81,6 +84,27 @@ def test_the_start_wins_over_the_recommended_recipe_and_flags_over_both(
     code, _, said = call(capsys, "train", "frame-classifier", data, "-o", tmp_path / "x", "--recipe", "recommended")
     assert code == 2
     assert "no recommended recipe" in said
+
+
+def test_notes_are_printed_once_for_their_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(5):
+        data = np.random.default_rng(index).integers(0, 90, (64, 64), np.uint8)
+        write(tmp_path / "scans" / f"s{index}.tif", Image(data, "YX", (0.3 + 0.1 * index,) * 2, ("micrometer",) * 2))
+    Pillow.fromarray(data).save(tmp_path / "scans" / "plain.png")
+    words = ("predict", "nerve-ridges", tmp_path / "scans", "-o", tmp_path / "out")
+    code, text, _ = call(capsys, *words)
+    assert code == 0
+    lines = [line for line in text.splitlines() if "trained at" in line]
+    assert lines == [
+        "plain: It states no pixel size; the model was trained at 1.04 um.",
+        "s0, s1, s2 and 2 more: Its pixels are 0.3 um, the model was trained at 1.04 um: turn on resampling "
+        "(--resample), or look closely at what was found.",
+    ]
+    _, text, _ = call(capsys, *words, "--resample")
+    assert "s0, s1, s2 and 2 more: It was segmented at 1.04 um" in text
+    side_car = json.loads((tmp_path / "out" / "s4_labels.json").read_text("utf-8"))
+    assert side_car["metadata"]["medseg"]["settings"]["resample"] is True
+    assert side_car["scale"] == pytest.approx([0.7, 0.7])
 
 
 def test_predicting_again_does_not_redo_finished_files(

@@ -218,8 +218,10 @@ def test_a_slide_is_normalised_as_a_whole(slide: Path, tmp_path: Path) -> None:
 def test_margins_keep_the_poolings_where_they_are() -> None:
     method = create("sc-dcnn", {})
     assert method.halo % method.size_multiple, "the halo alone would shift the poolings"
-    assert margin(method, PredictSettings(), SlideSettings(reach=0)) % method.size_multiple == 0
-    assert margin(method, PredictSettings(), SlideSettings(reach=0)) >= method.halo
+    model, image = Model(method, method.build_network(), {}), Image(np.zeros((9, 9, 3), np.uint8), "YXC")
+    around = margin(model, image, PredictSettings(), SlideSettings(reach=0))
+    assert around % method.size_multiple == 0
+    assert around >= method.halo
 
 
 def test_a_large_slide_is_judged_by_blocks_of_full_resolution() -> None:

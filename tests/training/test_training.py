@@ -16,6 +16,7 @@ from toy import ToyMethod, write_cases
 
 from napari_medseg import methods
 from napari_medseg.errors import CheckpointError, DataError, WriteError
+from napari_medseg.image import Image
 from napari_medseg.io.pairs import Pair, find_pairs
 from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.method import Model, quiet
@@ -363,9 +364,9 @@ def test_training_reads_every_case_once(cases: Path, tmp_path: Path) -> None:
     class Counting(ToyMethod):
         reads: ClassVar[list[str]] = []
 
-        def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
+        def read_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[Image, Image | None]:
             self.reads.append(pair.stem)
-            return super().load_pair(pair, say)
+            return super().read_pair(pair, say)
 
     method = Counting()
     run(train(method, cases, tmp_path / "run", SETTINGS.updated(folds=2, epochs=2)))

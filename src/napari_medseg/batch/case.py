@@ -88,8 +88,8 @@ def _predict_case(
     row |= {"calibration": options.calibration} if options.calibration else {}
     row["uncertainty"] = round(mean_entropy(prediction.probabilities), 6)
     row |= measure_case(out, case.name, model.method.measure, labels, image, overlays=options.overlays)
-    notes = [note for note in (prediction.doubt, row.get("note", "")) if note]
-    return row | ({"note": " ".join(notes)} if notes else {})
+    notes = [*labels.metadata.get("notes", ()), *row.get("notes", ())]
+    return row | ({"notes": notes} if notes else {})
 
 
 def measure_case(
@@ -104,7 +104,7 @@ def measure_case(
         row["measurements"] = f"{name}_measurements.csv"
         table, whole, note = _measured(kind, labels, image)
         write_table(out / row["measurements"], table)
-        row |= {"summary": _first_row(whole)} | ({"note": note} if note else {})
+        row |= {"summary": _first_row(whole)} | ({"notes": [note]} if note else {})
     return row
 
 

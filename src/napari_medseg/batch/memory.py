@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,13 @@ def _stacked(model: Model, image: Image, settings: PredictSettings) -> Job[Predi
     for index, plane in enumerate(planes_of(image)):
         planes.append((yield from predict(model, plane, settings)))
         yield Progress(index + 1, n, f"plane {index + 1} of {n}")
+    doubts, notes = ([*dict.fromkeys(chain.from_iterable(said))] for said in (
+        (p.doubts for p in planes), (p.labels.metadata.get("notes", ()) for p in planes)
+    ))  # fmt: skip
     labels = image.labels_like(np.stack([p.labels.data for p in planes]))
+    labels = labels.replace(metadata={**labels.metadata, "notes": notes}) if notes else labels
     probabilities = np.stack([p.probabilities for p in planes], 1)
-    return Prediction(labels, probabilities, planes[0].device, sum(p.seconds for p in planes))
+    return Prediction(labels, probabilities, planes[0].device, sum(p.seconds for p in planes), tuple(doubts))
 
 
 def planes_of(image: Image) -> Iterator[Image]:

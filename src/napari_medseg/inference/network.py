@@ -20,7 +20,9 @@ from napari_medseg.image import Image
 from napari_medseg.inference import tiling
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
+from napari_medseg.models.training_images import PixelSize, doubts_on, notes_on
 from napari_medseg.nn.folding import folded
+from napari_medseg.preprocessing.resampling import interpolated, nearest, resampled
 from napari_medseg.settings import PredictSettings
 
 ON_DISK_BYTES = 2**29
@@ -29,13 +31,13 @@ AUTO_TILE = {2: 1024, 3: 256}
 
 @dataclass(frozen=True)
 class Prediction:
-    """Result of `predict`: label image, probabilities (K, *spatial), where and how long it took, and a doubt."""
+    """Result of `predict`: label image, probabilities (K, *spatial), where and how long it took, and doubts of it."""
 
     labels: Image
     probabilities: np.ndarray
     device: str
     seconds: float
-    doubt: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,6 +84,10 @@ def predict(
 ) -> Job[Prediction]:
     """Segment `image`: prepare, `infer`, postprocess.
 
+    Where the settings ask for it, the network sees an image of another pixel size than that of its training images at
+    theirs; labels and probabilities are on the image's own pixels in any case. What a user should know of that, and of
+    an image that the model was not made for, is among the doubts and in the labels' notes.
+
     Parameters
     ----------
     model, image, settings
@@ -97,12 +103,41 @@ def predict(
     start = time.perf_counter()
     method = model.method
     settings = fast_settings(method, settings or PredictSettings())
-    array: Any = LazyInput(method, image, statistics) if method.tiled else method.prepare(image)
+    steps = trained_steps(model, image, settings)
+    seen = image if steps is None else resampled(image, steps)
+    array: Any = LazyInput(method, seen, statistics) if method.tiled else method.prepare(seen)
     probabilities = yield from infer(model, array, settings)
-    labels = method.postprocess(probabilities, image)
+    labels = method.postprocess(probabilities, seen)
+    doubt, field = method.doubt(labels), str(model.card.get("field") or getattr(method.settings, "field", ""))
+    notes = notes_on(image, model.card, seen) if method.tiled else ()
+    if seen is not image:
+        labels, probabilities, lost = _on_own_pixels(labels, probabilities, seen, image)
+        notes += lost
+    doubts = (*doubts_on(seen, model.card if method.tiled else {}, field), *((doubt,) if doubt else ()))
+    said = [*labels.metadata.get("notes", ()), *notes, *doubts]
+    labels = labels.replace(metadata={**labels.metadata, "notes": said}) if said else labels
     seconds = time.perf_counter() - start
     device = str(next(chain(model.network.parameters(), model.network.buffers()), torch.empty(0)).device)
-    return Prediction(labels, probabilities, device, seconds, method.doubt(labels))
+    return Prediction(labels, probabilities, device, seconds, doubts)
+
+
+def trained_steps(model: Model, image: Image, settings: PredictSettings) -> tuple[float, ...] | None:
+    """Return the pixel size, in the image's units, at which the network is to see an image, ``None``: its own."""
+    size = PixelSize.of_card(model.card) if settings.resample and model.method.tiled else None
+    return None if size is None else size.steps_for(image)
+
+
+def _on_own_pixels(
+    labels: Image, probabilities: np.ndarray, seen: Image, image: Image
+) -> tuple[Image, np.ndarray, tuple[str, ...]]:
+    """Bring what was found in `seen` onto the pixels of `image`; say which objects got none."""
+    factors, shape = np.divide(image.scale, seen.scale), image.spatial_shape
+    own = image.labels_like(nearest(np.asarray(labels.data), factors, shape), labels.name, **labels.metadata)
+    maps = _allocate((len(probabilities), *shape))
+    for target, source in zip(maps, probabilities, strict=True):
+        target[:] = interpolated(source, factors, shape)
+    before, after = (int(np.count_nonzero(np.unique(found.data))) for found in (labels, own))
+    return own, maps, (f"{before - after} of {before} objects got no pixel.",) if after < before else ()
 
 
 def fast_settings(method: Method, settings: PredictSettings) -> PredictSettings:

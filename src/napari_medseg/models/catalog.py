@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods import TRAINING_FREE, create, field_of, for_movies, get_method, known_methods, role_of
 from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
 from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
+from napari_medseg.models.training_images import PixelSize
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
@@ -123,7 +124,7 @@ class Entry:
         lines += [f"scores: {scores}"] if (scores := self._scores()) else []
         lines += [f"fails on: {card['fails_on']}"] if card.get("fails_on") else []
         lines += [f"expects: {card['expects']}"] if card.get("expects") else []
-        lines += [f"pixel size: {card['pixel_size']}"] if card.get("pixel_size") else []
+        lines += [f"pixel size: {size}"] if (size := PixelSize.of_card(card)) else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
         lines += [f"authors: {card['authors']}"] if card.get("authors") else []
         lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []
@@ -219,7 +220,13 @@ def load_model(path: str | Path, method: str | None = None, role: Role | None = 
             f"{path.name} was made with the method {name!r}, which is not installed here. Install the package that "
             f"brings it; known are {', '.join(known_methods())}."
         )
-    return rebuild(get_method(name), content, path)
+    model = rebuild(get_method(name), content, path)
+    described = _side_car(path.with_suffix(".json")) or {}
+    ours = described.get("sha256") == model.card["sha256"]  # else it describes an earlier file of this name
+    about: dict[str, Any] = {
+        key: described[key] for key in ("field", "pixel_size", "skewness") if ours and key in described
+    }
+    return replace(model, card={**about, **model.card})
 
 
 def _bundled() -> Iterator[Path]:

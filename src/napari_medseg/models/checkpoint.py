@@ -24,7 +24,10 @@ FORMAT = 1
 MOST_VALUES = 10**6
 REQUIRED = ("format", "method", "settings", "state_dict")
 ABOUT = ("authors", "license", "trained_on")
-CARD_FIELDS = ("method", "settings", "train_settings", "epoch", "best", "version", "doi", *ABOUT, "started_from")
+CARD_FIELDS = (
+    "method", "settings", "train_settings", "epoch", "best", "version", "doi", *ABOUT, "started_from",
+    "pixel_size", "skewness",
+)  # fmt: skip
 
 
 def pack(method: Method, state_dict: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes.space import MILLIMETER, SHEAR_TOLERANCE, compose, file_matrix, mm_per, skew_of
+from napari_medseg.preprocessing.resampling import resampled
 from napari_medseg.settings import Settings
 
 BACKGROUND_SHARE = 0.05
@@ -127,22 +128,15 @@ def n4(channel: Image, shrink: int = 4, iterations: int = 50) -> np.ndarray:
 
 
 def resample(image: Image, step: float) -> Image:
-    """Return `image` with isotropic voxels of `step` mm: linear for intensities, nearest for labels."""
-    step /= mm_per(image.units[-1]) or 1.0
+    """Return `image` with isotropic voxels of `step` mm, as `resampled` makes them.
 
-    def change(itk: Any) -> Any:
-        import SimpleITK as sitk  # noqa: N813
-
-        size = [max(1, round(n * s / step)) for n, s in zip(itk.GetSize(), itk.GetSpacing(), strict=True)]
-        n = itk.GetDimension()
-        direction = np.reshape(itk.GetDirection(), (n, n))
-        shift = direction @ ((step - np.asarray(itk.GetSpacing())) / 2)  # keep the outer faces, not the centres
-        method = sitk.sitkNearestNeighbor if image.kind == "labels" else sitk.sitkLinear
-        origin = np.add(itk.GetOrigin(), shift).tolist()
-        padded = sitk.ZeroFluxNeumannPad(itk, [1] * n, [1] * n)
-        return sitk.Resample(padded, size, sitk.Transform(), method, origin, [step] * n, itk.GetDirection(), 0.0)
-
-    return _through_itk(image, change)
+    Raises
+    ------
+    DataError
+        If its axes are not at right angles.
+    """
+    check_right_angles(image)
+    return resampled(image, (step / (mm_per(image.units[-1]) or 1.0),) * len(image.scale))
 
 
 def crop(image: Image, mask: np.ndarray, margin: int) -> Image:

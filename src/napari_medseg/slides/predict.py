@@ -6,6 +6,7 @@ once and whole, whatever border it crosses. Memory is bounded by one tile, a thu
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import Prediction, predict, provenance
+from napari_medseg.inference.network import Prediction, predict, provenance, trained_steps
 from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.json_file import read_json, write_json
@@ -24,7 +25,7 @@ from napari_medseg.io.sidecar import describe, sidecar_path
 from napari_medseg.io.slide import read_slide
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure.nuclei import nearest_neighbours, table_of
-from napari_medseg.method import Method, Model
+from napari_medseg.method import Model
 from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides.pyramid import Pyramid
@@ -98,7 +99,7 @@ class _Work:
         self.source = source
         self.mask = tissue_mask(image.metadata["levels"][0])
         self.statistics = model.method.statistics(model.method.preprocess(sample_of(image)))
-        self.device, self.cut = "", 0
+        self.device, self.cut, self.said = "", 0, dict[str, None]()
         self.notes, self.rows = _named(stem, "_tiles.json"), _named(stem, "_measurements.csv.part")
         self.head = {
             "model": model.card.get("sha256", ""),
@@ -130,11 +131,12 @@ class _Work:
 
     def predict(self, core: Box) -> Job[None]:
         """Predict one tile and put what belongs to its core onto the disk."""
-        block = widen(core, margin(self.model.method, self.settings, self.options), self.image.spatial_shape)
+        block = widen(core, margin(self.model, self.image, self.settings, self.options), self.image.spatial_shape)
         data = np.asarray(self.image.data[block])
         tile = self.image.replace(data=data)
         prediction = yield from predict(self.model, tile, self.settings, statistics=self.statistics)
         self.device = prediction.device
+        self.said |= dict.fromkeys(prediction.labels.metadata.get("notes", ()))
         inner = within(core, block)
         if self.maps is not None:
             self._add_maps(prediction, core, inner)
@@ -158,6 +160,8 @@ class _Work:
         path = _named(self.stem, "_labels.tif")
         write_labels(path, self.labels, self.image)
         kept = {**self.image.metadata, "medseg": provenance(self.model, self.settings, self.device, self.image)}
+        notes = list(dict.fromkeys([*self.image.metadata.get("notes", ()), *self.said]))
+        kept |= {"notes": notes} if notes else {}
         kept = {key: value for key, value in kept.items() if key not in ("levels", "downsamples")}
         nothing = np.broadcast_to(np.uint32(0), self.image.spatial_shape)
         grid = self.image.labels_like(nothing, path.stem).replace(metadata=kept)
@@ -181,7 +185,7 @@ class _Work:
         if self.table is not None:
             self.table.path.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
-        return {**row, "summary": summary}
+        return {**row, "summary": summary} | ({"notes": notes} if notes else {})
 
     def _add_maps(self, prediction: Prediction, core: Box, inner: Box) -> None:
         assert self.maps is not None
@@ -206,13 +210,17 @@ class _Work:
         return [(s.start > 0, s.stop < n) for s, n in zip(block, self.image.spatial_shape, strict=True)]
 
 
-def margin(method: Method, settings: PredictSettings, options: SlideSettings) -> int:
+def margin(model: Model, image: Image, settings: PredictSettings, options: SlideSettings) -> int:
     """Return the pixels around a core that its answer depends on: the network's reach and an object's radius.
 
-    It is a multiple of the network's poolings, so that these meet the same pixels as in the whole picture.
+    It is a multiple of the network's poolings, so that these meet the same pixels as in the whole picture, unless the
+    network sees the slide at another pixel size.
     """
+    method = model.method
     context = method.halo if settings.overlap < 0 else min(method.halo, settings.overlap // 2)
-    step = method.size_multiple
+    step, steps = method.size_multiple, trained_steps(model, image, settings)
+    if steps is not None:
+        context = math.ceil(context * max(np.divide(steps, image.scale)))
     return -(-(context + options.reach) // step) * step
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_medseg.errors import DataError, MedSegError, counted
+from napari_medseg.errors import DataError, MedSegError, counted, some_of
 from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.method import Method, quiet
+from napari_medseg.models.training_images import Traits
 from napari_medseg.settings import TrainSettings
 
 LOOKED_AT = 20
@@ -97,12 +98,12 @@ def inspect(method: Method, found: PairList, store: Store | None = None) -> Repo
     if moved:
         problems.append(moved[0] + (f" {len(moved) - 1} more of this kind." if len(moved) > 1 else ""))
     if empty:
-        problems.append(f"{counted(len(empty), 'label')} without foreground: {_some(empty)}.")
+        problems.append(f"{counted(len(empty), 'label')} without foreground: {some_of(empty)}.")
     unpaired = tuple(path.name for path in found.unpaired)
     if unpaired:
-        problems.append(f"{counted(len(unpaired), 'file')} without partner, not used: {_some(unpaired)}.")
+        problems.append(f"{counted(len(unpaired), 'file')} without partner, not used: {some_of(unpaired)}.")
     subjects = len({pair.subject for pair in usable})
-    lines = (f"{counted(len(usable), 'case')} of {counted(subjects, 'subject')}", f"sizes: {_some(sorted(sizes))}")
+    lines = (f"{counted(len(usable), 'case')} of {counted(subjects, 'subject')}", f"sizes: {some_of(sorted(sizes))}")
     return Report(tuple(usable), unpaired, tuple(problems), lines, bool(usable) and len(empty) == len(usable))
 
 
@@ -122,8 +123,8 @@ def look(report: Report, settings: TrainSettings) -> Report:
         steps.add(f"{'x'.join(f'{s:.4g}' for s in labels.scale)} {unit}" if labels.calibrated else "not known")
         values |= set(np.unique(labels.data).tolist()) if labels.kind == "labels" else set()
     first = f" (first {LOOKED_AT} cases)" if len(report.pairs) > LOOKED_AT else ""
-    lines += [f"pixel sizes{first}: {_some(sorted(steps))}"]
-    lines += [f"label values{first}: {_some([str(v) for v in sorted(values)])}"] if values else []
+    lines += [f"pixel sizes{first}: {some_of(sorted(steps))}"]
+    lines += [f"label values{first}: {some_of([str(v) for v in sorted(values)])}"] if values else []
     return replace(report, lines=(*report.lines, *lines))
 
 
@@ -133,19 +134,26 @@ class Store:
     def __init__(self, method: Method) -> None:
         self._method = method
         self._kept: dict[tuple[Path, Path | None], Sample] = {}
+        self._traits: dict[tuple[Path, Path | None], Traits] = {}
         self._bytes = 0
 
     def load(self, pair: Pair, say: Callable[[str], None] = quiet) -> Sample:
         """Return a case as `Method.load_pair` does."""
         key = pair.image, pair.label
         if key not in self._kept:
-            case = self._method.load_pair(pair, say)
+            image, labels = self._method.read_pair(pair, say)
+            self._traits[key] = Traits.of(image)
+            case = self._method.encode_pair(pair, image, labels)
             size = case[0].nbytes + case[1].nbytes
             if self._bytes + size > CACHE_BYTES:
                 return case
             self._kept[key] = case
             self._bytes += size
         return self._kept[key]
+
+    def traits(self, pairs: Sequence[Pair]) -> list[Traits]:
+        """Return what the images of those of the cases are like that were read."""
+        return [found for pair in pairs if (found := self._traits.get((pair.image, pair.label)))]
 
 
 class Cases:
@@ -160,6 +168,10 @@ class Cases:
 
     def __getitem__(self, index: int) -> Sample:
         return self._store.load(self.pairs[index])
+
+    def traits(self) -> list[Traits]:
+        """Return what the images of the cases are like, as far as they were read."""
+        return self._store.traits(self.pairs)
 
 
 class Batches:
@@ -203,13 +215,8 @@ def _collate(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     shapes = {x.shape for x, _ in samples}
     if len(shapes) > 1:
         raise DataError(
-            f"Images of different size cannot share a batch: {_some([str(s[1:]) for s in shapes])}. "
+            f"Images of different size cannot share a batch: {some_of([str(s[1:]) for s in shapes])}. "
             "Set a crop size, or a batch size of 1."
         )
     xs, ys = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(xs)), torch.from_numpy(np.stack(ys))
-
-
-def _some(names: Sequence[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -28,6 +28,7 @@ from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
+from napari_medseg.models.training_images import on_card
 from napari_medseg.settings import PredictSettings, Settings, TrainSettings
 from napari_medseg.training import distributed as parallel
 from napari_medseg.training.data import Batches, Cases, Store
@@ -320,6 +321,7 @@ class Run:
             best=state.best,
             history=state.history,
             **self.about,
+            **on_card(self.batches.cases.traits()),
         )
         if improved:
             write_checkpoint(self.folder / "best.pt", content)

@@ -171,7 +171,7 @@ class SegmentDock(Dock):
             self.made = self.show(name, prediction.labels.data, self.viewer.add_labels, {**placed, "opacity": 0.5})
         made = ", ".join(layer.name for layer in self.targets)
         spent = duration(sum(p.seconds for p in results))
-        doubts = dict.fromkeys(p.doubt for p in results if p.doubt)
+        doubts = dict.fromkeys(doubt for p in results for doubt in p.doubts)
         self.run_bar.say(" ".join([f"Segmented {made} in {spent} on {results[0].device}.", *doubts]))
         self.run_bar.offer("Measure", self.open_measure)
         self.export_button.show()

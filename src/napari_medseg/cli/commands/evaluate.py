@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from napari_medseg.cli.output import drain, show, table, warn
+from napari_medseg.errors import some_of
 
-LISTED = 8  # unpaired files named on the screen
 FRAMES = "methods that classify frames"
 
 
@@ -53,9 +53,7 @@ def masks(arguments: argparse.Namespace) -> None:
         evaluate(arguments.method, arguments.predictions, arguments.references), arguments.json
     )
     if result["unpaired"]:
-        names = cast("list[str]", result["unpaired"])
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        warn(f"without partner: {', '.join(names[:LISTED])}{more}")
+        warn(f"without partner: {some_of(result['unpaired'])}")
     for problem in result["problems"]:
         warn(f"not compared: {problem}")
     for note in result["notes"]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, given
 from napari_medseg.cli.output import drain, show
-from napari_medseg.errors import counted
+from napari_medseg.errors import counted, some_of
 from napari_medseg.settings import PredictSettings
+
+NAMED = 3  # files that a note names
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -47,12 +50,21 @@ def _call(arguments: argparse.Namespace) -> None:
     lines += [f"not predicted: {name}: {reason}" for name, reason in failed.items()]
     lines += record.get("notes", [])
     lines += [f"skipped as no images or as labels of images: {len(record['skipped'])}"] if record["skipped"] else []
-    lines += [f"{row['name']}: {row['note']}" for row in record["files"].values() if row.get("note")]
+    lines += _notes(record["files"].values())
     unsure = {row["name"]: row["uncertainty"] for row in record["files"].values() if "uncertainty" in row}
     if len(unsure) > 1:
         worst = max(unsure, key=lambda name: unsure[name])
         lines += [f"least certain: {worst} (mean entropy {unsure[worst]:.3f} of 1)"]
     show(record, arguments.json, lambda: "\n".join(lines))
+
+
+def _notes(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what is worth knowing of the files, one line for each kind of note, with the files' names."""
+    kinds: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for note in row.get("notes", ()):
+            kinds.setdefault(re.sub(r"[\d.,]*\d", "#", note), {})[row["name"]] = note
+    return [f"{some_of(list(files), NAMED)}: {next(iter(files.values()))}" for files in kinds.values()]
 
 
 def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSettings) -> dict[str, Any]:

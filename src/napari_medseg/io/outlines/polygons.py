@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_medseg.errors import some_of
+
 Overlap = Literal["first", "last"]
 NAMED = 5  # outlines that a sentence names
 
@@ -223,8 +225,7 @@ def objects_of(labels: np.ndarray) -> np.ndarray:
 
 def outlines_left_out(names: Sequence[str], total: int, why: str = "enclose nothing") -> str:
     """Say which of `total` outlines were left out, like *3 of 128 outlines enclose nothing: a, b, c*."""
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"{len(names)} of {total} outlines {why}: {shown}."
+    return f"{len(names)} of {total} outlines {why}: {some_of(names, NAMED)}."
 
 
 def signed_area(ring: np.ndarray) -> float:

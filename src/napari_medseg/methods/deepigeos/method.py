@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from napari_medseg import settings as base
 from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
-from napari_medseg.io import read_channels
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.measure.labels import foreground
-from napari_medseg.method import Method, Model, Recipe, RefinementMethod, quiet
+from napari_medseg.method import Method, Model, Recipe, RefinementMethod
 from napari_medseg.methods.deepigeos.cases import (
     Arrays,
     Intensity,
@@ -295,12 +293,12 @@ class RNet(PNet, RefinementMethod):
         return encode_proposal(proposal, self.settings.classes, self.ndim, soft=self.settings.soft_proposal)
 
     # ---- training: x holds modalities and proposal until a sample is drawn
-    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> Arrays:
-        """Read one case as modalities and proposal; the proposal stays empty where it is drawn with the sample."""
-        x, y = super().load_pair(pair, say)
+    def encode_pair(self, pair: Pair, image: Image, labels: Image | None) -> Arrays:
+        """Return a case as modalities and proposal; the proposal stays empty where it is drawn with the sample."""
+        x, y = super().encode_pair(pair, image, labels)
         x = x[: self.settings.modalities + self._proposal_channels]
         if self.settings.proposal:
-            probabilities = propose(self.settings.proposal, read_channels(pair.files))
+            probabilities = propose(self.settings.proposal, image)
             x[self.settings.modalities :] = self._encode(probabilities)
         return x, y
 

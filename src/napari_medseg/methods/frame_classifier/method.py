@@ -247,9 +247,13 @@ class FrameClassifier(Method):
             raise DataError(f"No frames in {folder}. Expected one folder per class: {', '.join(self.classes)}.")
         return PairList(tuple(pairs))
 
-    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
-        """Read one frame: x float32 (3, size, size) and its class index as an int64 scalar array."""
-        return self.prepare(read_one(pair.image)), np.array(pair.extra["class"], np.int64)
+    def read_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[Image, Image | None]:
+        """Read one frame; its folder is its label."""
+        return read_one(pair.image), None
+
+    def encode_pair(self, pair: Pair, image: Image, labels: Image | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return x float32 (3, size, size) and the class index as an int64 scalar array."""
+        return self.prepare(image), np.array(pair.extra["class"], np.int64)
 
     def target(self, labels: Image) -> np.ndarray:
         """Raise `DataError`: classes come from folder names."""

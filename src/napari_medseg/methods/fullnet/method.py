@@ -241,14 +241,19 @@ class FullNet(Method):
             raise SettingsError(f"{path} holds no mean and std. Prepare the folder again.")
         return type(self)(self.settings.updated(mean=values["mean"], std=values["std"]))
 
-    def load_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[np.ndarray, np.ndarray]:
-        """Read x (3, H, W) and y (2, H, W): ternary classes and weights, from ternary labels or instance maps."""
+    def read_pair(self, pair: Pair, say: Callable[[str], None] = quiet) -> tuple[Image, Image | None]:
+        """Read the picture and its ternary labels, which have colours, or instance map."""
         if pair.label is None:
             raise DataError(f"{pair.image} has no label file.")
         image, labels = read_one(pair.image), read_one(pair.label)
         labels = on_grid(labels, image, "labels")
         for note in moved_notes(labels):
             say(note)
+        return image, labels
+
+    def encode_pair(self, pair: Pair, image: Image, labels: Image | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return x (3, H, W) and y (2, H, W): ternary classes and weights, from ternary labels or instance maps."""
+        assert labels is not None
         y = self.target(labels)
         weight = pair.extra.get("weight")
         if isinstance(weight, Path):
