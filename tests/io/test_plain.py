@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
+from napari_medseg.io.pictures import picture_size
 
 GRAY = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
 
@@ -147,6 +148,39 @@ def test_axes_of_arrays_without_names(tmp_path: Path, shape: tuple[int, ...], ax
     np.save(tmp_path / "a.npy", np.zeros(shape))
     image = io.read(tmp_path / "a.npy")[0]
     assert (image.axes, image.data.shape) == (axes, kept)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_photographs_are_upright_as_their_orientation_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    data = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8))
+    path = tmp_path / f"photo{suffix}"
+    picture = Pillow.fromarray(np.stack([data, data, 255 - data], -1))
+    exif = picture.getexif()
+    exif[274] = orientation
+    picture.save(path, exif=exif)
+    with Pillow.open(path) as stored:
+        wanted = np.asarray(ImageOps.exif_transpose(stored))
+    (image,) = io.read(path)
+    np.testing.assert_array_equal(image.data, wanted)
+    assert picture_size(path) == wanted.shape[:2]
+    notes = " ".join(image.metadata.get("notes", ()))
+    assert ("shown upright, as its orientation tag says" in notes) == (orientation != 1)
+
+
+def test_a_turned_tiff_keeps_each_axis_step_and_damaged_tags_turn_nothing(tmp_path: Path) -> None:
+    data = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    extra = [(274, "H", 1, 6, True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", data, resolution=(10_000 / 0.5, 10_000 / 0.25), resolutionunit="CENTIMETER", extratags=extra
+    )
+    (image,) = io.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, np.rot90(data, -1))
+    assert image.scale == pytest.approx((0.5, 0.25))
+    tifffile.imwrite(tmp_path / "b.tif", data, extratags=[(274, "H", 1, 77, True)])
+    np.testing.assert_array_equal(io.read(tmp_path / "b.tif")[0].data, data)
 
 
 @pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron", "nm", "mm"])

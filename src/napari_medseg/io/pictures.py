@@ -11,6 +11,17 @@ import numpy as np
 
 _LIMIT = threading.Lock()
 CONVERTED = {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+ORIENTATION, UPRIGHT = 274, 1  # tag of EXIF and TIFF
+TURNS = {  # orientation -> rows and columns are swapped, then rows and columns are reversed
+    1: (False, False, False), 2: (False, False, True), 3: (False, True, True), 4: (False, True, False),
+    5: (True, False, False), 6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+}  # fmt: skip
+ON_ITS_SIDE, BACK = (5, 6, 7, 8), {6: 8, 8: 6}
+WIDTH, LENGTH = 256, 257  # tags of TIFF
+TURNED = (
+    "The picture is shown upright, as its orientation tag says; labels of it must be drawn on the upright picture, not "
+    "on the pixels as they are stored."
+)
 GRAY = ("L", "LA", "La")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -29,9 +40,34 @@ def open_picture(path: Path) -> Any:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return height and width of a picture by its header."""
+    """Return height and width of a picture, upright, by its header."""
     with open_picture(path) as picture:
-        return picture.height, picture.width
+        tags = getattr(picture, "tag_v2", None)  # Pillow gives the size of TIFF as shown or as stored, by its version
+        sides = (picture.height, picture.width) if tags is None else (tags[LENGTH], tags[WIDTH])
+        return sides[::-1] if orientation_of(picture) in ON_ITS_SIDE else sides
+
+
+def as_stored(picture: Any, mode: str = "") -> np.ndarray:
+    """Return the pixels of a picture, in a mode, as they are stored: Pillow turns those of TIFF when it loads them."""
+    turn = orientation_of(picture) if hasattr(picture, "tag_v2") else UPRIGHT
+    return upright(np.asarray(picture.convert(mode) if mode else picture), BACK.get(turn, turn))
+
+
+def orientation_of(picture: Any) -> int:
+    """Return the EXIF orientation of a picture, 1 (upright) where it states none."""
+    try:
+        found = picture.getexif().get(ORIENTATION, UPRIGHT)
+    except Exception:  # EXIF of any damage: the picture is there all the same
+        return UPRIGHT
+    return found if found in TURNS else UPRIGHT
+
+
+def upright(data: np.ndarray, orientation: int, y: int = 0) -> np.ndarray:
+    """Return an array, whose rows are axis `y` and whose columns are the next, as its EXIF orientation is shown."""
+    swap, flip_y, flip_x = TURNS[orientation]
+    data = data.swapaxes(y, y + 1) if swap else data
+    data = np.flip(data, y) if flip_y else data
+    return np.flip(data, y + 1) if flip_x else data
 
 
 def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:

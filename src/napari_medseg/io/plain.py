@@ -12,7 +12,7 @@ from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import tiff
 from napari_medseg.io.pairs import file_stem
-from napari_medseg.io.pictures import open_picture, shown
+from napari_medseg.io.pictures import UPRIGHT, as_stored, open_picture, orientation_of, shown
 from napari_medseg.io.sidecar import load, restore
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
@@ -39,18 +39,18 @@ def read(path: Path) -> list[Image]:
         If the file holds no numbers, has no pixels, or declares more than can be true.
     """
     if load(path) is not None:
-        restored = restore(_checked(_load(path, as_stored=True)[0], path).data, path)
+        restored = restore(_checked(_load(path, raw=True)[0], path).data, path)
         if restored is not None:
             return [restored]
     return [image for stack in _load(path) for image in _images(_checked(stack, path), path)]
 
 
-def _load(path: Path, as_stored: bool = False) -> list[tiff.Stack]:
-    """Return the stacks of a file; `as_stored`: without turning its numbers into the colours that are shown."""
+def _load(path: Path, raw: bool = False) -> list[tiff.Stack]:
+    """Return the stacks of a file; `raw`: without turning its numbers into the colours that are shown."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return [tiff.Stack(_load_array(path), "", {})]
-    return _load_tiff(path, as_stored) if suffix in tiff.SUFFIXES else [_load_picture(path, as_stored)]
+    return _load_tiff(path, raw) if suffix in tiff.SUFFIXES else [_load_picture(path, raw)]
 
 
 def _checked(stack: tiff.Stack, path: Path) -> tiff.Stack:
@@ -66,22 +66,26 @@ def _load_array(path: Path) -> np.ndarray:
     return mapped if mapped.nbytes > LAZY_BYTES else np.array(mapped)
 
 
-def _load_picture(path: Path, as_stored: bool) -> tiff.Stack:
+def _load_picture(path: Path, raw: bool) -> tiff.Stack:
     """Return gray (Y, X) or colour (Y, X, 3) values, and the numbers of a palette."""
     with open_picture(path) as picture:
         check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
-        data, indices = (np.asarray(picture), None) if as_stored else shown(picture)
-    return tiff.Stack(data, "YXC"[: data.ndim], {}, indices=indices)
+        if raw:
+            return tiff.Stack(np.asarray(picture), "YXC"[: np.asarray(picture).ndim], {})
+        data, indices = shown(picture)
+        turn = orientation_of(picture)
+    stack = tiff.Stack(data, "YXC"[: data.ndim], {}, indices=indices)
+    return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
 
-def _load_tiff(path: Path, as_stored: bool) -> list[tiff.Stack]:
+def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
     """Return the series of an OME-TIFF, else the first series, with what the file states of it."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
-        if as_stored:
+        if raw:
             return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
         count = len(file.series) if file.is_ome else 1
         left = sum(not series.keyframe.is_reduced for series in file.series[count:])
@@ -96,7 +100,9 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     described = tiff.ome_image(file, number) if file.is_ome else {}
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
-    return tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)
+    stack = tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)
+    turn = UPRIGHT if file.is_ome or file.is_imagej else tiff.orientation_of(series.keyframe)
+    return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
 
 def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
@@ -118,7 +124,7 @@ def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
 def _by_pillow(path: Path, series: Any) -> np.ndarray:
     """Return the numbers of a picture whose compression tifffile leaves to the package imagecodecs."""
     with open_picture(path) as picture:
-        numbers = np.asarray(picture)
+        numbers = as_stored(picture)
         if getattr(picture, "n_frames", 1) == 1 and numbers.shape == series.shape and numbers.dtype == series.dtype:
             return numbers
     raise ReadError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import PIXEL
-from napari_medseg.io.pictures import on_white, open_picture
+from napari_medseg.io.pictures import (
+    ON_ITS_SIDE,
+    ORIENTATION,
+    TURNED,
+    TURNS,
+    UPRIGHT,
+    as_stored,
+    on_white,
+    open_picture,
+    upright,
+)
 
 Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
 
@@ -64,6 +74,29 @@ class Stack:
     channels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     indices: np.ndarray | None = field(default=None, repr=False)
+
+
+def orientation_of(page: Any) -> int:
+    """Return the orientation tag of a page, 1 (upright) where it states none."""
+    found = page.tags[ORIENTATION].value if ORIENTATION in page.tags else UPRIGHT
+    return int(found) if found in TURNS else UPRIGHT
+
+
+def turned(stack: Stack, orientation: int) -> Stack:
+    """Return a stack as its orientation tag is shown, with a note; steps go with their axes."""
+    y = stack.axes.find("YX")
+    if y < 0:
+        return stack
+    steps = dict(stack.steps)
+    if orientation in ON_ITS_SIDE:
+        steps |= {new: stack.steps[old] for new, old in ("XY", "YX") if old in stack.steps}
+    return replace(
+        stack,
+        data=upright(stack.data, orientation, y),
+        steps=steps,
+        notes=(*stack.notes, TURNED),
+        indices=None if stack.indices is None else upright(stack.indices, orientation, y),
+    )
 
 
 def um_per(unit: Any) -> float | None:
@@ -245,7 +278,7 @@ def as_rgb(path: Path, page: Any, n_series: int) -> np.ndarray:
         if n_series > 1 or page.dtype != np.uint8:
             raise ValueError(f"{n_series} series of {page.dtype}")
         with open_picture(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+            return as_stored(picture, "RGB")
     except (OSError, ValueError) as error:
         raise ReadError(
             f"{path.name} holds colours as {page.photometric.name}, which cannot be turned into red, green and blue "
