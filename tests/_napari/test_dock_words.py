@@ -30,7 +30,8 @@ def press(bar: Any, wait: Wait) -> str:
 
 
 def test_numbers_have_as_many_digits_as_they_mean() -> None:
-    assert [text(v) for v in (0.12345, 24541.7, float("nan"), 12, "x")] == ["0.1235", "24,540", "–", "12", "x"]
+    shown = [text(v) for v in (0.12345, 24541.7, 123456.0, float("nan"), 12, "x")]
+    assert shown == ["0.1235", "24,542", "123,456", "–", "12", "x"]
 
 
 def test_measure_proposes_what_fits_the_layer(open_dock: Open, wait: Wait) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import pandas as pd
 from magicgui.widgets import FileEdit
 from qtpy.compat import isalive
 from qtpy.QtWidgets import (
@@ -27,6 +28,7 @@ from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.docks.review import ReviewPanel
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.calibration import Calibration
+from napari_medseg._napari.widgets.charts import Charts
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -201,7 +203,9 @@ class BatchDock(Dock):
             self.export_kind.addItem(title, suffix)
         self.export_bar = RunBar(self.make_export, self.show_export, text="Export ...")
         self.section("Review", self.review_button, self.review)
-        self.section("Export", self.export_kind, self.export_bar)
+        self.charts, self.chart_button = Charts(napari_viewer), QPushButton("Charts of the measurements")
+        self.chart_button.clicked.connect(lambda: self.show_charts())
+        self.section("Export", self.export_kind, self.export_bar, self.chart_button, self.charts)
         self.section("Learn from corrections", self.learn)
         self.folder.changed.connect(lambda *_: self.look())
         self.pattern.editingFinished.connect(self.look)
@@ -217,6 +221,7 @@ class BatchDock(Dock):
         self.run_bar.set_reason(reason)
         self.review_button.setEnabled(self.results is not None)
         self.export_bar.set_reason("" if self.results is not None else "Segment a folder first.")
+        self.chart_button.setEnabled(self.results is not None)
         self.learn.update_state()
 
     def look(self) -> None:
@@ -311,6 +316,13 @@ class BatchDock(Dock):
     def show_export(self, said: str) -> None:
         """Say what was written."""
         self.export_bar.say(said)
+
+    def show_charts(self) -> None:
+        """Draw the measurements of all images, by image or class."""
+        try:
+            self.charts.show_table(pd.read_csv(self.out.value / "measurements.csv"))
+        except (OSError, ValueError) as error:
+            self.export_bar.say(f"There are no measurements to draw: {error}")
 
     def leave(self) -> None:
         """Stop, save and give the keys back when the dock is closed."""

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
+from scipy import ndimage
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
+from napari_medseg._napari.widgets.charts import Charts
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.export_button import ExportButton, Measured
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
 from napari_medseg._napari.widgets.words import text
@@ -28,10 +32,12 @@ from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
+from napari_medseg.measure.labels import pieces_of
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.fields import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
 
+EDITS = ("paint", "labels_update")  # events of a Labels layer that changes
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
 OF_FIELD: dict[Field, str] = {
     "afm": "afm", "cornea": "nerve", "tissue": "nuclei", "movie": "video", "volume": "volume", "ultrasound": "nuclei"
@@ -74,6 +80,95 @@ def show_every(layer: Any) -> None:
         layer.colormap = label_colormap()
 
 
+class ObjectTools(QWidget):
+    """Merge, split and remove the objects of the selected rows, or all below a size; Ctrl+Z in napari takes it back."""
+
+    def __init__(self, dock: Any) -> None:
+        super().__init__()
+        self.dock, self.smallest, self.unit = dock, QLineEdit(), QLabel("")
+        self.smallest.setPlaceholderText("smallest size")
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        merge = _button("Merge", "Make one object of the selected rows (Ctrl or Shift selects several)", self.merge)
+        split = _button("Split", "Divide the selected object into its pieces, or at its waists", self.split)
+        remove = _button("Remove", "Remove the objects of the selected rows", self.remove)
+        for column, button in enumerate((merge, split, remove)):
+            grid.addWidget(button, 0, column)
+        grid.addWidget(self.smallest, 1, 0)
+        grid.addWidget(self.unit, 1, 1)
+        grid.addWidget(_button("Remove smaller", "Remove every object below this size", self.remove_small), 1, 2)
+        self.hide()
+
+    def offer(self) -> None:
+        """Show the tools where rows are objects of a Labels layer that can be changed."""
+        layer = self.dock.table.layer
+        fits = isinstance(layer, Labels) and isinstance(layer.data, np.ndarray) and "label" in self.dock.table.frame
+        self.setVisible(fits)
+        self.unit.setText(_size_column(self.dock.table.frame).partition(" ")[2])
+
+    def merge(self) -> None:
+        """Give the selected objects the first one's label."""
+        chosen = self.dock.table.chosen
+        if len(chosen) < 2:
+            self.dock.run_bar.say("Select the rows of the objects to merge, with Ctrl or Shift.")
+            return
+        self._change(chosen[1:], chosen[0])
+
+    def split(self) -> None:
+        """Divide the selected object."""
+        chosen, layer = self.dock.table.chosen, self.dock.table.layer
+        if len(chosen) != 1:
+            self.dock.run_bar.say("Select the row of the one object to split.")
+            return
+        box = ndimage.find_objects((layer.data == chosen[0]).astype(np.uint8))[0]
+        pieces = pieces_of(layer.data[box] == chosen[0], image_from_layer(layer).scale)
+        if pieces.max() < 2:
+            self.dock.run_bar.say(f"Object {chosen[0]} is one piece without a waist. Cut it with the eraser instead.")
+            return
+        places = np.nonzero(pieces > 1)
+        numbers = pieces[places] - 1 + int(layer.data.max())
+        layer.data_setitem(tuple(p + s.start for p, s in zip(places, box, strict=True)), numbers)
+        self._measure()
+
+    def remove(self) -> None:
+        """Remove the selected objects."""
+        self._change(self.dock.table.chosen, 0)
+
+    def remove_small(self) -> None:
+        """Remove the objects below the size."""
+        frame, column = self.dock.table.frame, _size_column(self.dock.table.frame)
+        try:
+            least = float(self.smallest.text())
+        except ValueError:
+            self.dock.run_bar.say(f"Smallest size: {self.smallest.text()!r} is no number.")
+            return
+        self._change([int(label) for label in frame["label"][frame[column] < least]], 0)
+
+    def _change(self, labels: list[int], to: int) -> None:
+        layer = self.dock.table.layer
+        if not labels:
+            self.dock.run_bar.say("No object is selected, or none is that small.")
+            return
+        layer.data_setitem(np.nonzero(np.isin(layer.data, labels)), to)
+        self._measure()
+
+    def _measure(self) -> None:
+        self.dock.labels.choose(self.dock.table.layer)
+        self.dock.run_bar.start()
+
+
+def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: action())
+    return button
+
+
+def _size_column(frame: pd.DataFrame) -> str:
+    """Return the column that says how large objects are."""
+    return next((str(name) for name in frame if str(name).startswith(("area (", "volume ("))), "")
+
+
 class MeasureDock(Dock):
     """Measure a Labels layer."""
 
@@ -94,6 +189,11 @@ class MeasureDock(Dock):
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
         self.table, self.summary = TableView(napari_viewer), QLabel("")
         self.summary.setWordWrap(True)
+        self.stale, self.charts = QLabel(""), Charts(napari_viewer)
+        self.stale.setWordWrap(True)
+        self.stale.hide()
+        self.tools = ObjectTools(self)
+        self.unfollow: Callable[[], None] = lambda: None
         self.save_button = QPushButton("Save table ...")
         self.save_button.setEnabled(False)
         self.save_button.clicked.connect(lambda: self.save())
@@ -106,7 +206,8 @@ class MeasureDock(Dock):
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
         self.section("Run", self.nerve_settings, self.run_bar, self.paths, self.eyes)
-        self.section("Result", self.summary, self.table, self.save_button, self.export_button)
+        self.section("Result", self.stale, self.summary, self.table, self.tools, self.charts)
+        self.section("Save", self.save_button, self.export_button)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_kind()
@@ -169,6 +270,7 @@ class MeasureDock(Dock):
             self.measured.data = data
             show_every(self.measured)
         self.show_tables(table, summary, self.measured)
+        self.follow(self.measured)
         shown = image_from_layer(self.measured)
         self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
         self.export_button.setEnabled(True)
@@ -180,6 +282,32 @@ class MeasureDock(Dock):
         if then is not None:
             then()
 
+    def follow(self, layer: Any) -> None:
+        """Say from now on when the labels change: the table is of what they were."""
+        self.unfollow()
+        self.stale.hide()
+        events = [layer.events.data, *(getattr(layer.events, name) for name in EDITS if hasattr(layer.events, name))]
+        ends = [listen(event, self.changed_since) for event in events]
+
+        def end() -> None:
+            for one in ends:
+                one()
+
+        self.unfollow = end
+
+    def changed_since(self, event: Any = None) -> None:
+        """Say that the labels are no longer those of the table."""
+        self.unfollow()
+        self.unfollow = lambda: None
+        self.stale.setText(f"<b>{self.measured.name} changed since</b> it was measured: press Measure for new numbers.")
+        self.stale.show()
+
+    def leave(self) -> None:
+        """Stop, and take the outline away, when the dock is closed."""
+        super().leave()
+        self.unfollow()
+        self.table.clear_mark()
+
     def measure_again(self, then: Callable[[], None]) -> None:
         """Measure, then do something with it."""
         self.then = then
@@ -188,6 +316,8 @@ class MeasureDock(Dock):
     def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
         """Show the table of `layer` and the one-row summary."""
         self.table.show_table(table, layer)
+        self.charts.show_table(table)
+        self.tools.offer()
         row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
         self.summary.setText(
             "<br>".join(f"{str(name).replace('_', ' ')}: <b>{text(value)}</b>" for name, value in row.items())
@@ -197,6 +327,8 @@ class MeasureDock(Dock):
     def show_eyes(self, eyes: pd.DataFrame) -> None:
         """Show one row for each eye."""
         self.table.show_table(eyes, None)
+        self.charts.show_table(eyes)
+        self.tools.offer()
         self.summary.setText(f"{len(eyes)} eyes")
         self.save_button.setEnabled(True)
 

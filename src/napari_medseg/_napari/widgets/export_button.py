@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import napari
 import pandas as pd
+from npe2 import PluginManager
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
@@ -25,8 +27,31 @@ PICTURES = (
 )  # fmt: skip
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
+PLUGIN = "napari-medseg."
 SIZED = (".csv", ".xlsx", ".html", ".htm", ".pdf", ".gz", ".nii", ".nrrd", ".mha", ".zarr")  # state a pixel size
 TEXT = "Methods paragraph (*.txt)"
+
+
+def offer_own_writers_first() -> None:
+    """Let napari's save dialog (Ctrl+S) begin with this plugin's formats where the selected layers are of this plugin.
+
+    npe2 sorts writers by the order in which plugins were registered, napari's own first, and its writer of labels knows
+    neither place nor pixel size. There is no setting for the order, so the manager's answer is sorted again.
+    """
+    manager = PluginManager.instance()
+    known = manager.iter_compatible_writers
+    if getattr(known, "sorted", False):
+        return
+
+    def ours_first(layer_types: Sequence[str]) -> Iterator[Any]:
+        viewer = napari.current_viewer()
+        chosen = [] if viewer is None else viewer.layers.selection
+        ours = any(layer.metadata.keys() & {"medseg", "medseg_image"} for layer in chosen)
+        own = [w for w in known(layer_types) if ours and w.filename_extensions and w.command.startswith(PLUGIN)]
+        return iter([*own, *(writer for writer in known(layer_types) if writer not in own)])
+
+    ours_first.sorted = True  # type: ignore[attr-defined]
+    manager.iter_compatible_writers = ours_first
 
 
 class Measured(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyqtgraph as pg
@@ -10,8 +10,11 @@ from napari.utils.theme import get_theme
 from qtpy.compat import isalive
 
 
-def follow_theme(viewer: Any, plots: Sequence[pg.PlotWidget]) -> None:
-    """Draw axes and legends of `plots` in the text colour of the viewer's theme, now and when it changes."""
+def follow_theme(viewer: Any, plots: Sequence[pg.PlotWidget]) -> Callable[[], None]:
+    """Draw axes and legends of `plots` in the text colour of the viewer's theme, now and when it changes.
+
+    Returns what does it again, after new curves.
+    """
 
     def draw(event: Any = None) -> None:
         colour = get_theme(viewer.theme).text.as_hex()
@@ -27,3 +30,4 @@ def follow_theme(viewer: Any, plots: Sequence[pg.PlotWidget]) -> None:
 
     viewer.events.theme.connect(draw)
     draw()
+    return draw

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from napari.layers import Labels, Shapes
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import QTableView
+from scipy import ndimage
 
+from napari_medseg._napari.layers import DERIVED, like, moved_to
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.words import text
 
+YELLOW = "#F0E442"
+OUTLINE = 2  # pixels
 STILL = 3  # pixels that a click may move
 
 
@@ -52,7 +57,9 @@ class TableView(QTableView):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
+        self.mark: Any = None
         self.unfollow: Callable[[], None] = lambda: None
+        listen(viewer.layers.events.removed, self._removed)
         self.following = False
         viewer.mouse_drag_callbacks.append(self._press)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
@@ -61,6 +68,7 @@ class TableView(QTableView):
     def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
         """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer` (``None``: to no layer)."""
         row = self.currentIndex().row() if layer is self.layer else -1
+        self.clear_mark()
         if self.layer is not None:
             self.unfollow()
         self.frame, self.layer = frame, layer
@@ -76,7 +84,11 @@ class TableView(QTableView):
             self.unfollow = listen(_selection_event(layer), self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        if self.layer is None or self.following or not 0 <= current.row() < len(self.frame):
+        if self.layer is None or not 0 <= current.row() < len(self.frame):
+            return
+        if isinstance(self.layer, Labels) and "label" in self.frame:
+            self.outline(int(self.frame["label"].iloc[current.row()]))
+        if self.following:
             return
         place = self._select_shape(current.row()) if isinstance(self.layer, Shapes) else self._select_label(current)
         if place is None:
@@ -90,7 +102,41 @@ class TableView(QTableView):
             return None
         label = int(self.frame["label"].iloc[current.row()])
         self.layer.selected_label = label
-        return object_centre(np.asarray(self.layer.data), label)
+        return object_centre(whole(self.layer), label)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Labels of the selected rows."""
+        rows = sorted({index.row() for index in self.selectedIndexes()})
+        return [int(self.frame["label"].iloc[row]) for row in rows] if "label" in self.frame else []
+
+    def outline(self, label: int) -> None:
+        """Draw the outline of an object over the picture, until another one is chosen."""
+        found = ndimage.find_objects((whole(self.layer) == label).astype(np.uint8))
+        if not found or found[0] is None:
+            self.clear_mark()
+            return
+        shape = np.pad(whole(self.layer)[found[0]] == label, 1).astype(np.uint8)
+        moved = moved_to(self.layer, tuple(one.start - 1 for one in found[0]))
+        if self.mark is not None and self.mark in self.viewer.layers:
+            self.mark.data, self.mark.translate = shape, moved
+            return
+        active = self.viewer.layers.selection.active
+        placed = {**like(self.layer), "translate": moved, "metadata": dict(DERIVED)}
+        self.mark = self.viewer.add_labels(shape, name="selected object", opacity=1.0, **placed)
+        self.mark.contour = OUTLINE
+        self.mark.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: YELLOW})
+        self.viewer.layers.selection.active = active
+
+    def clear_mark(self) -> None:
+        """Remove the outline."""
+        if self.mark is not None and self.mark in self.viewer.layers:
+            self.viewer.layers.remove(self.mark)
+        self.mark = None
+
+    def _removed(self, event: Any) -> None:
+        if self.layer is not None and event.value == self.layer:
+            self.clear_mark()
 
     def _select_shape(self, row: int) -> tuple[float, ...] | None:
         if row >= len(self.layer.data):
@@ -140,6 +186,11 @@ class TableView(QTableView):
 
 def _selection_event(layer: Any) -> Any:
     return layer.selected_data.events.items_changed if isinstance(layer, Shapes) else layer.events.selected_label
+
+
+def whole(layer: Labels) -> np.ndarray:
+    """Return the labels of a layer at full resolution."""
+    return np.asarray(layer.data[0] if layer.multiscale else layer.data)
 
 
 def object_centre(labels: np.ndarray, label: int) -> tuple[float, ...] | None:

@@ -16,9 +16,9 @@ def duration(seconds: float) -> str:
 
 
 def text(value: Any) -> str:
-    """Return a cell as text: four digits that mean something, thousands apart, a dash where there is no number."""
+    """Return a cell as text: four digits that mean something but no count rounded, a dash where there is no number."""
     if not isinstance(value, float | np.floating):
         return str(value)
     if not np.isfinite(value):
         return "–"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{float(f'{value:.4g}'):,.0f}"
+    return f"{value:.4g}" if abs(value) < 1e3 else f"{value:,.0f}"

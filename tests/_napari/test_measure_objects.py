@@ -1,0 +1,136 @@
+"""Measure, see, change, export: outlines of selected rows, objects merged, split and removed, charts, what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from npe2 import PluginManager
+
+pytestmark = pytest.mark.viewer
+Wait = Callable[[Callable[[], bool]], None]
+Open = Callable[[str], tuple[Any, Any]]
+
+
+def dumbbell() -> np.ndarray:
+    """Two discs that touch as object 7, a square as 2, two specks as 3 and 4."""
+    y, x = np.mgrid[:60, :80]
+    labels = np.zeros((60, 80), int)
+    labels[((y - 20) ** 2 + (x - 15) ** 2 < 100) | ((y - 20) ** 2 + (x - 32) ** 2 < 100)] = 7
+    labels[40:50, 40:50] = 2
+    labels[5:7, 60:62], labels[5:7, 70:72] = 3, 4
+    return labels
+
+
+def opened(open_dock: Open, wait: Wait, **options: Any) -> tuple[Any, Any, Any]:
+    viewer, dock = open_dock("Measure")
+    layer = viewer.add_labels(dumbbell(), name="cells", **options)
+    dock.kind.setCurrentIndex(dock.kind.findData("nuclei"))
+    measured(dock, wait)
+    return viewer, dock, layer
+
+
+def measured(dock: Any, wait: Wait) -> list[int]:
+    if dock.run_bar.current is None:
+        dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    assert not dock.run_bar.failed, dock.run_bar.message.text()
+    return [int(label) for label in dock.table.frame["label"]]
+
+
+def select(dock: Any, *labels: int) -> None:
+    table = dock.table
+    table.clearSelection()
+    rows = [int(np.flatnonzero(table.frame["label"] == label)[0]) for label in labels]
+    table.selectRow(rows[0])
+    for row in rows[1:]:
+        table.selectionModel().select(
+            table.model().index(row, 0),
+            table.selectionModel().SelectionFlag.Select | table.selectionModel().SelectionFlag.Rows,
+        )
+
+
+def test_the_selected_row_is_outlined_in_the_picture(open_dock: Open, wait: Wait) -> None:
+    viewer, dock, layer = opened(open_dock, wait, scale=(2, 3), translate=(10, 20))
+    select(dock, 2)
+    mark = viewer.layers["selected object"]
+    assert dock.labels.layer == layer  # no dock takes the outline as input
+    np.testing.assert_allclose(mark.data_to_world((1, 1)), layer.data_to_world((40, 40)))
+    assert mark.data.sum() == 100
+    assert mark.contour > 0
+    select(dock, 7)
+    assert viewer.layers["selected object"].data.sum() == (layer.data == 7).sum()
+    assert [x.name for x in viewer.layers] == ["cells", "selected object"]
+    viewer.window.remove_dock_widget(dock)
+    assert [x.name for x in viewer.layers] == ["cells"]
+
+
+def test_objects_are_merged_split_and_removed_and_napari_takes_it_back(open_dock: Open, wait: Wait) -> None:
+    _, dock, layer = opened(open_dock, wait)
+    select(dock, 7)
+    dock.tools.split()
+    assert measured(dock, wait) == [2, 3, 4, 7, 8]
+    halves = [int((layer.data == label).sum()) for label in (7, 8)]
+    assert sum(halves) == (dumbbell() == 7).sum()
+    assert max(halves) - min(halves) < 0.05 * sum(halves)
+    select(dock, 2)
+    dock.tools.split()
+    assert "one piece without a waist" in dock.run_bar.message.text()
+    select(dock, 3, 4)
+    dock.tools.merge()
+    assert measured(dock, wait) == [2, 3, 7, 8]
+    assert (layer.data == 3).sum() == 8
+    dock.tools.smallest.setText("50")
+    dock.tools.remove_small()
+    assert measured(dock, wait) == [2, 7, 8]
+    dock.tools.smallest.setText("x")
+    dock.tools.remove_small()
+    assert "is no number" in dock.run_bar.message.text()
+    for _ in range(3):
+        layer.undo()
+    np.testing.assert_array_equal(layer.data, dumbbell())
+
+
+def test_a_table_of_earlier_labels_says_so(open_dock: Open, wait: Wait) -> None:
+    _, dock, layer = opened(open_dock, wait)
+    assert dock.stale.isHidden()
+    layer.selected_label = 2
+    layer.paint((30, 30), 2)
+    assert not dock.stale.isHidden()
+    assert "cells changed since" in dock.stale.text()
+    measured(dock, wait)
+    assert dock.stale.isHidden()
+    layer.data = dumbbell()
+    assert not dock.stale.isHidden()
+
+
+def test_charts_by_class_count_every_object(open_dock: Open, wait: Wait) -> None:
+    viewer, dock, _ = opened(open_dock, wait)
+    chart = dock.charts
+    assert not chart.isHidden()
+    frame = pd.DataFrame(
+        {"label": range(6), "area (px)": [1, 2, 3, 4, 5, np.nan], "class": ["a", "a", "a", "b", "b", "b"]}
+    )
+    chart.show_table(frame)
+    assert [chart.column.itemText(k) for k in range(chart.column.count())] == ["area (px)"]
+    chart.by.setCurrentText("class")
+    assert {key: list(values) for key, values in chart.groups().items()} == {"a": [1, 2, 3], "b": [4, 5]}
+    drawn = [line.getData()[1] for line in chart.plot.listDataItems()]
+    assert [int(counts.sum()) for counts in drawn] == [3, 2]
+    chart.kind.setCurrentText("box plot")
+    box = chart.plot.listDataItems()[0].getData()[1]
+    np.testing.assert_allclose([box.min(), box.max()], np.percentile([1, 2, 3], (25, 75)))
+    viewer.theme = "light"
+
+
+def test_the_save_dialog_begins_with_our_writer_for_our_layers(open_dock: Open) -> None:
+    viewer, _ = open_dock("Measure")
+    writers = PluginManager.instance().iter_compatible_writers
+    viewer.add_labels(dumbbell(), name="plain")
+    assert next(writers(["labels"])).command == "napari.write_labels"
+    viewer.add_labels(dumbbell(), name="ours", metadata={"medseg": {"method": "afm-unet"}})
+    assert next(writers(["labels"])).command == "napari-medseg.write_labels"
+    assert len({w.command for w in writers(["labels"])}) == len(list(writers(["labels"])))
