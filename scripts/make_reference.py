@@ -13,6 +13,7 @@ from typing import Any
 from napari_medseg.cli.commands import COMMANDS
 from napari_medseg.cli.main import build_parser
 from napari_medseg.methods import METHODS, get_method, known_methods
+from napari_medseg.preprocessing.settings import VolumeSettings
 from napari_medseg.settings import TrainSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
@@ -56,6 +57,11 @@ def command(name: str) -> str:
     lines += ["```", ""]
     rows = [row(action) for g in parser._action_groups if g.title not in ELSEWHERE for action in shown(g)]
     lines += table(("argument", "meaning", "default"), rows)
+    if name == "prepare":
+        groups = subparser(["prepare", "p-net"], "prepare")._action_groups
+        rows = [row(action) for g in groups if g.title == VolumeSettings.__name__ for action in shown(g)]
+        lines += ["For `p-net` and `r-net`, instead of the flags from `--tissue` on:", ""]
+        lines += table(("argument", "meaning", "default"), rows)
     if name in ("train", "describe"):
         links = ", ".join(f"[{m}](#{m})" for m in (METHODS if name == "train" else known_methods()))
         first = "the [training schedule](#training-schedule) and " * (name == "train")

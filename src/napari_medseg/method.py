@@ -326,11 +326,19 @@ class Preparation:
         Look into a source folder: lines for the user, first the number of cases. ``None``: nothing has to happen.
     run
         Make the training folder: source, destination, settings.
+    correct
+        Or, where images and labels are copied: correct an image under settings (grid and intensities).
     """
 
     note: str
     check: Callable[[Path], tuple[str, ...]] | None = None
     run: Callable[[Path, Path, Any], Job[PrepareReport]] | None = None
+    correct: Callable[[Image, Any], Image] | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything has to happen."""
+        return self.run is not None or self.correct is not None
 
 
 @dataclass

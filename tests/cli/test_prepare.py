@@ -10,10 +10,12 @@ from PIL import Image as Pillow
 from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
 from napari_medseg.io import read_one, write
+from napari_medseg.io.grids import same_grid
 from napari_medseg.jobs import run
 from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.samples.afm import afm_folder
 from napari_medseg.samples.histology import nuclei_tile
+from napari_medseg.samples.mri import mri_folder
 from napari_medseg.settings import as_flags
 from napari_medseg.training.preparation import check_source, prepare
 
@@ -71,6 +73,30 @@ def test_all_channels_of_a_case_are_copied(tmp_path: Path) -> None:
         Pillow.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "raw" / name)
     assert run(prepare("p-net", tmp_path / "raw", tmp_path / "out")).cases == ("c",)
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == ["c.png", "c_0000.png", "c_0001.png"]
+
+
+def test_volumes_are_corrected_with_their_labels_and_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = mri_folder(tmp_path / "raw", 2, shape=(12, 36, 32))
+    out = tmp_path / "out"
+    words = ("prepare", "p-net", raw, out, "--crop", "--resample", 2, "--n4", "--n4-iterations", 2)
+    assert call(capsys, *words)[0] == 0
+    image, labels = read_one(out / "images" / "case_000.nii.gz"), read_one(out / "labels" / "case_000.nii.gz", "labels")
+    assert same_grid(image, labels)
+    assert image.scale == pytest.approx((2, 2, 2))
+    before = read_one(raw / "labels" / "case_000.nii.gz", "labels")
+    volumes = [np.count_nonzero(i.data) * np.prod(i.scale) for i in (labels, before)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.2)
+    assert "(2 were there already)" in call(capsys, *words)[1]
+    assert "(0 were there already)" in call(capsys, *words[:4], "--crop")[1]
+
+
+def test_volumes_of_new_patients_are_corrected_without_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = mri_folder(tmp_path / "raw", 1, shape=(12, 36, 32))
+    assert call(capsys, "prepare", "p-net", raw / "images", tmp_path / "out", "--orient", "LPS")[0] == 0
+    assert [p.name for p in (tmp_path / "out" / "images").iterdir() if p.suffix == ".gz"] == ["case_000.nii.gz"]
+    assert not (tmp_path / "out" / "labels").exists()
 
 
 def test_check_source_counts(tissue: Path) -> None:

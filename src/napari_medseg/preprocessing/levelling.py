@@ -33,27 +33,8 @@ def require_finite(height: npt.ArrayLike) -> Heights:
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise DataError(
-            f"{bad} non-finite heights of {values.size} (NaN or infinite). Fill them first (fill_gaps), or export the "
-            "scan again."
+            f"{bad} non-finite heights of {values.size} (NaN or infinite). Export the scan again with its gaps filled."
         )
-    return values
-
-
-def fill_gaps(height: npt.ArrayLike) -> Heights:
-    """Replace NaN and infinite heights by the nearest measured one.
-
-    Raises
-    ------
-    DataError
-        If no height is finite.
-    """
-    values = np.array(height, np.float64)
-    bad = ~np.isfinite(values)
-    if bad.all():
-        raise DataError(f"All {values.size} heights are NaN or infinite. Export the scan again.")
-    if bad.any():
-        nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
-        values = np.asarray(values[tuple(nearest)], np.float64)
     return values
 
 
@@ -152,25 +133,9 @@ def remove_scars(height: npt.ArrayLike, threshold: float = 3.0, length: int = 16
     return result
 
 
-def clip_percentiles(height: npt.ArrayLike, low: float = 0.1, high: float = 99.9) -> npt.NDArray[np.float32]:
-    """Scale heights to 0..1 between two percentiles; a constant image becomes 0."""
-    values = require_finite(height)
-    bottom, top = np.percentile(values, (low, high))
-    span = top - bottom
-    if span <= 0:
-        bottom, span = float(values.min()), float(np.ptp(values)) or 1.0
-    scaled: npt.NDArray[np.float32] = np.clip((values - bottom) / span, 0, 1).astype(np.float32)
-    return scaled
-
-
-def to_uint8(height: npt.ArrayLike, low: float = 0.1, high: float = 99.9) -> npt.NDArray[np.uint8]:
-    """Scale heights to 0..255 between two percentiles: the network's input, never what is measured."""
-    return np.round(clip_percentiles(height, low, high) * 255).astype(np.uint8)
-
-
-def level(height: npt.ArrayLike, *, order: int = 2, lines: bool = False, scars: bool = False) -> Heights:
-    """Run the steps asked for: line alignment, scar removal, robust background."""
+def level(height: npt.ArrayLike, *, order: int | None = 2, lines: bool = False, scars: bool = False) -> Heights:
+    """Run the steps asked for: line alignment, scar removal, robust background of degree `order` (``None``: none)."""
     values = require_finite(height)
     values = align_lines(values) if lines else values
     values = remove_scars(values) if scars else values
-    return flatten(values, order)
+    return values if order is None else flatten(values, order)

@@ -1,58 +1,28 @@
-"""Prepare MR volumes: orientation, N4 bias correction, resampling, brain crop, z-score; and the way back.
+"""Corrections of volumes: N4 bias correction, orientation, resampling, crop to the brain.
 
-The grid that a step makes is described by its affine alone, so `restore` needs nothing but the original image.
+The grid that a step makes is described by its affine alone, so labels find their way back by their positions.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes.space import MILLIMETER, SHEAR_TOLERANCE, compose, file_matrix, mm_per, skew_of
 from napari_medseg.preprocessing.resampling import resampled
-from napari_medseg.settings import Settings
+from napari_medseg.preprocessing.settings import VolumeSettings
 
 BACKGROUND_SHARE = 0.05
 SIXTHS, MIDDLE = 6.0, 0.5
 
 
-class MriSettings(Settings):
-    """Steps of `preprocess`, in the order in which they are done; the defaults suit skull-stripped volumes."""
-
-    orient: Literal["keep", "RAS", "LPS"] = Field(
-        "keep", title="Orientation", description="Flip and permute the axes to this anatomical orientation"
-    )
-    n4: bool = Field(False, title="N4 bias correction", description="Remove the smooth bias field inside the brain")
-    n4_shrink: int = Field(4, ge=1, le=16, title="N4 shrink", description="Estimate on a grid this much coarser")
-    n4_iterations: int = Field(
-        50, ge=1, le=500, title="N4 iterations", description="Iterations on each of the 4 levels"
-    )
-    resample: float = Field(
-        0.0, ge=0, le=20, title="Resample (mm)", description="Isotropic voxel size; 0 keeps the voxels",
-        json_schema_extra={"step": 0.1},
-    )  # fmt: skip
-    crop: bool = Field(True, title="Crop to brain", description="Cut to the box of the brain")
-    crop_margin: int = Field(4, ge=0, le=100, title="Crop margin", description="Voxels kept around the brain's box")
-    zscore: bool = Field(True, title="Z-score", description="Mean 0 and SD 1 inside the brain, 0 outside")
-    clip_low: float = Field(
-        0.5, ge=0, lt=50, title="Clip below (%)", description="Percentile to which darker voxels are raised",
-        json_schema_extra={"step": 0.1},
-    )  # fmt: skip
-    clip_high: float = Field(
-        99.5, gt=50, le=100, title="Clip above (%)", description="Percentile to which brighter voxels are lowered",
-        json_schema_extra={"step": 0.1},
-    )  # fmt: skip
-
-
-def preprocess(image: Image, settings: MriSettings | None = None) -> Image:
-    """Return `image` (``ZYX``, ``YX``, with or without ``C``) prepared; float32, affine and scale of the new grid.
+def preprocess(image: Image, settings: VolumeSettings) -> Image:
+    """Return `image` (``ZYX``, ``YX``, with or without ``C``) corrected; float32, affine and scale of the new grid.
 
     Voxels that are not finite count as background.
 
@@ -61,7 +31,6 @@ def preprocess(image: Image, settings: MriSettings | None = None) -> Image:
     DataError
         If the image has a time axis, or orientation is asked for a 2D image.
     """
-    settings = settings or MriSettings()
     _check(image, settings)
     image = image.replace(data=_finite(np.asarray(image.data)))
     if settings.n4:
@@ -70,29 +39,7 @@ def preprocess(image: Image, settings: MriSettings | None = None) -> Image:
         image = _through_itk(image, lambda itk: _orient(itk, settings.orient))
     if settings.resample:
         image = resample(image, settings.resample)
-    mask = brain_mask(image) if settings.crop or settings.zscore else None
-    if settings.zscore and mask is not None:
-        image = _each_channel(image, lambda c: zscore(c, mask, settings.clip_low, settings.clip_high))
-    return crop(image, mask, settings.crop_margin) if settings.crop and mask is not None else image
-
-
-def restore(result: Image, original: Image) -> Image:
-    """Bring labels (nearest) or probabilities (linear) of a prepared image back onto `original`'s grid.
-
-    Outside the prepared box the result is 0. dtype is kept.
-    """
-    if result.kind == "labels" and same_grid(result, original):
-        return original.labels_like(np.asarray(result.data), result.name)
-    import SimpleITK as sitk  # noqa: N813
-
-    reference = to_itk(original.labels_like(np.zeros(original.spatial_shape, np.uint8)))
-    method = sitk.sitkNearestNeighbor if result.kind == "labels" else sitk.sitkLinear
-    back = sitk.Resample(to_itk(result), reference, sitk.Transform(), method, 0.0)
-    data = from_itk(back).data
-    if result.kind == "labels":
-        return original.labels_like(data, result.name)
-    axes = ("C" if "C" in result.axes else "") + original.spatial_axes
-    return original.replace(data=data, axes=axes, channels=result.channels, name=result.name)
+    return crop(image, brain_mask(image), settings.crop_margin) if settings.crop else image
 
 
 def brain_mask(image: Image) -> np.ndarray:
@@ -153,18 +100,6 @@ def crop(image: Image, mask: np.ndarray, margin: int) -> Image:
     return _with_channels_first(image, data, affine=affine)
 
 
-def zscore(channel: Image, mask: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
-    """Return (clipped - mean) / SD inside `mask`, 0 outside; mean and SD of the clipped values inside `mask`."""
-    data = np.asarray(channel.data, np.float32)
-    inside = data[mask]
-    if not inside.size:
-        return np.zeros_like(data)
-    inside = np.clip(inside, *np.percentile(inside, (low, high)))
-    out = np.zeros_like(data)
-    out[mask] = (inside - inside.mean()) / max(float(inside.std()), 1e-6)
-    return out
-
-
 def unit_range(data: np.ndarray) -> np.ndarray:
     """Map z-scores to [0, 1] as clip(z, -3, 3) / 6 + 0.5, the range that geodesic distances expect."""
     return np.asarray(np.clip(data, -3, 3) / SIXTHS + MIDDLE, np.float32)
@@ -182,7 +117,7 @@ def _otsu_head(data: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.binary_fill_holes(head), dtype=bool)
 
 
-def _check(image: Image, settings: MriSettings) -> None:
+def _check(image: Image, settings: VolumeSettings) -> None:
     if "T" in image.axes:
         raise DataError(f"{image.name or 'The image'} has a time axis ({image.axes}). Choose one time point.")
     if settings.orient != "keep" and image.spatial_axes != "ZYX":

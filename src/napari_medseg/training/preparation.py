@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
-from napari_medseg.io import read_case
-from napari_medseg.io.pairs import PairList, file_stem, find_pairs
+from napari_medseg.image import Image
+from napari_medseg.io import read_case, read_channels, write
+from napari_medseg.io.grids import matrix_of, on_grid
+from napari_medseg.io.json_file import read_json, write_json
+from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Preparation, PrepareReport
 from napari_medseg.methods import get_method
@@ -37,6 +43,9 @@ def prepare(method: str, src: Path, dst: Path, settings: Settings | None = None)
     own = _own(method)
     if own is not None and own.run is not None:
         return (yield from own.run(src, dst, settings))
+    if own is not None and own.correct is not None and settings is not None and settings != type(settings)():
+        correct, given = own.correct, settings
+        return (yield from _correct_cases(find_pairs(src), src, dst, lambda image: correct(image, given), given))
     return (yield from _copy_cases(find_pairs(src).require(src), dst))
 
 
@@ -67,13 +76,13 @@ def note_of(method: str) -> str:
 def is_prepared(method: str) -> bool:
     """Return whether there is anything to prepare for a method."""
     own = get_method(method).preparation
-    return own is None or own.run is not None
+    return own is None or own.needed
 
 
 def _own(method: str) -> Preparation | None:
     """Return the method's own preparation, or ``None``; refuse where none is needed."""
     own = get_method(method).preparation
-    if own is not None and own.run is None:
+    if own is not None and not own.needed:
         raise DataError(f"{method}: {own.note}")
     return own
 
@@ -101,6 +110,48 @@ def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
     if not cases:
         raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
     return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems))
+
+
+def _correct_cases(
+    found: PairList, src: Path, dst: Path, correct: Callable[[Image], Image], settings: Settings
+) -> Job[PrepareReport]:
+    """Write corrected images, labels on their grids, as ``.nii.gz``; images alone where there are no labels at all."""
+    pairs = found.pairs or [Pair(path, None) for path in found.unpaired]
+    if not pairs:
+        found.require(src)
+    problems = [f"{path.name} has no partner." for path in found.unpaired] if found.pairs else []
+    notes, same = dst / "prepare.json", settings.model_dump(mode="json")
+    again = notes.is_file() and read_json(notes) == same
+    write_json(notes, same)
+    cases, skipped = [], []
+    for done, pair in enumerate(pairs):
+        yield Progress(done, len(pairs), pair.stem)
+        written = [dst / part / f"{pair.stem}.nii.gz" for part in ("images", "labels")[: 2 if pair.label else 1]]
+        try:
+            if again and all(path.is_file() for path in written):
+                skipped.append(pair.stem)
+            else:
+                for path, image in zip(written, _corrected(pair, correct), strict=True):
+                    write(path, image)
+            cases.append(pair.stem)
+        except WriteError:
+            raise
+        except MedSegError as error:
+            problems.append(f"{pair.stem}: {error}")
+    if not cases:
+        raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
+    return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems))
+
+
+def _corrected(pair: Pair, correct: Callable[[Image], Image]) -> list[Image]:
+    """Return a case's corrected image, and its labels on the new grid where it has some."""
+    if pair.label is None:
+        return [correct(read_channels(pair.files))]
+    image, labels = read_case(pair.files, pair.label)
+    image = image.replace(affine=matrix_of(image))
+    labels = image.labels_like(np.asarray(labels.data))
+    image = correct(image)
+    return [image, on_grid(labels, image, "labels")]
 
 
 def _copy(path: Path, folder: Path) -> None:

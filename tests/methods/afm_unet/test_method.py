@@ -307,3 +307,13 @@ def test_published_files_are_read_as_cases(shared_data: Path) -> None:
     assert x.shape == (1, 512, 512)
     assert (x.min(), x.max()) == (0, 1)
     assert 0 < y.mean() < 0.6
+
+
+def test_line_offsets_and_scars_are_removed_where_asked() -> None:
+    y, x = np.mgrid[:64, :64]
+    clean = np.sin(x / 9.0).astype(np.float32)
+    lines = clean + np.random.default_rng(0).normal(0, 3, (64, 1)).astype(np.float32)
+    aligned = _method(align_lines=True).preprocess(Image(lines, "YX")).data[0]
+    np.testing.assert_allclose(aligned - aligned.mean(), clean - clean.mean(), atol=1e-5)
+    scarred = clean + np.where((y == 30) & (x > 10) & (x < 50), 40, 0) + np.where(y % 2, 0.01, 0)
+    assert np.abs(_method(remove_scars=True).preprocess(Image(scarred, "YX")).data[0] - clean).max() < 1

@@ -17,6 +17,7 @@ from napari_medseg.measure.labels import without_small
 from napari_medseg.method import TrainingFreeMethod
 from napari_medseg.methods.afm_threshold.settings import AfmThresholdSettings
 from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.preprocessing.levelling import remove_scars
 
 FEW, MOST = 0.005, 0.85  # shares of a scan that cells seldom cover less, or more, of
 
@@ -42,7 +43,8 @@ class AfmThreshold(TrainingFreeMethod):
 
     def preprocess(self, image: Image) -> Image:
         """Turn heights into heights above the glass, in SD of the glass."""
-        heights = above_glass(np.asarray(image.channels_first())[0]).relative()
+        heights = np.asarray(image.channels_first())[0]
+        heights = above_glass(remove_scars(heights) if self.settings.remove_scars else heights).relative()
         return image.replace(data=heights.astype(np.float32), axes=image.spatial_axes, channels=())
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:

@@ -17,6 +17,9 @@ class AfmThresholdSettings(MethodSettings):
         4.5, gt=0, le=1000, title="Threshold", description="Least height of a cell above the glass, in SD of the glass",
         json_schema_extra={"step": 0.5},
     )  # fmt: skip
+    remove_scars: bool = Field(
+        False, title="Remove scars", description="Replace bright or dark runs within one scan line first"
+    )
     min_area: int = Field(
         60,
         ge=0,

@@ -30,7 +30,7 @@ from napari_medseg.methods.afm_unet.settings import AfmUnetSettings
 from napari_medseg.nn.losses import LOSSES, bce_with_logits
 from napari_medseg.nn.pretrained import STATISTICS, load_imagenet
 from napari_medseg.preprocessing.glass import above_glass
-from napari_medseg.preprocessing.levelling import flatten
+from napari_medseg.preprocessing.levelling import level
 
 SAMPLE_PIXELS = 4_000_000
 PERCENTILES = (0.1, 99.9)
@@ -117,15 +117,18 @@ class AfmUnet(Method):
         )
 
     def preprocess(self, image: Image) -> Image:
-        """Level the whole image when the settings ask for it."""
-        glass = self.settings.scaling == "glass"
-        if not self.settings.level and not glass:
+        """Correct lines and level the whole image when the settings ask for it."""
+        s, glass = self.settings, self.settings.scaling == "glass"
+        if not (s.align_lines or s.remove_scars or s.level or glass):
             return image
         data = np.asarray(image.channels_first())
         _require_finite(data)
         data = self._content(data) if glass else data
-        levelled = np.stack([(_compressed if glass else flatten)(channel.astype(np.float32)) for channel in data])
-        return image.replace(data=levelled.astype(np.float32), axes="C" + image.spatial_axes, channels=())
+        order = 2 if s.level and not glass else None
+        levelled = [level(channel.astype(np.float32), order=order, lines=s.align_lines, scars=s.remove_scars)
+                    for channel in data]  # fmt: skip
+        levelled = list(map(_compressed, levelled)) if glass else levelled
+        return image.replace(data=np.stack(levelled).astype(np.float32), axes="C" + image.spatial_axes, channels=())
 
     def statistics(self, image: Image) -> Range:
         """Return what becomes 0 and 1, from a regular subsample when the image has more than 4 Mpx."""

@@ -60,6 +60,12 @@ class AfmUnetSettings(MethodSettings):
         0.0, ge=0, le=50, title="Ripple", json_schema_extra={"step": 0.5},
         description="With scaling glass: largest waves and unevenness added to a sample, in SD of the glass",
     )  # fmt: skip
+    align_lines: bool = Field(
+        False, title="Align lines", description="Remove the offsets between scan lines first (median difference)"
+    )
+    remove_scars: bool = Field(
+        False, title="Remove scars", description="Replace bright or dark runs within one scan line first"
+    )
     level: bool = Field(
         False, title="Level", description="Subtract a robust quadratic background first (the paper did not)"
     )

@@ -17,7 +17,7 @@ from napari_medseg.image import Image
 from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.measure.labels import foreground
-from napari_medseg.method import Method, Model, Recipe, RefinementMethod
+from napari_medseg.method import Method, Model, Preparation, Recipe, RefinementMethod
 from napari_medseg.methods.deepigeos.cases import (
     Arrays,
     Intensity,
@@ -41,7 +41,7 @@ from napari_medseg.methods.deepigeos.settings import PNetSettings, RNetSettings
 from napari_medseg.methods.deepigeos.simulated_user import corrupt, robot_click, simulate_rounds
 from napari_medseg.models.checkpoint import find_model, read_checkpoint, rebuild
 from napari_medseg.nn.losses import dice_loss
-from napari_medseg.preprocessing.volumes import unit_range
+from napari_medseg.preprocessing.volumes import preprocess, unit_range
 from napari_medseg.settings import PredictSettings, TrainSettings
 
 
@@ -58,6 +58,11 @@ class PNet(Method):
          "flip": False},
         TrainSettings(epochs=20, steps_per_epoch=100, batch_size=1, learning_rate=2e-3, schedule="one-cycle", ema=0.99),
     )  # fmt: skip
+    preparation = Preparation(
+        "Trains on images and labels as they are. With a correction switched on, corrected copies are written; images "
+        "alone, such as those of new patients, can be corrected likewise.",
+        correct=preprocess,
+    )
     measure = "volume"
     metrics = ("dice", "assd", "hd95", "nsd", "precision", "recall")
     label_kind = "classes"

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_medseg.settings import DistanceEngine, MethodSettings, Metric, Role, TrainSettings, check_metric
+from napari_medseg.preprocessing.settings import VolumeSettings
+from napari_medseg.settings import DistanceEngine, MethodSettings, Metric, Role, Settings, TrainSettings, check_metric
 
 Distance = Literal["geodesic", "euclidean"]
 Encoding = Literal["exp", "zscore_fixed"]
@@ -17,6 +18,7 @@ class PNetSettings(MethodSettings):
     """Network, CRF-Net, intensities and training of P-Net. The paper's complete method has crf = freeform."""
 
     role: ClassVar[Role] = "propose"
+    preparation: ClassVar[type[Settings] | None] = VolumeSettings
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=60, steps_per_epoch=1000, batch_size=1, learning_rate=1e-3, weight_decay=5e-4, halve_steps=5000
     )
