@@ -21,7 +21,7 @@ LAYERS = (  # from the bottom: a part may import from those above it in this lis
     ("device", "method", "nn"),
     ("models.checkpoint", "models.fields", "models.training_images", "inference"),
     ("methods", "models"),
-    ("report.overlay",),
+    ("report.overlay", "report.case"),
     ("batch", "slides"),
     ("training",),
     ("refinement", "video"),
