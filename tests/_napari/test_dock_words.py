@@ -10,13 +10,14 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
+from qtpy.QtWidgets import QApplication, QLabel, QMessageBox, QScrollArea
 
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.methods import get_method
 from napari_medseg.samples.afm import afm_folder
+from napari_medseg.training.loop import Pace
 
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
@@ -97,6 +98,59 @@ def test_the_schedule_is_named_as_it_is_edited(open_dock: Open) -> None:
     dock.method.setCurrentIndex(dock.method.findData("fullnet"))
     assert dock.schedule.currentText() == "paper"
     assert "--epochs" not in dock.command()
+
+
+def test_a_schedule_is_proposed_that_fits_the_time(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    _, dock = open_dock("Train")
+    afm_folder(tmp_path / "data", 4, 64)
+    item = dock.schedule.model().item(dock.schedule.findText("fits the time"))
+    assert not item.isEnabled()
+    assert not dock.pace_bar.run_button.isEnabled()
+    dock.data.value = tmp_path / "data"
+    said = press(dock.pace_bar, wait)
+    assert said.startswith("One step takes "), said
+    assert dock.schedule.currentText() == "fits the time"
+    paper = get_method(dock.method.currentData()).training
+    dock.forms.take_pace(Pace(step=60, calibration=0, case=0, batch_size=paper.batch_size, cases=4, held_out=1))
+    assert "on this computer" in dock.forms.estimate.text()
+    assert dock.forms.pace.seconds(dock.training_form.value) <= 3600
+    dock.forms.time.setCurrentIndex(0)
+    assert dock.forms.pace.seconds(dock.training_form.value) <= 900
+    dock.schedule.setCurrentText("paper")
+    assert dock.training_form.value == paper
+    dock.data.value = tmp_path
+    assert not item.isEnabled()
+
+
+def test_stop_says_what_is_kept_and_closing_asks(
+    open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dock = open_dock("Train")
+    afm_folder(tmp_path / "data", 4, 64)
+    dock.data.value, dock.run_folder.value = tmp_path / "data", tmp_path / "run"
+    dock.training_form.value = dock.training_form.value.updated(epochs=50, steps_per_epoch=2, device="cpu")
+    asked: list[str] = []
+
+    def answer(parent: Any, title: str, text: str, buttons: Any) -> Any:
+        asked.append(text)
+        return QMessageBox.StandardButton.No if len(asked) == 1 else QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    dock.run_bar.run_button.click()
+    assert "no model" in dock.run_bar.kept
+    wait(lambda: dock.epochs >= 2)
+    dock.parent().destroyOnClose()
+    assert dock.run_bar.current is not None
+    assert "Train is still running" in asked[0]
+    assert "best.pt" in asked[0]
+    dock.run_bar.stop_button.click()
+    wait(lambda: dock.run_bar.current is None)
+    n = dock.epochs
+    assert dock.run_bar.message.text().startswith(f"Stopped. The best model of {n} epochs is kept: ")
+    assert (tmp_path / "run" / "best.pt").is_file()
+    assert f"go on with epoch {n + 1}." in dock.run_bar.message.text()
+    dock.parent().destroyOnClose()
+    assert len(asked) == 1  # nothing runs: nothing is asked
 
 
 def test_a_recommended_recipe_fills_in_both_forms_and_is_taken_back(open_dock: Open) -> None:

@@ -24,7 +24,7 @@ from napari_medseg.methods.deepigeos.network import PRNet
 from napari_medseg.models.checkpoint import read_checkpoint
 from napari_medseg.settings import Settings, TrainSettings
 from napari_medseg.training.data import Batches, Cases, inspect, split
-from napari_medseg.training.loop import fit, train
+from napari_medseg.training.loop import Pace, fit, time_steps, train
 from napari_medseg.training.run import calibrate, smoothed, training_format
 from napari_medseg.training.schedule import WeightAverage, rate_factor
 
@@ -285,6 +285,44 @@ def test_inspect_lists_every_problem(cases: Path) -> None:
         "case3.png cannot be read",
     ):
         assert part in text
+
+
+def test_images_that_are_there_twice_are_named(cases: Path) -> None:
+    (cases / "images" / "case4.png").write_bytes((cases / "images" / "case1.png").read_bytes())
+    problems = inspect(ToyMethod(), find_pairs(cases)).problems
+    assert len(problems) == 1
+    assert "1 image there more than once: case1 = case4. Keep one of each" in problems[0]
+
+
+def test_a_pace_is_measured_and_nothing_is_left(cases: Path) -> None:
+    before = sorted(cases.rglob("*"))
+    job, steps = time_steps(ToyMethod(), cases, SETTINGS), []
+    try:
+        while True:
+            steps.append(next(job).message)
+    except StopIteration as end:
+        pace: Pace = end.value
+    assert [m for m in steps if m.startswith("timing step")] == [f"timing step {k} of 4" for k in range(1, 5)]
+    assert pace.step > 0
+    assert (pace.batch_size, pace.cases, pace.held_out) == (2, 5, 1)
+    assert sorted(cases.rglob("*")) == before
+
+
+def test_a_schedule_is_shortened_to_the_time() -> None:
+    pace = Pace(step=2.0, calibration=0.5, case=1.0, batch_size=4, cases=40, held_out=3)
+    settings = TrainSettings(epochs=100, batch_size=4, stop_patience=50, halve_steps=200, calibrate_batches=4, folds=0)
+    assert pace.seconds(settings) == 100 * (10 * 2 + 4 * 0.5 + 3)
+    assert pace.seconds(settings.updated(batch_size=8)) == 100 * (5 * 4 + 4 * 1.0 + 3)
+    assert pace.seconds(settings.updated(folds=5)) == 5 * pace.seconds(settings)
+    assert pace.seconds(settings.updated(folds=5, fold=0)) == pace.seconds(settings)
+    assert pace.fitting(settings, 2500) == settings
+    half = pace.fitting(settings, 1250)
+    assert (half.epochs, half.stop_patience, half.halve_steps, half.steps_per_epoch) == (50, 25, 100, 0)
+    little = pace.fitting(settings, 150)  # ten epochs of 15 s: 10 s for steps
+    assert (little.epochs, little.steps_per_epoch, little.halve_steps) == (10, 5, 10)
+    assert pace.seconds(little) == 150
+    least = pace.fitting(settings, 1)
+    assert (least.epochs, least.steps_per_epoch) == (10, 1)
 
 
 def test_labels_that_are_all_empty_are_refused(cases: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,6 +86,7 @@ def inspect(method: Method, found: PairList, store: Store | None = None) -> Repo
     load = store.load if store else method.load_pair
     usable, problems, sizes, empty = [], [], set(), []
     moved: list[str] = []
+    twins: dict[str, list[str]] = {}
     for pair in found.pairs:
         try:
             x, y = load(pair, moved.append)
@@ -92,11 +94,16 @@ def inspect(method: Method, found: PairList, store: Store | None = None) -> Repo
             problems.append(str(error))
             continue
         usable.append(pair)
+        twins.setdefault(hashlib.sha256(np.ascontiguousarray(x).data).hexdigest(), []).append(pair.stem)
         sizes.add("x".join(map(str, x.shape[1:])))
         if y.ndim and not np.any(y):
             empty.append(pair.stem)
     if moved:
         problems.append(moved[0] + (f" {len(moved) - 1} more of this kind." if len(moved) > 1 else ""))
+    same = [" = ".join(stems) for stems in twins.values() if len(stems) > 1]
+    if same:
+        said = "Keep one of each: with one to train on and one held out the score is too good."
+        problems.append(f"{counted(len(same), 'image')} there more than once: {some_of(same)}. {said}")
     if empty:
         problems.append(f"{counted(len(empty), 'label')} without foreground: {some_of(empty)}.")
     unpaired = tuple(path.name for path in found.unpaired)

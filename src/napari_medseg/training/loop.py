@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from napari_medseg.batch import predict_files
 from napari_medseg.batch.review import ReviewSheet, is_reviewed
@@ -20,7 +24,7 @@ from napari_medseg.errors import DataError, DeviceError, SettingsError
 from napari_medseg.io.json_file import write_json
 from napari_medseg.io.locks import held_folder
 from napari_medseg.io.pairs import Pair, PairList
-from napari_medseg.jobs import Job, Progress
+from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model, TrainingFreeMethod
 from napari_medseg.methods import create, get_method
 from napari_medseg.models.catalog import load_model
@@ -153,7 +157,101 @@ def fit(
     return replace(model, card={**model.card, "before": before}) if before else model
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How fast this computer trains, in seconds.
+
+    Parameters
+    ----------
+    step
+        One step of `batch_size` samples.
+    calibration
+        Taking batch-norm statistics anew over one batch.
+    case
+        Validating one case.
+    batch_size, cases, held_out
+        Of the training that was timed.
+    """
+
+    step: float
+    calibration: float
+    case: float
+    batch_size: int
+    cases: int
+    held_out: int
+
+    def seconds(self, settings: TrainSettings) -> float:
+        """Return the seconds of a whole schedule, all its folds."""
+        return self._rounds(settings) * (self._steps(settings) * self._step(settings) + self._check(settings))
+
+    def fitting(self, settings: TrainSettings, seconds: float) -> TrainSettings:
+        """Return a schedule of at most so many seconds: fewer epochs, below ten of them also fewer steps in each.
+
+        Steps and epochs after which a rate drops or training stops shrink in proportion.
+        """
+        whole, steps = self.seconds(settings), self._steps(settings)
+        if whole <= seconds:
+            return settings
+        epochs = max(min(FEWEST, settings.epochs), int(settings.epochs * seconds / whole))
+        spare = seconds / self._rounds(settings) * settings.epochs / epochs - self._check(settings)
+        fewer = min(steps, max(1, int(spare / self._step(settings))))
+        shares = dict.fromkeys(("plateau_patience", "stop_patience"), epochs / settings.epochs)
+        shares["halve_steps"] = epochs * fewer / (settings.epochs * steps)
+        scaled = {
+            name: max(1, round(old * share)) for name, share in shares.items() if (old := getattr(settings, name))
+        }
+        kept = settings.steps_per_epoch if fewer == steps else fewer
+        return settings.updated(epochs=epochs, steps_per_epoch=kept, **scaled)
+
+    def _steps(self, settings: TrainSettings) -> int:
+        return settings.steps_per_epoch or max(1, -(-self.cases // settings.batch_size))
+
+    def _step(self, settings: TrainSettings) -> float:
+        return self.step * settings.batch_size / self.batch_size
+
+    def _check(self, settings: TrainSettings) -> float:
+        """Return the seconds of what follows the steps of an epoch."""
+        share = settings.batch_size / self.batch_size
+        return settings.calibrate_batches * self.calibration * share + self.held_out * self.case
+
+    @staticmethod
+    def _rounds(settings: TrainSettings) -> int:
+        """Return how many epochs are trained in all folds together."""
+        return settings.epochs * (settings.folds if settings.folds > 1 and settings.fold < 0 else 1)
+
+
+def time_steps(method: Method, folder: Path, settings: TrainSettings) -> Job[Pace]:
+    """Time three steps after a first one, and the validation of a case, as `train` would do them; keep nothing.
+
+    Raises
+    ------
+    DataError, DeviceError
+        As `train`.
+    """
+    method = method.adapted_to(Path(folder))
+    part = split(cases_of(method, Path(folder)).pairs, settings)[0]
+    yield Progress(0, TIMED + 3, "reading the first cases")
+    with TemporaryDirectory() as place:
+        few = settings.updated(steps_per_epoch=TIMED + 1, calibrate_batches=1, epochs=1)
+        run = Run(method, part.train, part.held_out[:1] or part.train[:1], few, Path(place))
+        marks = []
+        for _ in run.train_epoch():
+            marks.append(time.perf_counter())
+            yield Progress(len(marks), TIMED + 3, f"timing step {len(marks)} of {TIMED + 1}")
+        case = yield from _timed(run.validate(calibrated=False))
+        both = yield from _timed(run.validate())
+    step = float(np.median(np.diff(marks)))
+    return Pace(step, max(0.0, both - case), case, settings.batch_size, len(part.train), len(part.held_out))
+
+
+def _timed(job: Job[Any]) -> Job[float]:
+    begun = time.perf_counter()
+    yield from relabel(job, lambda p: Progress(TIMED + 2, TIMED + 3, "timing the validation of a case"))
+    return time.perf_counter() - begun
+
+
 EPOCHS, STEPS, HELD_OUT = 10, 10, 5
+TIMED, FEWEST = 3, 10  # steps that are timed; epochs below which steps are left out instead
 
 
 def fine_tune_settings(card: Mapping[str, Any], n_cases: int) -> TrainSettings:
@@ -210,7 +308,8 @@ def predict_rest(checkpoint: str | Path, results: Path) -> Job[dict[str, Any]]:
     sheet = ReviewSheet(results)
     settings = PredictSettings.parse(sheet.content["settings"])
     rows = sheet.content["files"]
-    options = BatchSettings(overlays=any("overlay" in row for row in rows.values()))
+    known = next((row["calibration"] for row in rows.values() if row.get("calibration")), {})
+    options = BatchSettings(overlays=any("overlay" in row for row in rows.values()), **known)
     inputs = [Path(key) for key in rows]
     return (yield from predict_files(load_model(checkpoint), inputs, sheet.folder, settings, options=options))
 

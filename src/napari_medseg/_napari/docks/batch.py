@@ -133,6 +133,7 @@ class FineTunePanel(QWidget):
         if entry is None or results is None:
             raise DataError("Choose a model and a result folder first.")
         self.folder = self.next_folder()
+        self.run_bar.kept = f"What was learnt in whole epochs is in {self.folder}."
         return learn_job(entry.path, results, self.folder, self.form.value)
 
     def show_result(self, record: dict[str, Any]) -> None:
@@ -182,7 +183,8 @@ class BatchDock(Dock):
         self.overlays.setToolTip("For quality control: the image with its labels outlined and tinted")
         self.models = ModelChooser()
         self.form = SettingsForm(predict_settings(PredictSettings()))
-        self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress)
+        kept = "Finished files are kept; Run goes on with the others."
+        self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress, kept=kept)
         self.files, self.rows = QListWidget(), {}
         self.files.setFixedHeight(110)
         self.review = ReviewPanel(napari_viewer)
@@ -201,7 +203,9 @@ class BatchDock(Dock):
         self.export_kind = QComboBox()
         for title, suffix in EXPORTS.items():
             self.export_kind.addItem(title, suffix)
-        self.export_bar = RunBar(self.make_export, self.show_export, text="Export ...")
+        self.export_bar = RunBar(
+            self.make_export, self.show_export, text="Export ...", kept="Files written so far are there."
+        )
         self.section("Review", self.review_button, self.review)
         self.charts, self.chart_button = Charts(napari_viewer), QPushButton("Charts of the measurements")
         self.chart_button.clicked.connect(lambda: self.show_charts())

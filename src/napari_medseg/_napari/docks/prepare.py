@@ -43,7 +43,8 @@ class PrepareDock(Dock):
         self.forms = {name: SettingsForm(cls()) for name, cls in own.items() if cls is not None}
         self.folded = {name: FoldedSettings(form, self.command) for name, form in self.forms.items()}
         self.method.setCurrentIndex(max(0, self.method.findData(next(iter(self.forms), ""))))
-        self.run_bar = RunBar(self.make_job, self.show_report, text="Prepare")
+        kept = "Prepared cases are kept; Prepare goes on with the others."
+        self.run_bar = RunBar(self.make_job, self.show_report, text="Prepare", kept=kept)
         self.findings = QLabel("")
         for label in (self.note, self.findings):
             label.setWordWrap(True)

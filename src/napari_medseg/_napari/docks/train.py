@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 from collections.abc import Callable
@@ -23,21 +24,23 @@ from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.widgets.run_bar import RunBar
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg._napari.widgets.words import duration
+from napari_medseg.errors import DataError, MedSegError, counted
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.methods import get_method, trained_methods
 from napari_medseg.settings import TrainSettings, as_flags
 from napari_medseg.training.data import Report, inspect, look
-from napari_medseg.training.loop import train
+from napari_medseg.training.loop import Pace, time_steps, train
 
 SHOWN = 12  # problems that are listed
 LOSS, SCORE = ("loss", "val_loss"), ("val_score",)
 COLOURS = {"loss": "#56b4e9", "val_loss": "#e69f00", "val_score": "#009e73"}
 BELOW = 6
 NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
-PAPER, SHORT, RECOMMENDED, CUSTOM = "paper", "short", "recommended", "custom"
+PAPER, SHORT, RECOMMENDED, FITS, CUSTOM = "paper", "short", "recommended", "fits the time", "custom"
 EPOCHS = 10
+MINUTES = (15, 60, 240, 720)
 
 
 class EpochAxis(pg.AxisItem):
@@ -121,16 +124,26 @@ class TrainForms(QWidget):
         self.method, self.schedule = QComboBox(), QComboBox()
         for name in trained_methods():
             self.method.addItem(name, name)
-        self.schedule.addItems([PAPER, SHORT, RECOMMENDED, CUSTOM])
+        self.schedule.addItems([PAPER, SHORT, RECOMMENDED, FITS, CUSTOM])
+        self.time, self.estimate = QComboBox(), QLabel("")
+        self.pace: Pace | None = None
+        for minutes in MINUTES:
+            self.time.addItem(f"in at most {duration(60 * minutes)}", 60 * minutes)
+        self.time.setCurrentIndex(MINUTES.index(60))
+        self.time.currentIndexChanged.connect(lambda _: self.update_schedule())
+        self.estimate.setWordWrap(True)
         self.schedule.setToolTip(
             "paper: as published; short: to see whether it learns; recommended: method settings and schedule that did "
-            "better in our measurements; custom: as changed below"
+            "better in our measurements; fits the time: shortened to the time below, once Propose a schedule has "
+            "timed this computer; custom: as changed below"
         )
         self.folded: list[FoldedSettings] = []
         self.layout_ = QVBoxLayout(self)
         self.layout_.setContentsMargins(0, 0, 0, 0)
         self.layout_.addWidget(self.method)
         self.layout_.addWidget(self.schedule)
+        self.layout_.addWidget(self.time)
+        self.layout_.addWidget(self.estimate)
         self.method.currentIndexChanged.connect(lambda _: self.update_forms())
         self.schedule.currentIndexChanged.connect(lambda _: self.update_schedule())
         self.update_forms()
@@ -156,12 +169,43 @@ class TrainForms(QWidget):
             self.layout_.addWidget(folded)
         show_device(self.run_bar, self.training_form, here=True)
         self._offer_recipe()
+        self.take_pace(None)
+
+    def take_pace(self, pace: Pace | None) -> None:
+        """Take how fast the method trains here, and choose what fits; ``None``: it is not known any more."""
+        self.pace = pace
+        self.schedule.model().item(self.schedule.findText(FITS)).setEnabled(pace is not None)
+        if pace is not None:
+            self.schedule.setCurrentText(FITS)
+        elif self.schedule.currentText() == FITS:
+            self.schedule.setCurrentText(PAPER)
         self.update_schedule()
+
+    @property
+    def base(self) -> TrainSettings:
+        """The schedule that is shortened: the recommended one where the method's settings are, else the published."""
+        recipe = self.chosen.recipe
+        wanted = recipe is not None and self.method_form.value == self.chosen.Settings.parse(recipe.settings)
+        where = {name: self.training_form[name].value for name in ("device", "precision")}
+        return (recipe.training if wanted else self.chosen.training).updated(**where)
+
+    def tell_time(self) -> None:
+        """Say how long the schedule takes, where that was timed."""
+        self.time.setVisible(self.schedule.currentText() == FITS)
+        told = ""
+        with contextlib.suppress(MedSegError):  # something that cannot be is being typed
+            settings = self.training_form.value
+            told = "" if self.pace is None else f"{counted(settings.epochs, 'epoch')}, about "
+            told += "" if self.pace is None else f"{duration(self.pace.seconds(settings))} on this computer"
+        self.estimate.setText(told)
+        self.estimate.setVisible(bool(told))
 
     def schedules(self) -> dict[str, Any]:
         """Return the schedules that have a name."""
         paper, recipe = self.chosen.training, self.chosen.recipe
         known = {PAPER: paper, SHORT: paper.updated(epochs=EPOCHS)}
+        if self.pace is not None:
+            known[FITS] = self.pace.fitting(self.base, float(self.time.currentData()))
         return {**known, RECOMMENDED: recipe.training} if recipe else known
 
     def _offer_recipe(self) -> None:
@@ -178,7 +222,9 @@ class TrainForms(QWidget):
             self.folded[1].expand(animate=False)
         else:
             self.training_form.value = named
-            self._fill_method(self.schedule.currentText() == RECOMMENDED)
+            if self.schedule.currentText() != FITS:
+                self._fill_method(self.schedule.currentText() == RECOMMENDED)
+        self.tell_time()
 
     def _fill_method(self, recommended: bool) -> None:
         """Fill in the recipe's method settings, or, where they are unchanged, take them back."""
@@ -200,6 +246,7 @@ class TrainForms(QWidget):
         named = (name for name, value in self.schedules().items() if value == edited)
         self.schedule.setCurrentText(next(named, CUSTOM))
         self.schedule.blockSignals(False)
+        self.tell_time()
 
 
 def check_job(method: Any, folder: Path, settings: TrainSettings) -> Job[Report]:
@@ -223,15 +270,17 @@ class TrainDock(Dock):
         self.resume = QCheckBox("resume the run in this folder")
         self.curves = Curves(napari_viewer)
         self.run_bar = RunBar(self.make_job, self.show_result, self.show_progress, text="Train")
-        self.run_bar.stopped = "Stopped. The best model so far is kept; tick resume to go on."
         self.forms = TrainForms(self.command, self.run_bar)
+        self.pace_bar = RunBar(self.make_pace, self.show_pace, text="Propose a schedule", kept="Nothing was proposed.")
+        self.pace_bar.run_button.setToolTip("Time three steps on this computer, and shorten the schedule to fit")
         self.method, self.schedule = self.forms.method, self.forms.schedule
         self.section("Input", self.source, self.check_bar, self.findings)
-        self.section("With", self.forms)
+        self.section("With", self.forms, self.pace_bar)
         self.section("Run folder", self.run_folder.native, self.resume)
         self.section("Run", self.run_bar, self.curves)
         for field in (self.data, self.run_folder):
             field.changed.connect(lambda _: self.update_reason())
+        self.data.changed.connect(lambda _: self.forms.take_pace(None))
         self.update_reason()
 
     @property
@@ -248,6 +297,7 @@ class TrainDock(Dock):
         """Enable Run, or say what is missing."""
         self.check_bar.set_reason("" if _folder(self.data) else "Choose the folder with images and labels.")
         missing = "" if _folder(self.data) else "Choose a data folder first."
+        self.pace_bar.set_reason(missing)
         self.run_bar.set_reason(missing or ("" if _folder(self.run_folder) else "Choose a folder for the run."))
 
     def command(self) -> str:
@@ -280,7 +330,8 @@ class TrainDock(Dock):
         self.curves.clear()
         if self.resume.isChecked():
             self.curves.load(run / "history.csv")
-        self.run = run
+        self.run, self.epochs = run, len(self.curves.values["loss"])
+        self.say_kept()
         return train(self.built_method(), folder, run, self.training_form.value, resume=self.resume.isChecked())
 
     def show_report(self, report: Report) -> None:
@@ -295,8 +346,37 @@ class TrainDock(Dock):
     def show_progress(self, progress: Progress) -> None:
         """Draw the curves and the preview."""
         self.curves.add(progress)
-        if progress.preview is not None and (Path(self.run) / "best.pt").exists():
-            self.offer_model()
+        if "epoch" in progress.metrics:
+            self.epochs = int(progress.metrics["epoch"])
+            self.say_kept()
+            if self.best is not None:
+                self.offer_model()
+
+    @property
+    def best(self) -> Path | None:
+        """The best model of the run so far, of its newest fold."""
+        found = [path for path in (self.run / "best.pt", *self.run.glob("fold*/best.pt")) if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def say_kept(self) -> None:
+        """Say what Stop would leave now: whole epochs, and the best model among them."""
+        n = self.epochs
+        kept = f"The best model of {counted(n, 'epoch')} is kept: {self.best}. Tick resume to go on with epoch {n + 1}."
+        self.run_bar.kept = kept if n and self.best else "No epoch was finished, so there is no model."
+        self.run_bar.stop_button.setToolTip(self.run_bar.kept)
+
+    def make_pace(self) -> Job[Pace]:
+        """Return the job that times this computer."""
+        folder = _folder(self.data)
+        assert folder is not None  # it is disabled without a folder
+        return time_steps(self.built_method(), folder, self.training_form.value)
+
+    def show_pace(self, pace: Pace) -> None:
+        """Propose the schedule that fits into the time there is."""
+        self.forms.take_pace(pace)
+        took = f"One step takes {duration(pace.step)}, validating a case {duration(pace.case)}."
+        published = duration(pace.seconds(self.forms.base))
+        self.pace_bar.say(f"{took} The whole schedule would take {published}.")
 
     def show_result(self, model: Any) -> None:
         """Offer the model for segmentation."""
@@ -309,7 +389,9 @@ class TrainDock(Dock):
 
     def use_model(self) -> None:
         """Open the Segment dock with the best model."""
-        path = Path(self.run) / "best.pt"
+        path = self.best
+        if path is None:
+            return
         if path not in ModelChooser.session:
             ModelChooser.session.insert(0, path)
         dock = self.open_next("Segment")

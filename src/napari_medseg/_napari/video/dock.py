@@ -162,7 +162,8 @@ class VideoDock(Dock):
         self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
         preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
         self.form = SettingsForm(VideoSettings().updated(**preferred))
-        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress)
+        kept = "Finished frames are kept; Run goes on from there."
+        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress, kept=kept)
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
         self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
         self.timeline.intervals.applied.connect(lambda: self.edit(True))

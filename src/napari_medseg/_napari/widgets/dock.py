@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -83,7 +84,21 @@ class Dock(QWidget):
         handled = bool(super().event(event))
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.leave()
+        if event.type() == QEvent.Type.ParentChange and hasattr(self.parent(), "destroyOnClose"):
+            frame = self.parent()
+            close, frame.destroyOnClose = frame.destroyOnClose, lambda: self.ask_to_leave() and close()
         return handled
+
+    def ask_to_leave(self) -> bool:
+        """Ask before the dock is closed by its button while something runs; return whether to close it."""
+        running = [bar for bar in self.findChildren(RunBar) if bar.current is not None]
+        if not running:
+            return True
+        names = " and ".join(bar.run_button.text() for bar in running)
+        kept = " ".join(dict.fromkeys(bar.kept for bar in running))
+        said = f"{names} is still running and stops when this dock is closed. {kept} Close it?"
+        yes = QMessageBox.StandardButton.Yes
+        return QMessageBox.question(self, "Close the dock?", said, yes | QMessageBox.StandardButton.No) == yes
 
     def leave(self) -> None:
         """Stop what runs: without the dock nobody could."""

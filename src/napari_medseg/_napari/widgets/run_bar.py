@@ -17,7 +17,7 @@ from napari_medseg.jobs import Job, Progress
 
 
 class RunBar(QWidget):
-    """Drive one job at a time; `make_job` is asked for a job when Run is pressed."""
+    """Drive one job at a time; `make_job` is asked for a job when Run is pressed; `kept` says what Stop leaves."""
 
     def __init__(
         self,
@@ -25,12 +25,13 @@ class RunBar(QWidget):
         on_result: Callable[[Any], None],
         on_progress: Callable[[Progress], None] = lambda _: None,
         text: str = "Run",
+        kept: str = "Nothing was changed.",
     ) -> None:
         super().__init__()
         self.make_job, self.on_result, self.on_progress = make_job, on_result, on_progress
         self.current: JobWorker | None = None
         self.reason, self.stopping, self.failed = "", False, False
-        self.stopped = "Stopped; what was finished is kept."
+        self.kept = kept  # what is there after Stop, in a sentence
         self.run_button, self.stop_button = QPushButton(text), QPushButton("Stop")
         self.bar, self.message = QProgressBar(), QLabel("")
         self.device = QLabel("")
@@ -90,7 +91,7 @@ class RunBar(QWidget):
         return lambda *arguments: call(*arguments) if isalive(self) else None
 
     def stop(self) -> None:
-        """Ask the running job to stop; what it finished is kept."""
+        """Ask the running job to stop."""
         if self.current is not None:
             self.stopping = True
             self.say("Stopping after this step ...")
@@ -145,4 +146,4 @@ class RunBar(QWidget):
         self.run_button.setEnabled(not self.reason)
         self.stop_button.setEnabled(False)
         if self.stopping and not self.failed:
-            self.say(self.stopped)
+            self.say(f"Stopped. {self.kept}")
