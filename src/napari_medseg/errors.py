@@ -53,7 +53,11 @@ class MissingDependencyError(MedSegError):
 
 def one_line(error: BaseException, longest: int = 300) -> str:
     """Return what an exception of another library says, on one line of at most `longest` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return shortened(" ".join(str(error).split()) or type(error).__name__, longest)
+
+
+def shortened(text: str, longest: int = 100) -> str:
+    """Return `text`, cut where it is longer than `longest` characters."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_medseg.errors import SettingsError
+from napari_medseg.errors import SettingsError, shortened
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Role = Literal["segment", "propose", "refine", "classify"]
@@ -58,7 +58,8 @@ class Settings(BaseModel):
 def _said(problem: Mapping[str, Any]) -> str:
     """Return what is wrong with one setting, or with several together."""
     text = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{'.'.join(map(str, problem['loc']))}: {text} (given {problem['input']!r})" if problem["loc"] else text
+    place = shortened(".".join(map(str, problem["loc"])))
+    return f"{place}: {text} (given {shortened(repr(problem['input']))})" if place else text
 
 
 class PredictSettings(Settings):

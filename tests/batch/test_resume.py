@@ -294,6 +294,19 @@ def test_tables_whose_names_are_text_are_read_and_mended(batch: Batch, monkeypat
 
 
 # ---- records and paths of others
+@pytest.mark.parametrize("field", ["summary", "uncertainty", "seconds", "files", "source", "note", "name", "status"])
+def test_rows_of_other_kinds_are_no_record(batch: Batch, field: str) -> None:
+    drawn = batch.correct()
+    path = batch.out / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["files"][str(batch.a)][field] = [7]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DataError, match="no batch result"):
+        ReviewSheet(batch.out)
+    assert "put aside" in batch.predict()["notes"][0]
+    np.testing.assert_array_equal(batch.labels(), drawn)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"files": {"a": 1}}', '{"files": {}, "model": 3}', ""])
 def test_a_record_that_is_none_is_put_aside(batch: Batch, text: str) -> None:
     (batch.out / "run.json").write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -287,6 +288,27 @@ def test_side_cars_harm_no_other_file(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"case1{suffix}.json").write_text("[]", encoding="utf-8")
     with pytest.raises(WriteError, match="of other programs"):
         write(path, Image(np.eye(8, dtype=np.uint8), "YX"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"units": ["micrometer", True]}, {"units": [None, None]}, {"channels": [[]]}, {"name": 7}, {"kind": "drawing"},
+        {"affine": [[1, 0, "x"], [0, 1, 0], [0, 0, 1]]}, {"affine": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]},
+        {"affine": [[1, 0, 0], [0, float("nan"), 0], [0, 0, 1]]}, {"scale": [0, 1]}, {"scale": ["x", 1]},
+        {"axes": "YZ"}, {"shape": [64, 1]}, {"metadata": []}, {"value_unit": None},
+    ],
+)  # fmt: skip
+def test_a_side_car_of_wrong_values_is_none(tmp_path: Path, change: dict[str, object]) -> None:
+    image = Image(np.eye(8, dtype=np.uint8), "YX", (0.5, 0.5), ("micrometer",) * 2, np.eye(3), name="a")
+    path = write(tmp_path / "a.npy", image)
+    car = path.with_suffix(".json")
+    assert read(path)[0].scale == (0.5, 0.5)
+    car.write_text(json.dumps({**read_json(car), **change}), encoding="utf-8")
+    found = read(path)[0]
+    assert found.spatial_shape == (8, 8)
+    assert found.units == ("pixel", "pixel")
+    assert found.affine is None
 
 
 def test_two_pictures_of_one_stem_keep_their_side_cars(tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ def test_parts_of_another_type_are_refused(good: Path, part: str) -> None:
         load_model(changed(good, lambda content: content.update({part: 7})))
 
 
+@pytest.mark.parametrize(
+    "said", [{"scores": float("nan")}, {"scores": {"dice": {"mean": "x", "n": 1}}}, {"started_from": 7}, {"best": []}]
+)
+def test_cards_whose_values_cannot_be_shown_are_none(good: Path, said: dict[str, Any]) -> None:
+    card = {"method": "afm-unet", "settings": {"architecture": "unet2"}, **said}
+    good.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
+    assert "afm-unet" in entry(good).describe()  # the checkpoint speaks for itself
+    assert not entry(good).problem
+    good.with_suffix(".json").unlink()
+    known = {key: value for key, value in said.items() if key != "scores"}
+    assert known == {} or "damaged" in entry(changed(good, lambda content: content.update(known))).problem
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(good: Path, value: float) -> None:
     def spoil(content: dict[str, Any]) -> None:

@@ -89,6 +89,35 @@ def test_resuming_completes_a_table_that_a_kill_left_short(cases: Path, tmp_path
     assert table.read_text() == whole
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": None}, {"state": {"epoch": "", "history": 3}}, {"state": {"epoch": 1, "later": 2}}, {"optimizer": 7},
+        {"optimizer": {"state": {}, "param_groups": []}}, {"training_weights": {}}, "optimizer", "scaler", "state",
+    ],
+)  # fmt: skip
+def test_a_last_checkpoint_that_holds_no_training_is_refused(
+    cases: Path, tmp_path: Path, change: str | dict[str, Any]
+) -> None:
+    fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=1))
+    path = tmp_path / "run" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    changed = content | change if isinstance(change, dict) else {k: content[k] for k in content.keys() - {change}}
+    torch.save(changed, path)
+    with pytest.raises(CheckpointError, match="does not hold the state of a training"):
+        fitted(cases, tmp_path / "run", resume=True)
+
+
+def test_a_last_checkpoint_of_values_that_are_not_finite_is_refused(cases: Path, tmp_path: Path) -> None:
+    fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=1))
+    path = tmp_path / "run" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    next(iter(content["state_dict"].values())).view(-1)[0] = float("nan")
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="not finite"):
+        fitted(cases, tmp_path / "run", resume=True)
+
+
 def test_resume_of_another_method_is_refused(cases: Path, tmp_path: Path) -> None:
     fitted(cases, tmp_path / "run", SETTINGS.updated(epochs=1))
 

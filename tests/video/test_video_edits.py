@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,29 @@ def test_discarded_edits_leave_the_run_as_it_was(folder: Path) -> None:
     assert refresh_edits(folder) is None
     assert sorted(path.name for path in folder.iterdir()) == ["frames.csv", "summary.json"]
     pd.testing.assert_frame_equal(read_run(folder)[0], frames)
+
+
+@pytest.mark.parametrize("name", ["frames.csv", "frames_edited.csv"])
+@pytest.mark.parametrize("column", ["frame", "time_s", "mask_area_px", "centroid_y", "p_nerve"])
+def test_tables_with_words_where_numbers_belong_are_refused(folder: Path, name: str, column: str) -> None:
+    save_edits(folder, [(0.0, 0.3)])
+    rows = pd.read_csv(folder / name).astype({column: object})
+    rows.loc[3, column] = "=1"
+    rows.to_csv(folder / name, index=False)
+    with pytest.raises(DataError, match=rf"cannot be read: {name}: there are words"):
+        refresh_edits(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"fps": "0"}, {"fps": "x"}, {"run": 7}, {"run": {"settings": {}}}, {"run": {"classifier": 7}}, {"fps": 0}],
+)
+def test_summaries_of_other_kinds_are_refused(folder: Path, change: dict[str, Any]) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    change = {key: {**summary[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
+    (folder / "summary.json").write_text(json.dumps({**summary, **change}))
+    with pytest.raises(DataError, match=r"cannot be read: summary\.json"):
+        save_edits(folder, [(0.0, 0.3)])
 
 
 def test_folders_without_a_run_are_refused(folder: Path) -> None:

@@ -25,6 +25,11 @@ LABELS = ("_labels.tif", "_labels.nii.gz")
 SHARE = 20
 WAIT = 10.0  # seconds for another window that writes the record
 Row = dict[str, Any]
+KINDS: dict[str, type | tuple[type, ...]] = {  # of what a row may hold; its files are names inside the folder
+    **dict.fromkeys(("status", "name", "reason", "note", "modality_files"), str),
+    **dict.fromkeys(("summary", "files", "source"), dict),
+    **dict.fromkeys(("uncertainty", "seconds"), (int, float)),
+}
 
 
 class BatchRecord:
@@ -149,7 +154,9 @@ def read_record(out: Path) -> dict[str, Any]:
     try:
         whole = isinstance(content["model"], dict) and isinstance(content["settings"], dict)
         rows = content["files"].values()
-        if not whole or not all(isinstance(row[name], str) for row in rows for name in ("status", "name")):
+        if not whole or not all(isinstance(row, dict) and {"status", "name"} <= row.keys() for row in rows):
+            raise TypeError
+        if not all(isinstance(row[name], kind) for row in rows for name, kind in KINDS.items() if name in row):
             raise TypeError
     except (KeyError, TypeError, AttributeError) as error:
         raise ReadError(f"{out / 'run.json'} is no record of a batch.") from error

@@ -23,7 +23,10 @@ Whoever has this file can run code on them and read the images they get: keep it
 
 {certificate}{key}"""
 INVITED = re.compile(r"An invitation to the workers at (tls://\S+)\n")
-SEALED = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}  # pages that name the images
+SEALED: dict[str, Any] = {  # no pages, which name the images
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 
 _reached: dict[str, Any] = {}
 _chosen: list[ClusterSettings] = []  # what the preferences of a window say

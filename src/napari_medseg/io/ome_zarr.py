@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, require
+from napari_medseg.errors import ReadError, one_line, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io import tiff
 from napari_medseg.io.json_file import read_json
@@ -94,7 +94,7 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
         common = scales.get("coordinateTransformations", [])
         steps, place = _placed([*scales["datasets"][0].get("coordinateTransformations", []), *common], len(axes))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({error!r}). Export it again.") from error
+        raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({one_line(error)}). Export it again.") from error
     kept = [k for k, axis in enumerate(axes) if axis in "YX" or levels[0].shape[k] > 1]
     only = tuple(slice(None) if k in kept else 0 for k in range(len(axes)))
     levels = [level[only] for level in levels]

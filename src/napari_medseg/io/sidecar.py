@@ -118,22 +118,25 @@ def restore(data: np.ndarray, path: Path) -> Image | None:
     saved = load(path)
     try:
         return _build(data, path, saved) if saved and data.size == math.prod(saved["shape"]) else None
-    except (ValueError, KeyError, TypeError, DataError):
+    except (ValueError, KeyError, TypeError, OverflowError, DataError):  # LinAlgError is a ValueError
         return None
 
 
 def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
     axes, shape, file_axes = saved["axes"], saved["shape"], saved["file_axes"]
-    data = data.reshape([shape[axes.index(a)] for a in file_axes]).transpose([file_axes.index(a) for a in axes])
+    words = (axes, file_axes, saved["name"], saved["value_unit"], *saved["units"], *saved["channels"])
+    if saved["kind"] not in ("image", "labels") or not all(isinstance(word, str) for word in words):
+        raise TypeError
+    affine = None if saved["affine"] is None else np.array(saved["affine"], float)
+    if affine is not None and not (np.isfinite(affine).all() and np.linalg.det(affine)):
+        raise ValueError
+    stored = [shape[axes.index(a)] for a in file_axes]
+    if [n for n in stored if n > 1] != [n for n in data.shape if n > 1]:
+        raise ValueError
+    data = data.reshape(stored).transpose([file_axes.index(a) for a in axes])
+    metadata = {**saved["metadata"], "source_file": str(path)}
+    units, channels = tuple(saved["units"]), tuple(saved["channels"])
     return Image(
-        data,
-        axes,
-        tuple(saved["scale"]),
-        tuple(saved["units"]),
-        None if saved["affine"] is None else np.array(saved["affine"]),
-        saved["kind"],
-        saved["name"],
-        tuple(saved["channels"]),
-        saved["value_unit"],
-        {**saved["metadata"], "source_file": str(path)},
-    )
+        data, axes, tuple(saved["scale"]), units, affine, saved["kind"], saved["name"], channels, saved["value_unit"],
+        metadata,
+    )  # fmt: skip

@@ -161,9 +161,19 @@ def entry(path: Path) -> Entry:
     try:
         side_car = None if path.stem in {"best", "last"} else _side_car(path.with_suffix(".json"))
         found = side_car or card(read_checkpoint(path), path)
+        if not _can_be_shown(found):
+            return Entry(path, problem=f"{path.name}: what it says of itself is damaged. Copy it again.")
         return Entry(path, {**found, "file": str(path)})
     except (MedSegError, OSError) as error:
         return Entry(path, problem=str(error))
+
+
+def _can_be_shown(found: dict[str, Any]) -> bool:
+    """Whether the values of a card are of the kinds that they should be."""
+    try:
+        return bool(Entry(Path("model.pt"), found).describe())
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return False
 
 
 def _side_car(path: Path) -> dict[str, Any] | None:
@@ -183,6 +193,8 @@ def _side_car(path: Path) -> dict[str, Any] | None:
     }
     ours = isinstance(found, dict) and {"method", "settings"} <= found.keys()
     if not ours or any(not isinstance(found[key], kind) for key, kind in kinds.items() if key in found):
+        return None
+    if not _can_be_shown(found):
         return None
     card_of_it: dict[str, Any] = found
     return card_of_it

@@ -123,7 +123,7 @@ def _check_size(value: Any, path: Path) -> None:
         waiting += inner
 
 
-def _check_weights(weights: Mapping[str, Any], path: Path) -> None:
+def check_weights(weights: Mapping[str, Any], path: Path) -> None:
     """Refuse weights that are no plain arrays, claim more memory than the file gave them, or are not finite."""
     for name, value in weights.items():
         plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
@@ -151,7 +151,7 @@ def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, An
             f"Give a {method.name} model."
         )
     weights, own = content["state_dict"], network.state_dict()
-    _check_weights(weights, path)
+    check_weights(weights, path)
     other = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
     if other:
         now = method.settings.model_dump(mode="json")
@@ -172,7 +172,7 @@ def rebuild(cls: type[Method], content: dict[str, Any], path: Path) -> Model:
     CheckpointError
         If its settings or weights do not fit this version of the method, or a weight is not finite.
     """
-    _check_weights(content["state_dict"], path)
+    check_weights(content["state_dict"], path)
     try:
         method = cls(cls.Settings.parse(content["settings"]))
         network = method.build_network()

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from napari_medseg.device import autocast, choose_device, fast_precision, memory_format
-from napari_medseg.errors import CheckpointError, DataError
+from napari_medseg.errors import CheckpointError, DataError, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import infer
 from napari_medseg.io.json_file import write_json
@@ -27,7 +28,7 @@ from napari_medseg.io.pairs import Pair
 from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
-from napari_medseg.models.checkpoint import card, pack, read_checkpoint, write_checkpoint
+from napari_medseg.models.checkpoint import card, check_weights, pack, read_checkpoint, write_checkpoint
 from napari_medseg.models.training_images import on_card
 from napari_medseg.settings import PredictSettings, Settings, TrainSettings
 from napari_medseg.training import distributed as parallel
@@ -194,16 +195,27 @@ class Run:
                 f"{path} was trained with {content['method']} {content['settings']}; to resume give the same method "
                 "and settings, or choose a new run folder."
             )
-        self.network.load_state_dict(content.get("training_weights", content["state_dict"]))
-        if self.average:
-            self.average.network.load_state_dict(content["state_dict"])
-        self.state = State(**content["state"])
-        self._enter_phase(self.method.phase(max(self.state.epoch - 1, 0), self.settings))
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
+        check_weights(content["state_dict"], path)
+        try:
+            self._restore(content)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path} does not hold the state of a training ({one_line(error)}): it is damaged, or another file of "
+                "the name. Start anew in another run folder, or from its weights (--from)."
+            ) from error
         if parallel.rank() == 0 and self.state.history:  # a kill between the two files leaves the table one row short
             write_table(self.folder / "history.csv", pd.DataFrame(self.state.history))
         return True
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        """Take network, optimiser and state from a checkpoint."""
+        self.network.load_state_dict(content.get("training_weights", content["state_dict"]))
+        if self.average:
+            self.average.network.load_state_dict(content["state_dict"])
+        self.state = TypeAdapter(State).validate_python(vars(State(**content["state"])))
+        self._enter_phase(self.method.phase(max(self.state.epoch - 1, 0), self.settings))
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
 
     def choose(self) -> Job[None]:
         """Let the method choose its thresholds on training cases with the best weights, and keep them in ``best.pt``.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError, ReadError
+from napari_medseg.errors import DataError, ReadError, one_line
 from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 TABLE, EDITED, INTERVALS, SUMMARY = "frames.csv", "frames_edited.csv", "intervals.csv", "summary.json"
+WORDS = ("name", "label", "edited")
+OF_MASKS = ("centroid_y", "centroid_x", "nbr", "cnr")  # empty where there is none
 MASKED = ("mask_area_px", "mask_area_frac", "n_components")
 UNKNOWN = "not nerve"
 
@@ -47,8 +49,7 @@ def relabel(frames: DataFrame, nerve: np.ndarray, nerve_class: str, classes: Seq
     result.loc[off, "label"] = _others(frames, nerve_class, classes)[off]
     result.loc[nerve & ~before, "label"] = nerve_class
     result.loc[off, [name for name in MASKED if name in frames]] = 0
-    gone = [name for name in ("centroid_y", "centroid_x", "nbr", "cnr") if name in frames]
-    result.loc[off, gone] = np.nan
+    result.loc[off, [name for name in OF_MASKS if name in frames]] = np.nan
     return result.assign(edited=before != nerve)
 
 
@@ -68,12 +69,10 @@ def save_edits(folder: Path, intervals: Sequence[tuple[float, float]]) -> dict[s
 
 def refresh_edits(folder: Path) -> dict[str, Any] | None:
     """Apply the corrections of an earlier time to a run that went on: new frames keep what the networks said."""
-    import pandas as pd
-
     if not (folder / EDITED).is_file():
         return None
     frames, summary = read_run(folder)
-    edited, name = pd.read_csv(folder / EDITED), _nerve_class(summary)
+    edited, name = read_table(folder / EDITED), _nerve_class(summary)
     by_hand = dict(zip(edited["frame"], edited["label"].str.lower() == name.lower(), strict=True))
     found = frames["label"].str.lower() == name.lower()
     nerve = [by_hand.get(k, one) for k, one in zip(frames["frame"], found, strict=True)]
@@ -114,14 +113,42 @@ def read_run(folder: Path) -> tuple[DataFrame, dict[str, Any]]:
     DataError
         If they are missing or damaged.
     """
-    import pandas as pd
-
     if not (folder / TABLE).is_file() or not (folder / SUMMARY).is_file():
         raise DataError(f"{folder} holds no result. Choose a folder with {TABLE} and {SUMMARY}.")
+    frames = read_table(folder / TABLE)
     try:
-        return pd.read_csv(folder / TABLE), read_json(folder / SUMMARY)
-    except (ReadError, OSError, ValueError) as error:
-        raise DataError(f"The result in {folder} cannot be read: {error}. Run the movie again.") from error
+        summary = read_json(folder / SUMMARY)
+        _nerve_class(summary), _classes(summary), _step(summary)
+    except (ReadError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise DataError(
+            f"The result in {folder} cannot be read: {SUMMARY}: {one_line(error)}. Run the movie again."
+        ) from error
+    return frames, summary
+
+
+def read_table(path: Path) -> DataFrame:
+    """Return the table of the frames of a run, or the one by corrected intervals.
+
+    Raises
+    ------
+    DataError
+        If it is none, or holds words where numbers belong.
+    """
+    import pandas as pd
+
+    try:
+        frames = pd.read_csv(path)
+        frames["label"] = frames["label"].astype(str)
+        numbers = frames.drop(columns=[name for name in WORDS if name in frames])
+        if len(frames) and not all(kind.kind in "biuf" for kind in numbers.dtypes):
+            raise ValueError("there are words where numbers belong")
+        if not np.isfinite(frames[["frame", "time_s", "mask_area_px"]].to_numpy(float)).all():
+            raise ValueError("a number is missing")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The result in {path.parent} cannot be read: {path.name}: {one_line(error)}. Run the movie again."
+        ) from error
+    return frames
 
 
 def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.ndarray) -> dict[str, Any]:

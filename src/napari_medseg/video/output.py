@@ -20,7 +20,7 @@ from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
-from napari_medseg.video.edits import SUMMARY, TABLE, has_edits, refresh_edits, remove_edits
+from napari_medseg.video.edits import OF_MASKS, SUMMARY, TABLE, WORDS, has_edits, refresh_edits, remove_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings
 from napari_medseg.video.source import Source
 
@@ -187,7 +187,11 @@ class Output:
         rows: list[dict[str, Any]] = []
         for position, line in enumerate(lines):
             expected = position < len(self._source.numbers) and line["frame"] == str(self._source.numbers[position])
-            if not expected or (self._settings.masks and not _is_whole(self.mask_path(position))):
+            if (
+                not expected
+                or not _holds_numbers(line)
+                or (self._settings.masks and not _is_whole(self.mask_path(position)))
+            ):
                 break
             rows.append(line)
         return rows
@@ -235,6 +239,15 @@ class Output:
             "nerve_intervals": intervals(nerve, step, times).to_dict("records"),
             **facts,
         }
+
+
+def _holds_numbers(line: Mapping[str, str]) -> bool:
+    """Whether every cell of a row but its words is a number; where there is no mask some are empty."""
+    cells = [cell for name, cell in line.items() if name not in WORDS and (cell or name not in OF_MASKS)]
+    try:
+        return all(map(math.isfinite, map(float, cells)))
+    except ValueError:
+        return False
 
 
 def _is_whole(path: Path) -> bool:

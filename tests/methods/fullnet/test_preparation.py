@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,32 @@ def test_deleted_output_is_made_again(raw: Path, tmp_path: Path) -> None:
     lost.unlink()
     assert len(run(prepare_fullnet(raw, out, ONE)).skipped) == 2
     assert lost.is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.update(moments=[10, None, [1, 1, 1]]),
+        lambda record: record["moments"].__setitem__(0, "x"),
+        lambda record: record.pop("written"),
+        lambda record: record.update(notes=7),
+        lambda record: record["written"].append("../../keep.png"),
+    ],
+)
+def test_a_record_that_is_none_means_to_make_the_case_again(
+    raw: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    out = tmp_path / "out"
+    run(prepare_fullnet(raw, out, ONE))
+    statistics = (out / "mean_std.json").read_bytes()
+    marker = min((out / ".prepare").glob("*.json"))
+    record = json.loads(marker.read_text(encoding="utf-8"))
+    change(record)
+    marker.write_text(json.dumps(record), encoding="utf-8")
+    min((out / "weight_maps" / "val").iterdir()).write_bytes(b"")  # of another case, or the same
+    assert len(run(prepare_fullnet(raw, out, ONE)).skipped) < 3
+    assert all(path.stat().st_size for path in out.rglob("*.png"))
+    assert (out / "mean_std.json").read_bytes() == statistics
 
 
 def test_parallel_equals_serial(raw: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.catalog import load_model
 from napari_medseg.video import VideoResult, segment_video
-from napari_medseg.video.edits import EDITED, discard_edits, read_run, save_edits
+from napari_medseg.video.edits import EDITED, discard_edits, read_run, read_table, save_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings
 
 
@@ -71,7 +71,7 @@ def load_job(folder: Path) -> Job[Found]:
     frames, summary = read_run(folder)
     edited = folder / EDITED
     if edited.is_file() and "edited" in summary:
-        frames = pd.read_csv(edited)
+        frames = read_table(edited)
     masks = None
     if len(frames) and any((folder / "masks").glob("*.png")):
         image = read_movie(folder / "masks")

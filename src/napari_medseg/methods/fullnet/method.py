@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.errors import DataError, SettingsError
+from napari_medseg.errors import DataError, SettingsError, shortened
 from napari_medseg.evaluate.metrics.objects import aji
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read_one
@@ -232,7 +232,8 @@ class FullNet(Method):
         """
         tissue = _prepared(folder).get("settings", {}).get("tissue", self.settings.tissue)
         if tissue != self.settings.tissue:
-            raise SettingsError(f"{folder} was prepared for {tissue}. Set tissue to {tissue!r}, or prepare it again.")
+            said = shortened(repr(tissue))
+            raise SettingsError(f"{folder} was prepared for {said}. Set tissue to {said}, or prepare it again.")
         path = Path(folder) / "mean_std.json"
         if not path.is_file() or any(self.settings.mean):
             return self

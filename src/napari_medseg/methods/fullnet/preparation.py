@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, ReadError, WriteError, counted
+from napari_medseg.errors import DataError, MedSegError, WriteError, counted
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.grids import on_grid
@@ -184,10 +184,14 @@ class Task:
         """Return the result of an earlier run with the same settings and files, if all it wrote is still there."""
         try:
             result: dict[str, Any] = read_json(self.marker)
-        except ReadError:
+            count, sums, squares = result["moments"]
+            known = np.isfinite(np.array([count, *sums, *squares], float))
+            whole = known.size == 7 and known.all() and count > 0 and isinstance(result["split"], str)
+            whole = whole and isinstance(result["notes"], list)
+            whole = whole and all(inside(self.folder, name).stat().st_size for name in result["written"])
+            return result if whole and result["fingerprint"] == self.fingerprint else None
+        except (MedSegError, OSError, KeyError, TypeError, ValueError):
             return None
-        same = isinstance(result, dict) and result.get("fingerprint") == self.fingerprint
-        return result if same and all(inside(self.folder, name).is_file() for name in result["written"]) else None
 
 
 def prepare_case(task: Task) -> dict[str, Any] | str:
