@@ -138,7 +138,7 @@ class Method(ABC):
         if len(image.spatial_shape) != self.ndim:
             raise DataError(
                 f"{self.title} works on {self.ndim}D images; {image.name or 'this image'} is {image.describe()}. "
-                f"Give a {self.ndim}D image, or one slice or frame of it."
+                f"Give a {self.ndim}D image, one slice, or one time point (--time) of it."
             )
 
     # ---- network output -> result

@@ -11,6 +11,9 @@ import pytest
 from tifffile import imwrite
 
 from napari_medseg.cli.main import main
+from napari_medseg.image import Image
+from napari_medseg.io import read_one, write
+from napari_medseg.io.volumes.space import at_time
 
 
 @pytest.fixture
@@ -59,3 +62,31 @@ def test_refused(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture
     assert main(["measure", "nerve", str(tmp_path), "-o", str(tmp_path / "t.csv"), *words]) == 2
     assert ("--pixel-size" if words else "No label images") in capsys.readouterr().err
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_one_time_point_is_predicted_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = np.random.default_rng(0).integers(0, 900, (3, 12, 20, 16)).astype(np.int16)
+    affine = np.array([[1.0, 0, 0, 0, 0], [0, 2, 0, 0, 5], [0, 0, 1, 0, -3], [0, 0, 0, 1, 7], [0, 0, 0, 0, 1]])
+    movie = Image(data, "TZYX", (1.0, 2, 1, 1), ("second", *("millimeter",) * 3), affine, name="movie")
+    write(tmp_path / "movie.nii", movie)
+    write(tmp_path / "plain.nii", at_time(movie, 1))
+    predict = ["predict", "demo_pnet_3d", "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*predict, str(tmp_path / "movie.nii")]) == 2
+    assert "one time point (--time) of it." in capsys.readouterr().err
+    assert main([*predict, str(tmp_path / "movie.nii"), "--time", "1"]) == 0
+    assert "movie: Time point 1 (counted from 0) of 3." in capsys.readouterr().out
+    assert main([*predict, str(tmp_path / "plain.nii")]) == 0
+    labels, alone = (read_one(tmp_path / "out" / f"{name}_labels.nii.gz") for name in ("movie", "plain"))
+    np.testing.assert_array_equal(labels.data, alone.data)
+    np.testing.assert_allclose(labels.affine, affine[1:, 1:])
+    assert main([*predict, str(tmp_path / "plain.nii"), "--time", "1"]) == 2
+    assert "has no time points" in capsys.readouterr().err
+
+    write(tmp_path / "masks.nii", movie.labels_like((data > np.array([800, 450, 100])[:, None, None, None]) * 1))
+    measure = ["measure", "volume", str(tmp_path / "masks.nii"), "-o", str(tmp_path / "t.csv"), "--json"]
+    capsys.readouterr()
+    assert main([*measure, "--time", "2"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["volume (mL)"] == pytest.approx(2e-3 * (data[2] > 100).sum())
+    assert main([*measure, "--time", "3"]) == 2
+    assert "has the time points 0 to 2, not 3" in capsys.readouterr().err

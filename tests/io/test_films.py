@@ -15,7 +15,8 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io import read
+from napari_medseg.image import Image
+from napari_medseg.io import read, write
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.reader import Frames
 from napari_medseg.io.movies.writer import MovieWriter
@@ -216,6 +217,33 @@ def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]
     for k, name in enumerate(names):
         Pillow.fromarray(np.full((8, 8, 3), 10 * k, np.uint8)).save(tmp_path / f"{name}.png")
     assert [int(frame[0, 0, 0]) // 10 for frame in read(tmp_path)[0].data] == list(range(len(names)))
+
+
+def test_channels_one_after_the_other_are_frames_of_channels(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 999, (2, 4, 6, 5), np.uint16)
+    for compression in (None, "zlib"):
+        tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "CTYX"}, compression=compression)
+        (film,) = read(tmp_path / "a.tif")
+        assert (film.axes, film.data.shape) == ("TCYX", (4, 2, 6, 5))
+        np.testing.assert_array_equal(film.data[2], data[:, 2])
+
+
+@pytest.mark.parametrize("axes", ["CZYX", "CTYX", "ZCYX", "TZCYX", "TYXC", "ZYXC"])
+def test_channels_of_a_written_tif_keep_every_step_without_side_car(tmp_path: Path, axes: str) -> None:
+    sizes, steps = dict(zip("TZYXC", (3, 4, 6, 5, 3), strict=True)), {"T": 0.5, "Z": 2.0, "Y": 0.5, "X": 0.25}
+    spatial = axes.replace("C", "")
+    data = np.random.default_rng(1).integers(0, 255, [sizes[a] for a in axes]).astype(np.uint8)
+    units = tuple("second" if a == "T" else "micrometer" for a in spatial)
+    image = Image(data, axes, tuple(steps[a] for a in spatial), units)
+    path = write(tmp_path / "a.tif", image)
+    for again in range(2):
+        (back,) = read(path)
+        assert dict(zip(back.spatial_axes, back.scale, strict=True)) == pytest.approx({a: steps[a] for a in spatial})
+        assert set(zip(back.spatial_axes, back.units, strict=True)) == set(zip(spatial, units, strict=True))
+        order = [axes.index(a) for a in back.axes]
+        np.testing.assert_array_equal(np.asarray(back.data), data.transpose(order))
+        if not again:
+            (tmp_path / "a.json").unlink()
 
 
 def test_tiff_films_keep_pixel_size_time_unit_and_channels(tmp_path: Path) -> None:

@@ -85,3 +85,16 @@ def test_pixels_stay_pixels(tmp_path: Path, suffix: str) -> None:
     back = io.read_one(tmp_path / f"a{suffix}")
     assert (set(back.units), back.scale) == ({"pixel"}, (1, 1, 1))
     assert "does not state its voxel size" in back.metadata["notes"][0]
+
+
+@pytest.mark.parametrize("kind", ["image", "labels"])
+@pytest.mark.parametrize(("seconds", "unit"), [(1.0, "second"), (0.5, "second"), (1.0, "pixel")])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".tif"])
+def test_few_volumes_over_time_stay_time_whatever_their_step(
+    tmp_path: Path, suffix: str, seconds: float, unit: str, kind: str
+) -> None:
+    data = np.arange(120, dtype=np.uint8).reshape(2, *SHAPE)
+    movie = Image(data, "TZYX", (seconds, 3.0, 0.7, 0.5), (unit, *("millimeter",) * 3), kind=kind, name="movie")
+    (back,) = io.read(io.write(tmp_path / f"movie{suffix}", movie))
+    assert (back.axes, back.units[0], back.scale[0]) == ("TZYX", unit, pytest.approx(seconds))
+    np.testing.assert_array_equal(np.asarray(back.data), data)

@@ -31,6 +31,7 @@ from napari_medseg.io.places import LONGEST, portable
 from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
+from napari_medseg.io.volumes.space import at_time
 
 HEADERS = (".mhd", ".nhdr", ".hdr", ".img")  # volumes whose voxels lie in another file
 
@@ -59,9 +60,10 @@ class Case:
 
 
 def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, float] | None = None) -> Image:
-    """Read one image with its ``pixel_size`` (um) and ``nm_per_grey``; modality files of a folder are its channels."""
+    """Read one image with its ``pixel_size`` (um) and ``nm_per_grey``, at its ``time``; modality files are channels."""
     image = read_channels(case_files(path, modality_files) or [path])
     known = calibration or {}
+    image = at_time(image, int(known["time"])) if "time" in known else image
     image = with_pixel_size(image, known["pixel_size"]) if "pixel_size" in known else image
     return with_heights(image, known["nm_per_grey"]) if "nm_per_grey" in known else image
 

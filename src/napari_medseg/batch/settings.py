@@ -49,12 +49,19 @@ class BatchSettings(SlideSettings):
         title="nm per grey value",
         description="Height of one grey value, of images whose values have no unit; none: as the files say",
     )
+    time: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        title="Time point",
+        description="Of images with a time axis this one, counted from 0; none: as the model takes them",
+    )
     overlays: bool = Field(False, title="Overlays", description="Write a small picture per case for quality control")
 
     @property
     def calibration(self) -> dict[str, float]:
-        """What of `pixel_size` and `nm_per_grey` is given."""
-        return self.model_dump(include={"pixel_size", "nm_per_grey"}, exclude_none=True)
+        """What of `pixel_size`, `nm_per_grey` and `time` is given."""
+        return self.model_dump(include={"pixel_size", "nm_per_grey", "time"}, exclude_none=True)
 
     def of(self, model: Model) -> BatchSettings:
         """Return these settings, with the modality files that `model` was trained with where none are given."""

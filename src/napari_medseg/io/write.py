@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 IMAGEJ_DTYPES = {"uint8", "uint16", "float32"}
+IMAGEJ_AXES = "TZCYX"
 IMAGEJ_LIMIT = 2**31
 UM_PER_CM = 10_000.0
 TEXT_CELLS = "MEDSEG_CSV_TEXT"  # environment variable
@@ -139,14 +140,20 @@ def _with_plain_dtype(image: Image) -> Image:
 
 
 def _write_tiff(path: Path, image: Image) -> str:
-    """Write the pages of `image`, channels first unless they are colours; return the order of axes in the file."""
+    """Write the pages of `image` in ImageJ's order, colours last; return the order of axes in the file."""
     import tifffile
 
     data, axes = image.data, image.axes
     colour = axes.endswith("C") and data.shape[-1] in (3, 4) and data.dtype in (np.uint8, np.uint16)
     if "C" in axes and not colour:
-        data, axes = image.channels_first(), "C" + image.spatial_axes
-    imagej = data.dtype.name in IMAGEJ_DTYPES and data.nbytes < IMAGEJ_LIMIT and axes in {"YX", "ZYX", "TYX", "TZYX"}
+        axes = "".join(axis for axis in IMAGEJ_AXES if axis in image.axes)
+        data = np.transpose(data, [image.axes.index(axis) for axis in axes])
+    ordered = axes.removesuffix("C") if colour else axes
+    imagej = (
+        data.dtype.name in (("uint8",) if colour else IMAGEJ_DTYPES)
+        and data.nbytes < IMAGEJ_LIMIT
+        and ordered == "".join(axis for axis in IMAGEJ_AXES if axis in ordered)
+    )
     options: dict[str, Any] = {
         "photometric": "rgb" if colour else "minisblack",
         "metadata": {"axes": axes.replace("C", "S") if colour else axes},

@@ -25,6 +25,7 @@ from napari_medseg.io.pairs import (
     list_images,
     list_labels,
 )
+from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import measure, summarise
 from napari_medseg.measure.eyes import assignment
@@ -65,6 +66,7 @@ def measure_files(
     pixel_size: float | None = None,
     channel: str = "",
     *,
+    time: int | None = None,
     eyes: str = "",
     settings: Settings | None = None,
 ) -> Job[Tables]:
@@ -82,6 +84,8 @@ def measure_files(
         Micrometres per pixel where no file states it.
     channel
         Channel of AFM scans; empty: their measured height.
+    time
+        Time point of labels and images with a time axis, counted from 0.
     eyes
         How names state subject, eye and site, or a table of them (`napari_medseg.measure.eyes.assignment`); by default
         as the corneal microscope's names do.
@@ -108,7 +112,7 @@ def measure_files(
         try:
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
-            found, image = read_case(kind, path, partner, pixel_size, channel)
+            found, image = read_case(kind, path, partner, pixel_size, channel, time)
             measured[name] = _measure(kind, found, image, path.name, settings)
             if who is not None:
                 notes += _assign(measured[name][1], who(path.name), path.name)
@@ -146,14 +150,19 @@ def collect(kind: str, measured: Sequence[tuple[DataFrame, DataFrame]], problems
 
 
 def read_case(
-    kind: str, labels: Path, image: Path | None, pixel_size: float | None = None, channel: str = ""
+    kind: str,
+    labels: Path,
+    image: Path | None,
+    pixel_size: float | None = None,
+    channel: str = "",
+    time: int | None = None,
 ) -> tuple[Image, Image | None]:
     """Read labels and the image that they are measured with, on one grid.
 
     Parameters
     ----------
-    kind, channel
-        As for `measure_files`.
+    kind, channel, time
+        As for `measure_files`; where only one of the two has a time axis, the other is taken as it is.
     labels, image
         Files.
     pixel_size
@@ -161,6 +170,10 @@ def read_case(
     """
     picture = read_image(kind, image, channel) if image is not None else None
     found = read_labels(labels, picture)
+    if time is not None:
+        timed = picture is not None and "T" in picture.axes
+        picture = at_time(picture, time) if picture is not None and timed else picture
+        found = found if timed and "T" not in found.axes else at_time(found, time)
     if pixel_size is not None:
         found = with_pixel_size(found, pixel_size)
         picture = None if picture is None else with_pixel_size(picture, pixel_size)

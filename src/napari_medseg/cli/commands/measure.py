@@ -29,6 +29,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--channel", default="", metavar="NAME", help="channel of a scan to measure (default: its height)"
     )
+    parser.add_argument("--time", type=int, metavar="INT", help="time point of 4D files, counted from 0")
     parser.add_argument(
         "--eyes", default="", metavar="PATTERN|TABLE.csv",
         help="nerve: how names state subject and eye, such as '{subject}_{eye}_{frame}', or a table with the columns "
@@ -60,7 +61,9 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     from napari_medseg.measure.files import notes_of, read_case
 
     pixel_size = checked(arguments.pixel_size)
-    labels, image = read_case(arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel)
+    labels, image = read_case(
+        arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel, arguments.time
+    )
     for note in notes_of(labels, image):
         warn(f"{note}")
     settings = _settings(arguments)
@@ -80,7 +83,7 @@ def _measure_many(arguments: argparse.Namespace) -> None:
     labels = [arguments.labels, *arguments.also]
     job = measure_files(
         arguments.kind, labels, arguments.image, checked(arguments.pixel_size), arguments.channel,
-        eyes=arguments.eyes, settings=_settings(arguments),
+        time=arguments.time, eyes=arguments.eyes, settings=_settings(arguments),
     )  # fmt: skip
     found = drain(job, arguments.json)
     for problem in found.problems:

@@ -285,15 +285,16 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     axes, shape = series.axes, series.shape
     colour = axes.endswith("S") and shape[-1] in (3, 4)
     leading = len(axes) - 2 - colour
-    inner = "C" if leading == 2 and axes[1] == "C" else ""
+    inner = "C" if leading == 2 and "C" in axes[:2] else ""
     if axes[leading : leading + 2] != "YX" or leading > 1 + len(inner) or (colour and inner):
         raise ReadError(f"{path.name} holds frames with the axes {axes} {shape}; expected gray or colour over time.")
     steps = tiff.steps_of(file, number)
     frame_shape = (*shape[leading : leading + 2], *((3,) if colour else ()))
-    frames = shape[0] if leading else 1
-    planes = shape[1] if inner else 1
+    outer = bool(inner) and axes[0] == "C"  # one channel after the other
+    frames = shape[int(outer)] if leading else 1
+    planes = shape[int(not outer)] if inner else 1
     shape = (frames, *((planes,) if inner else ()), *frame_shape)
-    data = Frames(_tiff_frame(path, series, number, planes, colour), shape, page.dtype)
+    data = Frames(_tiff_frame(path, series, number, planes, frames if outer else 0, colour), shape, page.dtype)
     seconds = steps.get("T", (0.0, ""))[0]
     rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
     image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
@@ -310,8 +311,13 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     )
 
 
-def _tiff_frame(path: Path, series: Any, number: int, planes: int, colour: bool) -> Callable[[int], np.ndarray]:
-    """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page."""
+def _tiff_frame(
+    path: Path, series: Any, number: int, planes: int, apart: int, colour: bool
+) -> Callable[[int], np.ndarray]:
+    """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page.
+
+    The planes of a frame follow each other, or are so many pages `apart`.
+    """
     import tifffile
 
     if series.dataoffset is not None and not series.keyframe.is_tiled:
@@ -321,10 +327,13 @@ def _tiff_frame(path: Path, series: Any, number: int, planes: int, colour: bool)
     else:
         pages = [page.index for page in series.pages if page is not None]
 
+    inner = series.shape[-2 - colour :]
+    each = math.prod(series.shape[: -2 - colour]) // max(len(pages), 1)  # planes of a page: samples kept apart
+
     def plane(k: int) -> np.ndarray:
-        page = np.asarray(tifffile.imread(path, key=pages[k]) if pages else whole[k])
-        return page[..., :3] if colour else page
+        page = tifffile.imread(path, key=pages[k // each]).reshape(-1, *inner)[k % each] if pages else whole[k]
+        return np.asarray(page)[..., :3] if colour else np.asarray(page)
 
     if planes == 1:
         return plane
-    return lambda k: np.stack([plane(k * planes + c) for c in range(planes)])
+    return lambda k: np.stack([plane(k + c * apart if apart else k * planes + c) for c in range(planes)])

@@ -18,6 +18,7 @@ from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.volumes.space import (
     MILLIMETER,
+    SECOND,
     array_affine,
     decompose,
     extra_axis,
@@ -35,6 +36,7 @@ from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".mha", ".mhd")
 HEADER_BYTES = 2**16
+TIMED, FRAMES = "The fourth axis is time.", "The fourth axis is frames of unknown time."
 TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
          "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
          "MET_DOUBLE": "f8"}  # fmt: skip
@@ -88,6 +90,7 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
     fields |= {"CompressedData": True, "CompressedDataSize": len(packed)}
     if known:
         fields |= _stated_place(image, n)
+    fields |= {"Comment": TIMED if image.units[0] == SECOND else FRAMES} if "T" in image.axes else {}
     fields |= {"DimSize": _spaced(image.spatial_shape[::-1])}
     fields |= {"ElementNumberOfChannels": channels} if "C" in image.axes else {}
     fields |= {"ElementType": NAMES[data.dtype.str[1:]], "ElementDataFile": "LOCAL"}
@@ -167,7 +170,9 @@ def _image(
     matrix = np.reshape(direction, (n, n)).T[:space, :space] * spacing[:space] * factor
     if abs(np.linalg.det(matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-300))) < 1e-3:
         raise ReadError(f"{path.name} states directions that do not span space. Its header is damaged.")
-    axes = {2: "YX", 3: "ZYX", 4: (extra_axis(data.shape[0], spacing[-1]) if channels == 1 else "T") + "ZYX"}[n]
+    timed_by_name = channels != 1 or fields.get("Comment") in (TIMED, FRAMES)
+    fourth = "T" if timed_by_name else extra_axis(data.shape[0], spacing[-1])
+    axes = {2: "YX", 3: "ZYX", 4: fourth + "ZYX"}[n]
     colour = channels in (3, 4) and data.dtype == np.uint8
     if channels != 1 and not colour:
         data = np.moveaxis(data, -1, 0)
@@ -176,7 +181,7 @@ def _image(
         np.ascontiguousarray(data), axes, array_affine(matrix, origin[:space] * factor), (), unit, name=name,
         metadata=metadata, channels=("red", "green", "blue", "alpha")[:channels] if colour else (),
     )  # fmt: skip
-    if "T" in axes:
+    if "T" in axes and fields.get("Comment") != FRAMES:
         image = timed(image, float(spacing[-1]))
     if not sized:
         return without_size(image, f"{path.name} does not state its voxel size; sizes and volumes are in voxels.")

@@ -19,6 +19,7 @@ from napari_medseg.io.volumes.space import (
     MICROMETER,
     MILLIMETER,
     RAS_TO_LPS,
+    SECOND,
     SHEAR_TOLERANCE,
     array_affine,
     extra_axis,
@@ -39,7 +40,7 @@ SIZES = {348: 1, 540: 2}  # bytes of the header: version
 HEADER_BYTES = 544
 SPACE_UNITS = {1: (MILLIMETER, 1000.0), 2: (MILLIMETER, 1.0), 3: (MICROMETER, 1.0)}
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
-LABELS_INTENT, VECTOR_INTENT = 1002, 1007
+LABELS_INTENT, VECTOR_INTENT, TIME_INTENT = 1002, 1007, 2001
 EXTENSION_FLAG, MOST_AXES = 4, 7
 LARGEST_NIFTI1 = 32767
 KEPT = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -124,14 +125,15 @@ def _filled(image: Image) -> Any:
     made = kind(data, None, dtype=data.dtype)
     header = made.header
     step = dict(zip(image.spatial_axes, image.scale, strict=True))
-    zooms = [step.get(a, 1.0) for a in "XYZ"] + [step.get("T", 0.0), 0.0]
+    seconds = step.get("T", 0.0) if image.units[0] == SECOND else 0.0  # 0: not known
+    zooms = [step.get(a, 1.0) for a in "XYZ"] + [seconds, 0.0]
     header.set_zooms(zooms[: data.ndim])
     code = {MICROMETER: "micron", MILLIMETER: "mm"}.get(image.units[-1], "unknown")
     header.set_xyzt_units(code, "sec" if "T" in axes and image.units[0] == "second" else "unknown")
     if image.kind == "labels":
         header.set_intent(LABELS_INTENT)
-    elif "C" in axes:
-        header.set_intent(VECTOR_INTENT)
+    elif "C" in axes or "T" in axes:
+        header.set_intent(VECTOR_INTENT if "C" in axes else TIME_INTENT)
     if not _restored(header, image) and measured(image):
         _place(header, image)
     return made
@@ -260,7 +262,9 @@ def _placed(path: Path, header: Any, data: np.ndarray, name: str, metadata: dict
     unit, factor = _unit(header, known, pixdim, notes)
     if spatial == 2 and known is not None and not _axial(known):
         data, spatial = data[None], 3
-    axes = {2: "YX", 3: "ZYX", 4: extra_axis(data.shape[0], pixdim[4]) + "ZYX", 5: "CTZYX"}[spatial]
+    timed_by_intent = _intent(header) in (TIME_INTENT, LABELS_INTENT)  # labels have no channels
+    fourth = "T" if timed_by_intent else extra_axis(data.shape[0], pixdim[4])
+    axes = {2: "YX", 3: "ZYX", 4: fourth + "ZYX", 5: "CTZYX"}[spatial]
     if spatial == 5 and data.shape[1] == 1:
         data, axes = data[:, 0], "CZYX"
     affine, steps = None, pixdim[1 : 1 + min(spatial, 3)][::-1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import PIXEL, Image
 
 MILLIMETER, MICROMETER, SECOND = "millimeter", "micrometer", "second"
@@ -123,6 +123,33 @@ def timed(image: Image, seconds: float) -> Image:
     if affine is not None:
         affine[0, 0] = seconds
     return image.replace(scale=(seconds, *image.scale[1:]), units=(SECOND, *image.units[1:]), affine=affine)
+
+
+def at_time(image: Image, time: int) -> Image:
+    """Return one time point of an image, counted from 0, with a note which one it is.
+
+    Raises
+    ------
+    DataError
+        If it has no time axis, or no such time point.
+    """
+    if "T" not in image.axes:
+        raise DataError(f"{image.name or 'The image'} has no time points ({image.describe()}). Leave out --time.")
+    axis, count = image.axes.index("T"), image.spatial_shape[image.spatial_axes.index("T")]
+    if not 0 <= time < count:
+        raise DataError(f"{image.name or 'The image'} has the time points 0 to {count - 1}, not {time}. Give another.")
+    k = image.spatial_axes.index("T")
+    kept = [i for i in range(len(image.scale)) if i != k]
+    rows = [*kept, len(image.scale)]
+    note = f"Time point {time} (counted from 0) of {count}."
+    return image.replace(
+        data=image.data[(slice(None),) * axis + (time,)],
+        axes=image.axes.replace("T", ""),
+        scale=tuple(image.scale[i] for i in kept),
+        units=tuple(image.units[i] for i in kept),
+        affine=None if image.affine is None else np.asarray(image.affine)[np.ix_(rows, rows)],
+        metadata={**image.metadata, "notes": [*image.metadata.get("notes", ()), note]},
+    )
 
 
 def without_size(image: Image, note: str) -> Image:
