@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ import torch
 from torch import Tensor
 
 from napari_medseg.image import Image
-from napari_medseg.inference.network import predict
+from napari_medseg.inference.network import infer, predict
 from napari_medseg.inference.tiling import pad_to
-from napari_medseg.jobs import run
+from napari_medseg.io.pairs import Pair
+from napari_medseg.jobs import Job, run
 from napari_medseg.method import Method, Model
-from napari_medseg.methods import METHODS, get_method
+from napari_medseg.methods import METHODS, TRAINING_FREE, create, get_method
+from napari_medseg.models.catalog import load_model
+from napari_medseg.models.checkpoint import pack, read_checkpoint, write_checkpoint
 from napari_medseg.settings import PredictSettings
+from napari_medseg.training import fit
+from napari_medseg.training.data import Store
 
 # trainable parameters under default settings, from the papers' specifications
 PARAMETERS = {
@@ -31,9 +37,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "afm-unet": {"architecture": "unet2", "dropout": 0.0},
     "sc-dcnn": {"width": 4, "patch": 64},
     "fullnet": {"n_layers": 2, "growth": 4, "crop": 32},
-    "double-unet": {"input_size": 32, "encoder_weights": "none"},
+    "double-unet": {"input_size": 32, "width": 8, "encoder_weights": "none"},
     "frame-classifier": {"backbone": "densenet121", "input_size": 32, "encoder_weights": "none"},
 }
+# settings under which a network sees no farther than its `halo` (normalisation over the whole tile sees all of it)
+EXACT: dict[str, dict[str, Any]] = {"p-net": {"width": 8}, "r-net": {"width": 8}}
 # spatial shape of a test image where (37, 45) or (19, 21, 22) will not do
 SHAPES: dict[str, tuple[int, ...]] = {}
 # methods whose augmentation ends with a crop
@@ -56,6 +64,22 @@ def method(name: str) -> Method:
     torch.manual_seed(0)
     cls = get_method(name)
     return cls(cls.Settings.parse(SMALL.get(name, {})))
+
+
+def _seeing(name: str) -> Method:
+    """Return a method with a network whose field of view is the declared one; skip what is not tiled."""
+    torch.manual_seed(0)
+    method = create(name, EXACT.get(name, SMALL.get(name, {})))
+    if not method.tiled:
+        pytest.skip("the network sees the whole image")
+    return method
+
+
+class _OneCase(Store):
+    """Gives the case of this page, whatever files are asked for."""
+
+    def load(self, pair: Pair, say: Callable[[str], None] = print) -> tuple[np.ndarray, np.ndarray]:
+        return _case(self._method)
 
 
 def _images(method: Method) -> tuple[Image, Image]:
@@ -184,3 +208,59 @@ def test_prediction_keeps_shape_scale_and_units(method: Method) -> None:
     assert labels.data.dtype.kind in "iu"
     assert labels.spatial_shape == image.spatial_shape
     assert (labels.scale, labels.units) == (image.scale, image.units)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *TRAINING_FREE])
+def test_network_sees_as_far_as_the_halo_and_no_farther(name: str) -> None:
+    method = _seeing(name)
+    halo, step = method.halo, method.size_multiple
+    edge = -(-(2 * halo + 2 * step + 8) // step) * step
+    network = method.build_network().double().eval()
+    x = torch.rand((1, method.in_channels, *(edge,) * method.ndim), dtype=torch.float64, requires_grad=True)
+    output, reach = network(x), 0
+    for middle in sorted({(edge - step) // 2, edge // 2}):
+        output_there = output[(0, slice(None), *(middle,) * method.ndim)].sum()
+        (gradient,) = torch.autograd.grad(output_there, x, retain_graph=True)
+        seen = np.argwhere(gradient[0].abs().sum(0).numpy() > 0)
+        reach = max(reach, int(np.abs(seen - middle).max()))
+    assert halo / 2 <= reach <= halo
+
+
+@pytest.mark.parametrize("name", [*METHODS, *TRAINING_FREE])
+def test_tiled_answer_equals_the_whole_one(name: str) -> None:
+    method = _seeing(name)
+    step = method.size_multiple
+    tile = -(-max(8 * method.halo // 3 + 1, 16) // step) * step
+    shape = (tile + method.halo + 5, *(tile - 3,) * (method.ndim - 1))
+    array = np.random.default_rng(0).random((method.in_channels, *shape), dtype=np.float32)
+    model = Model(method, method.build_network().eval(), {})
+    whole = run(infer(model, array, PredictSettings(device="cpu", tile=2 * tile + 2 * step)))
+    tiled = run(infer(model, array, PredictSettings(device="cpu", tile=tile)))
+    np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
+def test_saved_model_equals_the_loaded_one(method: Method, tmp_path: Path) -> None:
+    network = method.build_network().eval()
+    write_checkpoint(tmp_path / "m.pt", pack(method, network.state_dict()))
+    loaded = load_model(tmp_path / "m.pt")
+    assert (loaded.method.name, loaded.method.settings) == (method.name, method.settings)
+    x, _ = _batch(method)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(x), network(x))
+
+
+def test_stopped_and_resumed_training_equals_an_uninterrupted_one(method: Method, tmp_path: Path) -> None:
+    pairs = [Pair(tmp_path / f"{k}.png", tmp_path / f"{k}_label.png") for k in range(2)]
+    settings = method.training.updated(epochs=2, steps_per_epoch=1, batch_size=2, device="cpu", validation_fraction=0.0)
+
+    def training(folder: str, **options: Any) -> Job[Model]:
+        return fit(method, pairs, (), settings, tmp_path / folder, store=_OneCase(method), **options)
+
+    run(training("whole"))
+    stopped = training("parts")
+    while not (tmp_path / "parts" / "last.pt").exists():
+        next(stopped)
+    stopped.close()
+    run(training("parts", resume=True))
+    whole, parts = (read_checkpoint(tmp_path / name / "last.pt")["state_dict"] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)

@@ -204,8 +204,12 @@ class Brightness(nn.Module):
         return torch.cat([torch.zeros_like(x), x], 1)
 
 
-def test_a_slide_is_normalised_as_a_whole(slide: Path, tmp_path: Path) -> None:
+def test_a_slide_is_normalised_as_a_whole_by_numbers_found_once(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = Model(create("sc-dcnn", {}), Brightness(), {"sha256": "oracle", "file": "oracle.pt"})
+    asked, statistics = [], type(model.method).statistics
+    monkeypatch.setattr(type(model.method), "statistics", lambda self, i: asked.append(i) or statistics(self, i))
     options = SlideSettings(core=512, reach=0, tissue_only=False, slide_probabilities=True)
     run(predict_slide(model, slide, tmp_path, PredictSettings(device="cpu"), options))
     found = np.asarray(read_one(tmp_path / "block_probabilities.ome.zarr").channels_first()[0], float) / 255
@@ -213,6 +217,7 @@ def test_a_slide_is_normalised_as_a_whole(slide: Path, tmp_path: Path) -> None:
     grey = np.asarray(whole.data) @ np.array([0.299, 0.587, 0.114])
     wanted = 1 / (1 + np.exp(-(grey - grey.mean()) / grey.std()))
     assert np.abs(found - wanted).max() < 0.02
+    assert len(asked) == 1
 
 
 def test_margins_keep_the_poolings_where_they_are() -> None:
