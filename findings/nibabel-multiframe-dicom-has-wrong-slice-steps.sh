@@ -4,8 +4,8 @@
 # Scanners store frames as acquired: all time points of one slice first, or slices interleaved. nibabel sorts the voxels
 # rightly, yet measures the step between two frames that it picks by rank. With time first the affine is singular
 # (step 0); with slices 1 3 5 2 4 it runs the wrong way, so that four of five slices lie outside of the patient's stack,
-# mirrored about its end. Nothing is raised; frames in order are right. Seen with nibabel 5.4.2, pydicom 3.0.2,
-# numpy 2.2.6, Python 3.11.
+# mirrored about its end. Nothing is raised (importing warns that the DICOM readers are experimental); frames in order are
+# right. Seen with nibabel 5.4.2, pydicom 3.0.2, numpy 2.2.6, Python 3.11.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
