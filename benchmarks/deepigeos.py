@@ -34,7 +34,7 @@ from napari_medseg.io.pairs import Pair, find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.methods.deepigeos.cases import case_folders
+from napari_medseg.methods.deepigeos.inputs import case_folders
 from napari_medseg.methods.deepigeos.simulated_user import interactive_rounds, simulate
 from napari_medseg.preprocessing.volumes import brain_mask, crop, resample, zscore
 from napari_medseg.refinement import RefinementSession, RefinementSettings

@@ -13,8 +13,7 @@ from napari_medseg.io import read_one
 from napari_medseg.methods import create
 from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import bundled, find_model
-from napari_medseg.samples import KINDS
-from napari_medseg.samples.folders import strokes, write_sample
+from napari_medseg.samples import KINDS, strokes, write_sample
 from napari_medseg.samples.mri import brain_volume
 
 METHOD = {"afm": "afm-unet", "ccm": "sc-dcnn", "histology": "fullnet", "mri": "p-net"}

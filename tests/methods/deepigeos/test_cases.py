@@ -8,7 +8,7 @@ import pytest
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels
-from napari_medseg.methods.deepigeos.cases import case_folders, clean, crop_patch, intensity, standardise
+from napari_medseg.methods.deepigeos.inputs import case_folders, clean, crop_patch, intensity, standardise
 
 
 def test_intensity_by_hand() -> None:

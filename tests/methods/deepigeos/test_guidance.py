@@ -7,7 +7,7 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.geodesic import geodesic_distance
-from napari_medseg.methods.deepigeos.guidance import distance_maps, encode
+from napari_medseg.methods.deepigeos.inputs import distance_maps, encode
 from napari_medseg.settings import Metric
 
 

@@ -16,7 +16,7 @@ from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
 from napari_medseg.method import Model, RefinementMethod
 from napari_medseg.methods import create, get_method
-from napari_medseg.methods.deepigeos.guidance import decode_proposal, encode_proposal
+from napari_medseg.methods.deepigeos.inputs import decode_proposal, encode_proposal
 from napari_medseg.methods.deepigeos.method import PNet, RNet
 from napari_medseg.methods.deepigeos.network import RefinedNet
 from napari_medseg.models.catalog import load_model

@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.errors import SettingsError
-        from napari_medseg.samples.folders import write_sample
+        from napari_medseg.samples import write_sample
 
         if arguments.count < 0 or arguments.seed < 0:
             raise SettingsError(f"--count and --seed count from 0, got {arguments.count} and {arguments.seed}.")

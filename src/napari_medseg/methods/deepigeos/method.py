@@ -18,23 +18,21 @@ from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_
 from napari_medseg.jobs import run
 from napari_medseg.measure.labels import foreground
 from napari_medseg.method import Method, Model, Preparation, Recipe, RefinementMethod
-from napari_medseg.methods.deepigeos.cases import (
+from napari_medseg.methods.deepigeos.crf import CRFNet
+from napari_medseg.methods.deepigeos.inputs import (
+    DEFAULT_TAU,
     Arrays,
     Intensity,
     augment_case,
     case_folders,
     clean,
     crop_patch,
-    intensity,
-    standardise,
-)
-from napari_medseg.methods.deepigeos.crf import CRFNet
-from napari_medseg.methods.deepigeos.guidance import (
-    DEFAULT_TAU,
     decode_proposal,
     distance_maps,
     encode,
     encode_proposal,
+    intensity,
+    standardise,
 )
 from napari_medseg.methods.deepigeos.network import PRNet, RefinedNet
 from napari_medseg.methods.deepigeos.settings import PNetSettings, RNetSettings
