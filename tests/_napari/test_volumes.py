@@ -13,7 +13,9 @@ from napari.layers import Labels
 from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManager
 
-from napari_medseg._napari.readers import get_reader, read_layers
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
+from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers
 from napari_medseg.io import read_one
 
 pytestmark = pytest.mark.viewer
@@ -72,3 +74,126 @@ def test_one_volume_of_a_film_is_saved_at_its_place(tmp_path: Path) -> None:
     assert saved.shape == (9, 8, 6)
     np.testing.assert_allclose(saved.affine, affine)
     assert read_one(tmp_path / "mask.nii.gz").units == ("millimeter",) * 3
+
+
+HEAD = np.zeros((4, 5, 6), np.int16)  # right to left, posterior to anterior, inferior to superior
+HEAD[-1], HEAD[:, -1], HEAD[:, :, -1] = 1, 2, 3  # the left ear, the nose, the top of the head
+
+
+def head(path: Path, codes: str, tilt: float = 0.0) -> Path:
+    """Write the head in the axes that `codes` names, tilted by so many degrees."""
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.orientations.axcodes2ornt("LAS"), nibabel.orientations.axcodes2ornt(codes)
+    )
+    affine = np.diag([-2.0, 2, 2, 1])
+    angle = np.radians(tilt)
+    affine[1:3, 1:3] = affine[1:3, 1:3] @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    nibabel.Nifti1Image(HEAD, affine).as_reoriented(turn).to_filename(path)
+    return path
+
+
+def picture(viewer: Any, layer: Any) -> np.ndarray:
+    """Return what the screen shows of a volume's middle slice, the top first."""
+    order, at = list(viewer.dims.order), [n // 2 for n in layer.data.shape]
+    at[order[0]] = np.s_[:]
+    turned = np.transpose(layer.data, order)[layer.data.shape[order[0]] // 2]
+    for axis, sense, forwards in zip((0, 1), viewer.camera.orientation2d, ("down", "right"), strict=True):
+        step = (
+            layer.data_to_world(np.eye(3)[order[1 + axis]])[order[1 + axis]]
+            - layer.data_to_world(np.zeros(3))[order[1 + axis]]
+        )
+        if (step > 0) != (str(sense) == forwards):
+            turned = np.flip(turned, axis)
+    return turned
+
+
+@pytest.mark.parametrize("tilt", [0.0, 8.0])
+@pytest.mark.parametrize("codes", ["LAS", "RAS", "LPI", "PIR", "ASL", "IPR", "SRA"])
+def test_volumes_are_upright_in_each_plane(
+    make_napari_viewer_proxy: Any, tmp_path: Path, codes: str, tilt: float
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    (layer,) = viewer.open(str(head(tmp_path / "head.nii.gz", codes, tilt)), plugin="napari-medseg")
+    assert acquired(layer) == {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(codes[2], "sagittal")
+    np.testing.assert_allclose(
+        nibabel.load(tmp_path / "head.nii.gz").affine[:3, :3],
+        np.diag([-1, -1, 1]) @ np.asarray(image_from_layer(layer).affine)[:3, :3][::-1, ::-1],
+        atol=1e-5,
+    )
+    buttons = PlaneButtons(viewer)
+    buttons.suit(layer)
+    letters = {"axial": ("A", "P", "R", "L"), "coronal": ("S", "I", "R", "L"), "sagittal": ("S", "I", "A", "P")}
+    for plane, button in buttons.buttons.items():
+        button.click()
+        assert Marks.of(viewer).letters() == letters[plane], plane
+        shown = picture(viewer, layer)
+        if plane == "axial":
+            assert (shown[0] == 2).all()  # the nose
+            assert (shown[1:, -1] == 1).all()  # the left ear at the right
+        else:
+            assert (shown[0] == 3).all()  # the top of the head
+        if plane == "coronal":
+            assert (shown[1:, -1] == 1).all()
+        if plane == "sagittal":
+            assert (shown[1:, 0] == 2).all()
+    viewer.dims.ndisplay = 3
+    assert not any(Marks.of(viewer).letters())
+    viewer.layers.clear()
+    assert not any(Marks.of(viewer).letters())
+
+
+def test_what_is_no_volume_of_a_body_has_no_planes(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    stack = viewer.add_image(np.zeros((4, 8, 8)))
+    buttons = PlaneButtons(viewer)
+    buttons.suit(stack)
+    assert body_axes(stack) is body_axes(None) is acquired(stack) is None
+    assert buttons.isHidden()
+
+
+def test_a_volume_is_shown_in_the_window_of_its_file(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(100, 10, (20, 20, 20)).astype(np.float32)
+    data[0, 0, 0] = 30_000  # one hot voxel
+    image = nibabel.Nifti1Image(data, np.eye(4))
+    image.to_filename(tmp_path / "a.nii")
+    low, high = read_layers(str(tmp_path / "a.nii"))[0][1]["contrast_limits"]
+    np.testing.assert_allclose((low, high), np.percentile(data, (0.5, 99.5)), rtol=1e-5)
+    image.header["cal_min"], image.header["cal_max"] = 40, 160
+    image.to_filename(tmp_path / "b.nii")
+    assert read_layers(str(tmp_path / "b.nii"))[0][1]["contrast_limits"] == (40, 160)
+    d.series(tmp_path / "c", VOLUME, WindowCenter=500, WindowWidth=401)
+    assert read_layers(str(tmp_path / "c"))[0][1]["contrast_limits"] == (299.5, 699.5)
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "IM0003", "folder"])
+def test_the_reader_of_volumes_takes_what_holds_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        d.series(path, VOLUME)
+    elif name == "IM0003":
+        d.one(path, VOLUME[0])
+    else:
+        nibabel.Nifti1Image(VOLUME.T, np.eye(4)).to_filename(path)
+    manager = PluginManager.instance()
+    manager.discover()
+    offered = {r.command for r in manager.iter_compatible_readers([str(path)])}
+    assert {"napari-medseg.read", "napari-medseg.read_volumes"} <= offered
+    for reader in (get_reader, get_volume_reader):
+        found = reader(str(path))
+        assert found is not None
+        assert found(str(path))[0][0].shape[-2:] in ((6, 5), (5, 6))
+
+
+def test_a_folder_that_holds_no_image_is_refused_in_a_sentence(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    from napari.utils.notifications import notification_manager
+
+    (tmp_path / "broken.nii").write_bytes(b"nothing")
+    viewer = make_napari_viewer_proxy()
+    notification_manager.records.clear()
+    assert viewer.open(str(tmp_path / "broken.nii"), plugin="napari-medseg") == []
+    assert not viewer.layers
+    said = [str(record.message) for record in notification_manager.records]
+    assert any("broken.nii" in sentence for sentence in said)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("nothing")
+    assert get_reader(str(tmp_path / "notes")) is None

@@ -63,3 +63,29 @@ def test_the_bar_shows_steps_of_the_job_not_yields(wait: Wait) -> None:
     bar.start()
     wait(lambda: bar.current is None)
     assert seen == [50] * 5
+
+
+def test_napari_knows_of_a_job_while_it_runs(make_napari_viewer: Any, wait: Wait) -> None:
+    viewer = make_napari_viewer()
+    tasks = viewer.window._task_status_manager
+    going, closed = [True], list[bool]()
+
+    def job() -> Job[None]:
+        try:
+            while going:
+                time.sleep(0.005)
+                yield Progress(0, 1, "working")
+        finally:
+            closed.append(True)
+
+    for end in (going.clear, tasks.cancel_all):  # it ends by itself; napari is closed and the user agrees
+        going[:] = [True]
+        bar = RunBar(job, lambda _: None)
+        bar.start()
+        wait(lambda bar=bar: bar.message.text() == "working")
+        assert tasks.is_busy()
+        assert any("napari-medseg" in line for line in tasks.get_status())
+        end()
+        wait(lambda bar=bar: bar.current is None)
+        assert not tasks.is_busy()
+    assert closed == [True, True]

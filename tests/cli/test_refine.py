@@ -12,6 +12,7 @@ from napari_medseg.cli.main import main
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
 from napari_medseg.io.grids import same_grid
+from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import run
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
@@ -146,3 +147,22 @@ def test_bad_input_is_one_message(case: Case, capsys: pytest.CaptureFixture[str]
                 np.pad(np.full((3, 1), 900.0), ((0, 1), (3, 0))), "labels")  # fmt: skip
     assert "outside the image" in refused(capsys, case.path, write(case.folder / "far.nii.gz", far), *out)
     assert not case.out.exists()
+
+
+def test_one_time_point_of_a_film_is_refined(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    still = np.asarray(case.image.data)
+    film = Image(
+        np.stack([still[::-1], still]), "TZYX", (2.0, *case.image.scale), ("second", *case.image.units), name="film"
+    )
+    path = write(case.folder / "film.nii.gz", film)
+    strokes = write(case.folder / "one.nii.gz", Image(case.strokes, "ZYX", case.image.scale, case.image.units))
+    assert "time points 0 to 1. Say which one: --time N" in refused(capsys, path, strokes, "-o", case.out)
+    assert "time points 0 to 1, not 5" in refused(capsys, path, strokes, "-o", case.out, "--time", 5)
+    assert call(capsys, "refine", path, strokes, "-o", case.out, "--time", 1)[0] == 0
+    mask = read_one(case.out)
+    assert mask.axes == "ZYX"
+    alone = write(case.folder / "alone.nii.gz", at_time(film, 1))
+    other = case.folder / "other.nii.gz"
+    assert call(capsys, "refine", alone, strokes, "-o", other)[0] == 0
+    np.testing.assert_array_equal(mask.data, read_one(other).data)
+    assert mask.data[case.centre]

@@ -12,10 +12,12 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.grids import FRAME
 from napari_medseg.io.outlines.tracings import draw
+from napari_medseg.io.volumes.space import at_time
 
 AXES = "TZYX"
 TIME = "second"
 TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
+SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
 HEIGHTS = "nm_per_grey"  # in ``medseg_image``: what somebody entered for an image without unit of its values
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
@@ -193,10 +195,61 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
     if rgb:
         kwargs["rgb"] = True
         return (levels, {**kwargs, "multiscale": True}, "image") if len(levels) > 1 else (data, kwargs, "image")
+    if "C" not in image.axes and "Z" in image.axes:
+        kwargs |= contrast(image)
     if "C" in image.axes:
         kwargs["channel_axis"] = 0
         kwargs["name"] = [f"{image.name} {c}" for c in image.channels] or kwargs["name"]
     return data, kwargs, "image"
+
+
+def add_time_point(viewer: Any, layer: ImageLayer, index: int) -> ImageLayer:
+    """Return a layer of one time point of `layer`, which is hidden; one that is there already is taken.
+
+    Raises
+    ------
+    DataError
+        If there is no such time point.
+    """
+    image = at_time(image_from_layer(layer), index)
+    name = f"{layer.name} · time {index}"
+    data, kwargs, _ = layer_data(image, name)
+    layer.visible = False
+    return _taken(viewer, data, {**kwargs, **_look(layer)})
+
+
+def add_part(viewer: Any, layer: ImageLayer, box: tuple[slice, ...]) -> ImageLayer:
+    """Return a layer of the part of `layer` in `box`, at its place; one that is there already is taken."""
+    place = like(layer)
+    place["translate"] = moved_to(layer, tuple(s.start for s in box))
+    return _taken(viewer, layer.data[box], {**place, **_look(layer), "name": f"{layer.name} · part"})
+
+
+def _look(layer: ImageLayer) -> dict[str, Any]:
+    """Return the colours of a layer as arguments of another one."""
+    return {"rgb": True} if layer.rgb else {"colormap": layer.colormap, "contrast_limits": layer.contrast_limits}
+
+
+def _taken(viewer: Any, data: Any, kwargs: dict[str, Any]) -> ImageLayer:
+    """Return the layer of that name, place and size, or a new one."""
+    for there in viewer.layers:
+        same = isinstance(there, ImageLayer) and there.name == kwargs["name"] and there.data.shape == data.shape
+        if same and np.array_equal(there.data, data):
+            return there
+    return viewer.add_image(data, **kwargs)
+
+
+def contrast(image: Image) -> dict[str, Any]:
+    """Return the contrast limits of a volume: the window that its file states, else `SHOWN` per cent of its values."""
+    window = image.metadata.get("window")
+    if window is None and isinstance(image.data, np.ndarray):
+        steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in image.data.shape)
+        values = image.data[steps]
+        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+        window = np.percentile(values, SHOWN) if values.size else None
+    if window is None or not window[0] < window[1]:
+        return {}
+    return {"contrast_limits": (float(window[0]), float(window[1]))}
 
 
 def geometry(image: Image) -> dict[str, Any]:
@@ -215,7 +268,8 @@ def geometry(image: Image) -> dict[str, Any]:
 def _shown(image: Image) -> np.ndarray | None:
     """Return where a window shows an image, (n+1, n+1), or ``None``: with its scale at the origin.
 
-    napari slices along the axes of the data alone, so only height and width may be turned.
+    napari slices along the axes of the data alone, so only height and width may be turned. An oblique volume is shown
+    along its own axes, each in the sense of the body's axis that it is nearest to, so that it is not upside down.
     """
     if image.affine is None:
         return None
@@ -224,6 +278,10 @@ def _shown(image: Image) -> np.ndarray | None:
     wanted = np.diag(np.sign(np.diag(direction)))
     wanted[-2:, -2:] = direction[-2:, -2:]
     straight = bool((np.abs(np.diag(wanted))[:-2] == 1).all()) and np.allclose(direction, wanted, atol=OBLIQUE)
+    if not straight and "Z" in image.axes:
+        main = np.abs(direction).argmax(0)
+        against = direction[main, range(len(main))] < 0
+        return np.diag([*np.where(against, -1, 1) * np.asarray(image.scale), 1.0]) if against.any() else None
     if not straight:
         return None
     if np.allclose(np.abs(wanted), np.eye(len(wanted)), atol=OBLIQUE):

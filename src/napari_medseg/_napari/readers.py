@@ -12,12 +12,15 @@ import napari.layers
 import numpy as np
 import pandas as pd
 from napari.types import LayerDataTuple
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QTimer
 
 from napari_medseg._napari.layers import geometry, image_from_layer, image_layers, layer_data, like, metadata
 from napari_medseg._napari.nerves.tracings import shapes_data
+from napari_medseg._napari.planes import acquired, show_plane
 from napari_medseg.errors import MedSegError, ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io import as_labels, histology, read, reader_for, write
+from napari_medseg.io import READERS, as_labels, histology, read, reader_for, write
 from napari_medseg.io.atomic import disk_errors
 from napari_medseg.io.json_file import parse_json
 from napari_medseg.io.outlines.geojson import write_regions
@@ -33,12 +36,64 @@ KEPT = (
 )  # fmt: skip
 OUTLINES = (".xml", ".geojson", ".json")
 LayerData = tuple[Any, dict[str, Any], str]
+Reader = Callable[[str | list[str]], list[LayerData]]
+IO = "napari_medseg.io."
 
 
-def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Return the reader of `path`, or ``None`` when this plugin does not read it."""
+def get_reader(path: str | list[str], kinds: Sequence[str] = READERS) -> Reader | None:
+    """Return the reader of `path`, or ``None`` when none of the `kinds` of `io.READERS` reads it."""
     paths = [path] if isinstance(path, str) else list(path)
-    return read_layers if paths and all(reader_for(Path(p)) is not None for p in paths) else None
+    found = [reader_for(Path(one)) for one in paths]
+    known = paths and all(one is not None and one.__name__.removeprefix(IO) in kinds for one in found)
+    return open_layers if known else None
+
+
+def get_afm_reader(path: str | list[str]) -> Reader | None:
+    """Return the reader of scans of atomic force microscopes."""
+    return get_reader(path, ("afm.reader",))
+
+
+def get_volume_reader(path: str | list[str]) -> Reader | None:
+    """Return the reader of medical volumes: NIfTI, NRRD, MetaImage, DICOM files with or without suffix, and folders."""
+    return get_reader(path, ("volumes.reader",))
+
+
+def get_slide_reader(path: str | list[str]) -> Reader | None:
+    """Return the reader of whole slides, their pyramids and annotations."""
+    return get_reader(path, ("histology", "ome_zarr"))
+
+
+def get_movie_reader(path: str | list[str]) -> Reader | None:
+    """Return the reader of movies and folders of frames."""
+    return get_reader(path, ("movies.reader",))
+
+
+def get_nerve_reader(path: str | list[str]) -> Reader | None:
+    """Return the reader of corneal images and nerve tracings."""
+    return get_reader(path, ("ccm",))
+
+
+def open_layers(path: str | list[str]) -> list[LayerData]:
+    """Read files as layers; a file that cannot be read is said in a sentence, a volume is shown upright."""
+    viewer = napari.current_viewer()
+    try:
+        layers = read_layers(path)
+    except MedSegError as error:
+        if viewer is None:
+            raise
+        show_error(str(error))
+        return [(None,)]  # napari's word for: nothing to add
+    if viewer is not None and not viewer.layers:
+        QTimer.singleShot(0, lambda: _show_upright(viewer))
+    return layers
+
+
+def _show_upright(viewer: Any) -> None:
+    """Show the first volume in the plane of its slices, upright."""
+    layer = next(iter(viewer.layers), None)
+    plane = None if layer is None else acquired(layer)
+    if plane is not None and viewer is napari.current_viewer():
+        show_plane(viewer, layer, plane)
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+from napari import current_viewer
 from napari.qt.threading import GeneratorWorker
 from napari.utils import progress as activity
 
@@ -40,6 +41,7 @@ class JobWorker:
         self.worker.errored.connect(on_error)
         self.worker.finished.connect(self._end)
         self.on_end = on_end
+        self.task = None if quick else _Task(title or "Medical segmentation", self.stop)
         self.worker.start()
 
     def stop(self) -> None:
@@ -61,7 +63,29 @@ class JobWorker:
         self.job.close()
         if self.bar is not None:
             self.bar.close()
+        if self.task is not None:
+            self.task.end()
         self.on_end()
+
+
+class _Task:
+    """A job as napari's window knows it: closing the window while it runs asks first, and then stops it."""
+
+    def __init__(self, title: str, stop: Callable[[], None]) -> None:
+        viewer = current_viewer()
+        self.window: Any = None if viewer is None else viewer.window
+        if not hasattr(self.window, "_register_task_status"):  # napari up to 0.6
+            self.window = None
+            return
+        from napari.utils.task_status import Status
+
+        self.done = Status.COMPLETED
+        self.id = self.window._register_task_status("napari-medseg", Status.BUSY, f"{title} is running", stop)
+
+    def end(self) -> None:
+        """Say that nothing runs any more."""
+        if self.window is not None:
+            self.window._update_task_status(self.id, self.done)
 
 
 def _guarded(job: Job[Any]) -> Generator[Progress, None, Any]:

@@ -298,9 +298,9 @@ class RefinementSession(Timeline):
             raise DataError(
                 f"The object of slice {start} is not found on the next one. Draw it there, then fill between."
             )
-        return self.edit(_carried(last, reached, stop), mask)
+        return self.edit(_carried(last, reached, stop), mask, slice=reached)
 
-    def edit(self, what: str, mask: np.ndarray, result: np.ndarray | None = None) -> RefinementState:
+    def edit(self, what: str, mask: np.ndarray, result: np.ndarray | None = None, **facts: int) -> RefinementState:
         """Go on from a mask (uint8, *spatial) made in another way, as if it had been given; strokes are cleared.
 
         Parameters
@@ -311,12 +311,14 @@ class RefinementSession(Timeline):
             New mask; locked voxels are left out.
         result
             New accepted labels, int32 (*spatial), if they change too.
+        **facts
+            What else the round is to tell.
         """
         result = self.result if result is None else result
         mask = np.where(result > 0, np.uint8(0), mask)
         self.log.append({"event": "edit", "what": what, **encode(self.history.arrays, mask=mask, result=result)})
         new = {"mask": mask, "given": mask, "scribbles": np.zeros_like(mask), "result": result}
-        return self._commit("edit", new, {}, what)
+        return self._commit("edit", new, {}, what, **facts)
 
     def _own_label(self) -> int:
         """Return the label of the object that was opened again and is not accepted since, else the next free one."""

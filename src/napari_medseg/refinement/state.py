@@ -22,6 +22,8 @@ from napari_medseg.measure.labels import foreground
 from napari_medseg.refinement.history import BEGINNINGS, Box, History, Round, box_of, union
 
 ML_PER_MM3 = 1e-3
+OUTLINE_GAP, OUTLINE_CORE = 0.1, 0.6  # of an outline's depth: how far outside is background, how deep is the object
+LINE = 1.5  # width of a line of background, in pixels
 STEPS = {"crf": "smoothing"}  # what steps are called where their name says too little
 
 
@@ -332,6 +334,27 @@ def _through_world(scribbles: Image, image: Image) -> np.ndarray:
     out = np.zeros(image.spatial_shape, data.dtype)
     out[tuple(index[inside].T)] = data[tuple(points[inside].T)]
     return out
+
+
+def outline_strokes(inside: np.ndarray, value: int = 2) -> np.ndarray:
+    """Return the strokes, uint8 (*plane), that a box or a lasso around an object stands for.
+
+    What lies deep inside is painted with `value`, a line a little outside as background; between the two the image
+    decides.
+
+    Parameters
+    ----------
+    inside
+        Pixels within the outline, bool (*plane).
+    value
+        Scribble value of the object.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    away = ndimage.distance_transform_edt(~inside) if not inside.all() else np.zeros(inside.shape)
+    gap = max(1.0, OUTLINE_GAP * float(depth.max()))
+    strokes = np.where((away > gap) & (away <= gap + LINE), 1, 0).astype(np.uint8)
+    strokes[inside & (depth >= OUTLINE_CORE * depth.max())] = value
+    return strokes
 
 
 def count_strokes(old: np.ndarray, new: np.ndarray) -> int:

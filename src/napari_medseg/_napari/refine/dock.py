@@ -58,10 +58,10 @@ class RefineDock(Dock):
     def make_job(self) -> Job[Opened]:
         """Return the job that opens the session."""
         continuing, self.continuing = self.continuing, False
-        self.target = self.setup.input.layer
+        self.target = self.setup.target()
         self.save_button.hide()
         self.scroll_to(self.run_bar)
-        start: Start = self.setup.resumed() if continuing else self.setup.start()
+        start: Start = self.setup.resumed() if continuing else self.setup.start(self.target)
         self.close_session()
         return open_session(start)
 

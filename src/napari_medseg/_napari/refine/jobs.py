@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from napari_medseg._napari import remote
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.models.catalog import entry
 from napari_medseg.refinement import RefinementSession
@@ -27,7 +28,7 @@ MERGED = "All labels became one foreground. To keep them apart: Finish, set Sett
 
 @dataclass(frozen=True)
 class Start:
-    """What a session begins with; `saved` is the folder of one to continue."""
+    """What a session begins with; `saved`: folder of one to continue, `box`: layer of a box around the object."""
 
     image: Image
     settings: RefinementSettings = field(default_factory=RefinementSettings)
@@ -36,6 +37,7 @@ class Start:
     rnet: Path | None = None
     pnet: Path | None = None
     saved: Path | None = None
+    box: Any = None
 
     def provenance(self) -> dict[str, Any]:
         """Return what is kept with the layers that this makes."""
@@ -77,6 +79,7 @@ def open_session(start: Start) -> Job[Opened]:
         session = RefinementSession.load(start.saved, start.image, model=rnet, pnet=pnet)
         start = Start(start.image, session.settings, rnet=start.rnet, pnet=start.pnet, saved=start.saved)
     else:
+        start = _placed(start)
         settings = start.settings.updated(classes=rnet.method.out_channels - 1) if rnet else start.settings
         session = RefinementSession(
             start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=start.locked
@@ -89,11 +92,21 @@ def open_session(start: Start) -> Job[Opened]:
         warm_up(session, rnet)
     if start.initial is not None and session.settings.classes == 1 and start.initial.data.max() > 1:
         note = f"{note} {MERGED}".strip()
+    moved = (sentence for one in (start.initial, start.locked) if one is not None for sentence in moved_notes(one))
+    note = " ".join(filter(None, (note, *dict.fromkeys(moved))))
     if start.saved is None:
         yield from session.propose()
     else:
         session.engine.prepare()
     return Opened(session, start, folder, note)
+
+
+def _placed(start: Start) -> Start:
+    """Bring the labels that a session begins with onto the image's grid; what was done to them is in their notes."""
+    initial, locked = (
+        None if labels is None else on_grid(labels, start.image, "labels") for labels in (start.initial, start.locked)
+    )
+    return replace(start, initial=initial, locked=locked)
 
 
 def warm_up(session: RefinementSession, rnet: Any = None) -> None:

@@ -13,6 +13,7 @@ KEYS = (
     ("Shift-U", "redo", "redo"),
     ("A", "accept", "accept the object"),
     ("O", "reopen", "open the accepted object under the mouse again"),
+    ("J", "join", "join it to the open object"),
     ("N", "next_place", "next uncertain place"),
     ("D", "disagreement", "largest difference"),
     ("H", "hide", "hold to hide the mask"),

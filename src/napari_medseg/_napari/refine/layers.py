@@ -20,6 +20,7 @@ from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, union
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
+MOST_BRUSH = 200  # pixels of the image
 OBJECTS_OF = "medseg_objects_of"
 DRAWING = ("paint", "fill", "polygon")
 
@@ -53,6 +54,7 @@ class RefineLayers:
         self.box: Box | None = box_of(state.scribbles > 0)
         size = min(self.scribbles.data.shape[-2:]) // BRUSH_SHARE
         self.scribbles.brush_size = int(np.clip(size, *BRUSH_RANGE))
+        self.following, self.on_screen = False, self.scribbles.brush_size * viewer.camera.zoom
         self.paint_with(2)
 
     @staticmethod
@@ -84,6 +86,21 @@ class RefineLayers:
         return int(self.objects.get_value(position, world=True) or 0)
 
     # ---- painting
+    def follow_zoom(self, event: Any = None) -> None:
+        """Keep the brush as large on the screen as it is, whatever the zoom."""
+        self.following = True
+        self.scribbles.brush_size = int(np.clip(round(self.on_screen / self.viewer.camera.zoom), 1, MOST_BRUSH))
+        self.following = False
+
+    def note_brush(self, event: Any = None) -> None:
+        """Remember the size that the user gave to the brush."""
+        if not self.following:
+            self.on_screen = self.scribbles.brush_size * self.viewer.camera.zoom
+
+    def add_strokes(self, new: np.ndarray) -> None:
+        """Paint where `new` (uint8, *spatial) is not 0, as one step of napari's own undo."""
+        self._write(np.where(new > 0, new, self.scribbles.data))
+
     def paint_with(self, value: int) -> None:
         """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
         self.viewer.layers.selection.active = self.scribbles
@@ -129,6 +146,10 @@ class RefineLayers:
 
     def restore(self, strokes: np.ndarray) -> None:
         """Show `strokes`, as one step of napari's own undo."""
+        self._write(strokes)
+        self.sent = strokes.copy()
+
+    def _write(self, strokes: np.ndarray) -> None:
         places = np.nonzero(self.scribbles.data != strokes)
         self.writing = True
         try:
@@ -138,7 +159,6 @@ class RefineLayers:
                 self.scribbles.refresh(extent=False)
         finally:
             self.writing = False
-        self.sent = strokes.copy()
 
     def _clear(self) -> None:
         """Remove all strokes with their undo history, which belongs to the accepted object."""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Layer, Shapes
 from qtpy.compat import isalive
 
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.refine.jobs import Opened, call
 from napari_medseg._napari.refine.keys import Keys
 from napari_medseg._napari.refine.layers import RefineLayers
+from napari_medseg._napari.refine.outlines import Outline, strokes_around
 from napari_medseg._napari.refine.saves import Autosave, take_place
 from napari_medseg._napari.refine.steps import LOOK, REFINE, ROUNDS, Steps, timer
 from napari_medseg.jobs import Job
@@ -94,7 +95,8 @@ class Live:
         self.steps = Steps(panel.say, panel.busy)
         self.looks = Looks(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
-        self.closed = False
+        self.closed, self.going = False, True
+        self.drawn: Outline | None = None
         self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
         self.autosave = Autosave(opened.saving, self.steps)
         strokes = self.layers.scribbles.events
@@ -102,6 +104,7 @@ class Live:
             (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
             (strokes.mode, self._selected), (viewer.layers.events.removing, self._removing),
             (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
+            (viewer.camera.events.zoom, self.layers.follow_zoom), (strokes.brush_size, self.layers.note_brush),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -110,13 +113,17 @@ class Live:
         panel.show_state(state, self.session.rounds)
         if opened.note:
             panel.say(opened.note)
+        if opened.start.box is not None:
+            self.layers.add_strokes(strokes_around(opened.start.box, image, 2))
+            opened.start.box.visible = False
+            self.refine()
 
     def actions(self) -> dict[str, Callable[..., None]]:
         """Return what the keys do, by name."""
         looks = self.looks
         return {
-            "next_class": self.layers.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
-            "accept": self.accept, "reopen": self.reopen, "next_place": looks.next_place,
+            "next_class": self.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
+            "accept": self.accept, "reopen": self.reopen, "join": self.join, "next_place": looks.next_place,
             "disagreement": looks.disagreement, "hide": looks.hide,
         }  # fmt: skip
 
@@ -137,9 +144,40 @@ class Live:
             self.follow.start()
 
     def _follow(self) -> None:
-        """Refine when napari's own undo took strokes back or brought them back."""
+        """Follow napari's own undo: go to the round that had these strokes, so that redo still reaches the others."""
         if not self.closed and self.panel.automatic and self.layers.changed():
-            self.refine()
+            self.steps.do(REFINE, lambda: self.session.follow(self.layers.strokes()), self._show)
+
+    # ---- boxes and lassos
+    def draw(self, kind: str) -> None:
+        """Let the user draw a ``box`` or a ``lasso`` around the object."""
+        self._put_away()
+        self.drawn = Outline(self.viewer, self.layers.image, kind, self.take_outline)
+        self.panel.say(f"Drag a {kind} around the object. T goes back to the brush.")
+
+    def take_outline(self, shapes: Shapes) -> None:
+        """Turn an outline into strokes of the class that is painted, and refine."""
+        value = max(self.layers.painting, 2)
+        self.layers.add_strokes(strokes_around(shapes, self.layers.image, value))
+        self.paint_with(value)
+        self.refine()
+
+    def paint_with(self, value: int) -> None:
+        """Paint with a class; a box or lasso that is not drawn yet goes."""
+        self._put_away()
+        self.layers.paint_with(value)
+
+    def _put_away(self) -> None:
+        if self.drawn is not None:
+            drawn, self.drawn = self.drawn, None
+            drawn.remove()
+
+    def next_class(self) -> None:
+        """Paint with the next class; from a box or lasso go back to the brush."""
+        if self.drawn is not None:
+            self.paint_with(max(self.layers.painting, 2))
+        else:
+            self.layers.next_class()
 
     def _selected(self, event: Any = None) -> None:
         """Press the swatch of what is painted now; napari also offers numbers that no class has."""
@@ -203,6 +241,58 @@ class Live:
         elif self._all_refined():
             self.steps.do("accept", lambda: call("opening", self.session.reopen_object, label), self._show)
 
+    def accept_pieces(self) -> None:
+        """Accept each connected piece of the mask as an object of its own."""
+        if self._all_refined():
+            self.steps.do("accept", lambda: call("accepting", self.session.accept_pieces), self._show)
+
+    def join(self) -> None:
+        """Take the accepted object under the mouse into the open one."""
+        label = self.layers.object_at(self.viewer.cursor.position)
+        if not label:
+            self.panel.say("Point at an accepted object in a slice, then press J.")
+        elif self._all_refined():
+            self.steps.do("accept", lambda: call("joining", self.session.join_object, label), self._show)
+
+    # ---- slices
+    @property
+    def axis(self) -> int:
+        """Axis of the image along which the slices in view follow."""
+        dims, n = self.viewer.dims, self.layers.mask.ndim
+        return next(axis for axis in dims.order if axis >= dims.ndim - n) - (dims.ndim - n)
+
+    def fill(self) -> None:
+        """Fill the slices between those that the mask is on."""
+        if self._all_refined():
+            self.steps.do(
+                "slices", lambda: call("filling between slices", self.session.fill_between, self.axis), self._show
+            )
+
+    def propagate(self, forwards: bool) -> None:
+        """Carry the mask of the slice in view on to as many slices as the dock says; `stop` ends it early."""
+        if not self._all_refined():
+            return
+        axis, mask = self.axis, self.layers.mask
+        here = round(float(mask.world_to_data(self.viewer.dims.point[-mask.ndim :])[axis]))
+        count, depth = self.panel.slices.value(), mask.data.shape[axis]
+        to = min(max(here + (count or depth) * (1 if forwards else -1), 0), depth - 1)
+        self.going = True
+        self.steps.do(
+            "slices", lambda: self.session.propagate(here, to, axis, lambda: self.going),
+            lambda state: self._carried(state, axis),
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """End what is carried on; the slices that are done stay."""
+        self.going = False
+
+    def _carried(self, state: RefinementState, axis: int) -> None:
+        self._show(state)
+        dims, mask = self.viewer.dims, self.layers.mask
+        at = [float(x) for x in mask.world_to_data(dims.point[-mask.ndim :])]
+        at[axis] = self.session.rounds[-1]["slice"]
+        dims.set_point(range(dims.ndim), [*dims.point[: -mask.ndim], *mask.data_to_world(at)])
+
     def _all_refined(self) -> bool:
         """Whether no stroke waits; otherwise say what to do with it."""
         waiting = self.layers.changed(everywhere=True)
@@ -213,6 +303,8 @@ class Live:
     def _show(self, state: RefinementState) -> None:
         self.layers.show(state)
         self.panel.show_state(state, self.session.rounds)
+        if state.kind == "accept":
+            self.layers.paint_with(2)
         self.autosave.note()
         if self.panel.overlay.isChecked():
             self.looks.uncertainty(True)
@@ -234,6 +326,8 @@ class Live:
         for emitter, listener in self.heard:
             emitter.disconnect(listener)
         self.keys.unbind()
+        self._put_away()
+        self.going = False
         self.layers.release()
         self.steps.close(self.autosave.last)
         self.ended(reason)

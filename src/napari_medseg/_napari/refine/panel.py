@@ -8,9 +8,19 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QRect, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QToolTip,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medseg._napari.layers import label_layers
+from napari_medseg._napari.planes import PlaneButtons
 from napari_medseg._napari.refine.keys import legend
 from napari_medseg._napari.refine.swatches import Swatches
 from napari_medseg._napari.widgets.export_button import ExportButton
@@ -114,8 +124,18 @@ TIPS = {
     "place": "Show the least decided place in the middle of the view, then the next one",
     "disagreement": "Show the largest difference from the reference layer in the middle of the view",
     "accept": "Write the mask into the layer of objects under the next number, lock it there, clear the strokes",
+    "box": "Drag a box around the object: what lies outside it is background",
+    "lasso": "Draw loosely around the object: what lies outside is background",
+    "fill": "Draw the object on some slices; those between them follow evenly",
+    "back": "Carry the object of this slice on to the slices before it",
+    "on": "Carry the object of this slice on to the slices after it",
+    "slices": "How many slices or frames; 0: as far as the object is found",
+    "stop": "End what is carried on; the slices that are done stay",
+    "pieces": "Divide: each connected piece of the mask becomes an object of its own. A background stroke cuts",
+    "join": "Merge: take the accepted object under the mouse into the open one",
     "finish": "End the refinement; it is saved, and its layers stay",
 }
+JOIN = "Open one object (O), point at the other in the picture and press J, then accept both as one."
 REFERENCE = "Labels layer that the mask is compared with"
 
 
@@ -140,11 +160,16 @@ class Panel(QWidget):
         self.overlay.setText("uncertainty")
         self.auto.setChecked(True)
         self.status, self.message, self.activity = QLabel(""), QLabel(HINT), QLabel("")
+        self.planes = PlaneButtons(viewer)
         self.reference = LayerChooser(viewer, self.references, none="no reference")
         self.keys = QLabel(legend())
+        self.slices = QSpinBox()
+        self.slices.setRange(0, 9999)
+        self.slices.setSpecialValueText("to the end")
+        self.slices.setPrefix("slices: ")
         for label in (self.status, self.message, self.keys, self.activity):
             label.setWordWrap(True)
-        for widget in (self.auto, self.outline, self.overlay, self.reference.box):
+        for widget in (self.auto, self.outline, self.overlay, self.reference.box, self.slices):
             widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click must not take the keys from the picture
         self.buttons = {
             "refine": self._button("Refine (S)", lambda: self.live.refine()),
@@ -152,7 +177,15 @@ class Panel(QWidget):
             "redo": self._button("Redo (Shift+U)", lambda: self.live.redo()),
             "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
             "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
+            "box": self._button("Box", lambda: self.live.draw("box")),
+            "lasso": self._button("Lasso", lambda: self.live.draw("lasso")),
+            "fill": self._button("Fill between slices", lambda: self.live.fill()),
+            "back": self._button("◂ Propagate", lambda: self.live.propagate(False)),
+            "on": self._button("Propagate ▸", lambda: self.live.propagate(True)),
+            "stop": self._button("Stop", lambda: self.live.stop()),
             "accept": self._button("Accept object (A)", lambda: self.live.accept()),
+            "pieces": self._button("Accept pieces", lambda: self.live.accept_pieces()),
+            "join": self._button("Join (J)", lambda: self.live.panel.say(JOIN)),
             "save": ExportButton(self, lambda: self.live.layers.result, self._saved),
             "finish": self._button("Finish", lambda: self.live.finish()),
         }
@@ -160,7 +193,7 @@ class Panel(QWidget):
         for name, tip in TIPS.items():
             (self.buttons[name] if name in self.buttons else getattr(self, name)).setToolTip(tip)
         self.reference.box.setToolTip(REFERENCE)
-        self.swatches.chosen.connect(lambda value: self.live.layers.paint_with(value))
+        self.swatches.chosen.connect(lambda value: self.live.paint_with(value))
         self.strip.go.connect(lambda index: self.live.go_to(index))
         self.auto.toggled.connect(lambda on: on and self.live and self.live.catch_up())
         self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
@@ -181,9 +214,12 @@ class Panel(QWidget):
     def attach(self, live: Any) -> None:
         """Act on `live`."""
         self.live = live
+        self.planes.suit(live.layers.image)
         self.reference.refresh()
         self.reference.box.setCurrentIndex(self.reference.box.findData(""))
         self.swatches.set_classes(live.session.settings.classes)
+        for widget in self.slice_widgets:
+            widget.setVisible(live.session.mask.ndim == 3)
         self._draw_outline(self.outline.isChecked())
         self.busy("")
         self._enable()
@@ -200,6 +236,7 @@ class Panel(QWidget):
     def busy(self, text: str) -> None:
         """Show what is going on, nothing when it has ended."""
         self.activity.setText(f"{text} ..." if text else "")
+        self.buttons["stop"].setEnabled(bool(text))
 
     def show_state(self, state: RefinementState, rounds: Sequence[Mapping[str, Any]]) -> None:
         """Show what a round did, the rounds there are, and what can be done."""
@@ -232,9 +269,13 @@ class Panel(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         grids = {
             "switches": (self.auto, self.outline, self.overlay),
+            "outlines": (self.buttons["box"], self.buttons["lasso"]),
+            "slices": tuple(self.buttons[name] for name in ("fill", "back", "on")),
+            "carried": (self.slices, self.buttons["stop"]),
             "rounds": tuple(self.buttons[name] for name in ("refine", "undo", "redo")),
             "places": tuple(self.buttons[name] for name in ("place", "disagreement")),
-            "end": tuple(self.buttons[name] for name in ("accept", "save", "finish")),
+            "object": tuple(self.buttons[name] for name in ("accept", "pieces", "join")),
+            "end": tuple(self.buttons[name] for name in ("save", "finish")),
         }
         made = {}
         for name, widgets in grids.items():
@@ -246,10 +287,11 @@ class Panel(QWidget):
                 grid.addWidget(widget, 0, 0, 1, 2)
             grid.addWidget(left, 1, 0)
             grid.addWidget(right, 1, 1)
+        self.slice_widgets = (_title("Slices"), made["slices"], made["carried"])
         order = (
-            _title("Paint"), self.swatches, made["switches"], _title("Rounds"), made["rounds"], self.strip,
-            self._told(), _title("Look"), made["places"], self.reference, _title("Object"), made["end"],
-            _title("Keys"), self.keys,
+            _title("Paint"), self.swatches, made["outlines"], made["switches"], _title("Rounds"), made["rounds"],
+            self.strip, self._told(), *self.slice_widgets, _title("Look"), self.planes, made["places"], self.reference,
+            _title("Object"), made["object"], made["end"], _title("Keys"), self.keys,
         )  # fmt: skip
         for widget in order:
             column.addWidget(widget)

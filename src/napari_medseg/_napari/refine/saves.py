@@ -39,17 +39,12 @@ class Saved:
     folder: Path
     time: float
     rounds: int
-    sessions: int = 1
 
     def describe(self) -> str:
-        """Return the text of the button."""
+        """Say when it was and how long."""
         then, now = time.localtime(self.time), time.localtime()
         form = "%H:%M" if then[:3] == now[:3] else "%d %b, %H:%M"
-        return f"Continue session of {time.strftime(form, then)} ({counted(self.rounds, 'round')})?"
-
-    def explain(self) -> str:
-        """Return the tip of the button."""
-        return f"{counted(self.sessions, 'session')} of this image saved; the newest {KEPT} are kept, in {self.folder}"
+        return f"session of {time.strftime(form, then)} ({counted(self.rounds, 'round')})"
 
 
 class Autosave:
@@ -156,16 +151,17 @@ def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str,
         logging.getLogger(__name__).warning("The refinement was not saved: %s", error)
 
 
-def newest_saved(image: Image) -> Saved | None:
-    """Return the newest session made on these values, if it has a round."""
+def saved_sessions(image: Image) -> list[Saved]:
+    """Return the sessions with a round that were made on these values, whatever the file is called, newest first."""
     fitting = [d for d in _documents() if d[1].get("shape") == list(image.data.shape)]
     own = image_hash(image) if fitting else ""
-    same = [d for d in fitting if d[1].get("sha256") == own]
-    for when, document, folder in sorted(same, key=lambda entry: -entry[0]):
+    found = []
+    for when, document, folder in sorted(fitting, key=lambda entry: -entry[0]):
         first, rounds = document.get("first"), document.get("rounds")
-        if isinstance(first, int) and isinstance(rounds, list) and first + len(rounds):
-            return Saved(folder, when, first + len(rounds), len(same))
-    return None
+        known = isinstance(first, int) and isinstance(rounds, list)
+        if known and document.get("sha256") == own and first + len(rounds):
+            found.append(Saved(folder, when, first + len(rounds)))
+    return found
 
 
 def saved_models(folder: Path) -> dict[str, Path | None]:

@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.planes import PlaneButtons
 from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
@@ -54,7 +55,8 @@ class LayerChooser(QWidget):
         self._ends: list[Callable[[], None]] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.box, self.line, self.open_fields, self.fields, self.button):
+        self.planes = PlaneButtons(viewer)
+        for widget in (self.box, self.line, self.planes, self.open_fields, self.fields, self.button):
             layout.addWidget(widget)
         self.box.currentIndexChanged.connect(self._chosen)
         events = viewer.layers.events
@@ -108,6 +110,7 @@ class LayerChooser(QWidget):
             self.image, self.problem = None, str(error)
         self.line.setText(self.problem if self.image is None else _said(self.image))
         self.line.setVisible(bool(self.line.text()))
+        self.planes.suit(layer)
         if layer is not self._heard:
             self._hear(layer)
         self.changed.emit()

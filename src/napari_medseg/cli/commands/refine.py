@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_medseg import __version__
 from napari_medseg.cli.flags import add_flags, given
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import SettingsError
 from napari_medseg.refinement.settings import RefinementSettings
+
+if TYPE_CHECKING:
+    from napari_medseg.image import Image
 
 SCRIBBLES = "label image of strokes: 1 background, 2 foreground, 3 ... further classes, 0 nothing"
 
@@ -36,6 +39,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         metavar="IMAGE",
         help="further modality of the case, on the same grid; may be given again",
     )
+    parser.add_argument("--time", type=int, metavar="N", help="refine time point N (from 0) of a 4D image or a movie")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     add_flags(parser, RefinementSettings)
     parser.set_defaults(call=_refine)
@@ -47,7 +51,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     from napari_medseg.refinement.state import elements
 
     _check(arguments)
-    image = read_channels((arguments.image, *arguments.channel))
+    image = _at(read_channels((arguments.image, *arguments.channel)), arguments.time)
     rnet = load_model(arguments.model, role="refine") if arguments.model else None
     pnet = load_model(arguments.proposal, role="propose") if arguments.proposal else None
     if arguments.replay:
@@ -73,9 +77,10 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     from napari_medseg.measure.files import notes_of
     from napari_medseg.refinement import RefinementSession
 
-    scribbles = read_one(arguments.scribbles, "labels")
+    scribbles = _of_time(read_one(arguments.scribbles, "labels"), arguments.time)
     image = sized_like(image, scribbles)
-    initial = on_grid(read_one(arguments.initial, "labels"), image, "initial mask") if arguments.initial else None
+    initial = read_one(arguments.initial, "labels") if arguments.initial else None
+    initial = on_grid(_of_time(initial, arguments.time), image, "initial mask") if initial else None
     implied: dict[str, Any] = {"classes": max(1, int(initial.data.max(initial=0)))} if initial is not None else {}
     implied |= {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
     settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
@@ -91,6 +96,22 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     said = (state.describe(), state.message, moved, *(moved_notes(initial) if initial is not None else ()))
     said += tuple(notes_of(image))
     return session.mask_image(), "\n".join(text for text in said if text)
+
+
+def _at(image: Image, time: int | None) -> Image:
+    """Return the time point asked for; a film needs one."""
+    from napari_medseg.io.volumes.space import at_time
+
+    film = image.spatial_axes.startswith("T")
+    if film and time is None:
+        last = image.spatial_shape[0] - 1
+        raise SettingsError(f"{image.name or 'The image'} has time points 0 to {last}. Say which one: --time N.")
+    return image if time is None else at_time(image, time)
+
+
+def _of_time(labels: Image, time: int | None) -> Image:
+    """Return labels of that time point; labels without time are of it already."""
+    return _at(labels, time) if labels.spatial_axes.startswith("T") else labels
 
 
 def _check(arguments: argparse.Namespace) -> None:

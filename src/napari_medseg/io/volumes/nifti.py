@@ -83,6 +83,8 @@ def read(path: Path, name: str, **metadata: Any) -> Image:
     stored = read_voxels(data_path, dtype, shape[::-1], encoding, offset, packed, notes)
     data, scaling = _values(stored, header)
     metadata |= {"scl_slope": scaling} if scaling else {}
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    metadata |= {"window": (low, high)} if np.isfinite([low, high]).all() and low < high else {}
     return with_note(_placed(path, header, data, name, metadata), *notes)
 
 

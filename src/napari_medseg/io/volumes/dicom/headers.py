@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class Header:
     frame_time: float = 0.0  # seconds
     notes: tuple[str, ...] = ()
     value_unit: str = ""
+    window: tuple[float, float] | None = None  # values shown as black and white
 
 
 def describe(path: Path) -> Header | None:
@@ -143,7 +145,17 @@ def _described(path: Path, data: Any) -> Header:
         _frame_time(data),
         (*notes, *said),
         "Gy" if str(data.get("DoseUnits", "")) == "GY" else unit,
+        _window(data),
     )
+
+
+def _window(data: Any) -> tuple[float, float] | None:
+    """Return the values between which the first window of a file shows shades of grey."""
+    with suppress(TypeError, ValueError, IndexError):
+        centre, width = (float(np.ravel(data.get(name))[0]) for name in ("WindowCenter", "WindowWidth"))
+        if width > 1 and np.isfinite(centre):
+            return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    return None
 
 
 def _slide(path: Path) -> str:

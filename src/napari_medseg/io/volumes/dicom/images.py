@@ -123,6 +123,8 @@ def images_of(series: list[Header], path: Path) -> list[Image]:
     metadata: dict[str, Any] = {"source_file": str(folder if len(series) > 1 else first.path), "series": first.series}
     if notes := list(dict.fromkeys(note for header in series for note in header.notes)):
         metadata["notes"] = notes
+    if wanted.window is not None:
+        metadata["window"] = wanted.window
     if wanted.sop in SEGMENTATIONS:
         metadata["source_file"] = str(wanted.path)
         return read_segmentation(wanted, name, **metadata)
