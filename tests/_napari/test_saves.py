@@ -44,11 +44,13 @@ def test_images_of_one_name_keep_their_own_sessions() -> None:
         saves.save(session, saves.new_folder(session.image_hash), {})
     assert said() == ""
     for session in made:
-        found = saves.newest_saved(session.image)
-        assert found is not None
-        assert (found.rounds, found.sessions) == (1, 1)
+        (found,) = saves.saved_sessions(session.image)
+        assert found.rounds == 1
         np.testing.assert_array_equal(RefinementSession.load(found.folder, session.image).mask, session.mask)
-    assert saves.newest_saved(session_of(99).image) is None
+    assert saves.saved_sessions(session_of(99).image) == []
+    again = session_of(3)
+    saves.save(again, saves.new_folder(again.image_hash), {})
+    assert len(saves.saved_sessions(again.image)) == 2  # both can be chosen in the dock
 
 
 def test_the_limit_is_by_image_and_said_and_never_takes_the_newest_save(sessions: Path) -> None:

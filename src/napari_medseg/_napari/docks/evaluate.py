@@ -18,7 +18,7 @@ from qtpy.QtCore import QModelIndex
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QTableView, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers, like
-from napari_medseg._napari.refine.saves import SESSIONS, newest_saved
+from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
 from napari_medseg._napari.widgets.dock import Dock
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
@@ -151,9 +151,9 @@ class RoundsInput(QWidget):
         if self.image.layer is None or self.folder is not None:
             return
         image = image_from_layer(self.image.layer)
-        saved = newest_saved(image)
-        if saved is not None:
-            self.session.value = saved.folder
+        saved = saved_sessions(image)
+        if saved:
+            self.session.value = saved[0].folder
 
     def job(self) -> Job[pd.DataFrame]:
         """Return the job that repeats the session."""
