@@ -249,7 +249,7 @@ def video(work: Path) -> None:
     with window() as viewer:
         viewer.open_sample(PLUGIN, "video")
         viewer.layers[-1].visible = False
-        movie = dock(viewer, "Nerve video")
+        movie = dock(viewer, "Nerve movie")
         movie.classifier.refresh(bundled("demo_frame_classifier"))
         movie.segmenter.refresh(bundled("demo_double_unet"))
         movie.folder.value = work / "video"

@@ -148,15 +148,15 @@ class Image:
 
     def describe(self) -> str:
         """Say in one line what this is: ``3D, 240x240x155, 1x1x1 mm, 1 channel``."""
-        sizes, film = self.spatial_shape, self.axes.startswith("T")
-        frames = f"film of {sizes[0]} frames, " if film else ""
-        shape = "x".join(map(str, sizes[film:]))
+        sizes, movie = self.spatial_shape, self.axes.startswith("T")
+        frames = f"movie of {sizes[0]} frames, " if movie else ""
+        shape = "x".join(map(str, sizes[movie:]))
         unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
-        size = "x".join(f"{s:.4g}" for s in self.scale[film:])
-        known = PIXEL not in self.units[film:]  # the time step does not matter here
+        size = "x".join(f"{s:.4g}" for s in self.scale[movie:])
+        known = PIXEL not in self.units[movie:]  # the time step does not matter here
         step = f"{size} {unit}" if known else "pixel size not known (results in pixels)"
         n = self.n_channels
-        return f"{frames}{len(sizes) - film}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
+        return f"{frames}{len(sizes) - movie}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 
 
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}

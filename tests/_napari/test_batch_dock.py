@@ -139,6 +139,13 @@ def test_review(open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_
     assert "1 of 3" in review.line.text()
     assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Labels"]
     np.testing.assert_allclose(viewer.layers[1].scale, viewer.layers[0].scale)
+    wait(lambda: 1 in review.ready)
+    first = viewer.layers[0].name
+    press(viewer, "Right")  # the next case was read ahead: it is there at once
+    assert "2 of 3" in review.line.text()
+    assert viewer.layers[0].name != first
+    press(viewer, "Left")
+    assert viewer.layers[0].name == first
     press(viewer, "Right")
     wait(lambda: review.worker is None and "2 of 3" in review.line.text())
     press(viewer, "Left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
 from napari_medseg.io.outlines.tracings import write_tracings
+from napari_medseg.jobs import Progress
 from napari_medseg.measure import nerve
 
 pytestmark = pytest.mark.viewer
@@ -174,20 +176,20 @@ def test_the_assumed_field_is_said_in_the_layer_and_the_dock(open_dock: Open, tm
 def test_eyes_of_the_open_layers(open_dock: Open, wait: Wait) -> None:
     viewer, measure = open_dock("Measure")
     measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
-    measure.eyes.layers_button.click()
-    assert "Labels layers first" in measure.eyes.line.text()
+    measure.eyes.run_bar.start()
+    assert "Labels layers first" in measure.eyes.run_bar.message.text()
     for frame, rows in ((1, 1), (2, 3)):
         mask = np.zeros((384, 384), np.uint8)
         for row in range(rows):
             mask[60 + 50 * row : 63 + 50 * row] = 1
         viewer.add_labels(mask, name=f"P1_OD_{frame}")
-    measure.eyes.layers_button.click()
-    wait(lambda: measure.eyes.worker is None and len(measure.table.frame) == 1)
+    measure.eyes.run_bar.start()
+    wait(lambda: measure.eyes.run_bar.current is None and len(measure.table.frame) == 1)
     row = measure.table.frame.iloc[0]
     assert (row["subject"], row["eye"], row["images used"]) == ("P1", "OD", 2)
     assert row["main nerves mean"] == 2
     assert row["main nerves SD"] == pytest.approx(np.sqrt(2))
-    assert "same nerves" in measure.eyes.line.text()
+    assert "same nerves" in measure.eyes.run_bar.message.text()
     assert measure.save_button.isEnabled()
 
 
@@ -201,7 +203,7 @@ def test_edited_paths_count_for_their_eye(open_dock: Open, wait: Wait) -> None:
     wait(lambda: measure.paths.layer is not None and len(measure.table.frame) == 1)
     measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
     wait(lambda: len(measure.table.frame) == 2)
-    measure.eyes.layers_button.click()
+    measure.eyes.run_bar.start()
     wait(lambda: "images used" in measure.table.frame)
     assert measure.table.frame["main nerves mean"].iloc[0] == 2
 
@@ -213,7 +215,51 @@ def test_eyes_of_a_folder(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     _, measure = open_dock("Measure")
     measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
     measure.eyes.start_folder(str(tmp_path))
-    wait(lambda: measure.eyes.worker is None and len(measure.table.frame) == 1)
+    wait(lambda: measure.eyes.run_bar.current is None and len(measure.table.frame) == 1)
     assert measure.table.frame["images used"].iloc[0] == 2
     assert measure.table.frame["CNFL [px/px^2] mean"].iloc[0] == 0
-    assert "P2_OS_1_lab.tif" in measure.eyes.line.text()
+    assert "P2_OS_1_lab.tif" in measure.eyes.run_bar.message.text()
+
+
+def test_eyes_are_assigned_by_hand(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        imwrite(tmp_path / f"{name}_lab.tif", np.zeros((64, 64), np.uint8))
+    _, measure = open_dock("Measure")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    eyes = measure.eyes
+    assert eyes.table.isHidden()
+    eyes.start_folder(str(tmp_path))
+    wait(lambda: eyes.run_bar.current is None and len(measure.table.frame) == 3)
+    for row, (subject, eye) in enumerate((("A", "OD"), ("A", "OD"), ("A", "OS"))):
+        eyes.table.item(row, 1).setText(subject)
+        eyes.table.item(row, 2).setText(eye)
+    frame = measure.table.frame
+    assert frame[["subject", "eye", "images used"]].to_numpy().tolist() == [["A", "OD", 2], ["A", "OS", 1]]
+    eyes.save(str(tmp_path / "who.csv"))
+    assert eyes.names.text() == str(tmp_path / "who.csv")
+    measure.table.frame = pd.DataFrame()
+    eyes.start_folder(str(tmp_path))
+    wait(lambda: eyes.run_bar.current is None and len(measure.table.frame) == 2)
+    assert measure.table.frame["images used"].tolist() == [2, 1]
+
+
+def test_measuring_eyes_can_be_stopped(
+    open_dock: Open, wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(4):
+        imwrite(tmp_path / f"P{k}_OS_1_lab.tif", np.zeros((16, 16), np.uint8))
+    _, measure = open_dock("Measure")
+    bar, go = measure.eyes.run_bar, threading.Event()
+
+    def slow(folder: Path, eyes: str = "") -> Any:
+        for k in range(10**6):
+            go.wait(0.01)
+            yield Progress(k, 10**6, f"measured {k}")
+
+    monkeypatch.setattr("napari_medseg._napari.nerves.eyes.measure_folder", slow)
+    measure.eyes.start_folder(str(tmp_path))
+    wait(lambda: bar.message.text().startswith("measured"))
+    assert bar.stop_button.isEnabled()
+    bar.stop_button.click()
+    wait(lambda: bar.current is None)
+    assert bar.message.text() == "Stopped. Nothing was changed."

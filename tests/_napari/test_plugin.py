@@ -22,7 +22,7 @@ from napari_medseg.settings import PredictSettings
 pytestmark = pytest.mark.viewer
 SAMPLES = ("afm", "ccm", "histology", "mri", "video")
 DOCKS = (
-    "Segment", "Train", "Measure", "Refine with scribbles", "Prepare training data", "Evaluate", "Nerve video", "Batch",
+    "Segment", "Train", "Measure", "Refine with scribbles", "Prepare training data", "Evaluate", "Nerve movie", "Batch",
 )  # fmt: skip
 
 

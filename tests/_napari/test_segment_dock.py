@@ -103,7 +103,7 @@ def test_models_that_give_no_mask_alone_are_greyed(open_dock: Open, tmp_path: Pa
     dock.models.browse(str(saved(tmp_path / "rnet.pt", "r-net", ndim=2)))
     assert "Refine with scribbles" in dock.run_bar.reason
     assert "Refine with scribbles" in reason(dock, "rnet")
-    assert "Nerve video" in reason(dock, "demo_frame_classifier")
+    assert "Nerve movie" in reason(dock, "demo_frame_classifier")
 
 
 def test_the_nearest_model_is_proposed_until_one_is_picked(open_dock: Open, tmp_path: Path) -> None:

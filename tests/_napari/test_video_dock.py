@@ -1,4 +1,4 @@
-"""The Nerve video dock and its timeline in a real window."""
+"""The Nerve movie dock and its timeline in a real window."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def movie(tmp_path: Path) -> Path:
 def test_run_pause_stop_resume_and_seek(
     open_dock: Open, wait: Wait, models: dict[str, Path], movie: Path, tmp_path: Path
 ) -> None:
-    viewer, dock = open_dock("Nerve video")
+    viewer, dock = open_dock("Nerve movie")
     assert "Open a movie first" in dock.run_bar.message.text()
     dock.open_movie(str(movie))
     assert dock.movie.line.text() == f"{FRAMES} frames of 40x32 pixels, 20 frames/s, {FRAMES / 20:.1f} s"
@@ -129,7 +129,7 @@ def check_seeking(viewer: Any, timeline: Any) -> None:
 
 
 def test_a_click_on_the_curve_seeks_and_intervals_are_edited(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
-    viewer, dock = open_dock("Nerve video")
+    viewer, dock = open_dock("Nerve movie")
     timeline = dock.timeline
     timeline.open("")
     frames = pd.DataFrame({"frame": range(0, 40, 2), "time_s": np.arange(20) / 10, "p_nerve": 0.5, "nbr": np.nan})
@@ -162,10 +162,10 @@ def test_edited_intervals_change_the_result_and_come_back(
 ) -> None:
     settings = VideoSettings(device="cpu", batch=4, threads=1, movie="none", threshold=0.1)
     run(video_job(movie, None, models["double-unet"], tmp_path / "out", settings))
-    viewer, dock = open_dock("Nerve video")
+    viewer, dock = open_dock("Nerve movie")
     dock.open_movie(str(movie))
     dock.open_result(str(tmp_path / "out"))
-    wait(lambda: dock.loader is None)
+    wait(lambda: dock.loader is None and dock.run_bar.current is None)
     edits = dock.timeline.intervals
     assert not any(edits.buttons[name].isEnabled() for name in ("Apply to result", "Undo all edits"))
     assert viewer.layers["film · nerve"].data[2].any()
@@ -173,7 +173,7 @@ def test_edited_intervals_change_the_result_and_come_back(
     edits.regions[0].setRegion((0.5, 1.0))
     assert edits.buttons["Apply to result"].isEnabled()
     edits.buttons["Apply to result"].click()
-    wait(lambda: dock.loader is None)
+    wait(lambda: dock.loader is None and dock.run_bar.current is None)
     assert f"Nerve in 10 of {FRAMES} frames, 1 interval, 10 frames changed by hand;" in dock.run_bar.message.text()
     rows = pd.read_csv(tmp_path / "out" / "frames_edited.csv")
     assert np.flatnonzero(rows["label"] == "Nerve").tolist() == list(range(10, FRAMES))
@@ -181,12 +181,12 @@ def test_edited_intervals_change_the_result_and_come_back(
     assert not viewer.layers["film · nerve"].data[:10].any()
     assert viewer.layers["film · nerve"].data[12].any()
     dock.open_result(str(tmp_path / "out"))
-    wait(lambda: dock.loader is None)
+    wait(lambda: dock.loader is None and dock.run_bar.current is None)
     assert edits.value[["start_s", "stop_s"]].to_numpy().tolist() == [pytest.approx([0.5, 1.0])]
     assert not edits.buttons["Apply to result"].isEnabled()
 
     edits.buttons["Undo all edits"].click()
-    wait(lambda: dock.loader is None)
+    wait(lambda: dock.loader is None and dock.run_bar.current is None)
     assert edits.value["start_s"].tolist() == [0]
     assert viewer.layers["film · nerve"].data[2].any()
     assert not (tmp_path / "out" / "frames_edited.csv").exists()
@@ -195,10 +195,45 @@ def test_edited_intervals_change_the_result_and_come_back(
     assert not edits.buttons["Apply to result"].isEnabled()  # there is no result to apply it to
 
 
+def test_outlines_are_corrected_frame_by_frame_and_rendered(
+    open_dock: Open, wait: Wait, models: dict[str, Path], movie: Path, tmp_path: Path
+) -> None:
+    settings = VideoSettings(device="cpu", batch=4, threads=1, threshold=0.1)
+    run(video_job(movie, None, models["double-unet"], tmp_path / "out", settings))
+    viewer, dock = open_dock("Nerve movie")
+    assert not dock.outlines.button.isEnabled()
+    dock.open_movie(str(movie))
+    dock.open_result(str(tmp_path / "out"))
+    wait(lambda: dock.loader is None)
+    viewer.dims.set_current_step(0, 4)
+    dock.outlines.button.click()
+    outline = viewer.layers["outline"]
+    assert not viewer.layers["film · nerve"].visible
+    np.testing.assert_array_equal(outline.data, viewer.layers["film · nerve"].data[4])
+    outline.data = np.zeros((32, 40), np.uint8)
+    outline.data[2:6, 3:8] = 1
+    viewer.dims.set_current_step(0, 5)  # going on keeps it
+    np.testing.assert_array_equal(viewer.layers["outline"].data, viewer.layers["film · nerve"].data[5])
+    apply = dock.timeline.intervals.buttons["Apply to result"]
+    assert apply.isEnabled()
+    apply.click()
+    wait(lambda: dock.run_bar.current is None)
+    assert "1 frames changed by hand" in dock.run_bar.message.text()
+    assert "outline" not in viewer.layers
+    assert viewer.layers["film · nerve"].visible
+    assert int(np.asarray(viewer.layers["film · nerve"].data[4]).sum()) == 20
+    assert dock.timeline.rows[4]["mask_area_px"] == 20
+    assert pd.read_csv(tmp_path / "out" / "frames_edited.csv")["mask_area_px"][4] == 20
+    assert (tmp_path / "out" / "overlay_edited.mkv").is_file()
+    dock.timeline.intervals.buttons["Undo all edits"].click()
+    wait(lambda: dock.run_bar.current is None)
+    assert not (tmp_path / "out" / "masks_edited").exists()
+
+
 def test_a_folder_without_result_is_one_sentence(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
-    viewer, dock = open_dock("Nerve video")
+    viewer, dock = open_dock("Nerve movie")
     viewer.open_sample("napari-medseg", "video")
     assert dock.movie.layer is not None
     dock.open_result(str(tmp_path))
-    wait(lambda: dock.loader is None)
+    wait(lambda: dock.loader is None and dock.run_bar.current is None)
     assert "holds no result" in dock.run_bar.message.text()

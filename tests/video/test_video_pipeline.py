@@ -21,9 +21,9 @@ from napari_medseg.method import Model
 from napari_medseg.methods.double_unet.method import DoubleUnet, DoubleUnetSettings
 from napari_medseg.methods.frame_classifier.method import FrameClassifier, FrameClassifierSettings
 from napari_medseg.samples.video import nerve_video, write_movie
-from napari_medseg.video import VideoSettings, segment_video
+from napari_medseg.video import VideoSettings, apply_edits, segment_video
 from napari_medseg.video.decision import Decision
-from napari_medseg.video.edits import save_edits
+from napari_medseg.video.edits import discard_edits, keep_outline, save_edits
 from napari_medseg.video.output import paint
 from napari_medseg.video.pipeline import Networks
 from napari_medseg.video.stages import ordered_map, prefetch
@@ -84,6 +84,46 @@ def movie(tmp_path_factory: pytest.TempPathFactory, sample: tuple[Image, Image])
 
 def truth(sample: tuple[Image, Image]) -> list[float]:
     return [0.9 if name == "Nerve" else 0.1 for name in sample[0].metadata["classes"]]
+
+
+def test_corrections_are_rendered_again(movie: Path, sample: tuple[Image, Image], tmp_path: Path) -> None:
+    """Intervals and a drawn outline change table, masks and overlay; the run's own files stay as they were."""
+    out, p = tmp_path / "out", truth(sample)
+    settings = VideoSettings(**QUICK, ring_gap=0, ring_width=4)
+    run(segment_video(movie, classifier(p), segmenter(), out, settings))
+    everywhere = tmp_path / "all"
+    run(segment_video(movie, None, segmenter(), everywhere, settings))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "summary.json"}
+    drawn = np.zeros(SIZE, bool)
+    drawn[5:15, 20:40] = True
+    keep_outline(out, "frame_000003", drawn)
+    summary = run(apply_edits(movie, out, [(0.1, 0.6)], segmenter()))  # frames 2 to 11
+    rows = pd.read_csv(out / "frames_edited.csv")
+    nerve = (rows["label"] == "Nerve").to_numpy()
+    assert np.flatnonzero(nerve).tolist() == list(range(2, 12))
+    assert rows["mask_area_px"][3] == 200
+    assert rows["centroid_y"][3] == pytest.approx(9.5)
+    whole = pd.read_csv(everywhere / "frames.csv")
+    others = [k for k in range(2, 12) if k != 3]
+    assert rows["mask_area_px"][others].tolist() == whole["mask_area_px"][others].tolist()
+    np.testing.assert_allclose(rows["nbr"][others], whole["nbr"][others])
+    assert summary["edited"]["nerve_frames_without_mask"] == int((rows["mask_area_px"][2:12] == 0).sum())
+    source, overlay = Movie(movie), Movie(out / "overlay_edited.mkv")
+    for k in range(FRAMES):
+        mask = drawn if k == 3 else _png(everywhere / f"masks/frame_{k:06d}.png") > 0
+        wanted = paint(source[k], mask if nerve[k] else np.zeros(SIZE, bool), settings)
+        np.testing.assert_array_equal(overlay[k], wanted)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    job = apply_edits(movie, out, [(0.0, 0.2)])
+    for _ in range(3):
+        next(job)
+    job.close()
+    assert len(Movie(out / "overlay_edited.mkv")) == FRAMES  # a stopped one leaves the overlay of before
+    assert not list(out.glob("*.part*"))
+    discard_edits(out)
+    assert {path for path in out.rglob("*") if path.is_file()} == {*before, out / "summary.json"}
+    with pytest.raises(DataError, match="result of another movie"):
+        run(apply_edits(write_movie(tmp_path / "b.mkv", nerve_video(0, 5, (32, 40))[0]), out, []))
 
 
 def test_only_nerve_frames_get_a_mask_and_nothing_else_changes(

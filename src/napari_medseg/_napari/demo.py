@@ -240,9 +240,9 @@ def lesion(folder: Path) -> Any:
 # ---- a movie of nerves
 def movie(folder: Path, screenshots: bool) -> Any:
     """Run the bundled models on the demo's movie in a window; return it, standing in the middle of the nerve."""
-    viewer = napari.Viewer(title="Nerve video")
+    viewer = napari.Viewer(title="Nerve movie")
     viewer.window.resize(*WINDOW)
-    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Nerve video")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Nerve movie")
     dock.open_movie(str(folder / "movie.mkv"))
     dock.classifier.refresh(bundled("demo_frame_classifier"))
     dock.segmenter.refresh(bundled("demo_double_unet"))

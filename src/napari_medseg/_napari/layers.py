@@ -164,7 +164,7 @@ def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | Non
 
 
 def _split(layer: Layer, kept: dict[str, Any]) -> bool:
-    """Whether a layer is one volume of a film (Split Stack), of which napari keeps the scale alone."""
+    """Whether a layer is one volume of a movie (Split Stack), of which napari keeps the scale alone."""
     shown, n = kept.get("shown"), layer.ndim
     if shown is None or len(shown) <= n + 1:
         return False
@@ -173,7 +173,7 @@ def _split(layer: Layer, kept: dict[str, Any]) -> bool:
 
 
 def _matrix(kept: dict[str, Any], name: str, n: int) -> np.ndarray | None:
-    """Return a matrix of a layer's `n` axes; of one volume of a film (Split Stack) that of its last axes."""
+    """Return a matrix of a layer's `n` axes; of one volume of a movie (Split Stack) that of its last axes."""
     matrix = kept.get(name)
     if matrix is None or len(matrix) < n + 1:
         return None

@@ -39,5 +39,5 @@ def mri() -> list[Any]:
 
 
 def video() -> list[Any]:
-    """A film with a nerve in part of its frames."""
+    """A movie with a nerve in part of its frames."""
     return _layers("video")

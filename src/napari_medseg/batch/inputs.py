@@ -214,7 +214,7 @@ def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
 
 
 def _is_one_image(path: Path, options: BatchSettings) -> bool:
-    """Whether a folder is one image: modality files, a DICOM series, a Zarr store (not the frames of a film)."""
+    """Whether a folder is one image: modality files, a DICOM series, a Zarr store (not the frames of a movie)."""
     from napari_medseg.io import ome_zarr as pyramid
     from napari_medseg.io.volumes import reader as mri
 

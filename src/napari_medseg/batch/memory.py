@@ -1,4 +1,4 @@
-"""Predict images held in memory, such as layers; stacks and films plane by plane."""
+"""Predict images held in memory, such as layers; stacks and movies plane by plane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_medseg.settings import PredictSettings
 def predict_images(path: Path, images: Sequence[Image], settings: PredictSettings) -> Job[list[Prediction]]:
     """Load the model `path` and segment `images` held in memory; labels carry their provenance.
 
-    An image with one axis more than the method (a stack or a film) is segmented plane by plane.
+    An image with one axis more than the method (a stack or a movie) is segmented plane by plane.
     """
     return (yield from predict_with(load_model(path), images, settings))
 

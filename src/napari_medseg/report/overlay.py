@@ -20,7 +20,7 @@ STRETCH = (0.5, 99.5)
 def overlay(image: Image, labels: Image, *, size: int = 512, drawn: bool = True) -> np.ndarray:
     """Return a picture (Y, X, 3) uint8, at most `size` pixels long, of an image with its labels.
 
-    Of a volume or film it is the plane with most labelled pixels, of several channels the first, or the colours of
+    Of a volume or movie it is the plane with most labelled pixels, of several channels the first, or the colours of
     an 8-bit RGB image. With `drawn` false it is the same plane of the image alone.
     """
     index = _busiest_plane(labels.data)

@@ -6,6 +6,7 @@ from napari_medseg import lazily
 
 if TYPE_CHECKING:
     from napari_medseg.video.pipeline import VideoResult, segment_video
+    from napari_medseg.video.render import apply_edits
     from napari_medseg.video.settings import VideoSettings
 
 __getattr__ = lazily(
@@ -13,7 +14,8 @@ __getattr__ = lazily(
     {
         "VideoResult": "pipeline",
         "VideoSettings": "settings",
+        "apply_edits": "render",
         "segment_video": "pipeline",
     },
 )
-__all__ = ["VideoResult", "VideoSettings", "segment_video"]
+__all__ = ["VideoResult", "VideoSettings", "apply_edits", "segment_video"]

@@ -1,11 +1,14 @@
-"""Intervals of nerve that a person corrected, and what they make of a run's table and summary.
+"""Intervals of nerve and outlines that a person corrected, and what they make of a run's table and summary.
 
-``frames.csv`` stays what the networks said. ``frames_edited.csv`` holds the same rows by the corrected intervals,
-``intervals.csv`` these intervals, and ``edited`` in ``summary.json`` the movie's numbers by them.
+``frames.csv`` and ``masks`` stay what the networks said. ``frames_edited.csv`` holds the same rows by the corrections,
+``intervals.csv`` the corrected intervals, ``masks_edited`` the outlines that were drawn or made since, with their
+measures in ``masks_edited.csv``, and ``edited`` in ``summary.json`` the movie's numbers by them.
 """
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, one_line
+from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 TABLE, EDITED, INTERVALS, SUMMARY = "frames.csv", "frames_edited.csv", "intervals.csv", "summary.json"
 WORDS = ("name", "label", "edited")
 OF_MASKS = ("centroid_y", "centroid_x", "nbr", "cnr")  # empty where there is none
+CORRECTED, MEASURED, OVERLAY = "masks_edited", "masks_edited.csv", "overlay_edited"
 MASKED = ("mask_area_px", "mask_area_frac", "n_components")
 UNKNOWN = "not nerve"
 
@@ -81,13 +86,54 @@ def refresh_edits(folder: Path) -> dict[str, Any] | None:
 
 def has_edits(folder: Path) -> bool:
     """Whether a person corrected the intervals of a run."""
-    return (folder / EDITED).is_file() or (folder / INTERVALS).is_file()
+    return any((folder / name).exists() for name in (EDITED, INTERVALS, CORRECTED))
 
 
 def remove_edits(folder: Path) -> None:
-    """Delete the tables of corrections."""
-    for name in (EDITED, INTERVALS):
-        (folder / name).unlink(missing_ok=True)
+    """Delete corrections and what was made by them."""
+    for path in (folder / EDITED, folder / INTERVALS, folder / MEASURED, *folder.glob(f"{OVERLAY}.*")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / CORRECTED, ignore_errors=True)
+
+
+def outline_path(folder: Path, name: str) -> Path:
+    """Return where the corrected outline of a frame lies."""
+    return folder / CORRECTED / f"{name}.png"
+
+
+def keep_outline(folder: Path, name: str, mask: np.ndarray) -> None:
+    """Write the corrected outline (Y, X) of a frame; `save_edits` and `render` take it into account.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    write_bytes(outline_path(folder, name), png((np.asarray(mask) > 0).astype(np.uint8) * np.uint8(255)))
+
+
+def png(array: np.ndarray) -> bytes:
+    """Return `array` (Y, X) or (Y, X, 3) uint8 as a PNG file."""
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(array).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask (Y, X) that `png` wrote."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(path) as picture:
+        return np.asarray(picture) > 0
+
+
+def frame_names(frames: DataFrame) -> list[str]:
+    """Return what the pictures of the frames are called."""
+    if "name" in frames:
+        return [str(name) for name in frames["name"]]
+    return [f"frame_{number:06d}" for number in frames["frame"]]
 
 
 def discard_edits(folder: Path) -> dict[str, Any]:
@@ -153,12 +199,12 @@ def read_table(path: Path) -> DataFrame:
 
 def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.ndarray) -> dict[str, Any]:
     name, step = _nerve_class(summary), _step(summary)
-    table = relabel(frames, nerve, name, _classes(summary))
+    table = _measured(relabel(frames, nerve, name, _classes(summary)), nerve, folder)
     found = runs_of(nerve, step, frames["time_s"].to_numpy(float))
     numbers = {**summarise(table, step), "nerve_frames": int(nerve.sum()), "nerve_share": float(nerve.mean())}
     summary["edited"] = {
         "frames_changed": int(table["edited"].sum()),
-        "nerve_frames_without_mask": int((table["edited"] & nerve).sum()),
+        "nerve_frames_without_mask": int((table["edited"] & nerve & (table["mask_area_px"] == 0)).sum()),
         "classes": table["label"].value_counts().to_dict(),
         **numbers,
         "intervals": len(found),
@@ -169,6 +215,21 @@ def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.n
     write_table(folder / INTERVALS, found)
     write_json(folder / SUMMARY, summary)
     return summary
+
+
+def _measured(table: DataFrame, nerve: np.ndarray, folder: Path) -> DataFrame:
+    """Put in the measures of corrected outlines, of the frames that show nerve."""
+    import pandas as pd
+
+    if not (folder / MEASURED).is_file():
+        return table
+    known = pd.read_csv(folder / MEASURED).set_index("frame")
+    rows = table.index[nerve & table["frame"].isin(known.index).to_numpy()]
+    names = [name for name in known if name in table]
+    table[names] = table[names].astype(float)
+    table.loc[rows, names] = known.loc[table.loc[rows, "frame"], names].to_numpy(float)
+    table.loc[rows, "edited"] = True
+    return table
 
 
 def _others(frames: DataFrame, nerve_class: str, classes: Sequence[str]) -> np.ndarray:

@@ -20,7 +20,17 @@ from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
-from napari_medseg.video.edits import OF_MASKS, SUMMARY, TABLE, WORDS, has_edits, refresh_edits, remove_edits
+from napari_medseg.video.edits import (
+    OF_MASKS,
+    SUMMARY,
+    TABLE,
+    WORDS,
+    has_edits,
+    png,
+    read_mask,
+    refresh_edits,
+    remove_edits,
+)
 from napari_medseg.video.settings import COLOURS, VideoSettings
 from napari_medseg.video.source import Source
 
@@ -58,13 +68,13 @@ def paint(frame: np.ndarray, mask: np.ndarray, settings: VideoSettings) -> np.nd
     return out
 
 
-def png(array: np.ndarray) -> bytes:
-    """Return `array` (Y, X) or (Y, X, 3) uint8 as a PNG file."""
-    from PIL import Image as Pillow
-
-    buffer = io.BytesIO()
-    Pillow.fromarray(array).save(buffer, "png", compress_level=1)
-    return buffer.getvalue()
+def overlay_writer(path: Path, source: Source, settings: VideoSettings) -> MovieWriter:
+    """Begin the overlay movie of a source."""
+    options = CODEC_OPTIONS[settings.movie]
+    return MovieWriter(
+        path, source.output_fps, source.size, settings.movie, options=options,
+        aspect=source.pixel_aspect, timed=source.variable,
+    )  # fmt: skip
 
 
 class Output:
@@ -108,11 +118,7 @@ class Output:
         self.movie_path: Path | None = None
         if settings.movie != "none":
             self.movie_path = folder / f"overlay{SUFFIX[settings.movie]}"
-            options = CODEC_OPTIONS[settings.movie]
-            self._movie = MovieWriter(
-                self.movie_path, source.output_fps, source.size, settings.movie, options=options,
-                aspect=source.pixel_aspect, timed=source.variable,
-            )  # fmt: skip
+            self._movie = overlay_writer(self.movie_path, source, settings)
 
     def mask_path(self, position: int) -> Path:
         """Return the file of the mask of the frame at `position`."""
@@ -120,10 +126,7 @@ class Output:
 
     def done_mask(self, position: int) -> np.ndarray:
         """Read the mask (Y, X) of a frame that an earlier run finished."""
-        from PIL import Image as Pillow
-
-        with Pillow.open(self.mask_path(position)) as picture:
-            return np.asarray(picture) > 0
+        return read_mask(self.mask_path(position))
 
     def write_pictures(self, position: int, mask: np.ndarray, overlay: np.ndarray | None) -> None:
         """Write mask and overlay pictures as far as they are wanted (from any thread)."""
@@ -197,7 +200,7 @@ class Output:
         return rows
 
     def _is_mine(self, before: Any) -> bool:
-        """Whether a run was of the same film, models and settings; files count by what they hold, not by their time."""
+        """Whether a run was of the same movie, models and settings; files count by their content, not by their time."""
         if not isinstance(before, dict):
             return False
         was, now = before.get("content"), self._identity.get("content")

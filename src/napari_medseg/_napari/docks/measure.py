@@ -46,7 +46,7 @@ TITLES = {
     "afm": "AFM cells",
     "nerve": "corneal nerves",
     "nuclei": "nuclei and glands",
-    "video": "nerve in video",
+    "video": "nerve in movies",
     "volume": "volumes",
 }
 

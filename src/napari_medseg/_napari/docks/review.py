@@ -31,6 +31,8 @@ class ReviewPanel(QWidget):
         self.sheet: ReviewSheet | None = None
         self.index, self.wanted = -1, -1
         self.worker: JobWorker | None = None
+        self.reader: JobWorker | None = None
+        self.ready: dict[int, tuple[Image, Image]] = {}  # cases beside the present one, read ahead
         self.layers: list[Any] = []
         self.image: Image | None = None
         self.loaded: Image | None = None
@@ -77,6 +79,7 @@ class ReviewPanel(QWidget):
             except MedSegError as error:
                 show_info(str(error))
         self.remove_layers()
+        self.ready.clear()
         for key, there in self.before.items():
             self.viewer.bind_key(key, there, overwrite=True)
         self.before.clear()
@@ -93,11 +96,39 @@ class ReviewPanel(QWidget):
         if correction is not None:
             self._work(correction, lambda _: self.changed.emit())
             return
+        if self.image is not None and self.loaded is not None:
+            self.ready[self.index] = self.image, self.loaded
         self.remove_layers()
-        entry = self.sheet.entries[self.wanted]
         self.index = self.wanted
-        labels = self.sheet.folder / entry.labels
-        self._work(load_case(entry.image, labels, entry.modality_files, entry.calibration), self._show)
+        case = self.ready.pop(self.index, None)
+        if case is not None:
+            self._show(case)
+            return
+        self.line.setText(f"{self.where()}reading ...")
+        self._work(self._reading(self.index), self._show)
+
+    def _reading(self, index: int) -> Job[tuple[Image, Image]]:
+        entry = self.sheet.entries[index]
+        return load_case(entry.image, self.sheet.folder / entry.labels, entry.modality_files, entry.calibration)
+
+    def _read_ahead(self) -> None:
+        """Read the next case, so that the arrow key shows it at once; forget those further away."""
+        n = len(self.sheet.entries)
+        near = {(self.index + step) % n for step in (-1, 1)}
+        self.ready = {index: case for index, case in self.ready.items() if index in near}
+        index, sheet = (self.index + 1) % n, self.sheet
+        if self.reader is not None or index == self.index or index in self.ready:
+            return
+
+        def keep(case: tuple[Image, Image]) -> None:
+            if self.sheet is sheet and index != self.index:
+                self.ready[index] = case
+
+        def end() -> None:
+            self.reader = None
+
+        told = {"on_progress": lambda _: None, "on_result": keep, "on_error": lambda _: None, "on_end": end}
+        self.reader = JobWorker(self._reading(index), quick=True, **told)
 
     def go_to_uncertain(self) -> None:
         """Show the open case that the network was least sure of."""
@@ -195,6 +226,7 @@ class ReviewPanel(QWidget):
         self.reason.setText(self.sheet.entries[self.index].reason)
         self.viewer.reset_view()
         self.line.setText(self.where())
+        self._read_ahead()
 
     def _ended(self) -> None:
         self.worker = None

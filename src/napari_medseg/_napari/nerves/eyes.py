@@ -9,23 +9,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medseg._napari.layers import image_from_layer, label_layers
 from napari_medseg._napari.nerves.paths import path_layer_name
-from napari_medseg._napari.worker import JobWorker
+from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import nerve
-from napari_medseg.measure.eyes import assignment
+from napari_medseg.measure.eyes import FIELDS, assignment
 from napari_medseg.measure.files import Tables, measure_files
 
 Drawn = tuple[list[np.ndarray], list[str]]
+Rows = tuple[pd.DataFrame, tuple[str, ...]]
 
 
-def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") -> Job[pd.DataFrame]:
-    """Return a row for each eye of label images; where paths were drawn they count, not the mask's centreline.
+def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") -> Job[Rows]:
+    """Return a row for each label image, and problems; where paths were drawn they count, not the mask's centreline.
 
     `eyes` says how names state subject and eye, or names a table (`napari_medseg.measure.eyes.assignment`).
     """
@@ -36,29 +47,29 @@ def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") 
         known = who(plain_name(labels.name)) if who is not None else None
         frames.append(row if known is None else row.assign(**known))
         yield Progress(index, len(found), f"measured {labels.name}")
-    return nerve.by_eye(frames)
+    return pd.concat(frames, ignore_index=True), ()
 
 
-def measure_folder(folder: Path, eyes: str = "") -> Job[pd.DataFrame]:
-    """Return a row for each eye of the label images in `folder`; files that cannot be measured are named."""
+def measure_folder(folder: Path, eyes: str = "") -> Job[Rows]:
+    """Return a row for each label image in `folder`, and what could not be measured."""
     tables: Tables = yield from measure_files("nerve", [folder], eyes=eyes)
-    if tables.problems:
-        yield Progress(1, 1, "not measured: " + "; ".join(tables.problems))
-    eyes = tables.eyes if tables.eyes is not None else pd.DataFrame()
-    return eyes.assign(**({"not measured": "; ".join(tables.problems)} if tables.problems else {}))
+    return tables.images, tables.problems
 
 
 class NerveEyes(QWidget):
-    """Buttons for the eyes of the open Labels layers or of a folder; `show` is called with the table."""
+    """Eyes of the open Labels layers or of a folder; `show` is called with the table.
+
+    Which image is of which eye comes from its name, and can be changed by hand in the table of images.
+    """
 
     def __init__(self, viewer: Any, show: Callable[[pd.DataFrame], None]) -> None:
         super().__init__()
         self.viewer, self.show_result = viewer, show
-        self.worker: JobWorker | None = None
-        self.layers_button, self.folder_button = QPushButton("Eyes of open layers"), QPushButton("Eyes of a folder ...")
-        self.layers_button.setToolTip("Mean and SD of each eye over all open Labels layers; edited paths count")
+        self.rows, self.problems = pd.DataFrame(), ("",)
+        self.run_bar = RunBar(self.make_job, self._measured, text="Eyes of open layers")
+        self.run_bar.run_button.setToolTip("Mean and SD of each eye over all open Labels layers; edited paths count")
+        self.folder_button = QPushButton("Eyes of a folder ...")
         self.folder_button.setToolTip("Mean and SD of each eye over the label images of a folder")
-        self.layers_button.clicked.connect(self.start_layers)
         self.folder_button.clicked.connect(lambda: self.start_folder())
         self.names = QLineEdit()
         self.names.setPlaceholderText("names: {subject}_{eye}_{frame}, or a table .csv")
@@ -66,34 +77,44 @@ class NerveEyes(QWidget):
             "How names state subject, eye and site (* is anything), or a CSV table with the columns image, subject, "
             "eye, site; empty: as the corneal microscope names them"
         )
-        self.line = QLabel("")
-        self.line.setWordWrap(True)
-        row = QHBoxLayout()
-        row.addWidget(self.layers_button)
-        row.addWidget(self.folder_button)
+        self.hint = QLabel("Of which subject and eye is each image? Click a cell to change it.")
+        self.hint.setWordWrap(True)
+        self.table = QTableWidget(0, 1 + len(FIELDS))
+        self.table.setHorizontalHeaderLabels(["image", *FIELDS])
+        self.table.setMinimumHeight(140)
+        self.table.cellChanged.connect(self._assigned)
+        self.save_button = QPushButton("Save who is who ...")
+        self.save_button.setToolTip("As a table that this dock and medseg measure take instead of a pattern")
+        self.save_button.clicked.connect(lambda: self.save())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row)
-        layout.addWidget(self.names)
-        layout.addWidget(self.line)
+        for widget in (self.names, self.folder_button, self.run_bar, self.hint, self.table, self.save_button):
+            layout.addWidget(widget)
+        self._show_images()
 
-    def start_layers(self) -> None:
-        """Measure all open 2D Labels layers."""
-        try:
-            found = [(image_from_layer(layer), self._drawn(layer)) for layer in label_layers(self.viewer)]
-            found = [(image, drawn) for image, drawn in reversed(found) if image.spatial_axes == "YX"]
-            if not found:
-                raise DataError("Open or make 2D Labels layers first.")
-        except MedSegError as error:
-            self.line.setText(str(error))
-            return
-        self._run(measure_layers(found, self.names.text().strip()))
+    def make_job(self) -> Job[Rows]:
+        """Return the job that measures all open 2D Labels layers."""
+        found = [(image_from_layer(layer), self._drawn(layer)) for layer in label_layers(self.viewer)]
+        found = [(image, drawn) for image, drawn in reversed(found) if image.spatial_axes == "YX"]
+        if not found:
+            raise DataError("Open or make 2D Labels layers first.")
+        return measure_layers(found, self.names.text().strip())
 
     def start_folder(self, folder: str = "") -> None:
         """Measure the label images of a folder."""
         folder = folder or QFileDialog.getExistingDirectory(self, "Folder of label images")
         if folder:
-            self._run(measure_folder(Path(folder), self.names.text().strip()))
+            self.run_bar.begin(measure_folder(Path(folder), self.names.text().strip()), self._measured)
+
+    def save(self, path: str = "") -> None:
+        """Save who is who as a table, and take it instead of the pattern from now on."""
+        path = path or QFileDialog.getSaveFileName(self, "Save who is who", "eyes.csv", "CSV (*.csv)")[0]
+        if not path:
+            return
+        try:
+            self.names.setText(str(write_table(Path(path), self.rows[["image", *FIELDS]])))
+        except MedSegError as error:
+            self.run_bar.say(str(error))
 
     def _drawn(self, layer: Any) -> Drawn | None:
         name = path_layer_name(layer.name)
@@ -102,25 +123,39 @@ class NerveEyes(QWidget):
         paths = self.viewer.layers[name]
         return [np.array(path) for path in paths.data], paths.features["class"].tolist()
 
-    def _run(self, job: Job[pd.DataFrame]) -> None:
-        if self.worker is not None:
-            return
-        self.worker = JobWorker(
-            job,
-            on_progress=lambda p: self.line.setText(p.message),
-            on_result=self._measured,
-            on_error=lambda error: self.line.setText(str(error)),
-            on_end=self._end,
-        )
+    def _measured(self, found: Rows) -> None:
+        self.rows, self.problems = found
+        for name in FIELDS:
+            if name not in self.rows:
+                self.rows[name] = ""
+        self.rows[list(FIELDS)] = self.rows[list(FIELDS)].fillna("").astype(str)
+        self._show_images()
+        self._group()
 
-    def _measured(self, eyes: pd.DataFrame) -> None:
+    def _show_images(self) -> None:
+        """List the images with subject, eye and site."""
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(self.rows))
+        for row in range(len(self.rows)):
+            for column, name in enumerate(("image", *FIELDS)):
+                self.table.setItem(row, column, QTableWidgetItem(str(self.rows[name].iloc[row])))
+        self.table.resizeColumnsToContents()
+        self.table.blockSignals(False)
+        for widget in (self.hint, self.table, self.save_button):
+            widget.setVisible(len(self.rows) > 0)
+
+    def _assigned(self, row: int, column: int) -> None:
+        """Take what was typed and group anew."""
+        if column > 0:
+            self.rows.loc[self.rows.index[row], FIELDS[column - 1]] = self.table.item(row, column).text().strip()
+            self._group()
+
+    def _group(self) -> None:
+        eyes = nerve.by_eye([self.rows])
+        notes = [text for text in eyes.get("overlap warning", ()) if text] + list(self.problems)
         images = int(eyes["images used"].sum())
-        notes = [text for name in ("overlap warning", "not measured") if name in eyes for text in eyes[name] if text]
-        self.line.setText("\n".join([f"{len(eyes)} eyes, {images} images", *dict.fromkeys(notes)]))
+        self.run_bar.say("\n".join([f"{len(eyes)} eyes, {images} images", *dict.fromkeys(notes)]))
         self.show_result(eyes)
-
-    def _end(self) -> None:
-        self.worker = None
 
 
 def plain_name(name: str) -> str:

@@ -45,7 +45,7 @@ class Setup(QWidget):
         self.input = LayerChooser(viewer, image_layers, sample="mri", sizes=True)
         self.channels = ChannelChooser(viewer)
         self.time = QSpinBox()
-        self.time.setToolTip("Of a film one time point is refined; pictures of a film can be refined all together")
+        self.time.setToolTip("Of a movie one time point is refined; pictures of a movie can be refined all together")
         self.where = QComboBox()
         self.where.setToolTip("Of a large image only the part around a box: what lies outside the box is background")
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -253,6 +253,6 @@ class Setup(QWidget):
 
 
 def as_stack(image: Image) -> Image:
-    """Return the frames of a film as slices that lie as far apart as pixels are wide."""
+    """Return the frames of a movie as slices that lie as far apart as pixels are wide."""
     scale, units = (image.scale[-1], *image.scale[1:]), (image.units[-1], *image.units[1:])
     return image.replace(axes=image.axes.replace("T", "Z"), scale=scale, units=units, affine=None)

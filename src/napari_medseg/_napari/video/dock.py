@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.preferences import compute
-from napari_medseg._napari.video.result import Found, add_masks, edit_job, load_job, video_job
+from napari_medseg._napari.video.result import Found, OutlineEditor, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.video.timeline import Timeline
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
@@ -28,6 +29,7 @@ from napari_medseg.settings import as_flags
 from napari_medseg.video.settings import VideoSettings
 
 LIVE_MS = 100
+KEPT = "Finished frames are kept; Run goes on from there."
 
 
 class MovieChooser(LayerChooser):
@@ -58,9 +60,9 @@ class PausableBar(RunBar):
         self.layout().itemAt(0).layout().insertWidget(1, self.pause_button)
         self.layout().setContentsMargins(9, 4, 9, 6)
 
-    def start(self) -> None:
-        """Start a job unless one runs."""
-        super().start()
+    def begin(self, job: Job[Any], done: Callable[[Any], None]) -> None:
+        """Run a job, which can be paused."""
+        super().begin(job, done)
         if self.current is not None:
             self.current.worker.paused.connect(lambda: self._show("Resume", "Paused; what was finished is kept."))
             self.current.worker.resumed.connect(lambda: self._show("Pause", "Going on ..."))
@@ -162,10 +164,11 @@ class VideoDock(Dock):
         self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
         preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
         self.form = SettingsForm(VideoSettings().updated(**preferred))
-        kept = "Finished frames are kept; Run goes on from there."
-        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress, kept=kept)
+        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress, kept=KEPT)
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
         self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
+        self.outlines, self.editing = OutlineEditor(napari_viewer), False
+        self.outlines.changed.connect(lambda: self.timeline.intervals.show_state(changed=True, edited=True))
         self.timeline.intervals.applied.connect(lambda: self.edit(True))
         self.timeline.intervals.reset.connect(lambda: self.edit(False))
         opening, earlier = (QPushButton(text) for text in ("Open movie ...", "Show an earlier result ..."))
@@ -174,7 +177,7 @@ class VideoDock(Dock):
         self.section("Movie", self.movie, opening)
         self.section("Classifier (which frames show nerve)", self.classifier)
         self.section("Segmenter (where the nerve is)", self.segmenter, FoldedSettings(self.form, self.command))
-        self.section("Result folder", self.folder.native, earlier, self.follow)
+        self.section("Result folder", self.folder.native, earlier, self.follow, self.outlines)
         show_device(self.run_bar, self.form, here=True)
         self.layout().addWidget(self.run_bar)  # below the scrolling part: Pause and Stop stay in reach
         for changed in (self.movie.changed, self.classifier.changed, self.segmenter.changed, self.folder.changed):
@@ -218,6 +221,7 @@ class VideoDock(Dock):
         classifier, self.out = self.classifier.entry, folder
         self.shown, self.probability = self.movie.layer, f"p_{settings.nerve_class.split()[0].lower()}"
         self.timeline.clear()
+        self.outlines.show_result(None, None)
         self.timeline.open(self.shown.name)
         self.live.open(self.shown)
         movie = movie_of(self.shown)
@@ -225,6 +229,8 @@ class VideoDock(Dock):
 
     def show_progress(self, progress: Progress) -> None:
         """Draw the frame's numbers."""
+        if self.editing:
+            return
         self.timeline.add(progress.metrics, self.probability)
         if self.follow.isChecked():
             self.live.show(progress)
@@ -232,7 +238,9 @@ class VideoDock(Dock):
     def finish(self) -> None:
         """Show what a finished or stopped run wrote."""
         self.live.close()
-        if not self.run_bar.failed:
+        if self.editing:
+            self.editing, self.run_bar.kept = False, KEPT
+        elif not self.run_bar.failed:
             self.load(self.out)
 
     def open_result(self, folder: str = "") -> None:
@@ -247,10 +255,17 @@ class VideoDock(Dock):
         self._start(load_job(folder))
 
     def edit(self, keep: bool) -> None:
-        """Recompute the result by the intervals of the timeline, or go back to what the run found."""
+        """Make table, masks and overlay anew by what was corrected, or go back to what the run found."""
         edited = self.timeline.intervals
-        bounds = edited.value[["start_s", "stop_s"]].to_numpy().tolist()
-        self._start(edit_job(edited.folder, bounds if keep else None))
+        if self.run_bar.current is not None or self.shown is None:
+            self.run_bar.say("Wait until the run has ended, then apply.")
+            return
+        self.outlines.button.setChecked(False)
+        bounds = edited.value[["start_s", "stop_s"]].to_numpy().tolist() if keep else None
+        entry = self.segmenter.entry if keep else None
+        self.editing, self.run_bar.kept = True, "What was corrected is kept; press Apply to result again."
+        job = edit_job(movie_of(self.shown), edited.folder, bounds, None if entry is None else entry.path)
+        self.run_bar.begin(job, self.show_found)
 
     def _start(self, job: Job[Found]) -> None:
         self.loader = JobWorker(
@@ -268,6 +283,7 @@ class VideoDock(Dock):
         self.timeline.intervals.set(bounds, found.folder, "edited" in found.summary)
         if found.masks is not None:
             add_masks(self.viewer, self.shown, found)
+        self.outlines.show_result(found, self.shown)
         self.timeline.open(self.shown.name)
         self.run_bar.say(found.message)
         self.run_bar.offer("Measure", lambda: self.open_next("Measure"))

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg import __version__
-from napari_medseg._napari.layers import like
+from napari_medseg._napari.layers import DERIVED, like
+from napari_medseg._napari.widgets.listening import listen
+from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.catalog import load_model
 from napari_medseg.video import VideoResult, segment_video
-from napari_medseg.video.edits import EDITED, discard_edits, read_run, read_table, save_edits
+from napari_medseg.video.edits import (
+    EDITED,
+    discard_edits,
+    frame_names,
+    keep_outline,
+    outline_path,
+    read_mask,
+    read_run,
+    read_table,
+)
+from napari_medseg.video.render import apply_edits
 from napari_medseg.video.settings import COLOURS, VideoSettings
 
 
@@ -75,20 +92,113 @@ def load_job(folder: Path) -> Job[Found]:
     masks = None
     if len(frames) and any((folder / "masks").glob("*.png")):
         image = read_movie(folder / "masks")
-        off = frames["edited"] & (frames["mask_area_px"] == 0) if "edited" in frames else None
-        hidden = set() if off is None else set(off.to_numpy().nonzero()[0].tolist())
-        data = image.data.mapped(lambda k, mask: (mask > 0) & (k not in hidden), "uint8", len(frames))
-        masks = image.replace(data=data, kind="labels")
+        masks = image.replace(
+            data=image.data.mapped(_corrected(folder, frames, summary), "uint8", len(frames)), kind="labels"
+        )
     return Found(folder, frames, summary, masks)
 
 
-def edit_job(folder: Path, intervals: list[tuple[float, float]] | None) -> Job[Found]:
-    """Apply corrected intervals to a result (``None``: forget the corrections) and read it again."""
+def _corrected(folder: Path, frames: pd.DataFrame, summary: dict[str, Any]) -> Callable[[int, Any], Any]:
+    """Return what makes of a frame's mask the corrected one: drawn anew, or none where the frame is no longer nerve."""
+    nerve = (frames["label"].str.lower() == str(summary["run"]["settings"]["nerve_class"]).lower()).to_numpy()
+    off = frames["edited"].to_numpy() & ~nerve if "edited" in frames else ~nerve & False
+    own = {k: path for k, name in enumerate(frame_names(frames)) if (path := outline_path(folder, name)).is_file()}
+
+    def corrected(k: int, mask: Any) -> Any:
+        return (read_mask(own[k]) if k in own else mask > 0) & (not off[k])
+
+    return corrected
+
+
+def edit_job(
+    movie: Path | Image, folder: Path, intervals: list[tuple[float, float]] | None, segmenter: Path | None = None
+) -> Job[Found]:
+    """Apply corrected intervals and outlines to a result (``None``: forget the corrections) and read it again."""
     if intervals is None:
         discard_edits(folder)
     else:
-        save_edits(folder, intervals)
+        yield Progress(0, 0, "loading the model")
+        yield from apply_edits(movie, folder, intervals, None if segmenter is None else load_model(segmenter))
     return (yield from load_job(folder))
+
+
+class OutlineEditor(QWidget):
+    """Corrects the outline of the frame in view by painting; `changed` when one was kept."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer, self.found, self.movie, self.layer, self.position = viewer, None, None, None, -1
+        self.button, self.line = QPushButton("Correct outlines"), QLabel("")
+        self.button.setCheckable(True)
+        self.button.setToolTip("Paint and erase on the frame in view; going to another frame keeps what was painted")
+        self.button.toggled.connect(self.toggle)
+        self.line.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.button)
+        layout.addWidget(self.line)
+        listen(viewer.dims.events.current_step, self._moved)
+        self.show_result(None, None)
+
+    def show_result(self, found: Found | None, movie: Any) -> None:
+        """Take a result over its movie; without masks there is nothing to correct."""
+        self.button.setChecked(False)
+        self.found, self.movie = found, movie
+        self.button.setEnabled(found is not None and found.masks is not None)
+
+    def toggle(self, on: bool) -> None:
+        """Begin with the frame in view, or keep what was painted and end."""
+        for one in self._masks():
+            one.visible = not on
+        if on:
+            self._load(self._here())
+            return
+        self._keep()
+        if self.layer is not None and self.layer in self.viewer.layers:
+            self.viewer.layers.remove(self.layer)
+        self.layer, self.position = None, -1
+        self.line.setText("")
+
+    def _masks(self) -> list[Any]:
+        folder = "" if self.found is None else str(self.found.folder)
+        return [x for x in self.viewer.layers if folder and x.metadata.get("medseg", {}).get("folder") == folder]
+
+    def _here(self) -> int:
+        """Return the position in the table of the frame in view."""
+        number = round(self.movie.world_to_data(self.viewer.dims.point[-self.movie.ndim :])[0])
+        return max(0, int((self.found.frames["frame"] <= number).sum()) - 1)
+
+    def _moved(self, event: Any = None) -> None:
+        if self.layer is not None and self.movie in self.viewer.layers and self._here() != self.position:
+            self._keep()
+            self._load(self._here())
+
+    def _load(self, position: int) -> None:
+        self.position = position
+        self.before = np.array(self.found.masks.data[position], np.uint8)
+        if self.layer is None or self.layer not in self.viewer.layers:
+            place = {name: getattr(self.movie, name)[1:] for name in ("scale", "units", "axis_labels")}
+            kept = {"opacity": 0.5, "metadata": dict(DERIVED)}
+            self.layer = self.viewer.add_labels(self.before.copy(), name="outline", **place, **kept)
+            self.layer.brush_size = max(3, min(self.before.shape) // 60)
+            self.layer.mode = "paint"
+        else:
+            self.layer.data = self.before.copy()
+        self.viewer.layers.selection.active = self.layer
+        nerve = str(self.found.frames["label"].iloc[position]).lower() == self.found.nerve_class.lower()
+        outside = "" if nerve else " It is outside of the intervals: add one, or the outline does not count."
+        self.line.setText(f"Frame {self.found.frames['frame'].iloc[position]}: paint nerve, erase the rest.{outside}")
+
+    def _keep(self) -> None:
+        if self.layer is None or self.found is None or np.array_equal(self.layer.data, self.before):
+            return
+        try:
+            keep_outline(self.found.folder, frame_names(self.found.frames)[self.position], self.layer.data)
+            self.changed.emit()
+        except MedSegError as error:
+            show_info(str(error))
 
 
 def add_masks(viewer: Any, movie: Any, found: Found) -> None:

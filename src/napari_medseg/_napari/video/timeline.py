@@ -49,7 +49,7 @@ class Intervals(QWidget):
             ("Remove interval", "The one at the cursor", self.remove),
             (
                 "Apply to result",
-                "Count frames by these intervals, in frames_edited.csv and summary.json",
+                "Make table, masks and overlay anew by these intervals and the corrected outlines",
                 self.applied.emit,
             ),
             ("Undo all edits", "Go back to the intervals that the run found", self.reset.emit),

@@ -16,7 +16,7 @@ from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
 
-SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve film"}
+SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve movie"}
 
 
 class LayerChooser(QWidget):

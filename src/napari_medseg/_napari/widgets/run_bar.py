@@ -73,6 +73,14 @@ class RunBar(QWidget):
         except MedSegError as error:
             self.say(str(error))
             return
+        self.begin(job, self.on_result)
+
+    def begin(self, job: Job[Any], done: Callable[[Any], None]) -> None:
+        """Run a job; `done` gets its result."""
+        if self.current is not None:
+            return
+        self.done = done
+        self.next_button.hide()
         self.started, self.pace = time.monotonic(), (0.0, 0.0)
         self.failed = self.stopping = False
         self.bar.setValue(0)
@@ -134,7 +142,7 @@ class RunBar(QWidget):
         self.stopping = False
         self.bar.setValue(100)
         self.say(f"Done in {self.spent}")
-        self.on_result(result)
+        self.done(result)
 
     def _error(self, error: Exception) -> None:
         self.failed = True

@@ -13,7 +13,7 @@ from napari_medseg.errors import require
 
 FPS_RANGE = (1e-5, 1000.0)  # of a header alone
 FASTEST = 1e6  # of frame times
-UNEVEN = 2e-3  # seconds between the longest and the shortest step of a film of variable rate
+UNEVEN = 2e-3  # seconds between the longest and the shortest step of a movie of variable rate
 
 
 def pyav() -> ModuleType:

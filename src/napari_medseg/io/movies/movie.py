@@ -88,7 +88,7 @@ class Movie:
         return max(round(length * float(self.fps or 0)) - 1 - slots, 0)
 
     def _slots(self) -> int:
-        """Return how many frames would lie between the first and the last one at the film's rate."""
+        """Return how many frames would lie between the first and the last one at the movie's rate."""
         times = self.times()
         even = round(float(times[-1]) * float(self.fps)) + 1 if len(times) and self.fps else len(self)
         return max(even, len(self))

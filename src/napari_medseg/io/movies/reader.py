@@ -269,7 +269,7 @@ def _has_time_axis(path: Path) -> bool:
 
 
 def _read_tiff(path: Path) -> list[Image]:
-    """Read the series of a TIFF as films; their first axis is time, whatever the file calls it."""
+    """Read the series of a TIFF as movies; their first axis is time, whatever the file calls it."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:

@@ -79,7 +79,7 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
     data = data.astype({"b": np.uint8}.get(data.dtype.kind, np.float32 if data.dtype == np.float16 else data.dtype))
     if "T" in image.axes and "Z" not in image.axes:
         raise WriteError(
-            f"{name}: MetaImage has no place for a film of pictures ({image.axes}). Write it as .nrrd or .tif."
+            f"{name}: MetaImage has no place for a movie of pictures ({image.axes}). Write it as .nrrd or .tif."
         )
     channels = image.n_channels
     if "C" in image.axes:

@@ -174,7 +174,7 @@ class FrameClassifier(Method):
     preparation = Preparation("It needs no preparation: train on one folder of frames per class.")
     tiled = False
     measure = "video"
-    needs = "It names what a frame shows and gives no mask: use it in the dock Nerve video."
+    needs = "It names what a frame shows and gives no mask: use it in the dock Nerve movie."
     metrics = ("accuracy", "precision", "recall", "specificity", "mcc")
 
     def __init__(self, settings: base.Settings | None = None) -> None:

@@ -24,8 +24,8 @@ __all__ = ["holds_dicom", "is_dicom", "read_series", "series_of"]
 def read_series(path: Path) -> list[Image]:
     """Read the one series of a folder, or the series that a file belongs to: ``ZYX``, several volumes ``T`` or ``C``.
 
-    Pictures without a place in the patient are ``YX``, films of them ``TYX``; a segmentation is a label map, or one for
-    each segment if they overlap.
+    Pictures without a place in the patient are ``YX``, movies of them ``TYX``; a segmentation is a label map, or one
+    for each segment if they overlap.
 
     Raises
     ------

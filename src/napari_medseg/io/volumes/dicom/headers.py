@@ -336,7 +336,7 @@ def _heights(data: Any) -> tuple[float, float]:
 
 
 def _frame_time(data: Any) -> float:
-    """Return the seconds between frames of a film, 0 if not stated."""
+    """Return the seconds between frames of a movie, 0 if not stated."""
     if time := _float(data.get("FrameTime"), 0.0):
         return float(time) / 1000
     times = _numbers(data.get("FrameTimeVector"), frame_count(data))

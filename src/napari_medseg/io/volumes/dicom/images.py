@@ -1,4 +1,4 @@
-"""The frames of one DICOM series as an image: placed volumes, segmentations, pictures and films without a place."""
+"""The frames of one DICOM series as an image: placed volumes, segmentations, pictures and movies without a place."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _flat(image: Image, note: str) -> Image:
 def _unplaced(
     series: list[Header], wanted: Header, what: str, name: str, metadata: dict[str, Any], path: Path
 ) -> Image:
-    """Return a picture or a film without a place; slices of a scanner that lost it, in the order of their numbers."""
+    """Return a picture or a movie without a place; slices of a scanner that lost it, in the order of their numbers."""
     notes = []
     if len(series) > 1 and wanted.modality not in SLICED:
         if path.is_dir():
