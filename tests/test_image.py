@@ -74,7 +74,7 @@ def test_replace_checks_again() -> None:
         (Image(np.zeros((2, 4, 5)), "ZYX", (3, 1, 1), ("millimeter",) * 3), "3D, 2x4x5, 3x1x1 mm, 1 channel"),
         (
             Image(np.zeros((2, 4, 5)), "TYX", (0.1, 1, 1), ("second", "millimeter", "millimeter")),
-            "film of 2 frames, 2D, 4x5, 1x1 mm, 1 channel",
+            "movie of 2 frames, 2D, 4x5, 1x1 mm, 1 channel",
         ),
     ],
 )
