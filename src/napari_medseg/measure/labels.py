@@ -93,6 +93,12 @@ def components(labels: np.ndarray) -> np.ndarray:
     return np.asarray(label(np.asarray(labels), connectivity=2, background=0), np.int32)
 
 
+def box_of(labels: np.ndarray, label: int) -> tuple[slice, ...] | None:
+    """Return the smallest box that holds an object, ``None`` where there is no such object."""
+    found = ndimage.find_objects((labels == label).astype(np.uint8))
+    return found[0] if found else None
+
+
 def pieces_of(mask: np.ndarray, step: Sequence[float]) -> np.ndarray:
     """Divide an object into its connected pieces, or, if it is one, at its waists.
 

@@ -13,7 +13,6 @@ import pandas as pd
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
-from scipy import ndimage
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
@@ -32,7 +31,7 @@ from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
-from napari_medseg.measure.labels import pieces_of
+from napari_medseg.measure.labels import box_of, pieces_of
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.fields import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
@@ -120,7 +119,10 @@ class ObjectTools(QWidget):
         if len(chosen) != 1:
             self.dock.run_bar.say("Select the row of the one object to split.")
             return
-        box = ndimage.find_objects((layer.data == chosen[0]).astype(np.uint8))[0]
+        box = box_of(layer.data, chosen[0])
+        if box is None:
+            self.dock.run_bar.say(f"Object {chosen[0]} is no longer there. Press Measure.")
+            return
         pieces = pieces_of(layer.data[box] == chosen[0], image_from_layer(layer).scale)
         if pieces.max() < 2:
             self.dock.run_bar.say(f"Object {chosen[0]} is one piece without a waist. Cut it with the eraser instead.")

@@ -12,11 +12,11 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtWidgets import QTableView
-from scipy import ndimage
 
 from napari_medseg._napari.layers import DERIVED, like, moved_to
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.words import text
+from napari_medseg.measure.labels import box_of
 
 YELLOW = "#F0E442"
 OUTLINE = 2  # pixels
@@ -112,12 +112,12 @@ class TableView(QTableView):
 
     def outline(self, label: int) -> None:
         """Draw the outline of an object over the picture, until another one is chosen."""
-        found = ndimage.find_objects((whole(self.layer) == label).astype(np.uint8))
-        if not found or found[0] is None:
+        box = box_of(whole(self.layer), label)
+        if box is None:
             self.clear_mark()
             return
-        shape = np.pad(whole(self.layer)[found[0]] == label, 1).astype(np.uint8)
-        moved = moved_to(self.layer, tuple(one.start - 1 for one in found[0]))
+        shape = np.pad(whole(self.layer)[box] == label, 1).astype(np.uint8)
+        moved = moved_to(self.layer, tuple(one.start - 1 for one in box))
         if self.mark is not None and self.mark in self.viewer.layers:
             self.mark.data, self.mark.translate = shape, moved
             return
