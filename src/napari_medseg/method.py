@@ -110,6 +110,11 @@ class Method(ABC):
         return 1
 
     @property
+    def tile_edge(self) -> int:
+        """Edge of the only tiles that the network takes; 0: any."""
+        return 0
+
+    @property
     def halo(self) -> int:
         """Radius of the receptive field in pixels: how far from an edge padding can change the answer."""
         return 0

@@ -155,7 +155,9 @@ def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool =
     Results above 512 MB live in a temporary file, so memory stays bounded by the tile.
     """
     device, reason = choose_device(settings.device)
-    plan = _Plan(device, settings.tile or AUTO_TILE.get(len(array.shape) - 1, 512), settings.batch)
+    plan = _Plan(
+        device, model.method.tile_edge or settings.tile or AUTO_TILE.get(len(array.shape) - 1, 512), settings.batch
+    )
     yield Progress(0, 1, reason)
     while True:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medseg.errors import MethodError, SettingsError, one_line
@@ -37,6 +38,9 @@ TRAINING_FREE = {
     "afm-threshold": "afm_threshold.method:AfmThreshold",
     "nerve-ridges": "nerve_ridges.method:NerveRidges",
 }
+# runs networks of other programs; its models are made of their files
+FOREIGN = {"onnx-network": "foreign.method:ForeignNetwork"}
+FOREIGN_SUFFIXES = (".onnx", ".zip")
 
 
 def known_methods() -> dict[str, str]:
@@ -46,7 +50,7 @@ def known_methods() -> dict[str, str]:
 
 def trained_methods() -> list[str]:
     """Return the names of the methods that learn from images and labels."""
-    return [name for name in known_methods() if name not in TRAINING_FREE]
+    return [name for name in known_methods() if name not in {**TRAINING_FREE, **FOREIGN}]
 
 
 def get_method(name: str) -> type[Method]:
@@ -98,6 +102,13 @@ def usable_methods() -> Iterator[tuple[str, type[Method]]]:
             _say(str(error))
 
 
+def read_foreign(path: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return another program's model as content of a checkpoint (`foreign.package.read_foreign`)."""
+    package = importlib.import_module(f"{__name__}.foreign.package")
+    content: dict[str, Any] = package.read_foreign(path, given)
+    return content
+
+
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     """Return a method with validated `settings` (defaults where not given)."""
     cls = get_method(name)
@@ -105,7 +116,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> Method:
 
 
 def _ours() -> dict[str, str]:
-    return {name: f"{__name__}.{place}" for name, place in {**METHODS, **TRAINING_FREE}.items()}
+    return {name: f"{__name__}.{place}" for name, place in {**METHODS, **TRAINING_FREE, **FOREIGN}.items()}
 
 
 @cache

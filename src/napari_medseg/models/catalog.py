@@ -10,16 +10,24 @@ from typing import Any
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io.json_file import read_json
-from napari_medseg.io.places import home
 from napari_medseg.method import Model
-from napari_medseg.methods import TRAINING_FREE, create, field_of, for_movies, get_method, known_methods, role_of
-from napari_medseg.models.checkpoint import bundled, card, find_model, read_checkpoint, rebuild
+from napari_medseg.methods import (
+    FOREIGN_SUFFIXES,
+    TRAINING_FREE,
+    create,
+    field_of,
+    for_movies,
+    get_method,
+    known_methods,
+    read_foreign,
+    role_of,
+)
+from napari_medseg.models.checkpoint import DEFAULT_FOLDER, bundled, card, find_model, read_checkpoint, rebuild
 from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
 from napari_medseg.models.training_images import PixelSize
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
-DEFAULT_FOLDER = home() / "napari-medseg-models"
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ def entry(path: Path) -> Entry:
     """Read one model's card (from the side-car ``.json`` when there is one, else from the checkpoint)."""
     try:
         side_car = None if path.stem in {"best", "last"} else _side_car(path.with_suffix(".json"))
-        found = side_car or card(read_checkpoint(path), path)
+        found = side_car or card(content_of(path), path)
         if not _can_be_shown(found):
             return Entry(path, problem=f"{path.name}: what it says of itself is damaged. Copy it again.")
         return Entry(path, {**found, "file": str(path)})
@@ -200,13 +208,24 @@ def _side_car(path: Path) -> dict[str, Any] | None:
     return card_of_it
 
 
+def content_of(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint, or of one that runs another program's model.
+
+    Raises
+    ------
+    CheckpointError
+        If it is neither.
+    """
+    return read_foreign(path) if path.suffix.lower() in FOREIGN_SUFFIXES else read_checkpoint(path)
+
+
 def load_model(path: str | Path, method: str | None = None, role: Role | None = None) -> Model:
     """Load a checkpoint as a `Model` on the CPU, in evaluation mode.
 
     Parameters
     ----------
     path
-        The ``.pt`` file, or the name of a bundled model.
+        The ``.pt`` file, another program's ``.onnx`` file or bioimage.io package, or the name of a bundled model.
     method
         Name of the method it must be of, if only one will do.
     role
@@ -218,7 +237,7 @@ def load_model(path: str | Path, method: str | None = None, role: Role | None = 
         If the file is unsafe, damaged, newer, or of another method.
     """
     path = find_model(path)
-    content = read_checkpoint(path)
+    content = content_of(path)
     name = str(content["method"])
     if method is not None and name != method:
         raise CheckpointError(f"{path.name} is a {name} model; here a {method} model is needed. Choose another file.")
@@ -247,4 +266,5 @@ def _bundled() -> Iterator[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
-        yield from sorted(p for p in folder.rglob("*.pt") if p.name != "last.pt" and not p.name.startswith("."))
+        found = (p for suffix in (".pt", *FOREIGN_SUFFIXES) for p in folder.rglob(f"*{suffix}"))
+        yield from sorted(p for p in found if p.name != "last.pt" and not p.name.startswith("."))

@@ -17,11 +17,12 @@ from napari_medseg import __version__
 from napari_medseg.errors import CheckpointError, ReadError, SettingsError, one_line
 from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
-from napari_medseg.io.places import expanded
+from napari_medseg.io.places import expanded, home
 from napari_medseg.method import Method, Model
 
 FORMAT = 1
 MOST_VALUES = 10**6
+DEFAULT_FOLDER = home() / "napari-medseg-models"
 REQUIRED = ("format", "method", "settings", "state_dict")
 ABOUT = ("authors", "license", "trained_on")
 CARD_FIELDS = (
@@ -202,7 +203,9 @@ def bundled(name: str) -> Path:
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the file `path`, or the bundled model of that name where there is no such file."""
+    """Return the file `path`; where there is none, the model of that name in the package or the model folder."""
     path = expanded(path)
-    named = bundled(path.name)
-    return named if path == Path(path.name) and not path.exists() and named.is_file() else path
+    if path != Path(path.name) or path.exists():
+        return path
+    named = [bundled(path.name), *(DEFAULT_FOLDER / f"{path.name}{suffix}" for suffix in (".pt", ".onnx", ".zip"))]
+    return next((file for file in named if file.is_file()), path)

@@ -74,7 +74,10 @@ class ModelChooser(QWidget):
 
     def browse(self, path: str = "") -> None:
         """Add a checkpoint file to this session's list and choose it."""
-        path = path or QFileDialog.getOpenFileName(self, "Open model", str(model_folder()), "Models (*.pt)")[0]
+        path = (
+            path
+            or QFileDialog.getOpenFileName(self, "Open model", str(model_folder()), "Models (*.pt *.onnx *.zip)")[0]
+        )
         if path:
             self.add(Path(path))
 

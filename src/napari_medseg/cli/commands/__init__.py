@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "methods": "list the methods",
+    "models": "list the models at hand, download one, or take in another program's",
     "describe": "describe one method under given settings",
     "train": "train a method on a folder of images and labels",
     "predict": "segment images with a trained model",

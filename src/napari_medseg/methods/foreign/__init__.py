@@ -1,0 +1,1 @@
+"""Networks of other programs, as ONNX: alone, or in a bioimage.io package."""
