@@ -1,6 +1,6 @@
 """``kill -9`` at random moments, and long sessions: nothing that was finished is lost, memory stays flat.
 
-The short cut kills 3 saves and refines 100 rounds; with ``MEDSEG_TORTURE`` set 50 saves, 50 trainings, 500 rounds.
+The short cut kills each 3 times and refines 100 rounds; with ``MEDSEG_TORTURE`` set 50 times each, 500 rounds.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import write_cases
 
 sys.path.insert(0, str(Path(__file__).parent))
+import kill_jobs
 from kill_save import halves, scribble
 
+from napari_medseg.io.atomic import PREFIX, sweep
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 
 FULL = bool(os.environ.get("MEDSEG_TORTURE"))
-KILLS, ROUNDS = (50, 500) if FULL else (3, 100)
+KILLS, ROUNDS, PAIRS = (50, 500, 20) if FULL else (3, 100, 2)
 FLAT = 30 * 2**20
-START = 120.0
-TINY = ["--architecture", "unet2", "--batch-size", "2", "--steps-per-epoch", "1"]
-TINY += ["--device", "cpu", "--stop-patience", "0"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -62,36 +62,124 @@ def test_a_killed_save_leaves_a_session_that_loads(tmp_path: Path) -> None:
     log_line(test="kill -9 while a session is saved", kills=KILLS)
 
 
-@pytest.mark.skipif(not FULL, reason="minutes; a killed training of the short set is in tests/test_cli.py")
-def test_a_killed_training_resumes(tmp_path: Path) -> None:
-    cases, folder = write_cases(tmp_path / "cases", n=4, size=32), tmp_path / "run"
-    words = [sys.executable, "-m", "napari_medseg", "train", "afm-unet", str(cases), "-o", str(folder), *TINY]
-    rng, seen = np.random.default_rng(1), 0
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            [*words, "--resume", "--epochs", "90000"], stderr=subprocess.DEVNULL, env=ENVIRONMENT
-        )
-        deadline = time.monotonic() + START
-        while epochs(folder) <= seen and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.2)))
+class Killer:
+    """Starts work in processes that have everything loaded already, and kills it."""
+
+    def __init__(self, seed: int) -> None:
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(["kill_jobs"])
+        with pytest.MonkeyPatch.context() as patch:  # the server finds what it is to load by the environment alone
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            forkserver.ensure_running()
+        self.rng = np.random.default_rng(seed)
+
+    def start(self, work: Callable[..., None], *words: object, seconds: float | None = None) -> bool:
+        """Return whether the work ended before it was killed; without `seconds` it is left to end."""
+        process = self.context.Process(target=work, args=words)
+        process.start()
+        process.join(seconds)
+        alive = process.is_alive()
         process.kill()
-        assert process.wait() == -9
-        assert epochs(folder) > seen, "the killed run did not go on from the one before"
-        seen = epochs(folder)
-    finish = subprocess.run(
-        [*words, "--resume", "--epochs", str(seen + 2)], capture_output=True, text=True, check=False
-    )
-    assert finish.returncode == 0, finish.stderr
-    assert epochs(folder) == seen + 2
-    log_line(test="kill -9 of a training, then --resume", kills=KILLS, epochs=seen)
+        process.join()
+        assert alive or process.exitcode == 0
+        return not alive
 
 
-def epochs(folder: Path) -> int:
-    try:
-        return max(len((folder / "history.csv").read_text().splitlines()) - 1, 0)
-    except OSError:
-        return 0
+def hidden(folder: Path) -> list[str]:
+    return [p.name for p in folder.rglob("*") if p.name.startswith(PREFIX) or p.name.endswith(".part")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
+@pytest.mark.parametrize("kind", ["batch", "slide", "movie", "training"])
+def test_killed_work_goes_on_to_the_same_result(kind: str, tmp_path: Path) -> None:
+    """Killed up to ten times at random moments, it ends in the bytes of work that was never killed."""
+    killer, source = Killer(1), tmp_path / "source"
+    source.mkdir()
+    kill_jobs.prepare(kind, source)
+    killer.start(kill_jobs.work, kind, source, tmp_path / "first")
+    begun = time.monotonic()
+    killer.start(kill_jobs.work, kind, source, tmp_path / "whole")
+    length, kills, runs = time.monotonic() - begun, 0, 0
+    wanted = kill_jobs.result(kind, tmp_path / "whole")
+    assert len(wanted) > 3
+    while kills < KILLS:
+        out, runs = tmp_path / f"killed{runs}", runs + 1
+        for _ in range(10):
+            if killer.start(kill_jobs.work, kind, source, out, seconds=float(killer.rng.uniform(0.02, length))):
+                break
+            kills += 1
+        killer.start(kill_jobs.work, kind, source, out)
+        assert kill_jobs.result(kind, out) == wanted
+        assert hidden(out) == []
+    log_line(test=f"kill -9 of {kind}, then again", kills=kills, runs=runs, seconds=round(length, 2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
+def test_a_killed_export_leaves_the_older_or_the_newer_file(tmp_path: Path) -> None:
+    killer, out = Killer(2), tmp_path / "out"
+    for value in (1, 2):
+        for name in kill_jobs.EXPORTS:
+            kill_jobs.export_one(tmp_path / str(value) / name, value)
+    allowed = {n: {kill_jobs.exported(tmp_path / v / n) for v in "12"} for n in kill_jobs.EXPORTS}
+    assert all(len(two) == 2 for two in allowed.values())
+    out.mkdir()
+    for name in kill_jobs.EXPORTS:
+        kill_jobs.export_one(out / name, 1)
+    for _ in range(KILLS):
+        assert not killer.start(kill_jobs.export, out, seconds=float(killer.rng.uniform(0.05, 0.6)))
+        sweep(out)
+        assert hidden(out) == []
+        assert {name for name in allowed if kill_jobs.exported(out / name) not in allowed[name]} == set()
+    log_line(test="kill -9 of exports", kills=KILLS, files=len(allowed))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
+@pytest.mark.parametrize("kind", ["batch", "movie", "training"])
+def test_two_processes_on_one_folder_end_in_one_whole_result(kind: str, tmp_path: Path) -> None:
+    killer, source = Killer(3), tmp_path / "source"
+    source.mkdir()
+    kill_jobs.prepare(kind, source)
+    killer.start(kill_jobs.work, kind, source, tmp_path / "whole")
+    wanted, refused = kill_jobs.result(kind, tmp_path / "whole"), 0
+    for pair in range(PAIRS):
+        out, reports = tmp_path / f"out{pair}", [tmp_path / f"report{pair}{k}" for k in "ab"]
+        both = [killer.context.Process(target=kill_jobs.attempt, args=(kind, source, out, r)) for r in reports]
+        for process in both:
+            process.start()
+            time.sleep(float(killer.rng.uniform(0, 0.1)))
+        for process in both:
+            process.join()
+        said = sorted(report.read_text(encoding="utf-8") for report in reports)
+        assert said[1] == "done"
+        assert said[0] == "done" or "Another process or window is writing into" in said[0]
+        refused += said[0] != "done"
+        assert kill_jobs.result(kind, out) == wanted
+        assert hidden(out) == []
+    log_line(test=f"two processes on one folder, {kind}", pairs=PAIRS, refused=refused)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
+def test_two_processes_on_one_session_lose_no_round(tmp_path: Path) -> None:
+    killer = Killer(4)
+    for pair in range(PAIRS):
+        folder, other, start = (tmp_path / f"{name}{pair}" for name in ("session", "other", "start"))
+        session = RefinementSession(halves(), settings=RefinementSettings(crf=False))
+        run(session.refine(scribble(0)))
+        session.save(folder)
+        firsts = (1, 11)
+        both = [killer.context.Process(target=kill_jobs.go_on, args=(folder, other, k, start)) for k in firsts]
+        for process in both:
+            process.start()
+        while not all(start.with_suffix(f".{k}").exists() for k in firsts):
+            time.sleep(0.01)
+        start.touch()
+        for process in both:
+            process.join()
+            assert process.exitcode == 0
+        ends = [RefinementSession.load(place, halves()).scribbles for place in (folder, other)]
+        assert {int((end == 1).sum()) for end in ends} == {int((scribble(k + 2) == 1).sum()) for k in firsts}
+    log_line(test="two processes on one session", pairs=PAIRS)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
