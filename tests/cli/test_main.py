@@ -251,6 +251,7 @@ def test_doctor_names_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
         doctor.metadata, "requires", lambda name: ["numba>=0.61", 'napari>=9; extra == "gui"', "SimpleITK>=1"]
     )
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.60.0" if name == "numba" else "3.0")
+    monkeypatch.setattr(doctor, "OPTIONAL", {})
     (problem,) = doctor.examine()["problems"]
     assert problem.startswith("numba 0.60.0 is installed, >=0.61 is needed.")
     assert 'pip install "numba>=0.61"' in problem

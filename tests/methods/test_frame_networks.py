@@ -188,7 +188,7 @@ def test_resnet50_has_torchvisions_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("build", "command"),
-    [("2.9.0", r"pip install timm torchvision; or"), ("2.9.0+cpu", r"--extra-index-url https://\S+/whl/cpu; or")],
+    [("2.9.0", r"napari-medseg\[timm\]\"; or"), ("2.9.0+cpu", r"--extra-index-url https://\S+/whl/cpu; or")],
 )
 def test_missing_timm_names_what_to_install(monkeypatch: pytest.MonkeyPatch, build: str, command: str) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)

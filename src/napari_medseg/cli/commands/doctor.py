@@ -17,12 +17,14 @@ from napari_medseg.cli.output import show
 
 NEEDED = (
     "numpy", "scipy", "pandas", "scikit-image", "numba", "pydantic", "tifffile", "torch", "SimpleITK", "nibabel",
-    "pydicom", "monai",
+    "pydicom",
 )  # fmt: skip
 OPTIONAL = {
     "OpenSlide": ("slide", "openslide"),
     "TiffSlide": ("slide", "tiffslide"),
     "PyAV": ("video", "av"),
+    "MONAI": ("video", "monai"),
+    "timm": ("timm", "timm"),
     "Dask distributed": ("distributed", "distributed"),
     "TensorBoard": ("tensorboard", "tensorboard"),
     "ONNX": ("export", "onnx"),

@@ -148,7 +148,7 @@ def _timm(name: str, *, pretrained: bool) -> nn.Module:
         source = f" --extra-index-url https://download.pytorch.org/whl/{build}" if build else ""
         raise MissingDependencyError(
             f"The backbone {name} needs the package timm, which cannot be loaded ({error}). Install it and torchvision "
-            f"of the same build as torch {torch.__version__}: pip install timm torchvision{source}; or choose "
+            f'of the same build as torch {torch.__version__}: pip install "napari-medseg[timm]"{source}; or choose '
             f"{', '.join(TORCHVISION)}."
         ) from error
     network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
