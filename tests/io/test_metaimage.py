@@ -151,3 +151,11 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="holds millimeters"):
         reader.write(tmp_path / "a.mha", Image(DATA, "ZYX", (3, 2, 1), ("millimeter", "millimeter", "micrometer")))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_unit_that_is_none_is_said(tmp_path: Path) -> None:
+    head = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nDistanceUnits = parsec\n"
+    (tmp_path / "a.mha").write_bytes(f"{head}ElementSpacing = 5 5 5\nElementDataFile = LOCAL\n".encode() + bytes(8))
+    (image,) = io.read(tmp_path / "a.mha")
+    assert (image.scale, image.units[0]) == ((1.0, 1.0, 1.0), "pixel")
+    assert "'parsec' is no unit of length" in image.metadata["notes"][0]

@@ -170,6 +170,14 @@ def test_photographs_are_upright_as_their_orientation_says(tmp_path: Path, suffi
     assert ("shown upright, as its orientation tag says" in notes) == (orientation != 1)
 
 
+def test_one_stated_side_means_square_pixels_and_is_said(tmp_path: Path) -> None:
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "um"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", GRAY, metadata=metadata)
+    (image,) = io.read(tmp_path / "a.ome.tif")
+    assert (image.scale, image.units) == ((0.5, 0.5), ("micrometer", "micrometer"))
+    assert "along one side only" in image.metadata["notes"][0]
+
+
 def test_a_turned_tiff_keeps_each_axis_step_and_damaged_tags_turn_nothing(tmp_path: Path) -> None:
     data = np.arange(12, dtype=np.uint8).reshape(3, 4)
     extra = [(274, "H", 1, 6, True)]

@@ -40,6 +40,7 @@ SECONDS_PER_UNIT = {
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
+SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
 MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 1, 2, 3, 5, 6, 8
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
@@ -195,12 +196,21 @@ def ome_steps(image: Mapping[str, Any]) -> Steps:
         unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), _number(pixels.get(f"PhysicalSize{axis}"))
         if unit is not None and value > 0:
             steps[axis] = value * unit, "micrometer"
+    for axis, other in ("XY", "YX"):  # one side stated: pixels are square, which `SQUARE` says
+        if axis not in steps and other in steps:
+            steps[axis] = steps[other]
     unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), _number(pixels.get("TimeIncrement"))
     if unit is not None and value > 0:
         steps["T"] = value * unit, "second"
     elif (value := _plane_interval(pixels.get("Plane", []))) > 0:
         steps["T"] = value, "second"
     return steps
+
+
+def states_one_side(image: Mapping[str, Any]) -> bool:
+    """Whether an OME Image states the size of a pixel along one of X and Y only."""
+    sizes = [_number(image.get("Pixels", {}).get(f"PhysicalSize{axis}")) > 0 for axis in "XY"]
+    return any(sizes) and not all(sizes)
 
 
 def _plane_interval(planes: Any) -> float:

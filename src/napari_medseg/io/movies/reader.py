@@ -303,6 +303,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     if not seconds and (file.imagej_metadata or {}).get("fps"):
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
     described = tiff.ome_image(file, number) if file.is_ome else {}
+    notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
     return image.replace(
         scale=(image.scale[0], *pixels),
         units=(image.units[0], *units),

@@ -36,6 +36,7 @@ from napari_medseg.io.volumes.stored import LEVEL, little_endian, read_voxels
 
 SUFFIXES = (".mha", ".mhd")
 HEADER_BYTES = 2**16
+UNSTATED = ("", "?")  # units of length that mean none: millimetres, as other programs take them
 TIMED, FRAMES = "The fourth axis is time.", "The fourth axis is frames of unknown time."
 TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
          "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
@@ -165,7 +166,9 @@ def _image(
             f"{path.name} gives a voxel size of 0: set the true size in mm (for example in ITK-SNAP or 3D Slicer)."
             if (spacing == 0).any() else f"{path.name} gives a place or a voxel size that is no number. It is damaged."
         )  # fmt: skip
-    unit, factor = length_unit(mm_per(fields.get("DistanceUnits", "mm")) or 1.0)
+    stated = fields.get("DistanceUnits", "mm")
+    known = 1.0 if stated in UNSTATED else mm_per(stated)
+    unit, factor = length_unit(known or 1.0)
     space = min(n, 3)
     matrix = np.reshape(direction, (n, n)).T[:space, :space] * spacing[:space] * factor
     if abs(np.linalg.det(matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-300))) < 1e-3:
@@ -183,6 +186,8 @@ def _image(
     )  # fmt: skip
     if "T" in axes and fields.get("Comment") != FRAMES:
         image = timed(image, float(spacing[-1]))
+    if known is None:
+        return without_size(image, f"{stated!r} is no unit of length; sizes and volumes are in voxels.")
     if not sized:
         return without_size(image, f"{path.name} does not state its voxel size; sizes and volumes are in voxels.")
     return image
