@@ -316,8 +316,8 @@ def scribbling(work: Path) -> None:
         refine.setFixedWidth(FILM_DOCK)
         refine.run_bar.start()
         wait(lambda: refine.live is not None)
-        refine.live.layers.scribbles.brush_size = 3
         viewer.reset_view()
+        refine.live.layers.scribbles.brush_size = 3  # it follows the zoom
         settle()
         film = Film(viewer, FILM_WIDTH)
         film.add(900)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.planes import show_plane
 from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS, PROPOSAL
@@ -143,18 +144,17 @@ class Scene:
         wait_for(lambda: self.dock.live is not None)
         self.live = self.dock.live
         self.first = self.live.session.state.index
-        self.live.layers.scribbles.brush_size = BRUSH
 
     def look(self, order: tuple[int, ...]) -> tuple[int, ...]:
         """Show the plane through the largest error of the mask and return the voxel in its middle."""
         place = self.live.session.biggest_disagreement(self.truth)
         middle: tuple[int, ...] = place.position if place is not None else tuple(n // 2 for n in SHAPE)
-        self.viewer.dims.order = order
-        self.viewer.reset_view()
+        show_plane(self.viewer, self.live.layers.image, next(name for name, own in PLANES.items() if own == order))
         self.viewer.camera.zoom *= ZOOM
         centre = self.viewer.camera.center
         self.live.looks.look_at(middle)
         self.viewer.camera.center = centre
+        self.live.layers.scribbles.brush_size = BRUSH  # it follows the zoom
         return middle
 
     def stroke(self, order: tuple[int, ...], middle: tuple[int, ...]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from napari_medseg.cluster.settings import ClusterSettings
 from napari_medseg.io.places import expanded
-from napari_medseg.models.catalog import DEFAULT_FOLDER
 from napari_medseg.settings import PredictSettings
 
 NAME = "napari-medseg"
@@ -43,4 +42,6 @@ def security() -> ClusterSettings:
 
 def model_folder() -> Path:
     """Return the folder that the model list shows."""
+    from napari_medseg.models.catalog import DEFAULT_FOLDER  # loads torch
+
     return expanded(compute().get("model_folder") or DEFAULT_FOLDER)

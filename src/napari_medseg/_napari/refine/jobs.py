@@ -11,13 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from napari_medseg import __version__
-from napari_medseg._napari import remote
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress, run
-from napari_medseg.models.catalog import entry
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.settings import RefinementSettings
 
@@ -41,8 +39,13 @@ class Start:
 
     def provenance(self) -> dict[str, Any]:
         """Return what is kept with the layers that this makes."""
+        method = "geodesic"
+        if self.rnet:
+            from napari_medseg.models.catalog import entry
+
+            method = entry(self.rnet).card.get("method", "")
         return {
-            "method": entry(self.rnet).card.get("method", "") if self.rnet else "geodesic",
+            "method": method,
             "checkpoint": str(self.rnet or ""),
             "proposal": str(self.pnet or ""),
             "settings": self.settings.model_dump(mode="json"),
@@ -69,6 +72,7 @@ class Opened:
 
 def open_session(start: Start) -> Job[Opened]:
     """Load the models, make or reopen the session, warm up, and run P-Net if there is one."""
+    from napari_medseg._napari import remote  # loads torch: here, beside the window
     from napari_medseg.models.catalog import load_model
 
     yield Progress(0, 3, "reading models")

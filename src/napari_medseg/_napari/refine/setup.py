@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Shapes
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import add_part, add_time_point, image_from_layer, image_layers, label_layers
 from napari_medseg._napari.refine.jobs import Start
 from napari_medseg._napari.refine.layers import RefineLayers
@@ -27,7 +27,10 @@ from napari_medseg.io.volumes.space import at_time
 from napari_medseg.refinement.history import Box
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import check_image
-from napari_medseg.settings import as_flags
+from napari_medseg.settings import Role, as_flags
+
+if TYPE_CHECKING:
+    from napari_medseg._napari.docks.model_chooser import ModelChooser
 
 WHOLE = "whole image"
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
@@ -59,27 +62,45 @@ class Setup(QWidget):
         self.origin.addItems([NOTHING, LABELS, PROPOSAL])
         self.engine.addItems([GEODESIC, DEEPIGEOS])
         self.labels = LayerChooser(viewer, label_layers)
-        self.pnet = ModelChooser("propose")
-        self.rnet = ModelChooser("refine", planes=False)
+        self.places = {"propose": QVBoxLayout(), "refine": QVBoxLayout()}
+        self.fitting: Image | None = None
         self.form = SettingsForm(RefinementSettings(), hidden=("engine",))
         self.folded = FoldedSettings(self.form, self.command)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (
+        for part in (
             QLabel("<b>Input</b>"), self.input, self.time, self.channels, self.where, self.box_button,
-            self.sessions, self.resume_button, QLabel("<b>Start from</b>"),
-            self.origin, self.labels, self.pnet, QLabel("<b>With</b>"), self.engine, self.rnet, self.folded,
+            self.sessions, self.resume_button, QLabel("<b>Start from</b>"), self.origin, self.labels,
+            self.places["propose"], QLabel("<b>With</b>"), self.engine, self.places["refine"], self.folded,
         ):  # fmt: skip
-            column.addWidget(widget)
+            column.addWidget(part) if isinstance(part, QWidget) else column.addLayout(part)
         self.input.changed.connect(self.update_input)
         self.channels.changed.connect(self.update_image)
         self.where.currentIndexChanged.connect(lambda _: self.update_image())
         self.time.valueChanged.connect(lambda _: self.update_image())
-        for signal in (self.labels.changed, self.pnet.changed, self.rnet.changed, self.origin.currentTextChanged,
-                       self.engine.currentTextChanged):  # fmt: skip
+        for signal in (self.labels.changed, self.origin.currentTextChanged, self.engine.currentTextChanged):
             signal.connect(lambda *_: self.update_choice())
         self.list_boxes()
         self.update_input()
+
+    @cached_property
+    def pnet(self) -> ModelChooser:
+        """The list of P-Net models, made when it is asked for: reading models takes torch."""
+        return self._models("propose", planes=True)
+
+    @cached_property
+    def rnet(self) -> ModelChooser:
+        """The list of R-Net models."""
+        return self._models("refine", planes=False)
+
+    def _models(self, role: Role, planes: bool) -> ModelChooser:
+        from napari_medseg._napari.docks.model_chooser import ModelChooser
+
+        chooser = ModelChooser(role, planes=planes)
+        chooser.set_image(self.fitting)
+        chooser.changed.connect(lambda *_: self.update_choice())
+        self.places[role].addWidget(chooser)
+        return chooser
 
     @property
     def reason(self) -> str:
@@ -182,8 +203,9 @@ class Setup(QWidget):
                 check_image(image)
         except MedSegError as error:
             image, self.problem = None, str(error)
-        self.pnet.set_image(image)
-        self.rnet.set_image(image)
+        self.fitting = image
+        for name in self.__dict__.keys() & {"pnet", "rnet"}:
+            getattr(self, name).set_image(image)
         self.sessions.clear()
         for saved in saved_sessions(image) if image is not None else ():
             self.sessions.addItem(saved.describe(), saved)
@@ -201,8 +223,10 @@ class Setup(QWidget):
     def update_choice(self) -> None:
         """Show the choosers that are needed."""
         self.labels.setVisible(self.origin.currentText() == LABELS)
-        self.pnet.setVisible(self.origin.currentText() == PROPOSAL)
-        self.rnet.setVisible(self.engine.currentText() == DEEPIGEOS)
+        wanted = {"pnet": self.origin.currentText() == PROPOSAL, "rnet": self.engine.currentText() == DEEPIGEOS}
+        for name, shown in wanted.items():
+            if shown or name in self.__dict__:
+                getattr(self, name).setVisible(shown)
         self.changed.emit()
 
     def start(self, target: Any = None) -> Start:
@@ -233,10 +257,10 @@ class Setup(QWidget):
         """Return how to continue the saved session, with its own models or else those chosen here."""
         assert self.saved is not None  # the button is hidden without one
         models = saved_models(self.saved.folder)
-        for name, chooser in (("rnet", self.rnet), ("pnet", self.pnet)):
+        for name in ("rnet", "pnet"):
             path = models[name]
-            if path is not None and not path.exists() and chooser.entry is not None:
-                models[name] = chooser.entry.path
+            if path is not None and not path.exists() and getattr(self, name).entry is not None:
+                models[name] = getattr(self, name).entry.path
         image = self.image
         assert image is not None  # the button is hidden without one
         return Start(image, saved=self.saved.folder, **models)

@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_medseg._napari.remote import where
 from napari_medseg._napari.widgets.export_button import offer_own_writers_first
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -112,6 +111,7 @@ class Dock(QWidget):
 
 def show_device(bar: RunBar, form: SettingsForm, *, here: bool = False) -> None:
     """Keep saying under `bar` where the settings of `form` compute and why; `here`: never on a scheduler."""
+    from napari_medseg._napari.remote import where  # loads torch, which no dock without networks needs
 
     def say(*_: Any) -> None:
         bar.device.setText(where(str(form["device"].value), here=here))

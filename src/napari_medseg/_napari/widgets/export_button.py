@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import napari
-import pandas as pd
 from npe2 import PluginManager
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
-from napari_medseg._napari.readers import write_labels
 from napari_medseg._napari.widgets.calibration import ask_pixel_size
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.atomic import write_text
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.write import write_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VOLUMES = ("NIfTI (*.nii.gz *.nii)", "NRRD (*.nrrd)", "MetaImage (*.mha)", "TIFF (*.tif)", "OME-Zarr (*.ome.zarr)")
 PICTURES = (
@@ -152,6 +153,8 @@ class ExportButton(QPushButton):
             if suffix in (".csv", ".xlsx"):
                 return write_tables(path, {"objects": known.table, "summary": known.summary})[0]
             return _report(path, known, facts)
+        from napari_medseg._napari.readers import write_labels
+
         data, attributes, _ = layer.as_layer_data_tuple()
         return write_labels(str(path), data, attributes)[0]
 
