@@ -30,7 +30,7 @@ from napari_medseg.refinement.history import Box, Change, box_of
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.settings import PredictSettings
 
-NAMES = ("scribbles", "before", "mask", "given")
+NAMES = ("scribbles", "before", "mask", "given", "locked")
 TOY = 24
 Changes = Mapping[str, Change | None]
 Part = tuple[Box, bytes] | None
@@ -90,9 +90,11 @@ class RemoteEngine(Engine):
         if self.lost:
             self.local.prepare()
 
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
+    def refine(
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
+    ) -> Job[Answer]:
         """Return the labels for all scribbles, as the engines here do."""
-        now = dict(zip(NAMES, (scribbles, before, mask, given), strict=True))
+        now = dict(zip(NAMES, (scribbles, before, mask, given, locked), strict=True))
         message = ""
         if not self.lost:
             changes = {name: Change.between(self._sent[name], array) for name, array in now.items()}
@@ -106,7 +108,7 @@ class RemoteEngine(Engine):
             except UnreachableError as error:
                 self.lost = True
                 message = f"{error} Refining on this computer."
-        answer = yield from self.local.refine(scribbles, before, mask, given)
+        answer = yield from self.local.refine(scribbles, before, mask, given, locked)
         answer.message = f"{message} {answer.message}".strip()
         return answer
 

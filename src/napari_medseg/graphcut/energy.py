@@ -99,6 +99,8 @@ class Problem:
         The object so far, bool (*spatial).
     held
         Voxels that stay what they are in `mask`, and count as near their class as strokes; ``None``: none.
+    closed
+        Voxels that are never the object's, nor tell how the background looks; ``None``: none.
     frame
         What lies beyond the box, for both ends of each axis, (ndim, 2): `INSIDE` the image goes on, `EDGE` it ends,
         `OVER` the object goes on. But for `OVER` the outer cells are presumed background, where the image does not
@@ -114,6 +116,7 @@ class Problem:
     strokes: np.ndarray
     mask: np.ndarray
     held: np.ndarray | None = None
+    closed: np.ndarray | None = None
     frame: np.ndarray | None = None
     pushes: Sequence[Push] = field(default_factory=tuple)
     weight: float = 0.998
@@ -131,13 +134,10 @@ class Answer:
         The object, bool (*spatial).
     doubt
         How undecided each voxel along its border is, float32 (*spatial) in [0, 1].
-    cell
-        Voxels of the coarsest cells along each axis.
     """
 
     labels: np.ndarray
     doubt: np.ndarray
-    cell: Factors
 
 
 class _Level:
@@ -151,6 +151,7 @@ class _Level:
         self.mask = block_mean(problem.mask, factors) > 0.5
         none = np.zeros(self.shape, bool)
         self.held = none if problem.held is None else block_mean(problem.held, factors) > 0.5
+        self.closed = none if problem.closed is None else block_mean(problem.closed, factors) > 0.5
         self.frame = none if problem.frame is None else self.faces(problem.frame != OVER) & ~self.object
         sizes = np.multiply(factors, problem.steps)
         self.steps = tuple(float(s) for s in sizes / sizes.min())
@@ -179,46 +180,106 @@ class _Level:
         known = [self.object if self.object.any() else self.near_object], [self.background | self.frame]
         if answer is not None:
             known[0].append(answer)
-            known[1].append(~answer)
+            known[1].append(~(answer | self.closed))
         return appearance.odds(*known)
 
     def certain(self) -> np.ndarray:
         return np.asarray(CERTAIN * (self.object.astype(np.float32) - self.background))
 
     def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
-        free = (free & ~self.held) | self.object | self.background
+        free = (free & ~(self.held | self.closed)) | self.object | self.background
         return Neighbourhood(self.image, free, labels, steps=self.steps, weight=border)
+
+
+class Search:
+    """The least energy of a problem on its coarsest grid, and from there on down to voxels.
+
+    Attributes
+    ----------
+    factors
+        Voxels of a cell along each axis.
+    labels
+        The object, bool (*cells); none before `solve`.
+    """
+
+    def __init__(self, problem: Problem, energy: Energy) -> None:
+        self._problem, self._energy = problem, energy
+        self.factors = block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2])
+        self._level = _Level(problem, self.factors)
+        self.labels = self._level.mask & self._level.held
+        self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
+        self._unary: np.ndarray = self._base
+
+    @property
+    def known(self) -> np.ndarray:
+        """Cells of which strokes or what is held say that they are the object's, bool (*cells)."""
+        return self._level.near_object
+
+    def likeness(self) -> np.ndarray:
+        """Return how much each face of the box looks like the object's strokes, (ndim, 2): 0 not at all, 1 the same."""
+        level, out = self._level, np.zeros((self.labels.ndim, 2))
+        look = Appearance(level.image)
+        for axis in range(len(out)):
+            for end in (0, 1):
+                side = np.zeros(out.shape, bool)
+                side[axis, end] = True
+                out[axis, end] = look.overlap(level.object, level.faces(side))
+        return out
+
+    def solve(self) -> np.ndarray:
+        """Find the object on the coarsest grid and return it, bool (*cells)."""
+        level, problem, energy = self._level, self._problem, self._energy
+        fixed = _distances(level, problem, energy)
+        if problem.mask.any() and energy.memory:
+            fixed += energy.memory * (2 * block_mean(problem.mask, self.factors) - 1)
+        fine = Appearance(level.image) if energy.fine else None
+        smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
+        labels = level.mask if problem.mask.any() else None
+        neighbours = level.neighbourhood(np.ones(level.shape, bool), self.labels, energy.border)
+        for _ in range(energy.passes):
+            self._base = fixed + energy.smooth * level.odds(smooth, labels)
+            self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
+            labels = self.labels = neighbours.cut(self._unary + level.certain())
+        return self.labels
+
+    def refined(self) -> Answer:
+        """Carry the labels of the coarsest level down to voxels."""
+        problem, energy, level = self._problem, self._energy, self._level
+        kept = problem.mask & problem.held if problem.held is not None else np.zeros(problem.mask.shape, bool)
+        doubt = np.zeros(problem.mask.shape, np.float32)
+        changed = np.nonzero(self.labels != (level.mask & level.held))
+        if not changed[0].size:
+            return Answer(kept, doubt)
+        cells = tuple(slice(max(0, int(i.min()) - ROOM), int(i.max()) + 1 + ROOM) for i in changed)
+        box = tuple(
+            slice(c.start * f, min(n, c.stop * f)) for c, f, n in zip(cells, self.factors, kept.shape, strict=True)
+        )
+        part, factors, band = _part(problem, box), self.factors, border_band(self.labels[cells])
+        labels = self.labels[cells]
+        base: np.ndarray = self._base[cells]
+        unary: np.ndarray = self._unary[cells]
+        while max(factors) > 1:
+            smaller = finer(factors)
+            level = _Level(part, smaller)
+            band = nearest(border_band(labels), factors, smaller, level.shape)
+            labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape)) & ~level.closed
+            base = linear(base, factors, smaller, level.shape)
+            unary = base
+            if energy.fine:
+                unary = base + energy.fine * level.odds(Appearance(level.image), labels)
+            neighbours = level.neighbourhood(band, labels, energy.border)
+            labels = neighbours.cut(unary + level.certain())
+            factors = smaller
+        kept[box] = labels
+        doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * band
+        return Answer(kept, doubt)
 
 
 def minimise(problem: Problem, energy: Energy) -> Answer:
     """Return the object of least energy."""
-    factors = block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2])
-    level = _Level(problem, factors)
-    fixed = _distances(level, problem, energy)
-    if problem.mask.any() and energy.memory:
-        fixed += energy.memory * (2 * block_mean(problem.mask, factors) - 1)
-    fine = Appearance(level.image)
-    smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
-    labels = level.mask if problem.mask.any() else None
-    neighbours = level.neighbourhood(np.ones(level.shape, bool), level.mask & level.held, energy.border)
-    for _ in range(energy.passes):
-        base = fixed + energy.smooth * level.odds(smooth, labels)
-        unary = base + energy.fine * level.odds(fine, labels)
-        labels = neighbours.cut(unary + level.certain())
-    assert labels is not None  # there is a pass
-    return _refined(problem, energy, level, labels, base, unary)
-
-
-def likeness(problem: Problem, energy: Energy) -> np.ndarray:
-    """Return how much each face of the box looks like the object's strokes, (ndim, 2): 0 not at all, 1 the same."""
-    level = _Level(problem, block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2]))
-    look, out = Appearance(level.image), np.zeros((len(level.shape), 2))
-    for axis in range(len(out)):
-        for end in (0, 1):
-            side = np.zeros(out.shape, bool)
-            side[axis, end] = True
-            out[axis, end] = look.overlap(level.object, level.faces(side))
-    return out
+    search = Search(problem, energy)
+    search.solve()
+    return search.refined()
 
 
 def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
@@ -258,41 +319,10 @@ def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
     return total
 
 
-def _refined(
-    problem: Problem, energy: Energy, level: _Level, labels: np.ndarray, base: np.ndarray, unary: np.ndarray
-) -> Answer:
-    """Carry the labels of the coarsest level down to voxels."""
-    kept = problem.mask & problem.held if problem.held is not None else np.zeros(problem.mask.shape, bool)
-    doubt = np.zeros(problem.mask.shape, np.float32)
-    changed = np.nonzero(labels != (level.mask & level.held))
-    if not changed[0].size:
-        return Answer(kept, doubt, level.factors)
-    cells = tuple(slice(max(0, int(i.min()) - ROOM), int(i.max()) + 1 + ROOM) for i in changed)
-    box = tuple(
-        slice(c.start * f, min(n, c.stop * f)) for c, f, n in zip(cells, level.factors, kept.shape, strict=True)
-    )
-    part = _part(problem, box)
-    labels, base, unary = labels[cells], base[cells], unary[cells]
-    factors = cell = level.factors
-    band: np.ndarray | None = None
-    while max(factors) > 1:
-        smaller = finer(factors)
-        level = _Level(part, smaller)
-        band = nearest(border_band(labels), factors, smaller, level.shape)
-        labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape))
-        base = linear(base, factors, smaller, level.shape)
-        unary = base + energy.fine * level.odds(Appearance(level.image), labels)
-        neighbours = level.neighbourhood(band, labels, energy.border)
-        labels = neighbours.cut(unary + level.certain())
-        factors = smaller
-    kept[box] = labels
-    doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * (border_band(labels) if band is None else band)
-    return Answer(kept, doubt, cell)
-
-
 def _part(problem: Problem, box: tuple[slice, ...]) -> Problem:
-    held = None if problem.held is None else problem.held[box]
-    return Problem(problem.image[(slice(None), *box)], problem.steps, problem.strokes[box], problem.mask[box], held)
+    held, closed = (None if part is None else part[box] for part in (problem.held, problem.closed))
+    image, strokes, mask = problem.image[(slice(None), *box)], problem.strokes[box], problem.mask[box]
+    return Problem(image, problem.steps, strokes, mask, held, closed)
 
 
 def border_band(labels: np.ndarray) -> np.ndarray:

@@ -59,7 +59,9 @@ class DeepIGeoSEngine(Engine):
         """Make the maps of the image, so that the first stroke answers sooner."""
         self._distances(np.zeros(self.image.spatial_shape, np.uint8))
 
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
+    def refine(
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
+    ) -> Job[Answer]:
         """Return R-Net's labels for all scribbles, with `mask` as its proposal (all uint8)."""
         from napari_medseg.inference.network import fast_settings, infer
 

@@ -47,7 +47,9 @@ class Engine(ABC):
         """Do what can be done before the first stroke."""
 
     @abstractmethod
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
+    def refine(
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
+    ) -> Job[Answer]:
         """Return the labels for all scribbles.
 
         Parameters
@@ -56,6 +58,8 @@ class Engine(ABC):
             All strokes, and those that led to `mask`; uint8 (*spatial), k + 1 for class k.
         mask, given
             The present classes, and what of them no stroke has made (a proposal, a label map); uint8 (*spatial).
+        locked
+            Accepted objects, which count as background; uint8 (*spatial), not 0 inside.
         """
 
     @abstractmethod

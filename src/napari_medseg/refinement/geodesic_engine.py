@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import OVER, THIN, Energy, Problem, Push, likeness, minimise
+from napari_medseg.graphcut.energy import OVER, THIN, Energy, Problem, Push, Search, minimise
 from napari_medseg.graphcut.energy import Answer as Minimum
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
@@ -28,12 +28,12 @@ ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 
 # found on the fit half of `benchmarks scribbles`: some of ALONE by scripts/fit_refinement.py, the rest by hand
 ALONE = Energy(
-    distance=2.0,
+    distance=3.0,
     most_distance=2.0,
-    fine=0.25,
-    smooth=0.5,
+    fine=0.0,
+    smooth=0.3,
     memory=1.5,
-    push=2.8,
+    push=4.0,
     least_push=0.0,
     most_push=3.0,
     border=3.0,
@@ -41,7 +41,10 @@ ALONE = Energy(
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
 )
-MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of the strokes, and in voxels
+MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of all strokes, and in voxels
+# A stroke of few brush widths was drawn across the object. A long one is as long as a hand goes and tells less of
+# where the object ends: the margin is SPAN (length / width)^2 lengths, up to FAR lengths.
+SPAN, FAR = 0.02, 5.0
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -74,7 +77,9 @@ class GeodesicEngine(Engine):
         strokes.reshape(-1)[:2] = 1, -1
         minimise(self._problem(features, strokes, strokes > 1), ALONE)
 
-    def refine(self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray) -> Job[Answer]:
+    def refine(
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
+    ) -> Job[Answer]:
         """Return the labels for all scribbles; see `Engine.refine`."""
         start = time.perf_counter()
         yield Progress(0, 1, "geodesic distances")
@@ -84,8 +89,10 @@ class GeodesicEngine(Engine):
             for k, new in wrong_strokes(scribbles[where], before[where], mask[where]):
                 part = np.zeros(mask.shape, bool)
                 part[where] = new
-                work = self._correct if (given == k).any() else self._alone
-                work(k, scribbles, answer, part)
+                if (given == k).any():
+                    self._correct(k, scribbles, answer, part, locked)
+                else:
+                    self._alone(k, scribbles, answer, part, locked)
         message = "" if answer.any() or (scribbles > 1).any() else ONLY_BACKGROUND
         return Answer(answer, {"geodesic": time.perf_counter() - start}, message)
 
@@ -103,13 +110,16 @@ class GeodesicEngine(Engine):
         cost = {"weight": settings.weight, "metric": settings.metric, "engine": settings.distance_engine}
         return Problem(features, self._steps, strokes, mask, **cost, **more)  # type: ignore[arg-type]
 
-    def _minimise(self, box: Box, problem: Problem, energy: Energy) -> Minimum:
-        found = minimise(problem, energy if self._settings.crf else _unsmoothed(energy))
+    def _smoothed(self, energy: Energy) -> Energy:
+        return energy if self._settings.crf else replace(energy, border=ROUGH)
+
+    def _noted(self, box: Box, found: Minimum) -> np.ndarray:
+        """Return the object that was found in `box`, and note how undecided its border is."""
         self._doubt.append((box, found.doubt))
-        return found
+        return found.labels
 
     # ---- an object that strokes alone have made
-    def _alone(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray) -> None:
+    def _alone(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray) -> None:
         """Find class `k` anew in `labels`, in place, around the strokes `new`."""
         own, core, others = self._same_object(labels == k, new)
         painted = box_of(scribbles[core] == k + 1)
@@ -117,7 +127,9 @@ class GeodesicEngine(Engine):
             np.copyto(labels, 0, where=new & (labels == k))
             return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
-        margins = [int(max(LEAST_MARGIN, MARGIN * length) / step) for step in self._steps]
+        beyond = max(_margin(stroke, self._steps) for stroke in _strokes(new))
+        margin = max(LEAST_MARGIN, MARGIN * length, beyond)
+        margins = [int(margin / step) for step in self._steps]
         box = widened(core, margins, labels.shape)
         open_edges = np.zeros((labels.ndim, 2), bool)  # sides at which the object goes over the image's edge
         for _ in range(MOST_GROWTHS):
@@ -129,25 +141,27 @@ class GeodesicEngine(Engine):
                 if own.any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
             ]
             problem = self._problem(
-                self.intensities.inside(box), strokes, own[box] | others[box], held=others[box],
+                self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
                 frame=np.where(open_edges, OVER, _at_image_edge(box, labels.shape)), pushes=pushes,
             )  # fmt: skip
+            search = Search(problem, self._smoothed(ALONE))
             if not own.any():
-                alike = likeness(problem, ALONE)
+                alike = search.likeness()
                 wider = _enlarged(box, alike > ALIKE, labels.shape)
                 over = _at_image_edge(box, labels.shape) & (alike > ALIKE_EDGE) & ~open_edges
                 if wider != box or over.any():
                     box, open_edges = wider, open_edges | over
                     continue
-            minimum = self._minimise(box, problem, ALONE)
-            found = minimum.labels
+            cells = search.solve()
             if not self._settings.islands:
-                found = _touching(found, (strokes > 0) | others[box])
-            larger = _grown(found, box, minimum.cell, open_edges, labels.shape)
+                cells = _touching(cells, search.known)
+            larger = _grown(cells, box, open_edges, labels.shape)
             if larger is None:
                 break
-            self._doubt.pop()
             box = larger
+        found = self._noted(box, search.refined())
+        if not self._settings.islands:
+            found = _touching(found, (strokes > 0) | others[box])
         part = labels[box]
         np.copyto(part, 0, where=(part == k) & ~found)
         np.copyto(part, k, where=found)
@@ -170,18 +184,18 @@ class GeodesicEngine(Engine):
         return same, union(core, box_of(same)) or core, own & ~same
 
     # ---- a mask of which a part was given
-    def _correct(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray) -> None:
+    def _correct(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray) -> None:
         """Let the strokes `new` take class `k` away, then add to it, in `labels`, in place."""
         for gain in (False, True):
             seeds = new & ((scribbles == k + 1) == gain) & ((labels == k) != gain)
             for stroke in _strokes(seeds):  # each with its own depth, as if drawn in a round of its own
                 wrong = stroke & ((labels == k) != gain)
                 if wrong.any():
-                    box, found = self._gained(k, gain, scribbles, labels, wrong)
+                    box, found = self._gained(k, gain, scribbles, labels, wrong, locked)
                     np.copyto(labels[box], k if gain else 0, where=found)
 
     def _gained(
-        self, k: int, gain: bool, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray
+        self, k: int, gain: bool, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray
     ) -> tuple[Box, np.ndarray]:
         """Return a box and the voxels in it, bool, that class `k` gains (or loses) by the strokes `new`."""
         own = (labels == k) == gain
@@ -197,14 +211,16 @@ class GeodesicEngine(Engine):
             strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
             problem = self._problem(
                 self.intensities.inside(box), strokes, own[box], held=own[box] | (away > np.where(others, depth, zone)),
+                closed=locked[box] > 0,
                 pushes=[Push(new[box], True, count)],
             )  # fmt: skip
             energy = replace(GIVEN, memory=SHALLOW / max(depth, 1.0))
-            found = _touching(self._minimise(box, problem, energy).labels & ~own[box], new[box])
+            minimum = minimise(problem, self._smoothed(energy))
+            found = _touching(minimum.labels & ~own[box], new[box])
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
-            self._doubt.pop()
             zone *= 1 + GROWTH
+        self._noted(box, minimum)
         return box, found
 
 
@@ -215,10 +231,6 @@ def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -
     for k in [*(k for k in lose if k not in gain), *gain]:
         if k > 0:
             yield int(k), new & ((scribbles == k + 1) | (mask == k))
-
-
-def _unsmoothed(energy: Energy) -> Energy:
-    return replace(energy, border=ROUGH)
 
 
 def _count(seeds: np.ndarray, open_: np.ndarray, steps: tuple[float, ...]) -> float:
@@ -243,6 +255,17 @@ def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
         stroke = np.zeros_like(seeds)
         stroke[box] = pieces == number
         yield stroke
+
+
+def _margin(stroke: np.ndarray, steps: tuple[float, ...]) -> float:
+    """Return how far beyond a stroke its object may end, by length and width of the stroke."""
+    box = box_of(stroke)
+    assert box is not None  # there is a stroke
+    sizes, size = np.array([s.stop - s.start for s in box]), np.asarray(steps)
+    length, wide = float(np.linalg.norm(sizes * size)), sizes > 1
+    area = np.count_nonzero(stroke) * float(np.prod(size[wide]))
+    width = float(area / length) ** (1 / max(1, int(np.count_nonzero(wide)) - 1))
+    return float(length * min(FAR, SPAN * (length / width) ** 2))
 
 
 def _depth(seeds: np.ndarray, error: np.ndarray, steps: tuple[float, ...]) -> float:
@@ -270,18 +293,16 @@ def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return np.asarray(keep[labels])
 
 
-def _grown(
-    found: np.ndarray, box: Box, cell: tuple[int, ...], open_edges: np.ndarray, shape: tuple[int, ...]
-) -> Box | None:
-    """Return a larger box where `found` (bool, in `box`) comes to the box's edge, ``None`` where it does not.
+def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:
+    """Return a larger box where an object, bool (*cells) of `box`, comes to its edge, ``None`` where it does not.
 
     An edge of the image over which the object goes is noted in `open_edges`, in place.
     """
     touched = np.zeros((len(box), 2), bool)
-    for axis, s in enumerate(box):
-        layers, rim = np.moveaxis(found, axis, 0), AT_EDGE * cell[axis]
-        if s.stop - s.start > THIN:
-            touched[axis] = layers[:rim].any(), layers[-rim:].any()
+    for axis, n in enumerate(cells.shape):
+        layers = np.moveaxis(cells, axis, 0)
+        if n > THIN:
+            touched[axis] = layers[:AT_EDGE].any(), layers[-AT_EDGE:].any()
     over = touched & _at_image_edge(box, shape) & ~open_edges
     open_edges |= over
     wider = _enlarged(box, touched, shape)

@@ -139,7 +139,8 @@ class RefinementSession(Timeline):
                 else "There is no stroke yet. Paint at least one stroke, then refine."
             )
         mask, before = taken_back(self.history, marks)
-        answer = yield from self.engine.refine(marks, before, mask, self.history.arrays["given"])
+        locked = (self.result > 0).astype(np.uint8)
+        answer = yield from self.engine.refine(marks, before, mask, self.history.arrays["given"], locked)
         n_strokes = count_strokes(self.scribbles, marks)
         self.log.append({"event": "refine", **encode(self.history.arrays, scribbles=marks)})
         new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks)}
