@@ -1,9 +1,9 @@
 """Find the constants of the refinement on half of the local data: ``python scripts/fit_refinement.py --data FOLDER``.
 
-One constant after another is tried at a few values around its present one; a value is kept when the mean Dice over the
-groups, the first five strokes and the starts it concerns rises by more than `GAIN`. The other half of the data
-(``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
-`napari_medseg.refinement.geodesic_engine` and `napari_medseg.graphcut.energy`.
+A sweep takes hours; ``--only`` and ``--cases`` make it shorter. One constant after another is tried at a few values
+around its present one; a value is kept when the mean Dice over the groups, the first five strokes and the starts it
+concerns rises by more than `GAIN`. The other half of the data (``python -m benchmarks scribbles``) is never looked at.
+What is printed last goes into `napari_medseg.refinement.geodesic_engine` and `napari_medseg.graphcut.energy`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ STROKES = 5
 FACTORS = (0.7, 1.4)
 ALONE, GIVEN = ("nothing",), ("half", "too much")
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
-    "ALONE": (ALONE, ("distance", "most_distance", "fine", "smooth", "memory", "push", "border", "blur")),
+    "ALONE": (ALONE, ("distance", "most_distance", "smooth", "memory", "push", "most_push", "border", "blur")),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
-    "engine alone": (ALONE, ("MARGIN", "ALIKE", "ALIKE_EDGE", "BESIDE")),
-    "engine given": (GIVEN, ("ZONE", "DEPTH", "MOST_OF_MASK", "AT_LIMIT")),
-    "energy": (ALONE, ("JOINED", "FLAT", "NEAR")),
+    "engine alone": (ALONE, ("SPAN", "FAR", "MARGIN", "LEAST_MARGIN", "BESIDE", "ALIKE", "ALIKE_EDGE", "GROWTH")),
+    "engine given": (GIVEN, ("ZONE", "SLACK", "DEPTH", "MOST_OF_MASK", "SHALLOW", "AT_LIMIT")),
+    "energy": (ALONE, ("JOINED", "FLAT")),
+    "energy both": (tuple(STARTS), ("NEAR",)),
 }
 
 
@@ -58,7 +59,7 @@ def place(owner: str, name: str) -> tuple[Any, str, float]:
     """Return the module that holds a constant, the name there, and the present value."""
     if owner in ("ALONE", "GIVEN"):
         return engine, owner, float(getattr(getattr(engine, owner), name))
-    module = energy if owner == "energy" else engine
+    module = energy if owner.startswith("energy") else engine
     return module, name, float(getattr(module, name))
 
 

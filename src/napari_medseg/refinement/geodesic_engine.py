@@ -26,14 +26,14 @@ from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 
-# found on the fit half of `benchmarks scribbles`: some of ALONE by scripts/fit_refinement.py, the rest by hand
+# found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
 ALONE = Energy(
     distance=3.0,
     most_distance=2.0,
     fine=0.0,
     smooth=0.3,
-    memory=1.5,
-    push=4.0,
+    memory=3.0,
+    push=5.5,
     least_push=0.0,
     most_push=3.0,
     border=3.0,
