@@ -331,3 +331,22 @@ def test_compressions_that_need_another_package_are_left_to_pillow(
     np.testing.assert_array_equal(io.read(tmp_path / "a.tif")[0].data, colour)
     with pytest.raises(ReadError, match=r"compressed by LZW.*pip install imagecodecs"):
         io.read(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("imagej", [True, False])
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+def test_a_stack_that_was_cut_anywhere_is_refused_or_whole(tmp_path: Path, imagej: bool, axes: str) -> None:
+    """Its directories lie behind the pixels, one after the other; a cut between two leaves fewer planes."""
+    data = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, imagej=imagej, metadata={"axes": axes}, photometric="minisblack")
+    content, whole = path.read_bytes(), 0
+    for length in range(1, len(content)):
+        path.write_bytes(content[:length])
+        try:
+            found = io.read(path)[0]
+        except ReadError:
+            continue
+        whole += 1
+        np.testing.assert_array_equal(np.asarray(found.data), data)
+    assert 0 < whole < len(content) - data.nbytes

@@ -118,6 +118,7 @@ def test_nothing_traced(tmp_path: Path) -> None:
         ("a.swc", "1 2 1e9 4 0 1 -1\n"),
         ("a.ndf", "hello\n"),
         ("a.ndf", "// NeuronJ Data File\n// Tracing N1\n"),
+        ("a.ndf", "// NeuronJ Data File\n// Tracing N1\n1\n0\n0\nD\n// Segment 1 of Tracing N1\n1\n2\n3\n4\n"),
         ("a.ndf", "// NeuronJ Data File\n// Tracing N1\n1\n0\n0\nD\n// Segment 1 of Tracing N1\n1\n2\n3\n"),
     ],
 )

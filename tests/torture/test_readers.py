@@ -1,5 +1,8 @@
 """Damaged files of every kind: an image or one message, in 10 s and with bounded memory, never anything else.
 
+"read" counts only what is equal to what was written; damage that a format cannot show (pixels without a check sum, text
+that is still text) is "other". A file that was cut is never another one.
+
 The short cut damages each kind a few times; ``MEDSEG_TORTURE=1000`` (`make torture`) sets the number for all of it.
 """
 

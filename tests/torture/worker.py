@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -41,41 +42,47 @@ def status(key: str) -> int:
     return 0
 
 
-def look(image: Any) -> int:
-    """Read the pixels, of a large lazy image the first and last block only; return the bytes of the image read."""
+def look(image: Any, digest: Any) -> int:
+    """Read the pixels, of a large lazy image the first and last block only; return the bytes of the image read.
+
+    What was read goes into `digest`.
+    """
+    digest.update(repr((image.axes, image.scale, image.units, image.data.shape)).encode())
     for array in (image.data, *image.metadata.get("levels", [])):
         if hasattr(array, "dask") and array.nbytes > LOADED:
             for block in (array.blocks[(0,) * array.ndim], array.blocks[(-1,) * array.ndim]):
                 if block.nbytes <= LOADED:
-                    np.asarray(block)
+                    digest.update(np.ascontiguousarray(block))
         elif array.nbytes <= LOADED:
-            np.count_nonzero(np.asarray(array))
+            digest.update(np.ascontiguousarray(array))
     assert np.isfinite(image.scale).all()
     assert min(image.scale) > 0
     assert image.kind == "image" or np.dtype(image.data.dtype).kind in "uib"
     return min(int(image.data.nbytes), LOADED) if hasattr(image.data, "dask") else int(image.data.nbytes)
 
 
-def read(path: Path) -> int:
+def read(path: Path, digest: Any) -> int:
     if path.suffix == ".pt":
         from napari_medseg.models.catalog import load_model
 
         network = load_model(path).network
+        for parameter in network.parameters():
+            digest.update(parameter.detach().numpy())
         return sum(p.numel() * p.element_size() for p in network.parameters())
     images = io.read(path.parent if path.suffix == ".dcm" else path)
     assert images
-    return sum(look(image) for image in images)
+    return sum(look(image, digest) for image in images)
 
 
 def attempt(path: Path) -> dict[str, Any]:
-    """Return outcome ``read``, ``refused`` or ``WRONG`` with the reason."""
+    """Return outcome ``read``, ``refused`` or ``WRONG`` with the reason, and a digest of what was read."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before, start, need = status("VmRSS"), time.perf_counter(), path.stat().st_size
-    outcome, text = "read", ""
+    outcome, text, digest = "read", "", hashlib.sha256()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         try:
-            need = max(need, read(path))
+            need = max(need, read(path, digest))
         except MedSegError as error:
             outcome, text = "refused", str(error)
             if not text or "\n" in text or len(text) > LONGEST or "Traceback" in text:
@@ -90,7 +97,14 @@ def attempt(path: Path) -> dict[str, Any]:
         outcome, text = "WRONG", f"warning {notes[0]}"
     if outcome != "WRONG" and rise > max(FLOOR, FACTOR * need):
         outcome, text = "WRONG", f"memory {rise / 2**20:.0f} MB for {need / 2**20:.1f} MB; {text}"
-    return {"outcome": outcome, "text": text, "seconds": time.perf_counter() - start, "memory": rise}
+    content = digest.hexdigest()
+    return {
+        "outcome": outcome,
+        "text": text,
+        "seconds": time.perf_counter() - start,
+        "memory": rise,
+        "content": content,
+    }
 
 
 class Kind:
@@ -101,6 +115,7 @@ class Kind:
         self.name, self.data, self.place = name, seed.read_bytes(), folder / "case"
         self.suffix = ".nii.gz" if name.endswith(".nii.gz") else seed.suffix
         seed.unlink()
+        self.whole = self.attempt(VALID)["content"]  # what is imported now counts for no file
 
     def attempt(self, index: int) -> dict[str, Any]:
         """Return what reading damaged file number `index` (-1: the valid one) gives."""
@@ -114,7 +129,16 @@ class Kind:
         path.write_bytes(damaged)
         answer = attempt(path)
         shutil.rmtree(self.place)
+        if index >= 0 and answer["outcome"] == "read" and answer["content"] != self.whole:
+            cut = not other and len(damaged) < len(self.data) and self.data.startswith(damaged)
+            text = "a file that was cut is read as another"
+            answer |= {"outcome": "WRONG", "text": text} if cut and self.tells_its_end else {"outcome": "other"}
         return answer
+
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether the format says how much there is to come; films say how many frames are missing."""
+        return self.suffix not in (".swc", ".avi", ".mp4", ".mkv")
 
 
 def main() -> None:
@@ -128,7 +152,6 @@ def main() -> None:
         name, index = line.rsplit(maxsplit=1)
         if kind is None or kind.name != name:
             kind = Kind(name, folder)
-            kind.attempt(VALID)  # what is imported now counts for no file
             answer: Any = "ready"
         else:
             answer = kind.attempt(int(index))

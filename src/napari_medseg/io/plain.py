@@ -85,6 +85,7 @@ def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
+        tiff.refuse_cut(path, file)
         if raw:
             return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
         count = len(file.series) if file.is_ome else 1

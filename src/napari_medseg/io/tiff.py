@@ -100,6 +100,28 @@ def turned(stack: Stack, orientation: int) -> Stack:
     )
 
 
+def refuse_cut(path: Path, tiff: Any) -> None:
+    """Refuse a file whose description counts more values than its directories lead to: its end is missing.
+
+    Raises
+    ------
+    ReadError
+        If it was written by ImageJ or by tifffile, whose descriptions count, and is cut short.
+    """
+    series = tiff.series[0]
+    held, plane = math.prod(series.shape), math.prod(series.keyframe.shape)
+    images = (tiff.imagej_metadata or {}).get("images", 1)
+    shaped = [known.get("shape") for known in tiff.shaped_metadata or ()][:1]
+    stated = images * plane if isinstance(images, int) else held
+    if shaped and isinstance(shaped[0], tuple | list) and not series.keyframe.is_reduced:
+        stated = max(stated, math.prod(shaped[0]))
+    if stated > held:
+        raise ReadError(
+            f"{path.name} is cut short: it says that it holds {stated // plane} planes and leads to {held // plane}. "
+            "Copy or export it again."
+        )
+
+
 def um_per(unit: Any) -> float | None:
     """Return the micrometres of a length unit, ``None`` if it is none."""
     return UM_PER_UNIT.get(_plain(unit))

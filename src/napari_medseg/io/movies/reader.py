@@ -277,6 +277,7 @@ def _read_tiff(path: Path) -> list[Image]:
         if count == 1 and len(file.series) > 1:
             sizes = sorted({series.shape for series in file.series})
             raise ReadError(f"{path.name} holds pages of different sizes {sizes}; a movie needs one frame size.")
+        tiff.refuse_cut(path, file)
         return [_tiff_film(path, file, number) for number in range(count)]
 
 

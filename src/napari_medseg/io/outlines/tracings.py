@@ -209,6 +209,8 @@ def _parse_ndf(text: str) -> tuple[Paths, list[str]]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or not lines[0].startswith("// NeuronJ Data File"):
         raise ValueError("the first line is not that of a NeuronJ data file")
+    if not lines[-1].lower().startswith("// end of neuronj"):
+        raise ValueError("its last line is missing: it was cut short")
     names = {number: name for name, number in NDF_TYPES.items()}
     blocks: list[tuple[str, list[str]]] = []
     for line in lines:
