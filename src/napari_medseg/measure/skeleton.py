@@ -10,6 +10,7 @@ from scipy import ndimage
 
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 EIGHT = np.ones((3, 3), int)
+# geometric, for nerves about 3 pixels wide; docs/reference/nerves.md says what hangs on each
 TANGENT_PX = 20
 FAR_PX = 60  # of a nerve that leaves another at 12 degrees, half is free
 ALIKE_DEGREES = 10
