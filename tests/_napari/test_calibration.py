@@ -39,6 +39,8 @@ def enter(chooser: Any, size: str = "", value: str = "") -> str:
 
 def test_the_pixel_size_stays_with_image_and_labels(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, dock = open_dock("Segment")
+    assert dock.input.fields.isHidden()
+    assert dock.input.open_fields.isHidden()
     scan, drawn, other = scene(viewer)
     dock.input.choose(scan)
     assert not dock.input.fields.isHidden()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +65,39 @@ class _Greedy(torch.nn.Module):
         if x.numel() > self.limit:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return x * self.weight
+
+
+class _Layers(torch.nn.Sequential):
+    """Many layers, each of which takes a moment, as a large network does."""
+
+    class Layer(torch.nn.Module):
+        done: ClassVar[int] = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            threading.Event().wait(0.005)
+            type(self).done += 1
+            return x
+
+    def __init__(self) -> None:
+        super().__init__(*(self.Layer() for _ in range(400)))
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_within_one_tile_progress_is_told_and_stop_is_heard(tiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_medseg.inference.network.LOOK", 0.02)
+    monkeypatch.setattr(Identity, "tiled", tiled)
+    network = _Layers()
+    job = infer(Model(Identity(), network, {}), np.zeros((1, 16, 16), np.float32), PredictSettings(device="cpu"))
+    _Layers.Layer.done = 0
+    seen: list[Progress] = []
+    while len(seen) < 3:
+        progress = next(job)
+        seen += [progress] if "about" in progress.message else []
+    assert [p.step for p in seen] == sorted(p.step for p in seen)
+    assert 0 < seen[-1].step < seen[-1].total
+    job.close()
+    assert 0 < _Layers.Layer.done < 400  # it was left in the middle
+    assert not any(layer._forward_pre_hooks for layer in network)
 
 
 def test_memory_fallback_halves_batch_then_tile_and_says_so() -> None:

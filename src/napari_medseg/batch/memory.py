@@ -22,6 +22,7 @@ def predict_images(path: Path, images: Sequence[Image], settings: PredictSetting
 
     An image with one axis more than the method (a stack or a movie) is segmented plane by plane.
     """
+    yield Progress(0, 1, "loading the model")
     return (yield from predict_with(load_model(path), images, settings))
 
 

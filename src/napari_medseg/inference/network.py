@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice, product
 from typing import Any
 
@@ -18,7 +21,7 @@ from napari_medseg.device import autocast, choose_device, fast_precision, is_out
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.image import Image
 from napari_medseg.inference import tiling
-from napari_medseg.jobs import Job, Progress
+from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.training_images import PixelSize, doubts_on, notes_on
 from napari_medseg.nn.folding import folded
@@ -26,6 +29,8 @@ from napari_medseg.preprocessing.resampling import interpolated, nearest, resamp
 from napari_medseg.settings import PredictSettings
 
 ON_DISK_BYTES = 2**29
+LOOK = 0.5  # seconds between looks at a network that computes
+FINE = 1000  # parts of a run that are told apart within a tile
 AUTO_TILE = {2: 1024, 3: 256}
 
 
@@ -195,8 +200,8 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     network = network.to(memory_format=memory_format(plan.device, method.ndim))  # type: ignore[call-overload]
     model = replace(model, network=folded(network))
     if not method.tiled:
-        result: np.ndarray = forward(model, np.asarray(array)[None], plan.device, settings, logits)[0].cpu().numpy()
-        return _finite(result)
+        whole = yield from _attended(model, np.asarray(array)[None], plan.device, settings, logits)
+        return _finite(whole[0])
     sizes = tuple(array.shape[1:])
     overlap = 2 * method.halo if settings.overlap < 0 else settings.overlap
     overlap = min(overlap, plan.tile * 3 // 4)
@@ -207,13 +212,55 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     start = time.perf_counter()
     while chunk := list(islice(tiles, plan.batch)):
         blocks = np.stack([tiling.read_block(array, starts, [a.tile for a in axes]) for starts, _ in chunk])
-        results = _finite(forward(model, blocks, plan.device, settings, logits).cpu().numpy())
+        job = _attended(model, blocks, plan.device, settings, logits)
+        results = _finite((yield from relabel(job, partial(_within, done, len(chunk), total))))
         for (starts, weight), block in zip(chunk, results, strict=True):
             _add(out, block, weight, starts)
         done += len(chunk)
         pace = (time.perf_counter() - start) / done
         yield Progress(done, total, f"tile {done} of {total}, {pace:.2g} s/tile")
     return out
+
+
+def _within(done: int, tiles: int, total: int, progress: Progress) -> Progress:
+    """Say how far the present tiles are, as a share of all."""
+    share = (done + tiles * progress.step / progress.total) / total
+    which = f"tile {done + 1} of {total}" if total > 1 else "network"
+    return replace(progress, step=round(share * FINE), total=FINE, message=f"{which}, {progress.message}")
+
+
+class _StoppedError(Exception):
+    """The network is left in the middle, since nobody wants its answer any more."""
+
+
+def _attended(
+    model: Model, batch: np.ndarray, device: torch.device, settings: PredictSettings, logits: bool
+) -> Job[np.ndarray]:
+    """Do `forward` beside this thread; say now and then how many layers are done, and leave it when closed."""
+    layers = [layer for layer in model.network.modules() if not any(True for _ in layer.children())]
+    total = max(1, len(layers) * (len(list(_views(batch.ndim - 2))) if settings.tta or model.method.views else 1))
+    done, closed = 0, threading.Event()
+
+    def count(*_: Any) -> None:
+        nonlocal done
+        if closed.is_set():
+            raise _StoppedError
+        done += 1
+
+    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    with ThreadPoolExecutor(1) as beside:
+        future = beside.submit(forward, model, batch, device, settings, logits)
+        try:
+            while not wait([future], LOOK).done:
+                reached = min(done, total - 1)
+                yield Progress(reached, total, f"about {reached / total:.0%}")
+            answer: np.ndarray = future.result().cpu().numpy()
+            return answer
+        finally:
+            closed.set()
+            wait([future])
+            for hook in hooks:
+                hook.remove()
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

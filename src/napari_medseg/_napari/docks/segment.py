@@ -9,7 +9,7 @@ from typing import Any
 
 import napari
 from napari.layers import Layer
-from qtpy.QtWidgets import QCheckBox, QComboBox
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
@@ -22,13 +22,16 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
+from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import part_of
 from napari_medseg.jobs import Job
+from napari_medseg.models.training_images import FAR, PixelSize
 from napari_medseg.settings import PredictSettings, as_flags
 
 WHOLE, VIEW = "whole image", "current view"
+CONTEXT = SlideSettings().reach  # pixels around the view, so that objects at its edge are whole
 MOST = 100_000_000  # pixels that a window segments at once
 
 
@@ -59,7 +62,7 @@ class ExtentChooser(QComboBox):
         shape = image.spatial_shape
         offset = (0,) * len(shape)
         if self.currentText() == VIEW and self.viewer.dims.ndisplay == 2:
-            box = view_box(layer, shape)
+            box = view_box(layer, shape, CONTEXT)
             index = (..., *box, slice(None)) if image.axes.endswith("C") else (..., *box)
             offset = (*offset[:-2], *(s.start for s in box))
             image = part_of(replace(image, data=image.data[index]), offset)
@@ -72,12 +75,12 @@ class ExtentChooser(QComboBox):
         return image, offset
 
 
-def view_box(layer: Layer, shape: tuple[int, ...]) -> list[slice]:
-    """Return what is in view of the last two axes, in pixels of the full resolution."""
+def view_box(layer: Layer, shape: tuple[int, ...], context: int = 0) -> list[slice]:
+    """Return what is in view of the last two axes, and `context` pixels around it, in pixels of full resolution."""
     corners = layer.corner_pixels[:, -2:].astype(float)
     if getattr(layer, "multiscale", False):
         corners = corners * layer.downsample_factors[layer.data_level][-2:]
-    low, high = corners[0].astype(int), corners[1].astype(int)
+    low, high = corners[0].astype(int) - context, corners[1].astype(int) + context
     return [slice(min(max(a, 0), n - 1), max(min(b + 1, n), 1)) for a, b, n in zip(low, high, shape[-2:], strict=True)]
 
 
@@ -94,11 +97,13 @@ class SegmentDock(Dock):
         self.replace = QCheckBox("replace the earlier result")
         self.replace.setToolTip("Otherwise each run adds a new layer")
         self.models = ModelChooser()
+        self.size_line, self.resample = QLabel(""), QCheckBox("show it at the model's pixel size (resample)")
+        self.size_line.setWordWrap(True)
         self.form = SettingsForm(predict_settings(PredictSettings()))
         self.run_bar = RunBar(self.make_job, self.show_results)
         self.section("Input", self.input, self.channels, self.extent, self.every)
         settings = FoldedSettings(self.form, self.command)
-        self.section("With", self.models, self.probabilities, self.replace, settings)
+        self.section("With", self.models, self.size_line, self.resample, self.probabilities, self.replace, settings)
         self.made: Any = None
         self.export_button = ExportButton(self, lambda: self.made, lambda sentence: self.run_bar.say(sentence))
         self.export_button.hide()
@@ -107,6 +112,8 @@ class SegmentDock(Dock):
         self.input.changed.connect(self.update_state)
         self.channels.changed.connect(self.update_image)
         self.models.changed.connect(self.update_reason)
+        self.models.changed.connect(self.update_size)
+        self.resample.toggled.connect(lambda on: setattr(self.form["resample"], "value", on))
         self.update_state()
 
     def update_state(self) -> None:
@@ -119,6 +126,19 @@ class SegmentDock(Dock):
         """Judge the models against what is chosen."""
         self.every.setEnabled(not self.channels.chosen)
         self.models.set_image(self.image)
+        self.update_size()
+
+    def update_size(self) -> None:
+        """Say where the model was trained at another pixel size, and offer to resample."""
+        entry, image = self.models.entry, self.image
+        size = None if entry is None or image is None else PixelSize.of_card(entry.card)
+        other = size is not None and size.steps_for(image) is not None
+        far = "The results may be poor." if other and size.factor(image) > FAR else ""
+        self.size_line.setText(f"The model was trained at {size}; this image has other pixels. {far}" if other else "")
+        for widget in (self.size_line, self.resample):
+            widget.setVisible(other)
+        if not other:
+            self.resample.setChecked(False)
 
     def update_reason(self) -> None:
         """Enable Run, or say why not."""

@@ -64,6 +64,7 @@ class LayerChooser(QWidget):
             if event is not None:  # older versions of napari do not tell of new names
                 listen(event, self.refresh)
         listen(viewer.layers.selection.events.active, self._follow)
+        self._offer_fields()
         self.refresh()
 
     @property

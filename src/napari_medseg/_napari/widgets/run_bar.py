@@ -84,6 +84,7 @@ class RunBar(QWidget):
         self.started, self.pace = time.monotonic(), (0.0, 0.0)
         self.failed = self.stopping = False
         self.bar.setValue(0)
+        self.say("Starting ...")
         self.run_button.setEnabled(False)
         self.stop_button.setEnabled(True)
         self.current = JobWorker(

@@ -84,7 +84,7 @@ class TableView(QTableView):
             self.unfollow = listen(_selection_event(layer), self._select_row)
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        if self.layer is None or not 0 <= current.row() < len(self.frame):
+        if self.layer not in self.viewer.layers or not 0 <= current.row() < len(self.frame):
             return
         if isinstance(self.layer, Labels) and "label" in self.frame:
             self.outline(int(self.frame["label"].iloc[current.row()]))
