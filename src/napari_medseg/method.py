@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
+from napari_medseg.augment.spatial import random_crop
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image, LabelKind
 from napari_medseg.io import read_case
@@ -200,8 +201,8 @@ class Method(ABC):
         """Turn a label image into the training target (*spatial) or (T, *spatial)."""
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Cut one training sample from a case (default: the whole image)."""
-        return x, y
+        """Cut one training sample from a case (default: the whole image, mirrored up to `size_multiple`)."""
+        return random_crop(x, y, 0, self.size_multiple, rng) if self.size_multiple > 1 and self.tiled else (x, y)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Augment one sample; called only when the training settings ask for it."""

@@ -99,3 +99,14 @@ def test_flip_only_along_the_given_axes() -> None:
     moved_x, moved_y = random_flip(x, y, np.random.default_rng(0), axes=(-1,), probability=1.0)
     np.testing.assert_array_equal(moved_x, x[..., ::-1])
     np.testing.assert_array_equal(moved_y, y[:, ::-1])
+
+
+def test_random_crops_hold_the_same_pixels_and_mirror_what_is_missing() -> None:
+    y = np.arange(30).reshape(5, 6)
+    x = np.stack([y, y + 100])
+    crop, target = random_crop(x, y, 3, 2, np.random.default_rng(0))
+    assert (crop.shape, target.shape) == ((2, 4, 4), (4, 4))
+    np.testing.assert_array_equal(crop, np.stack([target, target + 100]))
+    whole, target = random_crop(x, np.stack([y, y]), 0, 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(target[0], np.pad(y, [(0, 3), (0, 2)], "symmetric"))
+    np.testing.assert_array_equal(whole[0], target[1])

@@ -113,7 +113,7 @@ def test_class_says_what_it_is(name: str) -> None:
     cls = get_method(name)
     assert cls.name == name
     assert cls.title
-    assert cls.doi.startswith("10.")
+    assert not cls.doi or cls.doi.startswith("10.")
     assert cls.ndim in (2, 3)
 
 

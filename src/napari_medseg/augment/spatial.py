@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
 Mode = Literal["reflect", "grid-wrap", "nearest", "constant", "mirror"]
 Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def random_crop(x: np.ndarray, y: np.ndarray, edge: int, multiple: int, rng: np.random.Generator) -> Arrays:
+    """Cut a random crop of an image and its target; both are mirrored where they are smaller.
+
+    Parameters
+    ----------
+    x, y
+        (C, *spatial) and (*spatial) or (T, *spatial).
+    edge
+        Edge of the crop in pixels; 0: the whole image.
+    multiple
+        Sizes are rounded up to a multiple of this.
+    rng
+        Source of randomness.
+    """
+    sizes = x.shape[1:]
+    wanted = [-(-(edge or n) // multiple) * multiple for n in sizes]
+    missing = [(0, max(0, w - n)) for w, n in zip(wanted, sizes, strict=True)]
+    if any(after for _, after in missing):
+        x, y = (np.pad(a, [(0, 0)] * (a.ndim - len(sizes)) + missing, "symmetric") for a in (x, y))
+    starts = [int(rng.integers(n - w + 1)) for w, n in zip(wanted, x.shape[1:], strict=True)]
+    window: Any = (..., *(slice(s, s + w) for s, w in zip(starts, wanted, strict=True)))
+    return np.ascontiguousarray(x[window]), np.ascontiguousarray(y[window])
 
 
 def rotation(angle: float, ndim: int = 2, plane: tuple[int, int] = (0, 1)) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels
-from napari_medseg.methods.deepigeos.inputs import case_folders, clean, crop_patch, intensity, standardise
+from napari_medseg.methods.deepigeos.inputs import case_folders, clean, foreground_crop, intensity, standardise
 
 
 def test_intensity_by_hand() -> None:
@@ -20,7 +20,7 @@ def test_intensity_by_hand() -> None:
 
 def test_whole_image_is_padded_to_the_multiple() -> None:
     x, y = np.arange(15, dtype=np.float32).reshape(1, 3, 5), np.arange(15).reshape(3, 5)
-    padded_x, padded_y = crop_patch(x, y, 0, 4, np.random.default_rng(0))
+    padded_x, padded_y = foreground_crop(x, y, 0, 4, np.random.default_rng(0))
     assert padded_y.shape == (4, 8)
     assert np.array_equal(padded_y[:3, :5], y)
     assert np.array_equal(padded_x[0], padded_y)
@@ -30,7 +30,7 @@ def test_whole_image_is_padded_to_the_multiple() -> None:
 def test_a_patch_larger_than_the_image_is_padded() -> None:
     x, y = np.zeros((1, 5, 30), np.float32), np.zeros((5, 30), np.int64)
     y[2, 29] = 1
-    patch_x, patch_y = crop_patch(x, y, 16, 1, np.random.default_rng(1))
+    patch_x, patch_y = foreground_crop(x, y, 16, 1, np.random.default_rng(1))
     assert patch_x.shape == (1, 16, 16)
     assert patch_y.shape == (16, 16)
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
-from napari_medseg.augment.spatial import affine, random_flip, random_matrix
+from napari_medseg.augment.spatial import affine, random_crop, random_flip, random_matrix
 from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.compare import mcc
 from napari_medseg.image import Image
@@ -196,14 +196,7 @@ class AfmUnet(Method):
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Cut a random crop, or take the whole image; mirrored up to what the network divides."""
-        m = self.size_multiple
-        wanted = [-(-(self.settings.crop or n) // m) * m for n in y.shape]
-        pad = [(0, max(0, w - n)) for w, n in zip(wanted, y.shape, strict=True)]
-        if any(after for _, after in pad):
-            x, y = np.pad(x, [(0, 0), *pad], mode="symmetric"), np.pad(y, pad, mode="symmetric")
-        starts = (int(rng.integers(n - w + 1)) for w, n in zip(wanted, y.shape, strict=True))
-        window = tuple(slice(s, s + w) for s, w in zip(starts, wanted, strict=True))
-        return x[(slice(None), *window)], y[window]
+        return random_crop(x, y, self.settings.crop, self.size_multiple, rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rotate +-45 degrees, shift and zoom 5 %, shear, flip: the same for image and mask."""

@@ -81,22 +81,22 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
     return PairList(tuple(pairs), tuple(unpaired))
 
 
-def crop_patch(x: np.ndarray, y: np.ndarray, patch: int, multiple: int, rng: np.random.Generator) -> Arrays:
-    """Cut a patch, half of the time about a foreground voxel; smaller images are padded with their edge.
+def foreground_crop(x: np.ndarray, y: np.ndarray, edge: int, multiple: int, rng: np.random.Generator) -> Arrays:
+    """Cut a crop, half of the time about a foreground voxel; smaller images are padded with their edge.
 
     Parameters
     ----------
     x, y
         Image (C, *spatial) and classes (*spatial).
-    patch
+    edge
         Edge in voxels; 0: the whole image.
     multiple
         Sizes are rounded up to a multiple of this.
     rng
         Source of randomness.
     """
-    size = [-(-(patch or n) // multiple) * multiple for n in y.shape]
-    foreground = np.flatnonzero(y) if patch and rng.random() < FOREGROUND_SHARE else np.empty(0)
+    size = [-(-(edge or n) // multiple) * multiple for n in y.shape]
+    foreground = np.flatnonzero(y) if edge and rng.random() < FOREGROUND_SHARE else np.empty(0)
     if foreground.size:
         centre = np.unravel_index(int(rng.choice(foreground)), y.shape)
         start = [int(c) - m // 2 for c, m in zip(centre, size, strict=True)]

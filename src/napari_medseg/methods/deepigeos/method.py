@@ -26,11 +26,11 @@ from napari_medseg.methods.deepigeos.inputs import (
     augment_case,
     case_folders,
     clean,
-    crop_patch,
     decode_proposal,
     distance_maps,
     encode,
     encode_proposal,
+    foreground_crop,
     intensity,
     standardise,
 )
@@ -168,8 +168,8 @@ class PNet(Method):
         return np.asarray(data, np.int64)
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
-        """Cut a patch."""
-        return crop_patch(x, y, self.settings.patch, self.size_multiple, rng)
+        """Cut a crop."""
+        return foreground_crop(x, y, self.settings.patch, self.size_multiple, rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Flip, turn, zoom, bend and change intensities (`augment_case`)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg import settings as base
+from napari_medseg.augment.spatial import random_crop
 from napari_medseg.errors import DataError
 from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image
@@ -138,13 +139,9 @@ class ScDcnn(Method):
         return mask.astype(np.int64)
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a random patch, or reflect-pad up to its size."""
+        """Cut a random crop; smaller images are mirrored up to its size."""
         size = max(self.settings.patch or DEFAULT_PATCH[self.ndim], 2 * self.size_multiple)
-        missing = [(0, max(0, size - n)) for n in y.shape]
-        if any(after for _, after in missing):
-            x, y = np.pad(x, [(0, 0), *missing], "symmetric"), np.pad(y, missing, "symmetric")
-        box = tuple(slice(a, a + size) for a in (int(rng.integers(n - size + 1)) for n in y.shape))
-        return np.ascontiguousarray(x[(slice(None), *box)]), np.ascontiguousarray(y[box])
+        return random_crop(x, y, size, 1, rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Flip, turn by quarters in the last two axes, change the gamma by up to 15 %."""
