@@ -6,6 +6,7 @@ import pytest
 from napari_medseg.augment.spatial import (
     affine,
     compose,
+    random_crop,
     random_flip,
     random_matrix,
     random_rot90,
