@@ -8,12 +8,13 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
-
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING, Any
 
 from napari_medseg import __version__
 from napari_medseg.cli.output import show
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 NEEDED = (
     "numpy", "scipy", "pandas", "scikit-image", "numba", "pydantic", "tifffile", "torch", "SimpleITK", "nibabel",
@@ -84,6 +85,8 @@ def _compiled() -> str:
 
 def _needed() -> dict[str, Requirement]:
     """Return what the installed package requires, without its extras; nothing when it runs from a folder."""
+    from packaging.requirements import Requirement
+
     try:
         texts = metadata.requires("napari-medseg") or []
     except metadata.PackageNotFoundError:
