@@ -267,14 +267,14 @@ FINE, COARSE = 1.0, 6.0
 DARK = 4
 
 
-def similarity_groups(pictures: Sequence[np.ndarray], cut: float = SAME_SCENE) -> np.ndarray:
-    """Return a group number for each picture; pictures joined by a chain of `similarity` >= `cut` share one.
+def similarity_groups(pictures: Sequence[np.ndarray], threshold: float = SAME_SCENE) -> np.ndarray:
+    """Return a group number for each picture; pictures joined by a chain of `similarity` >= `threshold` share one.
 
     Parameters
     ----------
     pictures
         Grey (Y, X) or colour (Y, X, C) pictures of any size.
-    cut
+    threshold
         Smallest similarity of two pictures of one scene.
     """
     from scipy.sparse.csgraph import connected_components
@@ -282,7 +282,7 @@ def similarity_groups(pictures: Sequence[np.ndarray], cut: float = SAME_SCENE) -
     if not len(pictures):
         return np.zeros(0, np.int64)
     found = similarity(np.stack([fingerprint(picture) for picture in pictures]))
-    return np.asarray(connected_components(found >= cut, directed=False)[1], np.int64)
+    return np.asarray(connected_components(found >= threshold, directed=False)[1], np.int64)
 
 
 def fingerprint(picture: np.ndarray) -> np.ndarray:

@@ -30,9 +30,9 @@ def test_whole_image_is_padded_to_the_multiple() -> None:
 def test_a_patch_larger_than_the_image_is_padded() -> None:
     x, y = np.zeros((1, 5, 30), np.float32), np.zeros((5, 30), np.int64)
     y[2, 29] = 1
-    patch_x, patch_y = foreground_crop(x, y, 16, 1, np.random.default_rng(1))
-    assert patch_x.shape == (1, 16, 16)
-    assert patch_y.shape == (16, 16)
+    crop_x, crop_y = foreground_crop(x, y, 16, 1, np.random.default_rng(1))
+    assert crop_x.shape == (1, 16, 16)
+    assert crop_y.shape == (16, 16)
 
 
 def test_clean_works_per_class() -> None:

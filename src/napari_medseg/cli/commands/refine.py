@@ -99,11 +99,11 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
 
 
 def _at(image: Image, time: int | None) -> Image:
-    """Return the time point asked for; a film needs one."""
+    """Return the time point asked for; a movie needs one."""
     from napari_medseg.io.volumes.space import at_time
 
-    film = image.spatial_axes.startswith("T")
-    if film and time is None:
+    movie = image.spatial_axes.startswith("T")
+    if movie and time is None:
         last = image.spatial_shape[0] - 1
         raise SettingsError(f"{image.name or 'The image'} has time points 0 to {last}. Say which one: --time N.")
     return image if time is None else at_time(image, time)
