@@ -150,3 +150,17 @@ def test_discovery_is_cheap() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert PluginManager is not None
+
+
+def test_refine_is_shown_before_torch_is_loaded() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, napari; viewer = napari.Viewer(show=False);"
+        "dock = viewer.window.add_plugin_dock_widget('napari-medseg', 'Refine with scribbles')[1];"
+        "print('torch' in sys.modules, dock.setup.reason); dock.setup.rnet;"
+        "print('torch' in sys.modules); viewer.close()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["False Open an image first.", "True"]

@@ -141,7 +141,7 @@ class Scene:
             setup.pnet.refresh(proposer)
             setup.rnet.refresh(refiner)
         self.dock.run_bar.start()
-        wait_for(lambda: self.dock.live is not None)
+        wait_for(lambda: self.dock.live is not None, 600)
         self.live = self.dock.live
         self.first = self.live.session.state.index
 
