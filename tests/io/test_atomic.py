@@ -295,7 +295,9 @@ def test_side_cars_harm_no_other_file(tmp_path: Path, suffix: str) -> None:
     [
         {"units": ["micrometer", True]}, {"units": [None, None]}, {"channels": [[]]}, {"name": 7}, {"kind": "drawing"},
         {"affine": [[1, 0, "x"], [0, 1, 0], [0, 0, 1]]}, {"affine": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]},
-        {"affine": [[1, 0, 0], [0, float("nan"), 0], [0, 0, 1]]}, {"scale": [0, 1]}, {"scale": ["x", 1]},
+        {"affine": [[1, 0, 0], [0, float("nan"), 0], [0, 0, 1]]}, {"scale": [0, 1]}, {"scale": [1e300, 1]},
+        {"units": ["x" * 99, "pixel"]},
+        {"scale": ["x", 1]},
         {"axes": "YZ"}, {"shape": [64, 1]}, {"metadata": []}, {"value_unit": None},
     ],
 )  # fmt: skip

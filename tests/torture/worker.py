@@ -137,8 +137,11 @@ class Kind:
 
     @property
     def tells_its_end(self) -> bool:
-        """Whether the format says how much there is to come; films say how many frames are missing."""
-        return self.suffix not in (".swc", ".avi", ".mp4", ".mkv")
+        """Whether the format says how much there is to come.
+
+        Films say how many frames are missing, series which slice they leave out.
+        """
+        return self.suffix not in (".swc", ".dcm", ".avi", ".mp4", ".mkv")
 
 
 def main() -> None:

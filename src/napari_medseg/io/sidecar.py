@@ -16,6 +16,7 @@ from napari_medseg.io.json_file import json_safe, read_json
 from napari_medseg.io.pairs import file_stem
 
 VERSION = 1
+LONGEST_UNIT, FARTHEST = 40, 1e30  # letters; in any unit of length
 END_BYTES = 2**20  # beginning and end hold headers and directories, and all of most files
 
 
@@ -127,6 +128,8 @@ def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
     words = (axes, file_axes, saved["name"], saved["value_unit"], *saved["units"], *saved["channels"])
     if saved["kind"] not in ("image", "labels") or not all(isinstance(word, str) for word in words):
         raise TypeError
+    if any(len(unit) > LONGEST_UNIT for unit in saved["units"]) or any(step > FARTHEST for step in saved["scale"]):
+        raise ValueError
     affine = None if saved["affine"] is None else np.array(saved["affine"], float)
     if affine is not None and not (np.isfinite(affine).all() and np.linalg.det(affine)):
         raise ValueError
