@@ -16,6 +16,7 @@ from napari_medseg._napari.widgets.words import duration
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
+from napari_medseg.models.training_images import PixelSize
 
 pytestmark = pytest.mark.viewer
 Open = Callable[[str], tuple[Any, Any]]
@@ -196,3 +197,19 @@ def test_the_rest_is_told_by_the_pace_since_the_first_step(open_dock: Open, monk
     assert "CPU" in bar.device.text() or "GPU" in bar.device.text()
     dock.form["device"].value = "cpu"
     assert bar.device.text() == "CPU: chosen in the settings"
+
+
+def test_another_pixel_size_than_the_models_is_said_and_resampling_offered(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    viewer.open_sample("napari-medseg", "histology")
+    size = PixelSize.of_card(dock.models.entry.card)
+    assert size is not None
+    scan = viewer.layers["nuclei_0"]
+    for factor, other in ((1, False), (3, True), (1, False)):
+        scan.scale = [factor * step for step in size.median]
+        dock.input.refresh()
+        assert dock.resample.isHidden() is not other
+        dock.resample.setChecked(other)
+        assert dock.form.value.resample is other
+        assert ("--resample" in dock.command()) is other
+    assert dock.size_line.text() == ""

@@ -225,7 +225,7 @@ def _measured(table: DataFrame, nerve: np.ndarray, folder: Path) -> DataFrame:
         return table
     known = pd.read_csv(folder / MEASURED).set_index("frame")
     rows = table.index[nerve & table["frame"].isin(known.index).to_numpy()]
-    names = [name for name in known if name in table]
+    names = [str(name) for name in known if name in table]
     table[names] = table[names].astype(float)
     table.loc[rows, names] = known.loc[table.loc[rows, "frame"], names].to_numpy(float)
     table.loc[rows, "edited"] = True

@@ -18,7 +18,7 @@ from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.io.atomic import disk_errors, write_bytes, write_text
 from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
-from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
+from napari_medseg.io.movies.writer import SUFFIX, Codec, MovieWriter
 from napari_medseg.measure.video import intervals, summarise
 from napari_medseg.video.edits import (
     OF_MASKS,
@@ -68,11 +68,11 @@ def paint(frame: np.ndarray, mask: np.ndarray, settings: VideoSettings) -> np.nd
     return out
 
 
-def overlay_writer(path: Path, source: Source, settings: VideoSettings) -> MovieWriter:
+def overlay_writer(path: Path, source: Source, codec: Codec) -> MovieWriter:
     """Begin the overlay movie of a source."""
-    options = CODEC_OPTIONS[settings.movie]
+    options = CODEC_OPTIONS[codec]
     return MovieWriter(
-        path, source.output_fps, source.size, settings.movie, options=options,
+        path, source.output_fps, source.size, codec, options=options,
         aspect=source.pixel_aspect, timed=source.variable,
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ class Output:
         self.movie_path: Path | None = None
         if settings.movie != "none":
             self.movie_path = folder / f"overlay{SUFFIX[settings.movie]}"
-            self._movie = overlay_writer(self.movie_path, source, settings)
+            self._movie = overlay_writer(self.movie_path, source, settings.movie)
 
     def mask_path(self, position: int) -> Path:
         """Return the file of the mask of the frame at `position`."""

@@ -107,7 +107,7 @@ def _paint(
     rows: list[dict[str, Any]] = []
     path = folder / f"{OVERLAY}{SUFFIX.get(settings.movie, '')}"
     part = path.with_name(f"{OVERLAY}.part{path.suffix}")
-    writer: MovieWriter | None = overlay_writer(part, source, settings) if settings.movie != "none" else None
+    writer: MovieWriter | None = overlay_writer(part, source, settings.movie) if settings.movie != "none" else None
     start = source.time(source.numbers[0])
     try:
         for position, frame in source.frames(0):
