@@ -21,11 +21,18 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Settings], defaults: Se
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_text, **_options(field))
 
 
+def named_method(words: Sequence[str]) -> str | None:
+    """Return the method that `words` name, or ``None``."""
+    from napari_medseg.methods import known_methods
+
+    return next((word for word in words if word in known_methods()), None)
+
+
 def method_settings(words: Sequence[str]) -> type[Settings] | None:
     """Return the settings class of the method that `words` name, or ``None``; networks are not imported."""
-    from napari_medseg.methods import known_methods, settings_class
+    from napari_medseg.methods import settings_class
 
-    name = next((word for word in words if word in known_methods()), None)
+    name = named_method(words)
     return settings_class(name) if name else None
 
 

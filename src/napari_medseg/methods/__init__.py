@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from napari_medseg.errors import MethodError, SettingsError, one_line
 
 if TYPE_CHECKING:
     from napari_medseg.method import Method
-    from napari_medseg.settings import Role, Settings
+    from napari_medseg.settings import Role, Settings, TrainSettings
 
 log = logging.getLogger(__name__)
 GROUP = "napari_medseg.methods"
@@ -49,8 +49,8 @@ def known_methods() -> dict[str, str]:
 
 
 def trained_methods() -> list[str]:
-    """Return the names of the methods that learn from images and labels."""
-    return [name for name in known_methods() if name not in {**TRAINING_FREE, **FOREIGN}]
+    """Return the names of the usable methods that learn from images and labels."""
+    return [name for name in usable_methods() if name not in {**TRAINING_FREE, **FOREIGN}]
 
 
 def get_method(name: str) -> type[Method]:
@@ -61,7 +61,7 @@ def get_method(name: str) -> type[Method]:
     SettingsError
         If there is no such method; the known ones are listed.
     MethodError
-        If the package that offers it cannot be imported.
+        If what another package offers cannot be imported or is no method of this name.
     """
     cls: type[Method] = _load(name, _place(name))
     return cls
@@ -69,13 +69,19 @@ def get_method(name: str) -> type[Method]:
 
 def settings_class(name: str) -> type[Settings]:
     """Return the settings class of a method without importing its network where they lie apart; errors as above."""
-    module, attribute = _place(name).split(":")
+    module, _, attribute = _place(name).partition(":")
     apart = f"{module.rpartition('.')[0]}.settings"
     if name in _ours() and module.endswith(".method") and find_spec(apart):
         found: type[Settings] | None = getattr(importlib.import_module(apart), f"{attribute}Settings", None)
         if found is not None:
             return found
     return get_method(name).Settings
+
+
+def schedule_of(name: str) -> TrainSettings:
+    """Return the paper's schedule, from the settings where they have it; errors as above."""
+    schedule: TrainSettings | None = getattr(settings_class(name), "training", None)
+    return get_method(name).training if schedule is None else schedule
 
 
 def role_of(name: str) -> Role:
@@ -93,13 +99,16 @@ def field_of(name: str) -> str:
     return str(getattr(settings_class(name), "field", ""))
 
 
-def usable_methods() -> Iterator[tuple[str, type[Method]]]:
-    """Yield the methods that can be imported; what fails is named once in the log and left out."""
-    for name in known_methods():
+def usable_methods() -> list[str]:
+    """Return the names of the methods; one of another package that fails is named once in the log and left out."""
+    names = list(_ours())
+    for name in _installed():
         try:
-            yield name, get_method(name)
+            get_method(name)
+            names.append(name)
         except MethodError as error:
             _say(str(error))
+    return names
 
 
 def read_foreign(path: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -142,17 +151,32 @@ def _place(name: str) -> str:
 
 
 def _load(name: str, place: str) -> Any:
-    module, attribute = place.split(":")
+    module, _, attribute = place.partition(":")
     if name in _ours():
         return getattr(importlib.import_module(module), attribute)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        if not attribute:
+            raise ValueError(f"its entry point is {place!r}, expected 'package.module:Class'")
+        return _sound(getattr(importlib.import_module(module), attribute), name, place)
     except Exception as error:  # another package's code: whatever it raises, the other methods work
         package = _installed()[name][1]
         raise MethodError(
             f"The method {name!r} of the package {package} cannot be used: {one_line(error)}. "
             f"Update or uninstall {package}; the other methods work."
         ) from error
+
+
+def _sound(cls: Any, name: str, place: str) -> Any:
+    """Return another package's class if it is a whole method called `name`; else say what it lacks."""
+    from napari_medseg.method import Method
+
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise TypeError(f"{place} is no subclass of napari_medseg.method.Method")
+    if lacking := sorted(cls.__abstractmethods__):
+        raise TypeError(f"{place} does not define {', '.join(lacking)}")
+    if getattr(cls, "name", "") != name:
+        raise ValueError(f"{place} calls itself {getattr(cls, 'name', '')!r}; entry point and class need one name")
+    return cls
 
 
 @cache

@@ -21,6 +21,7 @@ from napari_medseg.methods import (
     known_methods,
     read_foreign,
     role_of,
+    settings_class,
 )
 from napari_medseg.models.checkpoint import DEFAULT_FOLDER, bundled, card, find_model, read_checkpoint, rebuild
 from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
@@ -171,6 +172,8 @@ def entry(path: Path) -> Entry:
         found = side_car or card(content_of(path), path)
         if not _can_be_shown(found):
             return Entry(path, problem=f"{path.name}: what it says of itself is damaged. Copy it again.")
+        if found["method"] in known_methods():
+            settings_class(found["method"])  # raises if another package's method cannot be imported
         return Entry(path, {**found, "file": str(path)})
     except (MedSegError, OSError) as error:
         return Entry(path, problem=str(error))

@@ -34,7 +34,7 @@ from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
-from napari_medseg.methods import get_method, known_methods
+from napari_medseg.methods import get_method, usable_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
 MARK = "medseg_errors"
@@ -197,7 +197,7 @@ class EvaluateDock(Dock):
         super().__init__(napari_viewer)
         self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
         self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
-        for name in known_methods():
+        for name in usable_methods():
             self.method.addItem(name, name)
         self.metrics.setWordWrap(True)
         self.result, self.reference = FixedChooser(napari_viewer, "afm"), FixedChooser(napari_viewer)

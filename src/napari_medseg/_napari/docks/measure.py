@@ -63,10 +63,10 @@ def measure_job(
 
 def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:
     """Return the kind of the method that made `layer`, else that of such images, and whether the method says so."""
-    from napari_medseg.methods import get_method, known_methods
+    from napari_medseg.methods import get_method, usable_methods
 
     method = layer.metadata.get("medseg", {}).get("method", "")
-    if method in known_methods():  # a mask made with scribbles alone is of none
+    if method in usable_methods():  # a mask made with scribbles alone is of none
         return get_method(method).measure, True
     field = (likely_field(image) if image is not None else None) or likely_field(labels)
     return OF_FIELD[field] if field else "afm", False

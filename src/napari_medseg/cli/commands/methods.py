@@ -14,10 +14,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.method import count_parameters
-        from napari_medseg.methods import create, known_methods
+        from napari_medseg.methods import create, usable_methods
 
         rows = []
-        for name in known_methods():
+        for name in usable_methods():
             method = create(name)
             count = count_parameters(method.build_network())[1]
             row = {"name": name, "title": method.title, "doi": method.doi, "ndim": method.ndim}

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given, method_settings
+from napari_medseg.cli.flags import add_flags, given, named_method
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import ReadError, SettingsError
+from napari_medseg.methods import schedule_of, settings_class
 from napari_medseg.models.settings import CardSettings
 from napari_medseg.settings import TrainSettings
 
@@ -36,10 +37,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--config", type=Path, help="settings.json of an earlier run; flags win over it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    cls = method_settings(words)
-    if cls:
-        add_flags(parser, cls)
-        add_flags(parser, TrainSettings, getattr(cls, "training", None))
+    if name := named_method(words):
+        add_flags(parser, settings_class(name))
+        add_flags(parser, TrainSettings, schedule_of(name))
         add_flags(parser, CardSettings)
     parser.set_defaults(call=_call)
 
