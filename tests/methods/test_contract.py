@@ -118,6 +118,7 @@ def test_class_says_what_it_is(name: str) -> None:
 
 
 def test_parameter_count_is_the_papers(name: str) -> None:
+    assert name in PARAMETERS, f"add {name!r} to PARAMETERS at the top of this file"
     network = get_method(name)().build_network()
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == PARAMETERS[name]
 
