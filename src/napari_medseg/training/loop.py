@@ -308,7 +308,7 @@ def predict_rest(checkpoint: str | Path, results: Path) -> Job[dict[str, Any]]:
     sheet = ReviewSheet(results)
     settings = PredictSettings.parse(sheet.content["settings"])
     rows = sheet.content["files"]
-    known = next((row["calibration"] for row in rows.values() if row.get("calibration")), {})
+    known: dict[str, Any] = next((row["calibration"] for row in rows.values() if row.get("calibration")), {})
     options = BatchSettings(overlays=any("overlay" in row for row in rows.values()), **known)
     inputs = [Path(key) for key in rows]
     return (yield from predict_files(load_model(checkpoint), inputs, sheet.folder, settings, options=options))
