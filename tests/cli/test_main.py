@@ -18,6 +18,7 @@ from toy import write_cases
 from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
 from napari_medseg.image import Image
+from napari_medseg.io import read_one
 from napari_medseg.io.write import write
 from napari_medseg.methods import METHODS, get_method
 from napari_medseg.samples.ccm import ccm_folder
@@ -105,6 +106,25 @@ def test_notes_are_printed_once_for_their_kind(tmp_path: Path, capsys: pytest.Ca
     side_car = json.loads((tmp_path / "out" / "s4_labels.json").read_text("utf-8"))
     assert side_car["metadata"]["medseg"]["settings"]["resample"] is True
     assert side_car["scale"] == pytest.approx([0.7, 0.7])
+
+
+def test_a_method_without_training_takes_its_settings_and_knows_them_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heights = np.zeros((64, 64), np.float32) + np.random.default_rng(0).normal(0, 1, (64, 64)).astype(np.float32)
+    heights[20:40, 20:40] += 8
+    write(tmp_path / "scan.tif", Image(heights, "YX", (0.1, 0.1), ("micrometer",) * 2, value_unit="nm"))
+    words = ("predict", "afm-threshold", tmp_path / "scan.tif", "-o", tmp_path / "out")
+    labels = tmp_path / "out" / "scan_labels.tif"
+    assert call(capsys, *words)[0] == 0
+    assert 380 <= (read_one(labels).data > 0).sum() <= 420
+    assert call(capsys, *words, "--threshold", 50)[0] == 0
+    assert (read_one(labels).data > 0).sum() == 0
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["model"]["settings"]
+    assert (settings["threshold"], settings["min_area"]) == (50, 60)
+    code, _, said = call(capsys, *words, "--threshold", 0)
+    assert code == 2
+    assert "threshold" in said
 
 
 def test_predicting_again_does_not_redo_finished_files(

@@ -23,7 +23,15 @@ from napari_medseg.methods import (
     role_of,
     settings_class,
 )
-from napari_medseg.models.checkpoint import DEFAULT_FOLDER, bundled, card, find_model, read_checkpoint, rebuild
+from napari_medseg.models.checkpoint import (
+    DEFAULT_FOLDER,
+    bundled,
+    card,
+    find_model,
+    read_checkpoint,
+    rebuild,
+    write_checkpoint,
+)
 from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
 from napari_medseg.models.training_images import PixelSize
 from napari_medseg.settings import Role
@@ -261,6 +269,24 @@ def load_model(path: str | Path, method: str | None = None, role: Role | None = 
         key: described[key] for key in ("field", "pixel_size", "skewness") if ours and key in described
     }
     return replace(model, card={**about, **model.card})
+
+
+def with_settings(model: Model, changes: dict[str, Any], folder: Path) -> Model:
+    """Return a method without training at other settings.
+
+    It is written to `folder` as a checkpoint of its own, so that results know which settings made them.
+
+    Raises
+    ------
+    SettingsError
+        If a value is out of range.
+    """
+    settings = model.method.settings.updated(**changes)
+    content = read_checkpoint(Path(model.card["file"])) | {"settings": settings.model_dump()}
+    content |= {key: model.card[key] for key in ("pixel_size", "skewness") if key in model.card}
+    path = folder / f"{model.method.name}.pt"
+    write_checkpoint(path, content)
+    return load_model(path)
 
 
 def _bundled() -> Iterator[Path]:

@@ -35,13 +35,26 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     add_flags(parser, BatchSettings)
     add_flags(parser, ClusterSettings)
+    if name := _training_free(words):
+        from napari_medseg.methods import settings_class
+
+        add_flags(parser, settings_class(name))
     parser.set_defaults(call=_call)
 
 
+def _training_free(words: Iterable[str]) -> str | None:
+    """Return the method without training that `words` name: its settings are flags of the command."""
+    from napari_medseg.methods import TRAINING_FREE
+
+    return next((word for word in words if word in TRAINING_FREE), None)
+
+
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.models.catalog import load_model
+    from napari_medseg.models.catalog import load_model, with_settings
 
     model = load_model(arguments.model)
+    if _training_free([str(arguments.model)]) and (changes := given(arguments, type(model.method.settings))):
+        model = with_settings(model, changes, arguments.output)
     settings = model.method.prediction.updated(**given(arguments, PredictSettings))
     record = _predict(arguments, model, settings)
     failed = {k: v["reason"] for k, v in record["files"].items() if v["status"] == "failed"}
