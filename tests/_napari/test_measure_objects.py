@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from npe2 import PluginManager
 
 pytestmark = pytest.mark.viewer
@@ -105,6 +107,21 @@ def test_a_table_of_earlier_labels_says_so(open_dock: Open, wait: Wait) -> None:
     assert dock.stale.isHidden()
     layer.data = dumbbell()
     assert not dock.stale.isHidden()
+
+
+def test_numbers_of_other_labels_say_whose_they_are(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock, _ = opened(open_dock, wait)
+    other = viewer.add_labels(np.ones((8, 8), np.uint8), name="other")
+    dock.labels.choose(other)
+    assert "These are the numbers of cells" in dock.stale.text()
+    assert not dock.stale.isHidden()
+    dock.run_bar.start()
+    dock.export_button.save(str(tmp_path / "during.tif"))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "during.tif"), dumbbell())
+    wait(lambda: dock.run_bar.current is None)
+    assert dock.stale.isHidden()
+    viewer.layers.remove(other)
+    assert "These are the numbers of other" in dock.stale.text()
 
 
 def test_charts_by_class_count_every_object(open_dock: Open, wait: Wait) -> None:

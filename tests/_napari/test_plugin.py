@@ -164,3 +164,11 @@ def test_refine_is_shown_before_torch_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["False Open an image first.", "True"]
+
+
+def test_channels_of_one_file_are_named_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heights = Image(np.zeros((4, 4), np.float32), "YX", name="scan", channels=("Height",))
+    phases = heights.replace(name="scan_Phase", channels=("Phase",))
+    monkeypatch.setattr("napari_medseg._napari.readers.read", lambda path: [heights, phases])
+    layers = read_layers(str(tmp_path / "scan.gwy"))
+    assert [options["name"] for _, options, _ in layers] == ["scan_Height", "scan_Phase"]

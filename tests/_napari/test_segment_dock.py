@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_layers
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
-from napari_medseg.models.checkpoint import pack, write_checkpoint
+from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
 from napari_medseg.models.training_images import PixelSize
 
 pytestmark = pytest.mark.viewer
@@ -45,6 +47,14 @@ def run(dock: Any, wait: Wait) -> None:
     assert dock.run_bar.run_button.isEnabled(), dock.run_bar.reason
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
+
+
+def frame_of(dock: Any) -> QDockWidget:
+    """Return the frame that a dock stands in."""
+    frame = dock.parent()
+    while not isinstance(frame, QDockWidget):
+        frame = frame.parent()
+    return frame
 
 
 def reason(dock: Any, text: str) -> str:
@@ -96,6 +106,25 @@ def test_the_probability_never_becomes_the_input(open_dock: Open, wait: Wait, tm
     dock.run_bar.next_button.click()
     _, measure = next((n, w) for n, w in viewer.window.dock_widgets.items() if "Measure" in n)
     assert measure.labels.layer == dock.made
+    frame_of(dock).raise_()
+    wait(lambda: measure.visibleRegion().isEmpty())
+    dock.run_bar.next_button.click()
+    wait(lambda: not measure.visibleRegion().isEmpty())
+
+
+@pytest.mark.parametrize("width", [340, 420, 600])
+def test_nothing_that_a_model_says_is_cut_off(width: int, open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    picture(viewer, "scan")
+    dock.models.browse(str(bundled("nuclei_dsb2018")))
+    frame = frame_of(dock)
+    frame.setFloating(True)
+    for height in (300, 900):
+        frame.resize(width, height)
+        QTest.qWait(50)
+        card = dock.models.card
+        missing = card.heightForWidth(card.width()) - card.height()
+        assert missing < card.fontMetrics().descent()
 
 
 def test_models_that_give_no_mask_alone_are_greyed(open_dock: Open, tmp_path: Path) -> None:

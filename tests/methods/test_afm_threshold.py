@@ -59,7 +59,7 @@ def test_doubt_reaches_the_record(tmp_path: Path) -> None:
     io.write(tmp_path / "empty.tif", Image(rng.normal(0, 1, (64, 64)).astype(np.float32), "YX", name="empty"))
     record = run(predict_files(load_model(NAME), [tmp_path / "empty.tif"], tmp_path / "out", PredictSettings()))
     (row,) = record["files"].values()
-    assert "lower the threshold" in " ".join(row["notes"])
+    assert "lower threshold" in " ".join(row["notes"])
 
 
 def test_other_images_are_refused() -> None:

@@ -184,6 +184,8 @@ class MeasureDock(Dock):
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.kind_picked = self.proposing = False
         self.measured: Any = None
+        self.followed: Any = None
+        self.changed = False
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.nerve_form = SettingsForm(NerveSettings())
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
@@ -201,7 +203,7 @@ class MeasureDock(Dock):
         self.save_button.clicked.connect(lambda: self.save())
         self.then: Callable[[], None] | None = None
         self.export_button = ExportButton(
-            self, lambda: self.measured, lambda sentence: self.run_bar.say(sentence), self.measure_again
+            self, lambda: self.followed, lambda sentence: self.run_bar.say(sentence), self.measure_again
         )
         self.export_button.setEnabled(False)
         self.section("Labels", self.labels)
@@ -221,6 +223,7 @@ class MeasureDock(Dock):
         labels = self.labels.image
         missing = self.labels.problem or "Open or make a Labels layer first."
         self.run_bar.set_reason(missing if labels is None else "")
+        self.update_stale()
         if labels is None:
             return
         source = self.labels.layer.metadata.get("medseg", {}).get("source_layer", "")
@@ -287,7 +290,8 @@ class MeasureDock(Dock):
     def follow(self, layer: Any) -> None:
         """Say from now on when the labels change: the table is of what they were."""
         self.unfollow()
-        self.stale.hide()
+        self.followed, self.changed = layer, False
+        self.update_stale()
         events = [layer.events.data, *(getattr(layer.events, name) for name in EDITS if hasattr(layer.events, name))]
         ends = [listen(event, self.changed_since) for event in events]
 
@@ -301,8 +305,19 @@ class MeasureDock(Dock):
         """Say that the labels are no longer those of the table."""
         self.unfollow()
         self.unfollow = lambda: None
-        self.stale.setText(f"<b>{self.measured.name} changed since</b> it was measured: press Measure for new numbers.")
-        self.stale.show()
+        self.changed = True
+        self.update_stale()
+
+    def update_stale(self) -> None:
+        """Say where the numbers shown are not those of the chosen labels as they are now."""
+        of, chosen, said = self.followed, self.labels.layer, ""
+        if of is not None and self.changed:
+            said = f"<b>{of.name} changed since</b> it was measured: press Measure for new numbers."
+        if of is not None and chosen is not of:
+            again = f" Press Measure for those of {chosen.name}." if chosen is not None else ""
+            said = f"<b>These are the numbers of {of.name}</b>, and what Export writes.{again}"
+        self.stale.setText(said)
+        self.stale.setVisible(bool(said))
 
     def leave(self) -> None:
         """Stop, and take the outline away, when the dock is closed."""

@@ -48,6 +48,15 @@ class _Column(QScrollArea):
         return bool(super().eventFilter(watched, event))
 
 
+class _Sections(QVBoxLayout):
+    """Stacks sections from the top, each as high as its wrapped text needs."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return the hint at the width that is there: Qt gives an aligned layout no more, and text would be cut off."""
+        hint, width = super().sizeHint(), self.parentWidget().width()
+        return QSize(hint.width(), max(hint.height(), self.heightForWidth(width)))
+
+
 class Dock(QWidget):
     """A dock: sections from top to bottom that scroll when the window is small."""
 
@@ -56,7 +65,7 @@ class Dock(QWidget):
         self.viewer = viewer
         offer_own_writers_first()
         inner = QWidget()
-        self.column = QVBoxLayout(inner)
+        self.column = _Sections(inner)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.area = _Column()
         self.area.setWidgetResizable(True)
@@ -105,8 +114,10 @@ class Dock(QWidget):
             bar.stop()
 
     def open_next(self, name: str) -> Any:
-        """Open the dock of the next step as a tab beside this one."""
-        return self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)[1]
+        """Open the dock of the next step as a tab beside this one, in front also where it was open already."""
+        frame, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)
+        frame.raise_()
+        return dock
 
 
 def show_device(bar: RunBar, form: SettingsForm, *, here: bool = False) -> None:

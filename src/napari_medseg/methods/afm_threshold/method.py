@@ -67,8 +67,8 @@ class AfmThreshold(TrainingFreeMethod):
         share = float(np.mean(np.asarray(labels.data) > 0))
         if share < FEW:
             return (
-                f"Only {share:.1%} of the scan is called cell. If there are more cells, lower the threshold, or check "
-                "that this is a height channel."
+                f"Only {share:.1%} of the scan is called cell. If there are more, check that this is a height channel, "
+                "draw them in Refine with scribbles, or train afm-threshold with a lower threshold."
             )
         if share > MOST:
             return f"{share:.0%} of the scan is called cell: the glass was perhaps not found. Look at the result."
