@@ -44,7 +44,7 @@ def test_settings_are_kept() -> None:
     assert labels[24, 24] == 1
 
 
-@pytest.mark.parametrize(("share", "word"), [(0.0, "0.0%"), (0.9, "not found"), (0.2, "")])
+@pytest.mark.parametrize(("share", "word"), [(0.0, "No cell"), (0.9, "not found"), (0.2, "")])
 def test_suspicious_shares_are_doubted(share: float, word: str) -> None:
     labels = Image((np.arange(1000).reshape(20, 50) < 1000 * share).astype(np.uint8), "YX", kind="labels")
     doubt = create(NAME).doubt(labels)
@@ -59,7 +59,7 @@ def test_doubt_reaches_the_record(tmp_path: Path) -> None:
     io.write(tmp_path / "empty.tif", Image(rng.normal(0, 1, (64, 64)).astype(np.float32), "YX", name="empty"))
     record = run(predict_files(load_model(NAME), [tmp_path / "empty.tif"], tmp_path / "out", PredictSettings()))
     (row,) = record["files"].values()
-    assert "lower threshold" in " ".join(row["notes"])
+    assert "lower the threshold" in " ".join(row["notes"])
 
 
 def test_other_images_are_refused() -> None:

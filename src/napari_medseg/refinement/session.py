@@ -107,7 +107,7 @@ class RefinementSession(Timeline):
     # ---- steps
     def propose(self) -> Job[RefinementState]:
         """Prepare the engine, run P-Net and start from its mask; without a P-Net return the present state."""
-        yield Progress(0, 1, "preparing the image")
+        yield Progress(0, 1, "preparing the image (longer the first time, when kernels are compiled)")
         self.engine.prepare()
         if self.pnet is None:
             return self.state

@@ -37,7 +37,7 @@ class Decision:
         if settings.nerve_class.lower() not in by_name:
             raise DataError(
                 f"The classifier knows the classes {', '.join(classes)}, but nerve frames are to be "
-                f"{settings.nerve_class!r}. Give --nerve-class with one of its names, or another classifier."
+                f"{settings.nerve_class!r}. Give one of these as nerve class (--nerve-class), or another model."
             )
         self.nerve = by_name[settings.nerve_class.lower()]
         self._settings, self._half = settings, settings.vote // 2

@@ -85,8 +85,7 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     implied |= {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
     settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
     session = RefinementSession(image, proposal=initial, model=rnet, pnet=pnet, settings=settings)
-    if pnet is not None:
-        yield from session.propose()
+    yield from session.propose()
     scribbles = sized_like(scribbles, image)
     state = yield from session.refine(scribbles)
     moved = "" if same_grid(scribbles, image) else (

@@ -66,9 +66,10 @@ class AfmThreshold(TrainingFreeMethod):
         """Doubt a scan with hardly any cells or hardly any glass."""
         share = float(np.mean(np.asarray(labels.data) > 0))
         if share < FEW:
+            found = f"Only {share:.1%} of the scan is called cell." if share else "No cell was found."
             return (
-                f"Only {share:.1%} of the scan is called cell. If there are more, check that this is a height channel, "
-                "draw them in Refine with scribbles, or train afm-threshold with a lower threshold."
+                f"{found} If there are more, check that this is a height channel, draw them in Refine with scribbles, "
+                "or lower the threshold (medseg predict afm-threshold SCAN -o OUT --threshold 3)."
             )
         if share > MOST:
             return f"{share:.0%} of the scan is called cell: the glass was perhaps not found. Look at the result."
