@@ -199,10 +199,12 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     method, network = model.method, model.network.to(plan.device).eval()
     network = network.to(memory_format=memory_format(plan.device, method.ndim))  # type: ignore[call-overload]
     model = replace(model, network=folded(network))
-    if not method.tiled:
-        whole = yield from _attended(model, np.asarray(array)[None], plan.device, settings, logits)
-        return _finite(whole[0])
     sizes = tuple(array.shape[1:])
+    if not method.tiled:
+        padded = tuple(tiling.rounded_up(n, method.size_multiple) for n in sizes)
+        block = tiling.read_block(np.asarray(array), (0,) * len(sizes), padded)
+        answer = _finite((yield from _attended(model, block[None], plan.device, settings, logits))[0])
+        return answer if padded == sizes else answer[(slice(None), *(slice(0, n) for n in sizes))]
     overlap = 2 * method.halo if settings.overlap < 0 else settings.overlap
     overlap = min(overlap, plan.tile * 3 // 4)
     axes = [tiling.tile_axis(n, plan.tile, overlap, method.halo, method.size_multiple) for n in sizes]

@@ -31,11 +31,11 @@ def tile_axis(length: int, tile: int, overlap: int, halo: int, multiple: int = 1
 
     Tiles are as small as their number allows, which is that of tiles of `tile` pixels.
     """
-    size = _up(length, multiple)
-    tile = min(size, _up(tile, multiple))
+    size = rounded_up(length, multiple)
+    tile = min(size, rounded_up(tile, multiple))
     overlap = min(overlap, tile - multiple)
     n = len(_starts(size, tile, overlap, multiple))
-    least = _up(overlap + math.ceil((size - overlap) / n), multiple)
+    least = rounded_up(overlap + math.ceil((size - overlap) / n), multiple)
     tile = next(t for t in range(min(least, tile), tile + 1, multiple) if len(_starts(size, t, overlap, multiple)) <= n)
     starts = _starts(size, tile, overlap, multiple)
     stride = starts[1] if len(starts) > 2 else max((tile - overlap) // multiple * multiple, multiple)
@@ -94,5 +94,6 @@ def pad_to(block: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return block
 
 
-def _up(length: int, multiple: int) -> int:
+def rounded_up(length: int, multiple: int) -> int:
+    """Return the least multiple of `multiple` that is not below `length`."""
     return -(-length // multiple) * multiple

@@ -20,7 +20,7 @@ from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.method import FullNet, FullNetSettings
 from napari_medseg.methods.fullnet.tissue import TISSUES
 from napari_medseg.samples.histology import nuclei_tile
-from napari_medseg.settings import TrainSettings
+from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.data import Batches, Cases
 
 TINY = FullNetSettings(n_layers=1, growth=2, crop=32)
@@ -83,6 +83,17 @@ def test_glands_are_resized_and_come_back_in_the_images_size() -> None:
     result = method.postprocess(probabilities, image)
     assert result.data.shape == (260, 300)
     assert result.data.max() == 1
+
+
+@pytest.mark.parametrize("changes", [{"pack": 2}, {"pooling": True}])
+def test_whole_pictures_of_any_size_pass_networks_that_need_multiples(changes: dict[str, object]) -> None:
+    image, _ = nuclei_tile(0, 320)
+    image = image.replace(data=image.data[:211])  # becomes 208 x 315
+    method = FullNet(FullNetSettings.parse({"tissue": "glands", "n_layers": 1, "growth": 2, **changes}))
+    assert [n % method.size_multiple for n in method.prepare(image).shape[1:]][1] != 0
+    found = run(predict(Model(method, method.build_network().eval(), {}), image, PredictSettings(device="cpu")))
+    assert found.probabilities.shape == (3, 208, 315)
+    assert found.labels.data.shape == (211, 320)
 
 
 def test_normalisation_is_that_of_the_tissue(tile: tuple[Image, Image]) -> None:
