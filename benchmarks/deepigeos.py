@@ -36,7 +36,7 @@ from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.methods.deepigeos.inputs import case_folders
 from napari_medseg.methods.deepigeos.simulated_user import interactive_rounds, simulate
-from napari_medseg.preprocessing.volumes import brain_mask, crop, resample, zscore
+from napari_medseg.preprocessing.volumes import brain_mask, crop, resample
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.settings import TrainSettings
 from napari_medseg.training.data import split
@@ -75,6 +75,15 @@ def cases(args: argparse.Namespace) -> list[Pair]:
             io.write(target[0], crop(image.replace(data=zscore(image, brain)), brain, 4))
             io.write(target[1], crop(labels, brain, 4))
     return list(find_pairs(folder).require(folder).pairs)
+
+
+def zscore(channel: Image, mask: np.ndarray) -> np.ndarray:
+    """Return (clipped - mean) / SD inside `mask`, 0 outside; half a percent is clipped at either end."""
+    data = np.asarray(channel.data, np.float32)
+    inside = np.clip(data[mask], *np.percentile(data[mask], (0.5, 99.5)))
+    out = np.zeros_like(data)
+    out[mask] = (inside - inside.mean()) / max(float(inside.std()), 1e-6)
+    return out
 
 
 def load(pair: Pair) -> tuple[Image, Image]:

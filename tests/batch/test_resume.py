@@ -400,10 +400,10 @@ def test_a_file_that_the_disk_refuses_costs_only_itself(batch: Batch, monkeypatc
 
     real = case.read_input
 
-    def refuse(path: Path, words: str = "") -> Any:
+    def refuse(path: Path, *others: Any) -> Any:
         if path.name == "a.png":
             raise OSError(5, "Input/output error")
-        return real(path, words)
+        return real(path, *others)
 
     monkeypatch.setattr(case, "read_input", refuse)
     record = batch.predict(resume=False)

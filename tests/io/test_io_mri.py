@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -100,7 +101,10 @@ def test_four_dimensions_are_channels_or_time(tmp_path: Path) -> None:
     mri.write(tmp_path / "dynamic.nii", Image(data, "TZYX", (2.5, 3, 2, 1), units))
     dynamic = io.read_one(tmp_path / "dynamic.nii")
     assert (dynamic.axes, dynamic.scale) == ("TZYX", (2.5, 3.0, 2.0, 1.0))
-    mri.write(tmp_path / "modalities.nii", Image(data, "TZYX", (1, 3, 2, 1), units))
+    mri.write(tmp_path / "seconds.nii", Image(data, "TZYX", (1, 3, 2, 1), units))
+    seconds = io.read_one(tmp_path / "seconds.nii")
+    assert (seconds.axes, seconds.scale) == ("TZYX", (1.0, 3.0, 2.0, 1.0))
+    nib.save(nib.Nifti1Image(data.transpose(3, 2, 1, 0), np.diag([1, 2, 3, 1])), tmp_path / "modalities.nii")
     modalities = io.read_one(tmp_path / "modalities.nii")
     assert (modalities.axes, modalities.scale) == ("CZYX", (3.0, 2.0, 1.0))
     mri.write(tmp_path / "vector.nii.gz", Image(data, "CZYX", (3, 2, 1), units[1:]))

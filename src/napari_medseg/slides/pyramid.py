@@ -86,8 +86,9 @@ class Pyramid:
         chunks = (*(1 for _ in shape[:-2]), *(min(n, CHUNK) for n in shape[-2:]))
         encoding = {"name": "v2", "separator": "/"}
         return self._group.create_array(
-            str(level), shape=shape, dtype=dtype, chunks=chunks, fill_value=0, chunk_key_encoding=encoding
-        )
+            str(level), shape=shape, dtype=dtype, chunks=chunks, fill_value=0, chunk_key_encoding=encoding,
+            overwrite=True,  # a level that a stopped run left behind
+        )  # fmt: skip
 
     def _halved(self, fine: Any) -> Any:
         shape = (*fine.shape[:-2], *(-(-n // 2) for n in fine.shape[-2:]))
