@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
+from napari_medseg._napari.docks.segment import CONTEXT, MOST, VIEW, WHOLE, ExtentChooser
 from napari_medseg._napari.readers import outlines_to_labels, read_layers
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
@@ -96,9 +96,9 @@ def test_a_slide_is_multiscale_and_its_view_comes_first(make_napari_viewer_proxy
     assert chooser.currentText() == VIEW
     layer.data_level, layer.corner_pixels = 1, np.array([[10, 20], [59, 79]])
     image, offset = chooser.cut(layer)
-    assert offset == (40, 80)
-    assert image.spatial_shape == (197, 237)
-    np.testing.assert_array_equal(np.asarray(image.data), rgb[40:237, 80:317])
+    assert offset == (0, 80 - CONTEXT)
+    assert image.spatial_shape == (237 + CONTEXT, 237 + 2 * CONTEXT)
+    np.testing.assert_array_equal(np.asarray(image.data), rgb[: 237 + CONTEXT, 80 - CONTEXT : 317 + CONTEXT])
     chooser.setCurrentText(WHOLE)
     assert chooser.cut(layer)[0].spatial_shape == (1024, 1280)
 
