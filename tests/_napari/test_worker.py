@@ -47,7 +47,7 @@ def test_stop_closes_the_job(wait: Wait) -> None:
     wait(lambda: bar.current is None)
     assert closed == [True]
     assert results == []
-    assert "kept" in bar.message.text()
+    assert bar.message.text() == "Stopped. Nothing was changed."
 
 
 @pytest.mark.usefixtures("qapp")
