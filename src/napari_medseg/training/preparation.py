@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,27 +89,19 @@ def _own(method: str) -> Preparation | None:
 
 def _copy_cases(found: PairList, dst: Path) -> Job[PrepareReport]:
     """Copy pairs that can be read and have one size to ``images`` and ``labels``; those there already are kept."""
-    problems = [f"{path.name} has no partner." for path in found.unpaired]
-    cases, skipped = [], []
-    for done, pair in enumerate(found.pairs):
-        yield Progress(done, len(found.pairs), pair.stem)
+
+    def make(pair: Pair) -> bool:
         assert pair.label is not None  # `find_pairs` gives each case its label
         copies = [*((path, dst / "images") for path in pair.files), (pair.label, dst / "labels")]
-        try:
-            if all(_is_copy(path, folder / path.name) for path, folder in copies):
-                skipped.append(pair.stem)
-            else:
-                read_case(pair.files, pair.label)
-                for path, folder in copies:
-                    _copy(path, folder)
-            cases.append(pair.stem)
-        except WriteError:
-            raise
-        except MedSegError as error:
-            problems.append(f"{pair.stem}: {error}")
-    if not cases:
-        raise DataError(f"No usable case. The first of {len(problems)} problems: {problems[0]}")
-    return PrepareReport(dst, tuple(cases), tuple(skipped), tuple(problems))
+        if all(_is_copy(path, folder / path.name) for path, folder in copies):
+            return False
+        read_case(pair.files, pair.label)
+        for path, folder in copies:
+            _copy(path, folder)
+        return True
+
+    problems = [f"{path.name} has no partner." for path in found.unpaired]
+    return (yield from _each_case(found.pairs, dst, problems, make))
 
 
 def _correct_cases(
@@ -123,16 +115,34 @@ def _correct_cases(
     notes, same = dst / "prepare.json", settings.model_dump(mode="json")
     again = notes.is_file() and read_json(notes) == same
     write_json(notes, same)
+
+    def make(pair: Pair) -> bool:
+        written = [dst / part / f"{pair.stem}.nii.gz" for part in ("images", "labels")[: 2 if pair.label else 1]]
+        if again and all(path.is_file() for path in written):
+            return False
+        for path, image in zip(written, _corrected(pair, correct), strict=True):
+            write(path, image)
+        return True
+
+    return (yield from _each_case(pairs, dst, problems, make))
+
+
+def _each_case(
+    pairs: Sequence[Pair], dst: Path, problems: list[str], make: Callable[[Pair], bool]
+) -> Job[PrepareReport]:
+    """Make each case; `make` says whether there was anything to do. What is wrong with one stops no other.
+
+    Raises
+    ------
+    DataError
+        If no case is usable.
+    """
     cases, skipped = [], []
     for done, pair in enumerate(pairs):
         yield Progress(done, len(pairs), pair.stem)
-        written = [dst / part / f"{pair.stem}.nii.gz" for part in ("images", "labels")[: 2 if pair.label else 1]]
         try:
-            if again and all(path.is_file() for path in written):
+            if not make(pair):
                 skipped.append(pair.stem)
-            else:
-                for path, image in zip(written, _corrected(pair, correct), strict=True):
-                    write(path, image)
             cases.append(pair.stem)
         except WriteError:
             raise
