@@ -74,7 +74,7 @@ class GeodesicEngine(Engine):
         small = tuple(slice(0, min(n, 4)) for n in self.image.spatial_shape)
         features = self.intensities.inside(small)
         strokes = np.zeros(features.shape[1:], np.int8)
-        strokes.reshape(-1)[:2] = 1, -1
+        strokes.flat[-1], strokes.flat[0] = -1, 1  # one voxel is both: the object
         minimise(self._problem(features, strokes, strokes > 1), ALONE)
 
     def refine(
