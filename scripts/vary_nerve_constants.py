@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
-from napari_medseg.io.grids import with_pixel_size
+from napari_medseg.io.geometry import with_pixel_size
 from napari_medseg.io.pairs import find_pairs
 from napari_medseg.measure import skeleton, summarise
 

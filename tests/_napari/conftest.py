@@ -30,6 +30,15 @@ def wait() -> Callable[[Callable[[], bool]], None]:
     return until
 
 
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Start with an empty folder of models, and none opened before."""
+    from napari_medseg._napari.docks.model_chooser import ModelChooser
+
+    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(ModelChooser, "session", [])
+
+
 @pytest.fixture(scope="session")
 def afm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-level AFM net trained for a few steps on generated scans."""

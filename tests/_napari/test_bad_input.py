@@ -11,21 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction
 from napari_medseg.jobs import Progress
 
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
 SHAPE = (24, 20)
-
-
-@pytest.fixture(autouse=True)
-def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
 
 
 def objects() -> np.ndarray:

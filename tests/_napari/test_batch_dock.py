@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
 from napari_medseg.io import read_one, write
@@ -22,15 +21,9 @@ from napari_medseg.models.catalog import load_model
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.settings import PredictSettings
 
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
-
-
-@pytest.fixture(autouse=True)
-def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.docks.segment import CONTEXT
 from napari_medseg.samples.afm import afm_folder
 
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
 
@@ -34,12 +34,6 @@ class Heartbeat:
     def beat(self) -> None:
         now = time.monotonic()
         self.longest, self.last = max(self.longest, now - self.last), now
-
-
-@pytest.fixture(autouse=True)
-def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
 
 
 def sample(viewer: Any) -> None:

@@ -16,7 +16,8 @@ from napari_medseg._napari.layers import geometry, image_from_layer, layer_data,
 from napari_medseg._napari.readers import read_layers, write_labels
 from napari_medseg.errors import WriteError
 from napari_medseg.io import read_one, write
-from napari_medseg.io.grids import in_order, matrix_of, on_grid
+from napari_medseg.io.geometry import in_order, matrix_of
+from napari_medseg.io.grids import on_grid
 from napari_medseg.measure import measure
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")

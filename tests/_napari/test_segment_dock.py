@@ -12,7 +12,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_layers
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg.jobs import Progress
@@ -20,16 +19,10 @@ from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
 from napari_medseg.models.training_images import PixelSize
 
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
 SHAPE = (24, 20)
-
-
-@pytest.fixture(autouse=True)
-def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
 
 
 def saved(path: Path, name: str, **settings: Any) -> Path:

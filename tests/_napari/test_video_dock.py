@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.video.result import video_job
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
@@ -20,7 +19,7 @@ from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.video import VideoSettings
 
 pytest.importorskip("av")
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
 Wait = Callable[[Callable[[], bool]], None]
 FRAMES = 20
@@ -50,12 +49,6 @@ def models(loaded: dict[Path, Model], monkeypatch: pytest.MonkeyPatch) -> dict[s
     """Files of the networks; opening one gives the network at hand (reading it is tested elsewhere)."""
     monkeypatch.setattr("napari_medseg._napari.video.result.load_model", loaded.__getitem__)
     return {model.method.name: path for path, model in loaded.items()}
-
-
-@pytest.fixture(autouse=True)
-def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
 
 
 @pytest.fixture

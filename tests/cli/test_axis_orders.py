@@ -12,7 +12,7 @@ import pytest
 
 from napari_medseg import Image, read
 from napari_medseg.cli.main import main
-from napari_medseg.io.grids import matrix_of
+from napari_medseg.io.geometry import matrix_of
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 

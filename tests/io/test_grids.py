@@ -9,18 +9,8 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import (
-    describe_grid,
-    in_order,
-    moved_notes,
-    on_grid,
-    same_grid,
-    sized_like,
-    stack_channels,
-    together,
-    upright,
-    with_pixel_size,
-)
+from napari_medseg.io.geometry import describe_grid, in_order, sized_like, upright, with_pixel_size
+from napari_medseg.io.grids import moved_notes, on_grid, same_grid, stack_channels, together
 
 MM = ("millimeter",) * 3
 STEPS = (3.0, 1.0, 0.5)

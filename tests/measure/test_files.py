@@ -10,7 +10,7 @@ import pytest
 from tifffile import imwrite
 
 from napari_medseg.errors import DataError
-from napari_medseg.io.grids import sized_like, with_pixel_size
+from napari_medseg.io.geometry import sized_like, with_pixel_size
 from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.jobs import run
 from napari_medseg.measure import nerve

@@ -10,7 +10,7 @@ from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.grids import FRAME
+from napari_medseg.io.geometry import FRAME
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 

@@ -16,7 +16,7 @@ from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, reader_for
-from napari_medseg.io.grids import with_heights, with_pixel_size
+from napari_medseg.io.geometry import with_heights, with_pixel_size
 from napari_medseg.io.pairs import (
     IMAGE_FOLDERS,
     case_files,

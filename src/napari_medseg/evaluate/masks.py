@@ -15,7 +15,8 @@ from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_sc
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels
-from napari_medseg.io.grids import moved_notes, on_grid, sized_like
+from napari_medseg.io.geometry import sized_like
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
     LABEL_FOLDERS,

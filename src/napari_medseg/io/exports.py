@@ -11,7 +11,7 @@ import numpy as np
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.atomic import replacing
-from napari_medseg.io.grids import first_pixel
+from napari_medseg.io.geometry import first_pixel
 from napari_medseg.io.outlines.polygons import objects_of, outlines
 
 CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
@@ -84,7 +84,7 @@ def _composite(roifile: Any, rings: Sequence[np.ndarray]) -> Any:
 def write_zarr(path: Path, image: Image) -> str:
     """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X.
 
-    Their axes ascend in the world (`napari_medseg.io.grids.along_axes`); their place is kept as a translation.
+    Their axes ascend in the world (`napari_medseg.io.geometry.along_axes`); their place is kept as a translation.
     """
     zarr = require("zarr", "export", "OME-Zarr")
     _check_labels(path, image)

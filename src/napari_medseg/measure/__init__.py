@@ -9,7 +9,8 @@ import numpy as np
 
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import in_order, in_picture, together
+from napari_medseg.io.geometry import in_order, in_picture
+from napari_medseg.io.grids import together
 from napari_medseg.measure.settings import SETTINGS
 from napari_medseg.settings import Settings
 

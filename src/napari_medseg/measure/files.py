@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one
-from napari_medseg.io.grids import together, with_pixel_size
+from napari_medseg.io.geometry import with_pixel_size
+from napari_medseg.io.grids import together
 from napari_medseg.io.pairs import (
     DRAWINGS,
     IMAGE_FOLDERS,

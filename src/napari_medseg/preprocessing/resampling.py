@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from napari_medseg.image import Image
-from napari_medseg.io.grids import matrix_of
+from napari_medseg.io.geometry import matrix_of
 
 
 def resampled(image: Image, steps: Sequence[float]) -> Image:

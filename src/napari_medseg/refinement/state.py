@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io.grids import describe_grid, index_matrix, on_grid, same_grid
+from napari_medseg.io.geometry import describe_grid
+from napari_medseg.io.grids import index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
 from napari_medseg.refinement.history import BEGINNINGS, Box, History, Round, box_of, union
 

@@ -11,7 +11,8 @@ import numpy as np
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_case, read_channels, write
-from napari_medseg.io.grids import matrix_of, on_grid
+from napari_medseg.io.geometry import matrix_of
+from napari_medseg.io.grids import on_grid
 from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
 from napari_medseg.jobs import Job, Progress

@@ -25,7 +25,7 @@ from napari_medseg._napari.widgets.words import duration
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import part_of
+from napari_medseg.io.geometry import part_of
 from napari_medseg.jobs import Job
 from napari_medseg.models.training_images import FAR, PixelSize
 from napari_medseg.settings import PredictSettings, as_flags

@@ -13,7 +13,7 @@ from napari.layers import Shapes
 from napari_medseg._napari.layers import geometry, grid_of_shapes, metadata
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import in_picture
+from napari_medseg.io.geometry import in_picture
 from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.io.volumes.space import mm_per
 

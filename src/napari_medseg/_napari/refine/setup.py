@@ -22,7 +22,7 @@ from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io.grids import part_of
+from napari_medseg.io.geometry import part_of
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.refinement.history import Box
 from napari_medseg.refinement.settings import RefinementSettings

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
-from napari_medseg.io.grids import FRAME
+from napari_medseg.io.geometry import FRAME
 from napari_medseg.io.volumes.space import mm_per
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)

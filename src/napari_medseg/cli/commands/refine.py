@@ -73,7 +73,8 @@ def _refine(arguments: argparse.Namespace) -> None:
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
     from napari_medseg.io import read_one
-    from napari_medseg.io.grids import describe_grid, moved_notes, on_grid, same_grid, sized_like
+    from napari_medseg.io.geometry import describe_grid, sized_like
+    from napari_medseg.io.grids import moved_notes, on_grid, same_grid
     from napari_medseg.measure.files import notes_of
     from napari_medseg.refinement import RefinementSession
 

@@ -1,0 +1,287 @@
+"""One image's geometry: the order of its axes, its place, the size of its pixels, the picture that it is a part of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from napari_medseg.errors import WriteError
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+
+NEAR = 0.1  # voxels by which two grids may differ anywhere and be one: matrices of three decimals, single precision
+SAME_STEP = 1e-3  # share by which stated pixel sizes may differ, as TIFF's fractions do
+ORDER = "CTZYX"
+FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
+FIRST = "first_pixel"  # metadata of `as_picture`
+ROUNDING = 1e-4  # pixels
+
+
+@dataclass(frozen=True)
+class IndexMap:
+    """From indices of one grid to those of another, ``matrix @ (*index, 1)``; `turned`: axes only swap, flip, shift."""
+
+    matrix: np.ndarray
+    turned: bool
+
+    @property
+    def order(self) -> list[int]:
+        """For each axis of the reference the axis of the other image that runs along it."""
+        return [int(k) for k in np.abs(self.matrix[:-1, :-1]).argmax(1)]
+
+
+def in_order(image: Image) -> Image:
+    """Return an image with its axes in the order time, depth, height, width; colours stay last."""
+    axes = image.spatial_axes
+    wanted = "".join(sorted(axes, key=ORDER.index))
+    if axes == wanted:
+        return image
+    order = [axes.index(axis) for axis in wanted]
+    whole = wanted + "C" if image.axes.endswith("C") else "C" * ("C" in image.axes) + wanted
+    affine = image.affine
+    if affine is not None:
+        rows = [*order, len(order)]
+        affine = np.asarray(affine, float)[np.ix_(rows, rows)]
+    return image.replace(
+        data=image.data.transpose([image.axes.index(axis) for axis in whole]),
+        axes=whole,
+        scale=tuple(image.scale[k] for k in order),
+        units=tuple(image.units[k] for k in order),
+        affine=affine,
+    )
+
+
+def upright(image: Image) -> Image | None:
+    """Return an image with its axes swapped and flipped so that its steps point along the axes of the world.
+
+    ``None`` if they do not: it is oblique or sheared.
+    """
+    image = in_order(image)
+    if image.affine is None:
+        return image
+    shape = np.asarray(image.spatial_shape)
+    linear = np.asarray(image.affine, float)[:-1, :-1]
+    order = np.abs(linear).argmax(1)
+    steps = linear[np.arange(len(order)), order]
+    wanted = np.zeros_like(linear)
+    wanted[np.arange(len(order)), order] = steps
+    off = np.abs(linear - wanted) @ shape
+    if sorted(order) != list(range(len(order))) or (off > NEAR * np.abs(steps)).any():
+        return None
+    origin = np.asarray(image.affine, float)[:-1, -1] + np.where(steps < 0, steps * (shape[order] - 1), 0.0)
+    affine = np.eye(len(order) + 1)
+    affine[:-1, :-1], affine[:-1, -1] = np.diag(np.abs(steps)), origin
+    channels = np.asarray(image.channels_first()) if "C" in image.axes else np.asarray(image.data)[None]
+    turned = flip(channels.transpose(0, *(1 + order)), steps < 0)
+    return image.replace(
+        data=turned if "C" in image.axes else turned[0],
+        axes="C" * ("C" in image.axes) + image.spatial_axes,
+        scale=tuple(np.abs(steps)),
+        units=tuple(image.units[k] for k in order),
+        affine=affine,
+    )
+
+
+def along_axes(image: Image, what: str) -> Image:
+    """Return `upright` labels, for formats that hold steps and a place but no directions.
+
+    Raises
+    ------
+    WriteError
+        If the image lies oblique.
+    """
+    turned = upright(measured(image, what))
+    if turned is None:
+        raise WriteError(
+            f"{what} has no place for axes that do not lie along those of the world, as those of {image.name!r} "
+            f"({describe_grid(image)}). Write it as .nii.gz."
+        )
+    return turned
+
+
+def measured(image: Image, what: str) -> Image:
+    """Return an image that a format of lengths can hold: with units, or with steps of one pixel and no place.
+
+    Raises
+    ------
+    WriteError
+        If it has steps or a place of no unit.
+    """
+    matrix = matrix_of(image)
+    first = int(image.spatial_axes.startswith("T"))
+    if not has_size(image) and not np.allclose(matrix[first:, first:], np.eye(len(matrix) - first)):
+        raise WriteError(
+            f"{what} holds lengths, and {image.name!r} has steps or a place without a unit. Give the layer its units "
+            "(in napari: right-click the layer, or layer.units = 'mm'), or write it as .tif."
+        )
+    return image
+
+
+def describe_grid(image: Image) -> str:
+    """Say in some words where the voxels of an image lie."""
+    shape = " x ".join(map(str, image.spatial_shape))
+    if not has_size(image):
+        return f"{shape} pixels of unknown size"
+    unit = SHORT_UNITS.get(image.units[-1], image.units[-1])
+    size = f"{shape} of {' x '.join(f'{step:.4g}' for step in image.scale)} {unit}"
+    if image.affine is None:
+        return size
+    affine = np.asarray(image.affine, float)
+    origin = ", ".join(f"{value:.4g}" for value in affine[:-1, -1])
+    return f"{size}, first voxel at ({origin}), axes along {_directions(affine, image.spatial_axes)}"
+
+
+def matrix_of(image: Image) -> np.ndarray:
+    """Return the (n+1, n+1) matrix from indices to places; without a stated place the first pixel is at the origin."""
+    return np.diag([*image.scale, 1.0]) if image.affine is None else np.asarray(image.affine, float)
+
+
+def has_size(image: Image) -> bool:
+    """Whether the axes of space have a unit."""
+    return all(unit != PIXEL for unit, axis in zip(image.units, image.spatial_axes, strict=True) if axis != "T")
+
+
+def part_of(image: Image, offset: Sequence[int]) -> Image:
+    """Return a part, cut out of a picture at the index `offset`, at its place; it knows its picture.
+
+    Parameters
+    ----------
+    image
+        The part's data with the geometry of the whole picture.
+    offset
+        Index of the part's first pixel, one number per axis of space and time.
+    """
+    whole = matrix_of(image)
+    affine = whole.copy()
+    affine[:-1, -1] += whole[:-1, :-1] @ np.asarray(offset, float)
+    return image.replace(affine=affine, metadata={FRAME: whole.tolist(), **image.metadata})
+
+
+def in_picture(image: Image) -> np.ndarray:
+    """Return the (n+1, n+1) matrix from an image's indices to those of the picture that it is a part of.
+
+    The identity where it is no part, or where a pixel size was corrected, for then the picture has it too.
+    """
+    n = len(image.scale)
+    frame = np.asarray(image.metadata.get(FRAME, ()), float)
+    if image.affine is None or frame.shape != (n + 1, n + 1):
+        return np.eye(n + 1)
+    matrix = np.linalg.solve(frame, np.asarray(image.affine, float))
+    rounded = np.rint(matrix)
+    matrix = np.where(np.abs(matrix - rounded) < ROUNDING, rounded, matrix)
+    resized = not np.allclose(np.linalg.norm(matrix[:-1, :-1], axis=0), 1, rtol=SAME_STEP)
+    return np.eye(n + 1) if resized else matrix
+
+
+def as_picture(image: Image, what: str) -> Image:
+    """Return labels of a part of a picture in the order of its pixels, for formats that count these and know no place.
+
+    ``metadata["first_pixel"]`` is the part's first pixel in the picture, ``metadata["picture"]`` the picture's matrix.
+
+    Raises
+    ------
+    WriteError
+        If its pixels do not lie on whole pixels of the picture, or before its first one.
+    """
+    index = in_picture(in_order(image))
+    image = in_order(image)
+    turned = only_swaps(index, image.spatial_shape)
+    why, first = "", np.zeros(len(index) - 1, int)
+    if turned is None or np.abs(turned - index).max() > ROUNDING:
+        turned, why = index, "its pixels do not lie on those of the picture"
+    else:
+        corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in image.spatial_shape))], float)
+        first = (corners @ turned.T).min(0)[:-1].astype(int)
+        why = "it begins before the first pixel of the picture" if (first < 0).any() else ""
+    if why:
+        raise WriteError(
+            f"{what} counts the pixels of a picture, and {image.name!r} ({describe_grid(image)}) is turned or moved: "
+            f"{why}. Write it as .nii.gz or .tif."
+        )
+    shift = turned.copy()
+    shift[:-1, -1] -= first
+    order = IndexMap(turned, True).order
+    shape = tuple(image.spatial_shape[k] for k in order)
+    data = turn(np.asarray(image.data), IndexMap(shift, True), shape)
+    frame = matrix_of(image) @ np.linalg.inv(index)
+    known = {FIRST: first.tolist(), FRAME: frame.tolist()} if image.affine is not None else {}
+    return image.replace(
+        data=data,
+        scale=tuple(image.scale[k] for k in order),
+        units=tuple(image.units[k] for k in order),
+        affine=None,
+        metadata={**image.metadata, **known},
+    )
+
+
+def first_pixel(image: Image) -> tuple[int, ...]:
+    """Return the first pixel of `as_picture` labels in their picture, one number per axis."""
+    known: Sequence[int] = image.metadata.get(FIRST, ()) if image.affine is None else ()
+    return tuple(known) if len(known) == len(image.scale) else (0,) * len(image.scale)
+
+
+def with_pixel_size(image: Image, micrometres: float) -> Image:
+    """Return an image whose axes of space have steps of so many micrometres; a place in other units is given up."""
+    space = [axis != "T" for axis in image.spatial_axes]
+    scale = tuple(micrometres if one else step for one, step in zip(space, image.scale, strict=True))
+    units = tuple("micrometer" if one else unit for one, unit in zip(space, image.units, strict=True))
+    return image.replace(scale=scale, units=units, affine=None)
+
+
+def with_heights(image: Image, nm_per_grey: float) -> Image:
+    """Return an image whose grey values are heights of so many nm each; one whose values have a unit stays as it is."""
+    if image.value_unit:
+        return image
+    return image.replace(data=image.data * np.float32(nm_per_grey), value_unit="nm")
+
+
+def sized_like(image: Image, other: Image | None) -> Image:
+    """Give an image of unknown pixel size the grid of another one of its shape that has one."""
+    if other is None or has_size(image) or not has_size(other) or image.spatial_shape != other.spatial_shape:
+        return image
+    return image.replace(scale=other.scale, units=other.units, affine=other.affine)
+
+
+def only_swaps(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return `matrix` (n+1, n+1) rounded, if but for rounding it only swaps, flips and shifts whole voxels of `shape`."""
+    rounded = np.rint(matrix)
+    linear = np.abs(rounded[:-1, :-1])
+    if not ((linear.sum(0) == 1).all() and (linear.sum(1) == 1).all()):
+        return None
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], float)
+    return rounded if np.abs(corners @ (matrix - rounded).T).max() <= NEAR else None
+
+
+def turn(data: np.ndarray, index: IndexMap, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `data` (*spatial) with its axes swapped and flipped as in `index`, cut or filled with 0 to `shape`."""
+    n = data.ndim
+    linear = index.matrix[:-1, :-1]
+    flipped = linear[range(n), index.order] < 0
+    turned = flip(data.transpose(index.order), flipped)
+    shift = index.matrix[:-1, -1] - np.where(flipped, np.array(turned.shape) - 1, 0)
+    starts = [int(s) for s in shift]
+    source = tuple(slice(max(0, -s), max(0, m - s)) for s, m in zip(starts, shape, strict=True))
+    part = turned[source]
+    if part.shape == tuple(shape):
+        return np.ascontiguousarray(part)
+    out = np.zeros(shape, data.dtype)
+    target = tuple(slice(max(0, s), max(0, s) + k) for s, k in zip(starts, part.shape, strict=True))
+    out[target] = part
+    return out
+
+
+def flip(data: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Reverse the last axes of `data` that are marked in `axes`, bool (n,)."""
+    backwards = [slice(None, None, -1) if flipped else slice(None) for flipped in axes]
+    return data[(..., *backwards)]
+
+
+def _directions(affine: np.ndarray, axes: str) -> str:
+    linear = affine[:-1, :-1] / np.linalg.norm(affine[:-1, :-1], axis=0)
+    main = np.abs(linear).argmax(0)
+    if np.abs(linear).max(0).min() < 1 - SAME_STEP:
+        return "oblique directions"
+    signs = linear[main, range(len(main))] < 0
+    return " ".join(f"{'-' if back else '+'}{axes[k].lower()}" for k, back in zip(main, signs, strict=True))
