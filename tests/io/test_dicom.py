@@ -319,6 +319,30 @@ def test_bits_above_the_stored_ones_do_not_count(tmp_path: Path) -> None:
     np.testing.assert_array_equal(io.read_one(without_sign).data[0], signed)
     with_overlay = d.one(tmp_path / "b.dcm", VOLUME[0] | 0xF000, (0, 0, 0), series="2", **tags)
     np.testing.assert_array_equal(io.read_one(with_overlay).data[0], VOLUME[0])
+    tags = {"BitsStored": 12, "HighBit": 15, "SliceThickness": 2}  # PS3.5 8.1.1: values at the upper end of their cells
+    aligned = d.one(tmp_path / "c.dcm", VOLUME[0] << 4 | 0xF, (0, 0, 0), series="3", **tags)
+    np.testing.assert_array_equal(io.read_one(aligned).data[0], VOLUME[0])
+    cells = (signed.astype(np.int16) << 4).astype(np.int16)
+    aligned = d.one(tmp_path / "d.dcm", cells, (0, 0, 0), series="4", **tags)
+    np.testing.assert_array_equal(io.read_one(aligned).data[0], signed)
+
+
+def test_slices_of_a_microscope_are_not_one_place(tmp_path: Path) -> None:
+    d.series(tmp_path / "a", VOLUME, 0.005, PixelSpacing=[[0.005, 0.005]] * 4)
+    image = io.read_one(tmp_path / "a")
+    np.testing.assert_array_equal(image.data, VOLUME)
+    np.testing.assert_allclose(image.scale, (0.005,) * 3)
+
+
+def test_two_stated_pixel_sizes_and_uneven_times_are_said(tmp_path: Path) -> None:
+    region = d.item(RegionSpatialFormat=1, PhysicalUnitsXDirection=3, PhysicalUnitsYDirection=3, PhysicalDeltaX=0.01,
+                    PhysicalDeltaY=0.02)  # fmt: skip
+    film = d.dataset(VOLUME, d.ULTRASOUND, modality="US", NumberOfFrames=4, PixelSpacing=[0.3, 0.3],
+                     FrameTimeVector=[0, 40, 400, 40], SequenceOfUltrasoundRegions=Items([region]))  # fmt: skip
+    image = io.read_one(d.save(tmp_path / "a.dcm", film))
+    assert image.scale == (0.04, 0.3, 0.3)
+    assert "0.3 x 0.3 mm (PixelSpacing), which is used, and 0.2 x 0.1 mm" in notes(image)
+    assert "40 to 400 ms apart" in notes(image)
 
 
 def test_nuclear_slices_lie_along_their_detector(tmp_path: Path) -> None:
@@ -328,6 +352,43 @@ def test_nuclear_slices_lie_along_their_detector(tmp_path: Path) -> None:
     image = io.read_one(path)
     np.testing.assert_array_equal(image.data, VOLUME[::-1])
     np.testing.assert_allclose(image.affine[:3, 3], (-6, 2, 1))
+
+
+def nuclear(path: Path, frames: np.ndarray, kind: str, **vectors: list[int]) -> Path:
+    """Write frames of nuclear medicine, 3 mm apart, of an image type with the given vectors."""
+    detector = d.item(ImagePositionPatient=[1.0, 2, 3], ImageOrientationPatient=list(map(float, d.AXIAL)))
+    return d.one(path, frames, modality="NM", sop="1.2.840.10008.5.1.4.1.1.20", NumberOfFrames=len(frames),
+                 ImageType=["ORIGINAL", "PRIMARY", kind, "EMISSION"], SpacingBetweenSlices=3.0,
+                 DetectorInformationSequence=Items([detector]), **vectors)  # fmt: skip
+
+
+def test_vectors_of_nuclear_frames_tell_slices_from_windows_and_moments(tmp_path: Path) -> None:
+    # PS3.3 C.8.4.8: the vectors give the slice, energy window, time slot ... of each frame
+    slices = {"SliceVector": [2, 1, 2, 1]}
+    image = io.read_one(nuclear(tmp_path / "a.dcm", VOLUME, "RECON TOMO", EnergyWindowVector=[1, 1, 2, 2], **slices))
+    assert (image.axes, image.channels) == ("CZYX", ("energy window 1", "energy window 2"))
+    np.testing.assert_array_equal(image.data, VOLUME[[1, 0, 3, 2]].reshape(2, 2, 6, 5))
+    np.testing.assert_allclose(image.affine[:3, 3], (0, 2, 1))  # the first frame, slice 2, lies at z = 3
+    gated = nuclear(tmp_path / "b.dcm", VOLUME, "RECON GATED TOMO", TimeSlotVector=[1, 1, 2, 2], series="2", **slices)
+    assert io.read_one(gated).axes == "TZYX"
+    views = nuclear(tmp_path / "c.dcm", VOLUME, "TOMO", AngularViewVector=[1, 2, 3, 4], series="3")
+    assert "Z" not in io.read_one(views).axes  # projections are no slices
+
+
+def test_an_ultrasound_volume_is_a_volume_of_its_probe(tmp_path: Path) -> None:
+    own = [{"PlanePositionVolumeSequence": Items([d.item(ImagePositionVolume=[0.0, 0, 1.5 * k])])} for k in range(4)]
+    path = d.enhanced(tmp_path / "a.dcm", VOLUME, [(0, 0, 0)] * 4, sop="1.2.840.10008.5.1.4.1.1.6.2", own=own)
+    data = pydicom.dcmread(path)
+    for frame in data.PerFrameFunctionalGroupsSequence:
+        del frame.PlanePositionSequence
+    shared = data.SharedFunctionalGroupsSequence[0]
+    del shared.PlaneOrientationSequence
+    shared.PlaneOrientationVolumeSequence = Items([d.item(ImageOrientationVolume=list(map(float, d.AXIAL)))])
+    data.save_as(path)
+    image = io.read_one(path)
+    assert (image.axes, image.scale) == ("ZYX", (1.5, 0.5, 0.8))
+    assert image.affine is None
+    assert "of its probe, not of the patient" in notes(image)
 
 
 @pytest.mark.parametrize("name", ["IM{}", "MR.1.2.840.113.{}", "{}.ima", "{}.dicom", "image-{}.MRDC"])
@@ -402,6 +463,22 @@ def test_segments_are_labels_with_names(tmp_path: Path) -> None:
     assert (image.kind, image.axes, image.scale) == ("labels", "ZYX", (3.0, 0.5, 0.8))
     np.testing.assert_array_equal(image.data, masks[0] + 2 * masks[1])
     assert image.metadata["segments"] == {"1": "part 1", "2": "part 2"}
+
+
+def test_segments_of_a_tilted_gantry_keep_their_places(tmp_path: Path) -> None:
+    angle = np.radians(14)
+    path = segmentation(tmp_path / "a.dcm", np.ones((1, 4, 8, 16), np.uint8), [(0, z) for z in (0, 1, 3)])
+    data = pydicom.dcmread(path)
+    plane = data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    plane.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(angle), 6), -round(np.sin(angle), 6)]
+    data.save_as(path)
+    image = io.read_one(path)
+    assert image.data.shape == (4, 8, 16)
+    np.testing.assert_allclose((image.affine @ [3, 0, 0, 1])[:3], (9, 0, 0), atol=1e-3)
+    data.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [4, 0, 3]
+    data.save_as(path)
+    with pytest.raises(ReadError, match="do not lie on one regular grid"):
+        io.read(path)
 
 
 def test_segments_that_overlap_come_apart(tmp_path: Path) -> None:
@@ -526,6 +603,19 @@ def test_signed_values_and_units(tmp_path: Path) -> None:
     image = io.read_one(tmp_path / "a")
     np.testing.assert_array_equal(image.data, signed.astype(int) - 1024)
     assert image.value_unit == "HU"
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("HU", "HU"), ("US", ""), ("ED", ""), ("MGML", "")])
+def test_numbers_of_ct_are_hounsfield_units_unless_the_file_says_otherwise(
+    tmp_path: Path, kind: str, unit: str
+) -> None:
+    tags = {"RescaleSlope": 1.0, "RescaleIntercept": -1024.0, "RescaleType": kind}  # PS3.3 C.8.2.1
+    alone = d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), sop=d.CT, modality="CT", SliceThickness=2, **tags)
+    own = [{"PixelValueTransformationSequence": Items([d.item(**tags)])}] * 4
+    places = [(0, 0, 2 * k) for k in range(4)]
+    sop = "1.2.840.10008.5.1.4.1.1.2.1"
+    frames = d.enhanced(tmp_path / "b.dcm", VOLUME, places, sop=sop, own=own, modality="CT", series="2")
+    assert [io.read_one(path).value_unit for path in (alone, frames)] == [unit, unit]
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,14 @@ from napari_medseg.io.volumes.dicom.files import cut_short, quiet
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+ULTRASOUND_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
 CENTIMETRES = 3  # of an ultrasound region's physical units
+UNEVEN_TIME = 2.0  # ms between the longest and the shortest step of a movie
+OTHER_SIZE = 0.01  # relative difference of two stated pixel sizes that is said
+VECTORS = {  # what the frames of nuclear medicine differ in besides their slice (PS3.3 C.8.4.8)
+    "EnergyWindowVector": "energy window", "DetectorVector": "detector", "PhaseVector": "phase",
+    "RRIntervalVector": "RR interval", "TimeSlotVector": "time slot", "TimeSliceVector": "time slice",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,6 @@ def kind_of(path: Path) -> str:
 
 def _described(path: Path, data: Any) -> Header:
     sop, modality = str(data.get("SOPClassUID", "")), str(data.get("Modality", ""))
-    rescale_type = str(data.get("RescaleType", ""))
-    unit = {"BQML": "Bq/mL"}.get(str(data.get("Units", "")), "HU" if "HU" in rescale_type or modality == "CT" else "")
     notes = []
     if data.get("PhotometricInterpretation", "") == "MONOCHROME1":
         notes.append("Large numbers are dark in this picture (MONOCHROME1); the numbers are kept as stored.")
@@ -131,7 +136,10 @@ def _described(path: Path, data: Any) -> Header:
         notes.append(
             f"Voxels of the value {data.PixelPaddingValue} (as stored) are padding: nothing was measured there."
         )
+    if sop == ULTRASOUND_VOLUME:
+        notes.append("The volume's place is that of its probe, not of the patient; it is not kept.")
     pixel, said = _pixel_size(data)
+    said += _uneven_times(data)
     return Header(
         path,
         str(data.get("SeriesInstanceUID", "")),
@@ -144,9 +152,21 @@ def _described(path: Path, data: Any) -> Header:
         _heights(data),
         _frame_time(data),
         (*notes, *said),
-        "Gy" if str(data.get("DoseUnits", "")) == "GY" else unit,
+        _value_unit(data, modality),
         _window(data),
     )
+
+
+def _value_unit(data: Any, modality: str) -> str:
+    """Return the unit of the scaled values; those of CT are HU unless the file names another type (PS3.3 C.8.2.1)."""
+    if str(data.get("DoseUnits", "")) == "GY":
+        return "Gy"
+    each = data.get("PerFrameFunctionalGroupsSequence") or ()
+    groups = [each[0] if each else None, _item(data, "SharedFunctionalGroupsSequence"), data]
+    kind = _first([g for g in groups if g is not None], "PixelValueTransformationSequence", "RescaleType")
+    if str(kind or "") == "HU" or (modality == "CT" and not kind):
+        return "HU"
+    return {"BQML": "Bq/mL"}.get(str(data.get("Units", "")), "")
 
 
 def _window(data: Any) -> tuple[float, float] | None:
@@ -177,15 +197,14 @@ def _frames(path: Path, data: Any, pixel: tuple[float, float] | None) -> Iterato
     if each and len(each) != count:
         raise ReadError(f"{path.name} describes {len(each)} of its {count} frames. It is damaged; copy it again.")
     places = _places(data, count) if not each else [None] * count
+    vectors = _vectors(data, count)
     orientation = _numbers(data.get("ImageOrientationPatient"), 6)
     if orientation is None and (detector := _item(data, "DetectorInformationSequence")) is not None:
         orientation = _numbers(detector.get("ImageOrientationPatient"), 6)
     for index in range(count):
         groups = [g for g in (each[index] if each else None, shared, data) if g is not None]
-        position = (
-            _numbers(_first(groups, "PlanePositionSequence", "ImagePositionPatient"), 3) if each else places[index]
-        )
-        turned = _numbers(_first(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+        position = _numbers(_of_plane(groups, "Position"), 3) if each else places[index]
+        turned = _numbers(_of_plane(groups, "Orientation"), 6)
         spacing = _numbers(_first(groups, "PixelMeasuresSequence", "PixelSpacing"), 2)
         slope = _float(_first(groups, "PixelValueTransformationSequence", "RescaleSlope"), 1.0)
         intercept = _float(_first(groups, "PixelValueTransformationSequence", "RescaleIntercept"), 0.0)
@@ -198,7 +217,7 @@ def _frames(path: Path, data: Any, pixel: tuple[float, float] | None) -> Iterato
             orientation if turned is None else turned,
             pixel if spacing is None or not (spacing > 0).all() else (float(spacing[0]), float(spacing[1])),
             (slope * _float(data.get("DoseGridScaling"), 1.0), intercept),
-            {**common, **(_frame_tells(groups) if each else {})},
+            {**common, **(_frame_tells(groups) if each else vectors[index])},
             _float(data.get("InstanceNumber"), 0.0) + index / max(count, 1),
             int(segment or 0),
         )
@@ -232,12 +251,32 @@ def _places(data: Any, count: int) -> list[np.ndarray | None]:
     if count == 1 or first is None or turned is None:
         return [first if count == 1 else None] * count
     offsets = _numbers(data.get("GridFrameOffsetVector"), count)
-    if offsets is None and str(data.get("Modality", "")) == "NM" and _float(data.get("SpacingBetweenSlices"), 0.0):
-        offsets = np.arange(count) * float(data.SpacingBetweenSlices)
+    if offsets is None and _is_reconstructed(data) and _float(data.get("SpacingBetweenSlices"), 0.0):
+        slices = _numbers(data.get("SliceVector"), count)
+        offsets = (np.arange(count) if slices is None else slices) * float(data.SpacingBetweenSlices)
     if offsets is None:
         return [None] * count
     normal = np.cross(turned[:3], turned[3:])
     return [first + (offset - offsets[0]) * normal for offset in offsets]
+
+
+def _is_reconstructed(data: Any) -> bool:
+    """Whether the frames of a file of nuclear medicine are slices, not projections (PS3.3 C.8.4.9.1.1)."""
+    words = [str(word) for word in data.get("ImageType") or []]
+    kind = words[2] if len(words) > 2 else "RECON"
+    return str(data.get("Modality", "")) == "NM" and kind.startswith("RECON") and "AngularViewVector" not in data
+
+
+def _vectors(data: Any, count: int) -> list[dict[str, float]]:
+    """Return what the vectors of nuclear medicine say of each frame."""
+    known = {name: _numbers(data.get(vector), count) for vector, name in VECTORS.items()}
+    return [{name: float(v[k]) for name, v in known.items() if v is not None} for k in range(count)]
+
+
+def _of_plane(groups: list[Any], what: str) -> Any:
+    """Return position or orientation of a frame, in the patient, or of an ultrasound volume in that of its probe."""
+    found = _first(groups, f"Plane{what}Sequence", f"Image{what}Patient")
+    return _first(groups, f"Plane{what}VolumeSequence", f"Image{what}Volume") if found is None else found
 
 
 def _tells(data: Any) -> dict[str, Any]:
@@ -269,9 +308,11 @@ def _frame_tells(groups: list[Any]) -> dict[str, Any]:
         "b": _float(_first(groups, "MRDiffusionSequence", "DiffusionBValue")),
         "trigger time": _float(_first(groups, "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")),
         "acquisition": _float(_first(groups, "FrameContentSequence", "FrameAcquisitionNumber")),
-        "kind": "/".join(str(word) for word in (kind or [])[2:]),
+        "kind": "/".join(str(word) for word in (kind or [])[2:])
+        or str(_first(groups, "ImageDataTypeSequence", "DataType") or ""),
         "stack": str(_first(groups, "FrameContentSequence", "StackID") or ""),
         "moment": seconds_of(str(_first(groups, "FrameContentSequence", "FrameAcquisitionDateTime") or "")),
+        "time": _float(_first(groups, "TemporalPositionSequence", "TemporalPositionTimeOffset")),
     }
     return {key: value for key, value in found.items() if value not in (None, "")}
 
@@ -293,10 +334,15 @@ def _pixel_size(data: Any) -> tuple[tuple[float, float] | None, list[str]]:
         imager = _numbers(data.get("NominalScannedPixelSpacing"), 2)
     if stated is not None and (stated > 0).all():
         projection = str(data.get("Modality", "")) in ("CR", "DX", "MG", "XA", "RF", "PX", "IO")
-        return (float(stated[0]), float(stated[1])), (
-            ["The pixel size of a projection holds in one plane only: that of the calibration or of the detector."]
-            if projection else []
-        )  # fmt: skip
+        said = ["The pixel size of a projection holds in one plane only: that of the calibration or of the detector."]
+        said = said if projection else []
+        region = _region(data)
+        if region is not None and not np.allclose(stated, region, rtol=OTHER_SIZE):
+            said.append(
+                f"The file states two pixel sizes: {stated[0]:g} x {stated[1]:g} mm (PixelSpacing), which is used, and "
+                f"{region[0]:g} x {region[1]:g} mm (ultrasound region)."
+            )
+        return (float(stated[0]), float(stated[1])), said
     if (region := _region(data)) is not None:
         return region, []
     aspect = _numbers(data.get("PixelAspectRatio"), 2)
@@ -344,6 +390,17 @@ def _frame_time(data: Any) -> float:
         return float(np.median(times[1:])) / 1000
     rate = _float(data.get("CineRate"), 0.0) or _float(data.get("RecommendedDisplayFrameRate"), 0.0)
     return 1 / float(rate) if rate else 0.0
+
+
+def _uneven_times(data: Any) -> list[str]:
+    """Say that the frames of a movie are not evenly spaced in time."""
+    times = _numbers(data.get("FrameTimeVector"), frame_count(data))
+    if _float(data.get("FrameTime"), 0.0) or times is None or len(times) < 3 or np.ptp(times[1:]) <= UNEVEN_TIME:
+        return []
+    return [
+        f"The frames are {times[1:].min():g} to {times[1:].max():g} ms apart (FrameTimeVector); their times count "
+        "with the median."
+    ]
 
 
 def _item(data: Any, name: str) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.volumes.dicom.files import quiet
-from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, Frame, Header
+from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Frame, Header
 from napari_medseg.io.volumes.dicom.pixels import values_of
-from napari_medseg.io.volumes.dicom.stack import Stack, by_orientation, described, stacked
+from napari_medseg.io.volumes.dicom.stack import SIDEWAYS, Stack, by_orientation, described, stacked
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import MILLIMETER, array_affine, placed, timed, with_note, without_size
 
@@ -93,14 +93,19 @@ def _grid(header: Header, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarr
         between = float(gaps.min())
     slices = (depths - places[0]) / between
     straight = all(np.allclose(f.orientation, first.orientation, atol=1e-3) and f.size == first.size for f in frames)  # type: ignore[arg-type]
+    lowest, highest = frames[int(depths.argmin())], frames[int(depths.argmax())]
+    step = first.normal * between
+    if slices.max() > HALF:  # also of a gantry that was tilted
+        step = (highest.position - lowest.position) / round(slices.max())  # type: ignore[operator]
+    aside = [np.abs(f.position - lowest.position - k * step).max() for f, k in zip(frames, slices, strict=True)]  # type: ignore[operator]
+    straight = straight and max(aside) <= max(SIDEWAYS * min(first.pixel), OFF_GRID * between)
     if not straight or np.abs(slices - np.round(slices)).max() > OFF_GRID or slices.max() > MOST_SLICES:
         raise ReadError(
             f"{header.path.name} is a DICOM segmentation (SEG) whose frames do not lie on one regular grid. "
             "Export it as NIfTI or NRRD."
         )
-    lowest = frames[int(depths.argmin())]
     rows, columns = first.pixel
-    matrix = np.stack([first.orientation[:3] * columns, first.orientation[3:] * rows, first.normal * between], axis=1)
+    matrix = np.stack([first.orientation[:3] * columns, first.orientation[3:] * rows, step], axis=1)
     return np.round(slices).astype(int), array_affine(matrix, lowest.position)
 
 
@@ -162,6 +167,8 @@ def _placed(
     values = values_of([frame for volume in stack.frames for frame in volume])
     notes = (*notes, *stack.notes)
     image = _shaped(stack, values, name, {**metadata, "notes": [*metadata.get("notes", []), *notes]}, wanted)
+    if wanted.sop == ULTRASOUND_VOLUME:
+        image = image.replace(affine=None)
     if len(stack.frames[0]) > 1:
         return image
     if not any(heights):

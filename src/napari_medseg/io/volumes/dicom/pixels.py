@@ -106,6 +106,7 @@ def _decoded(path: Path, data: Any) -> np.ndarray:
         )
     if syntax in JPEG_KINDS:
         return _through_gdcm(data)
+    shift = _left_aligned(data)
     try:
         pixels.get_decoder(syntax)
     except NotImplementedError:
@@ -113,7 +114,18 @@ def _decoded(path: Path, data: Any) -> np.ndarray:
             f"{path.name} is compressed as {syntax.name}, which is not decoded here. Save it uncompressed "
             "(for example with gdcmconv --raw or dcmdjpeg)."
         ) from None
-    return _colours(data, pixels.pixel_array(data))
+    return _colours(data, pixels.pixel_array(data) >> shift if shift else pixels.pixel_array(data))
+
+
+def _left_aligned(data: Any) -> int:
+    """Return how many bits lie below the value in its cell (PS3.5 8.1.1, older files); `data` then states no unused
+    bits above it.
+    """
+    shift = int(data.get("HighBit", 0) or 0) + 1 - int(data.get("BitsStored", 0) or 0)
+    if "PixelData" not in data or not 0 < shift <= int(data.BitsAllocated) - int(data.BitsStored):
+        return 0
+    data.BitsStored += shift
+    return shift
 
 
 def _through_gdcm(data: Any) -> np.ndarray:

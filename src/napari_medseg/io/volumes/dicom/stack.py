@@ -21,9 +21,15 @@ GAP_TOLERANCE = 0.1  # of the usual step
 SIDEWAYS = 0.25  # of a pixel
 ORIENTATION_TOLERANCE = 1e-3
 TILTED = 0.5  # degrees
-EXACT = ("time point", "TE", "b", "trigger time", "acquisition", "flip angle", "TI", "kind", "stack")
+EXACT = (
+    "time point", "time", "TE", "b", "trigger time", "acquisition", "flip angle", "TI", "kind", "stack",
+    "energy window", "detector", "time slot", "phase", "RR interval", "time slice",
+)  # fmt: skip
 RANKED = ("moment", "trigger time", "content", "number")
-OF_TIME = {"time point", "trigger time", "acquisition", "moment", "content", "number"}
+OF_TIME = {
+    "time point", "time", "trigger time", "acquisition", "moment", "content", "number", "time slot", "phase",
+    "time slice",
+}  # fmt: skip
 UNITS = {"TE": "ms", "TI": "ms", "b": "s/mm2", "flip angle": "degrees"}
 
 
@@ -107,9 +113,10 @@ def _check_alike(frames: Sequence[Frame], what: str) -> None:
 def _by_place(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Group frames by their depth, sorted; each group in the order of its instance numbers."""
     ordered = sorted(frames, key=lambda f: f.depth)
+    near = min([SAME_PLACE, *(SIDEWAYS * min(f.pixel) for f in frames[:1] if f.pixel)])  # microscopes have fine steps
     places: list[list[Frame]] = []
     for frame in ordered:
-        if places and frame.depth - places[-1][0].depth <= SAME_PLACE:
+        if places and frame.depth - places[-1][0].depth <= near:
             places[-1].append(frame)
         else:
             places.append([frame])
@@ -218,7 +225,7 @@ def _called(key: str, value: Any) -> str:
 
 def _time_step(volumes: Sequence[Sequence[Frame]]) -> float:
     """Return the seconds between volumes, if their moments are regular or the file states them; else 0."""
-    for key, factor in (("moment", 1.0), ("trigger time", 1e-3)):
+    for key, factor in (("time", 1.0), ("moment", 1.0), ("trigger time", 1e-3)):
         moments = [v[0].tells.get(key) for v in volumes]
         if None in moments:
             continue
