@@ -121,8 +121,66 @@ def test_ids_grid_and_facts_come_back(tmp_path: Path) -> None:
     assert {key: back.metadata["objects"]["7"][key] for key in facts["7"]} == facts["7"]
     again = json.loads(write(tmp_path / "b.geojson", back).read_text())["features"][0]
     assert again["id"] == facts["7"]["id"]
-    assert again["properties"]["classification"] == {"name": "Tumor"}
+    assert again["properties"]["classification"] == {"name": "Tumor", "color": [230, 159, 0]}
     assert again["properties"]["measurements"] == {"Area": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("stated", "name"),
+    [
+        ({"name": "Tumor", "color": [1, 2, 3]}, "Tumor"),
+        ({"names": ["Tumor", "Positive"], "color": [1, 2, 3]}, "Tumor: Positive"),
+        ({"name": "Positive", "colorRGB": -1, "parentClass": {"name": "Tumor", "colorRGB": -2}}, "Tumor: Positive"),
+        ("Tumor", "Tumor"), ({"name": None, "colorRGB": -1}, ""), ({}, ""), (None, ""),
+    ],
+)  # fmt: skip
+def test_classes_as_every_version_of_qupath_writes_them(tmp_path: Path, stated: Any, name: str) -> None:
+    # qupath PR 1099 (0.4): name or names and a colour, which is required; before, parents; text is read too
+    image = read_one(geojson(tmp_path / "a.geojson", square(5, 5, 10, "cell", classification=stated)))
+    assert image.metadata["objects"]["1"].get("class", "") == name
+    again = json.loads(write(tmp_path / "b.geojson", image).read_text())["features"][0]["properties"]
+    written = again.get("classification", {})
+    assert ": ".join(written.get("names", [written.get("name", "")])) == name
+    assert ("color" in written) == bool(name)
+
+
+def test_kinds_and_measurements_of_older_versions_of_qupath(tmp_path: Path) -> None:
+    # 0.2 wrote the kind as id, 0.3 as object_type, both measurements as a list (qupath PR 698, 1099)
+    numbers = [{"name": "Area", "value": 12.5}]
+    second = [square(0, 0, 60), *(square(5, y, 10, measurements=numbers) for y in (5, 30))]
+    for feature, kind in zip(second, ("PathAnnotationObject", *["PathCellObject"] * 2), strict=True):
+        feature["id"] = kind
+    third = [
+        square(0, 0, 60, object_type="annotation"),
+        square(5, 5, 10, object_type="detection", measurements=numbers),
+    ]
+    for features in (second, third):
+        image = read_one(geojson(tmp_path / "a.geojson", *features))
+        assert set(sizes(image).values()) == {100}
+        again = json.loads(write(tmp_path / "b.geojson", image).read_text())["features"]
+        assert len({feature["id"] for feature in again}) == len(features) - 1
+        assert again[0]["properties"]["measurements"] == {"Area": 12.5}
+        assert again[0]["properties"]["objectType"] in ("cell", "detection")
+
+
+def test_children_of_objects_are_objects(tmp_path: Path) -> None:
+    cells = [square(x, 5, 10, "cell") for x in (5, 30)]
+    region = square(1, 1, 50, "annotation", childObjects=cells)
+    image = read_one(geojson(tmp_path / "a.geojson", square(0, 0, 60, "tmaCore", childObjects=[region])))
+    assert sizes(image) == {1: 100, 2: 100}
+
+
+@pytest.mark.parametrize("kind", ["MultiPolygon", "GeometryCollection"])
+@pytest.mark.parametrize(("shift", "area"), [(5, 150), (0, 100), (20, 200), (10, 200)])
+def test_areas_of_one_object_that_overlap_are_united(tmp_path: Path, kind: str, shift: float, area: int) -> None:
+    parts = [square(x, 5, 10)["geometry"] for x in (5.25, 5.25 + shift)]
+    many = {"geometries": parts} if kind == "GeometryCollection" else {"coordinates": [p["coordinates"] for p in parts]}
+    feature = {"type": "Feature", "geometry": {"type": kind, **many}, "properties": {}}
+    assert sizes(read_one(geojson(tmp_path / "a.geojson", feature))) == {1: area}
+    ring = square(0, 0, 30)["geometry"]["coordinates"] + square(5, 5, 20)["geometry"]["coordinates"]
+    island = {"type": "MultiPolygon", "coordinates": [ring, square(10, 10, 5)["geometry"]["coordinates"]]}
+    within = geojson(tmp_path / "b.geojson", {"type": "Feature", "geometry": island, "properties": {}})
+    assert sizes(read_one(within)) == {1: 900 - 400 + 25}
 
 
 def test_a_side_car_of_another_drawing_does_not_cut_it(tmp_path: Path) -> None:

@@ -25,12 +25,21 @@ from napari_medseg.io.outlines.polygons import (
     Drawing,
     Region,
     contains,
+    fill,
     outlines,
     outlines_left_out,
     signed_area,
 )
 
 CENTRE = 0.5
+KINDS = {  # QuPath's names of kinds since 0.3, and those that 0.2 wrote as ids
+    "PathAnnotationObject": "annotation", "PathDetectionObject": "detection", "PathCellObject": "cell",
+    "PathTileObject": "tile", "TMACoreObject": "tmaCore", "PathRootObject": "root",
+}  # fmt: skip
+CHILDREN = ("childObjects", "children")
+OF_CLASS = ": "  # between a class and those derived of it
+COLOUR = [230, 159, 0]  # QuPath 0.4 reads no class without one
+MOST_OVERLAPPING = 2**28  # pixels of polygons that overlap in one object
 TYPES = ("FeatureCollection", "Feature")
 GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
 
@@ -67,45 +76,122 @@ def read_regions(path: Path) -> Drawing:
 
 
 def _features(content: Any) -> list[Any]:
-    """Return the features of a collection, of a list, or the one that a feature or geometry alone is."""
-    if isinstance(content, list):
-        return content
-    if content.get("type") in GEOMETRIES:
+    """Return the features of a collection, of a list, or the one that a feature or geometry alone is, with children."""
+    if isinstance(content, dict) and content.get("type") in GEOMETRIES:
         return [{"geometry": content}]
-    return list(content.get("features", [content]))
+    features = content if isinstance(content, list) else list(content.get("features", [content]))
+    return [one for feature in features for one in _with_children(feature)]
+
+
+def _with_children(feature: Mapping[str, Any]) -> list[Any]:
+    """Return a feature and all below it, which QuPath writes among its properties on wish."""
+    properties = feature.get("properties") or {}
+    below = [child for name in CHILDREN for child in properties.get(name) or ()]
+    if not below:
+        return [feature]
+    own = {key: value for key, value in properties.items() if key not in CHILDREN}
+    return [{**feature, "properties": own}, *(one for child in below for one in _with_children(child))]
 
 
 def _region(feature: Mapping[str, Any]) -> Region | None:
     rings = _rings(feature["geometry"])
     nucleus = _rings(feature.get("nucleusGeometry"))
-    properties = dict(feature.get("properties") or {})
-    group = (properties.get("classification") or {}).get("name", "")
+    properties, identity = _properties(feature)
     plane = (feature["geometry"] or {}).get("plane") or {}
     if not rings:
         return None
     return Region(
         tuple(nucleus or rings),
         str(properties.get("name") or ""),
-        str(group),
+        _class_of(properties.get("classification")),
         properties,
         plane=(max(int(plane.get("t", 0)), 0), max(int(plane.get("z", 0)), 0)),  # QuPath writes -1 for every plane
         around=tuple(rings) if nucleus else (),
-        identity=str(feature.get("id") or ""),
+        identity=identity,
     )
 
 
+def _properties(feature: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return properties as QuPath has written them since 0.4, whatever version wrote these, and the object's id."""
+    found = dict(feature.get("properties") or {})
+    identity = str(feature.get("id") or "")
+    kinds = (found.get("objectType"), found.pop("object_type", None), KINDS.get(identity), found.get("type"))
+    kind = next((str(kind) for kind in kinds if kind), "")
+    if kind in KINDS.values() or "objectType" in found:
+        found["objectType"] = kind
+    numbers = found.get("measurements")
+    if isinstance(numbers, list):
+        found["measurements"] = {str(number["name"]): number["value"] for number in numbers}
+    return found, "" if identity in KINDS else identity
+
+
+def _class_of(stated: Any) -> str:
+    """Return the name of a class in any form that QuPath reads: text, one name, several, or one with its parent."""
+    if isinstance(stated, str) or not stated:
+        return stated or ""
+    names = stated.get("names") or [name for name in (_class_of(stated.get("parentClass")), stated.get("name")) if name]
+    return OF_CLASS.join(map(str, names))
+
+
 def _rings(geometry: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the rings of all areas of a geometry."""
+    """Return the rings of all areas of a geometry; areas that overlap are united."""
+    polygons = _polygons(geometry)
+    return _united(polygons) if _overlap(polygons) else [ring for polygon in polygons for ring in polygon]
+
+
+def _polygons(geometry: Mapping[str, Any] | None) -> list[list[np.ndarray]]:
+    """Return the rings of each area of a geometry."""
     if geometry is None:
         return []
     if geometry["type"] == "GeometryCollection":
-        return [ring for part in geometry["geometries"] for ring in _rings(part)]
-    polygons = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}.get(geometry["type"], [])
-    rings = [np.asarray(ring, float)[:, 1::-1] - CENTRE for polygon in polygons for ring in polygon]
-    rings = [ring[:-1] if np.array_equal(ring[0], ring[-1]) else ring for ring in rings]
-    if any(not np.isfinite(ring).all() for ring in rings):
-        raise ValueError("a coordinate is not finite")
-    return [ring for ring in rings if len(ring) >= 3]
+        return [polygon for part in geometry["geometries"] for polygon in _polygons(part)]
+    stated = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}.get(geometry["type"], [])
+    found = []
+    for polygon in stated:
+        rings = [np.asarray(ring, float)[:, 1::-1] - CENTRE for ring in polygon]
+        rings = [ring[:-1] if np.array_equal(ring[0], ring[-1]) else ring for ring in rings]
+        if any(not np.isfinite(ring).all() for ring in rings):
+            raise ValueError("a coordinate is not finite")
+        found.append([ring for ring in rings if len(ring) >= 3])
+    return [polygon for polygon in found if polygon]
+
+
+def _overlap(polygons: Sequence[Sequence[np.ndarray]]) -> bool:
+    """Whether two areas share a pixel."""
+    boxes = np.array([[polygon[0].min(0), polygon[0].max(0)] for polygon in polygons]).reshape(-1, 2, 2)
+    for k, (low, high) in enumerate(boxes[:-1]):
+        for other in k + 1 + np.flatnonzero(((boxes[k + 1 :, 0] < high) & (boxes[k + 1 :, 1] > low)).all(1)):
+            first = np.floor(np.maximum(low, boxes[other, 0]))
+            shape = _extent_of(first, np.minimum(high, boxes[other, 1]))
+            if (_filled(polygons[k], first, shape) & _filled(polygons[other], first, shape)).any():
+                return True
+    return False
+
+
+def _united(polygons: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return the outlines of the pixels of overlapping areas, which an even-odd rule would cut out of each other."""
+    points = np.concatenate([ring for polygon in polygons for ring in polygon])
+    first = np.floor(points.min(0))
+    shape = _extent_of(first, points.max(0))
+    whole = np.zeros(shape, bool)
+    for polygon in polygons:
+        whole |= _filled(polygon, first, shape)
+    return [ring + first for _, region in outlines(whole.view(np.uint8)) for ring in region.rings]
+
+
+def _extent_of(first: np.ndarray, last: np.ndarray) -> tuple[int, int]:
+    height, width = (int(n) for n in np.ceil(last - first) + 1)
+    if height * width > MOST_OVERLAPPING:
+        raise ValueError(f"polygons of one object overlap over {height}x{width} pixels")
+    return height, width
+
+
+def _filled(polygon: Sequence[np.ndarray], first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels (bool) of an area in a box that begins at `first`."""
+    mask = np.zeros(shape, bool)
+    box, part = fill([ring - first for ring in polygon], shape)
+    mask[box] = part
+    return mask
 
 
 def _numbered(regions: list[Region]) -> list[Region]:
@@ -195,14 +281,19 @@ def _write(path: Path, regions: Iterable[Region]) -> None:
         properties = {"objectType": "annotation", **region.properties, "name": region.name}
         if region.group:
             shown = properties.get("classification")
-            same = isinstance(shown, Mapping) and shown.get("name") == region.group
-            properties["classification"] = shown if same else {"name": region.group}
+            same = isinstance(shown, Mapping) and _class_of(shown) == region.group
+            properties["classification"] = {"color": COLOUR, **(shown if same else _class(region.group))}
         own = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{region.number or index}"))
         feature: dict[str, Any] = {"type": "Feature", "id": region.identity or own}
         feature |= {"geometry": _geometry(region.around or region.rings, region.plane)}
         feature |= {"nucleusGeometry": _geometry(region.rings, region.plane)} if region.around else {}
         content.append({**feature, "properties": properties})
     write_text(path, json.dumps({"type": "FeatureCollection", "features": content}))
+
+
+def _class(name: str) -> dict[str, Any]:
+    names = name.split(OF_CLASS)
+    return {"names": names} if len(names) > 1 else {"name": name}
 
 
 def _wound(rings: Sequence[np.ndarray]) -> list[np.ndarray]:
