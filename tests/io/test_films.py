@@ -219,6 +219,85 @@ def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]
     assert [int(frame[0, 0, 0]) // 10 for frame in read(tmp_path)[0].data] == list(range(len(names)))
 
 
+RNG = np.random.default_rng(5)
+GREY = RNG.integers(0, 60_000, (3, 10, 12))
+COLOUR = RNG.integers(0, 256, (3, 10, 12, 3))
+
+
+@pytest.mark.parametrize(
+    ("frames", "options"),
+    [
+        (GREY.astype(np.uint16), {"byteorder": ">"}),
+        (GREY.astype(np.uint32) * 3, {}),
+        (GREY.astype(np.float32) / 7, {}),
+        (COLOUR.astype(np.uint16) * 200, {"photometric": "rgb"}),
+        (COLOUR.astype(np.uint8), {"photometric": "rgb"}),
+    ],
+    ids=str,
+)
+def test_frames_of_a_folder_keep_their_numbers(tmp_path: Path, frames: np.ndarray, options: dict[str, Any]) -> None:
+    for k, frame in enumerate(frames):
+        sizes = {"resolution": (20_000, 40_000), "resolutionunit": "CENTIMETER"}
+        tifffile.imwrite(tmp_path / f"frame_{k}.tif", frame, **options, **sizes)
+    (image,) = read(tmp_path)
+    np.testing.assert_array_equal(np.asarray(image.data), frames)
+    assert image.data.dtype == frames.dtype
+    assert (image.scale[1:], image.units[1:]) == ((0.25, 0.5), ("micrometer",) * 2)
+
+
+def test_frames_of_a_folder_are_shown_as_single_pictures_are(tmp_path: Path) -> None:
+    turned = Pillow.Exif()
+    turned[274] = 6
+    clear = np.dstack([COLOUR[0], np.zeros((10, 12))]).astype(np.uint8)
+    for k in range(2):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "glass").mkdir(exist_ok=True)
+        Pillow.fromarray(COLOUR[k].astype(np.uint8)).save(tmp_path / "photos" / f"photo_{k}.jpg", exif=turned)
+        Pillow.fromarray(clear).save(tmp_path / "glass" / f"tile_{k}.png")
+    (photos,), (glass,) = read(tmp_path / "photos"), read(tmp_path / "glass")
+    assert photos.data.shape == (2, 12, 10, 3)
+    np.testing.assert_array_equal(photos.data[1], read(tmp_path / "photos" / "photo_1.jpg")[0].data)
+    assert (np.asarray(glass.data) == 255).all()
+
+
+def test_frames_of_a_folder_are_of_one_kind(tmp_path: Path) -> None:
+    Pillow.fromarray(GREY[0].astype(np.uint8)).save(tmp_path / "frame_0.png")
+    Pillow.fromarray(COLOUR[1].astype(np.uint8)).save(tmp_path / "frame_1.png")
+    Pillow.fromarray(GREY[2].astype(np.uint16)).save(tmp_path / "frame_2.png")
+    Pillow.fromarray(np.repeat(GREY[2].astype(np.uint8)[..., None], 3, 2)).save(tmp_path / "frame_3.png")
+    tifffile.imwrite(tmp_path / "frame_4.tif", GREY.astype(np.uint8), photometric="minisblack")
+    (image,) = read(tmp_path)
+    np.testing.assert_array_equal(image.data[3], GREY[2].astype(np.uint8))  # grey, stored as colour
+    for k, reason in ((1, "is in colour, uint8"), (2, "is grey, uint16"), (4, "holds several pictures")):
+        with pytest.raises(ReadError, match=reason):
+            image.data[k]
+
+
+def test_masks_of_a_published_set_count_by_number_whatever_their_colours(tmp_path: Path) -> None:
+    (tmp_path / "order").mkdir()
+    (tmp_path / "annotation" / "Nerve").mkdir(parents=True)
+    numbers = np.zeros((10, 12), np.uint8)
+    numbers[2:5, 3:8], numbers[6:8, 3:8] = 1, 2
+    masks = [Pillow.fromarray(numbers, "P") for _ in range(2)]
+    masks[0].putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])  # class 2 is green: it has no red
+    masks[1] = Pillow.fromarray(np.where(numbers > 0, 255, 0).astype(np.uint8))
+    masks[1].putalpha(Pillow.fromarray(np.where(numbers > 0, 255, 0).astype(np.uint8)))
+    for k in range(2):
+        Pillow.fromarray(COLOUR[k].astype(np.uint8)).save(tmp_path / "order" / f"Nerve_{k}.png")
+        masks[k].save(tmp_path / "annotation" / "Nerve" / f"Nerve_{k}.png")
+    labels = read(tmp_path)[1]
+    np.testing.assert_array_equal(np.asarray(labels.data), np.stack([numbers > 0] * 2))
+
+
+def test_pictures_whose_white_is_zero_say_so(tmp_path: Path) -> None:
+    for name, axes in (("a.tif", "YX"), ("film.tif", "TYX")):
+        data = GREY.astype(np.uint8) if axes == "TYX" else GREY[0].astype(np.uint8)
+        tifffile.imwrite(tmp_path / name, data, photometric="miniswhite", metadata={"axes": axes})
+        (image,) = read(tmp_path / name)
+        np.testing.assert_array_equal(np.asarray(image.data), data)
+        assert "Large numbers are dark" in image.metadata["notes"][0]
+
+
 def test_channels_one_after_the_other_are_frames_of_channels(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(0, 999, (2, 4, 6, 5), np.uint16)
     for compression in (None, "zlib"):

@@ -100,6 +100,7 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     data, axes, indices = tiff.shown_colours(path, file, series.keyframe, data, axes)
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes = (*notes, tiff.SQUARE) if tiff.states_one_side(described) else notes
+    notes = (*notes, tiff.DARK) if int(series.keyframe.photometric) == tiff.MINISWHITE else notes
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
     stack = tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)

@@ -40,9 +40,10 @@ SECONDS_PER_UNIT = {
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
+DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
 SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
-MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 1, 2, 3, 5, 6, 8
+MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
 
 

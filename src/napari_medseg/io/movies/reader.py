@@ -13,8 +13,9 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image, Kind
-from napari_medseg.io import tiff
+from napari_medseg.io import plain, tiff
 from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.pictures import open_picture, picture_size
 
 
 class Frames:
@@ -210,40 +211,87 @@ def _is_frame_folder(folder: Path) -> bool:
     return len(files) > 1 and all(p.suffix.lower() in PICTURES and NUMBERED.search(p.stem) for p in files)
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image as Pillow
+def _read_mask(path: Path) -> np.ndarray:
+    """Return where a mask (Y, X) is above 0, as 0 and 1; of a palette the numbers count, of a JPEG from one half."""
+    with open_picture(path) as picture:
+        shown = picture if picture.mode in {"1", "L", "P", "F"} or picture.mode[0] == "I" else picture.convert("RGB")
+        array = np.asarray(shown)
+    blurred = path.suffix.lower() in (".jpg", ".jpeg")  # what is stored there is no longer 0 and 255
+    inside = array > (127 if blurred else 0)
+    return (inside if inside.ndim == 2 else inside.any(-1)).astype(np.uint8)
 
-    with Pillow.open(path) as picture:
-        plain = picture if picture.mode in {"L", "RGB", "I;16"} else picture.convert("RGB")
-        return np.asarray(plain)
+
+def _read_frame(path: Path) -> Image:
+    """Read a picture (``YX``, ``YXC``) as `plain.read` does.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read, or holds several pictures.
+    """
+    image = plain.read(path)[0]
+    if image.spatial_axes != "YX":
+        raise ReadError(f"{path.name} holds several pictures ({image.describe()}); a frame of a movie is one picture.")
+    if image.axes == "CYX":
+        return image.replace(data=np.moveaxis(np.asarray(image.data), 0, -1), axes="YXC")
+    return image
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    """Return height and width of a picture by its header, upright."""
+    try:
+        if path.suffix.lower() not in tiff.SUFFIXES:
+            return picture_size(path)
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            return (int(page.imagelength), int(page.imagewidth))
+    except Exception as error:  # libraries raise anything on damaged headers
+        raise ReadError(f"{path.name} cannot be read as a picture ({one_line(error)}). Copy it again.") from error
 
 
 def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Image:
     """Make a lazy movie of picture files; their sizes are compared from the headers alone."""
-    from PIL import Image as Pillow
-
-    first = _read_picture(files[0])
-    first = first[..., 0] if kind == "labels" and first.ndim == 3 else first
-    for path in files:
-        with Pillow.open(path) as picture:
-            if picture.size != first.shape[1::-1]:
-                raise ReadError(
-                    f"{path.name} is {picture.size[0]}x{picture.size[1]} pixels but {files[0].name} is "
-                    f"{first.shape[1]}x{first.shape[0]}. All frames of a movie must have one size."
-                )
+    masks = kind == "labels"
+    known = Image(_read_mask(files[0]), "YX") if masks else _read_frame(files[0])
+    first = np.asarray(known.data)
+    for path in files[1:]:
+        size = _size_of(path)
+        if size != first.shape[:2] and (path.suffix.lower() not in tiff.SUFFIXES or size[::-1] != first.shape[:2]):
+            raise ReadError(
+                f"{path.name} is {size[1]}x{size[0]} pixels but {files[0].name} is "
+                f"{first.shape[1]}x{first.shape[0]}. All frames of a movie must have one size."
+            )
 
     def frame(k: int) -> np.ndarray:
-        array = _read_picture(files[k])
-        if kind == "labels":
-            blurred = files[k].suffix.lower() in (".jpg", ".jpeg")  # what is stored there is no longer 0 and 255
-            return ((array if array.ndim == 2 else array[..., 0]) > (127 if blurred else 0)).astype(np.uint8)
+        if masks:
+            return _read_mask(files[k])
+        array = np.asarray(_read_frame(files[k]).data)
         if array.ndim < first.ndim:
-            return np.repeat(array[..., None], 3, 2)
-        return array if array.ndim == first.ndim else array[..., 0]
+            array = np.repeat(array[..., None], first.shape[2], 2)
+        elif array.ndim > first.ndim and (array == array[..., :1]).all():
+            array = array[..., 0]
+        if array.dtype != first.dtype or array.ndim != first.ndim:
+            raise ReadError(
+                f"{files[k].name} is {_said(array)}, but {files[0].name} is {_said(first)}. All frames of a movie must "
+                "be of one kind."
+            )
+        return array
 
-    data = Frames(frame, (len(files), *first.shape), np.uint8 if kind == "labels" else first.dtype)
+    data = Frames(frame, (len(files), *first.shape), first.dtype)
     names = [p.name for p in files]
-    return _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
+    image = _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
+    notes = {"notes": known.metadata["notes"]} if known.metadata.get("notes") else {}
+    return image.replace(
+        scale=(image.scale[0], *known.scale),
+        units=(image.units[0], *known.units),
+        metadata={**image.metadata, **notes},
+    )
+
+
+def _said(array: np.ndarray) -> str:
+    return f"{'in colour' if array.ndim == 3 else 'grey'}, {array.dtype}"
 
 
 def _read_set(folder: Path) -> list[Image]:
@@ -305,6 +353,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
+    notes += [tiff.DARK] if int(page.photometric) == tiff.MINISWHITE else []
     return image.replace(
         scale=(image.scale[0], *pixels),
         units=(image.units[0], *units),
