@@ -245,7 +245,7 @@ def sized_like(image: Image, other: Image | None) -> Image:
 
 
 def only_swaps(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return `matrix` (n+1, n+1) rounded, if but for rounding it only swaps, flips and shifts whole voxels of `shape`."""
+    """Return `matrix` (n+1, n+1) rounded, if it only swaps, flips and shifts whole voxels of `shape` then."""
     rounded = np.rint(matrix)
     linear = np.abs(rounded[:-1, :-1])
     if not ((linear.sum(0) == 1).all() and (linear.sum(1) == 1).all()):
