@@ -24,7 +24,7 @@ from napari_medseg.jobs import run
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.methods.sc_dcnn.method import CUTS, ScDcnn, ScDcnnSettings
+from napari_medseg.methods.sc_dcnn.method import THRESHOLDS, ScDcnn, ScDcnnSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.loop import fit
@@ -41,7 +41,7 @@ SMALL_PX = 30
 CALIBRATION = 16
 EPOCHS = 15
 CHOSEN = 10  # images 1 to 10 may choose constants, 11 to 20 are reported
-CUT_IMAGES = 6
+THRESHOLD_IMAGES = 6
 FLAT_PX = 12
 
 
@@ -52,7 +52,7 @@ def train(
     epochs = min(EPOCHS, args.steps)
     settings = TrainSettings.parse({
         "epochs": epochs, "steps_per_epoch": -(-args.steps // epochs), "batch_size": args.batch, "learning_rate": args.rate,
-        "augment": args.augment, "schedule": "one-cycle", "ema": args.ema, "smooth_score": 3, "choose_on": CUT_IMAGES,
+        "augment": args.augment, "schedule": "one-cycle", "ema": args.ema, "smooth_score": 3, "choose_on": THRESHOLD_IMAGES,
         "calibrate_batches": CALIBRATION, "device": args.device, "precision": args.precision, "seed": seed,
     })  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def _lab_run(
     arm: str, folder: Path, tests: Sequence[tuple[Image, Image]], args: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, float]]:
     """Return the mean test row of a loss, and that of its post-processing for balanced CE."""
-    method = ScDcnn(ScDcnnSettings.parse({**ARMS[arm], "width": args.width, "patch": args.patch}))
+    method = ScDcnn(ScDcnnSettings.parse({**ARMS[arm], "width": args.width, "crop": args.crop}))
     pairs = method.find_pairs(folder).pairs
     model = train(method, pairs, args, seed)
     truths = [np.asarray(truth.data) > 0 for _, truth in tests]
@@ -127,7 +127,7 @@ def _lab_run(
 
 
 def nottingham(args: argparse.Namespace) -> None:
-    """Train on 16, test on 4 images, subjects kept together, for several seeds; cuts come from 6 of the 16."""
+    """Train on 16, test on 4 images, subjects kept together, for several seeds; thresholds come from 6 of the 16."""
     rows: list[Row] = []
     pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs
     arms = {name: LOSSES[name] for name in args.losses}
@@ -137,11 +137,11 @@ def nottingham(args: argparse.Namespace) -> None:
             training, held_out = split(pairs, args.hold, seed)
             if args.inner:
                 training, held_out = split(training, args.hold, seed)
-            settings = {**loss, "width": args.width, "patch": args.patch, "dilate_labels": args.dilate,
+            settings = {**loss, "width": args.width, "crop": args.crop, "dilate_labels": args.dilate,
                         "surroundings": args.surroundings}  # fmt: skip
             model = train(ScDcnn(ScDcnnSettings.parse(settings)), training, args, seed, args.start)
-            cuts = {name: getattr(model.method.settings, name) for name in ("cut", "strong", "shortest")}
-            row = {**cuts, **_traced(model, held_out, args)}
+            thresholds = {name: getattr(model.method.settings, name) for name in ("threshold", "strong", "shortest")}
+            row = {**thresholds, **_traced(model, held_out, args)}
             rows.append({"seed": seed, "loss": arm, "tested": " ".join(p.stem for p in held_out), **row})
             print(rows[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
             write_table(rows, args.out / "ccm_nottingham")
@@ -165,25 +165,25 @@ def chase(args: argparse.Namespace) -> None:
 
     The input is evened out over 12 pixels: vessels differ from their surroundings by 0.1 SD of the whole picture only.
     """
-    settings = {"width": args.width, "patch": args.patch, "dark": True, "surroundings": FLAT_PX}
+    settings = {"width": args.width, "crop": args.crop, "dark": True, "surroundings": FLAT_PX}
     method = ScDcnn(ScDcnnSettings.parse(settings))
     training, held_out = split(method.find_pairs(args.data).require(args.data).pairs, args.hold, 0)
     model, dice = train(method, training, args, 0, args.start), get_metric("dice")
-    known = [(foreground(model, read_one(pair.image), args), reference(pair)) for pair in training[:CUT_IMAGES]]
-    cut = max(CUTS, key=lambda c: sum(dice(p > c, y, (1.0, 1.0)) for p, y in known))
+    known = [(foreground(model, read_one(pair.image), args), reference(pair)) for pair in training[:THRESHOLD_IMAGES]]
+    threshold = max(THRESHOLDS, key=lambda c: sum(dice(p > c, y, (1.0, 1.0)) for p, y in known))
     rows: list[Row] = []
     for pair in held_out:
         p, truth = foreground(model, read_one(pair.image), args), reference(pair)
         values = {
-            "network": p > cut,
+            "network": p > threshold,
             "network at .5": p > 0.5,
             "observer 2": reference(Pair(pair.image, _second(pair))),
         }
-        rows.append({"child": pair.subject, "image": pair.stem, "cut": cut,
+        rows.append({"child": pair.subject, "image": pair.stem, "threshold": threshold,
                      **{name: dice(mask, truth, (1.0, 1.0)) for name, mask in values.items()}})  # fmt: skip
         print(rows[-1], flush=True)
     means = {name: float(np.mean([float(str(r[name])) for r in rows])) for name in values}
-    rows.append({"child": "mean", "image": "", "cut": cut, **means})
+    rows.append({"child": "mean", "image": "", "threshold": threshold, **means})
     write_table(rows, args.out / "ccm_chase")
     print(rows[-1])
 

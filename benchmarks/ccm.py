@@ -131,7 +131,7 @@ def _options() -> Iterator[tuple[str, dict[str, object]]]:
     yield "--precision", {"default": "float32"}
     yield "--width", {"type": int, "default": 16, "help": "network width; 16 is the paper's"}
     yield "--batch", {"type": int, "default": 4}
-    yield "--patch", {"type": int, "default": 128, "help": "edge of training crops in pixels"}
+    yield "--crop", {"type": int, "default": 128, "help": "edge of training crops in pixels"}
     yield "--steps", {"type": int, "default": 1000, "help": "training steps"}
     yield "--rate", {"type": float, "default": 2e-3, "help": "highest learning rate"}
     yield "--ema", {"type": float, "default": 0.99, "help": "decay of the running mean of the weights"}

@@ -96,7 +96,7 @@ def load(pair: Pair) -> tuple[Image, Image]:
 # ---- training
 def settings_of(name: str, folder: Path, args: argparse.Namespace) -> dict[str, object]:
     """Return the method settings of a row."""
-    common = {"ndim": 3, "width": args.width, "patch": args.patch}
+    common = {"ndim": 3, "width": args.width, "crop": args.crop}
     common |= {"modern": True, "loss": "dice_ce", "optimiser": "adamw"}
     if name in (P_NET, P_CRF):
         return {**common, **NETWORKS[name]}
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="only the first cases; 0: all")
     parser.add_argument("--tests", type=int, default=0, help="only the first test cases of a fold; 0: all")
     parser.add_argument("--width", type=int, default=16, help="of the networks; paper: 16")
-    parser.add_argument("--patch", type=int, default=0, help="edge of training samples; 0: whole volumes")
+    parser.add_argument("--crop", type=int, default=0, help="edge of training samples; 0: whole volumes")
     parser.add_argument("--epochs", type=int, default=10, help="of the P-Nets")
     parser.add_argument("--refine-epochs", type=int, default=8, help="of the R-Nets")
     parser.add_argument("--steps", type=int, default=50, help="in an epoch, one volume each")

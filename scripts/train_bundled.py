@@ -560,7 +560,7 @@ def nerve_folder(folder: Path, count: int, seed: int) -> list[Pair]:
 
 def ccm_generated(task: Task) -> Bundle:
     """A small SC-DCNN for corneal nerves that has seen generated images only."""
-    method = create("sc-dcnn", {"width": 8, "patch": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0,
+    method = create("sc-dcnn", {"width": 8, "crop": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0,
                                 "select": "f1_3px", "flips": True})  # fmt: skip
     pairs = nerve_folder(task.work / "train", NERVE_IMAGES, TRAIN_SEED)
     held_out = nerve_folder(task.work / "held_out", 6, VALIDATION_SEED)

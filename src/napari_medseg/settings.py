@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_medseg.errors import SettingsError, shortened
 
@@ -37,9 +37,26 @@ class Settings(BaseModel):
     Fields hold scalars, ``Literal`` choices, optional scalars or fixed-length tuples of scalars, each
     declared with ``Field(default, ge=, le=, title=, description=, json_schema_extra={"step": ...})``.
     Give every float a ``step`` and every int an ``le``: the generated form needs them.
+
+    Class attributes
+    ----------------
+    earlier
+        Names that older versions gave to fields, each with today's; files and flags may still use them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    earlier: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_todays_names(cls, values: Any) -> Any:
+        return cls.renamed(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def renamed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values` under today's names; one that is there under both names is taken from today's."""
+        old = {cls.earlier[name]: value for name, value in values.items() if name in cls.earlier}
+        return {**old, **{name: value for name, value in values.items() if name not in cls.earlier}}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -62,7 +62,7 @@ def test_layers_on_one_grid_are_channels_of_one_case(open_dock: Open, wait: Wait
     flair, t1c = picture(viewer, "FLAIR", 1, scale=(2, 2)), picture(viewer, "T1c", 2, scale=(2, 2))
     picture(viewer, "elsewhere", 3, scale=(3, 3))
     dock.input.choose(flair)
-    dock.models.browse(str(saved(tmp_path / "two.pt", "p-net", ndim=2, modalities=2)))
+    dock.models.browse(str(saved(tmp_path / "two.pt", "p-net", ndim=2, channels=2)))
     assert [dock.channels.list.item(n).text() for n in range(dock.channels.list.count())] == ["T1c"]
     assert "2 channel" in dock.run_bar.reason
     dock.channels.tick(t1c)

@@ -14,7 +14,7 @@ from napari_medseg.io.pairs import Pair
 from napari_medseg.samples.ccm import ccm_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["--width", "1", "--steps", "2", "--batch", "1", "--patch", "32", "--seeds", "2"]
+TINY = ["--width", "1", "--steps", "2", "--batch", "1", "--crop", "32", "--seeds", "2"]
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_predict(scene: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     import torch
 
     folder, _ = scene
-    method = create("p-net", {"ndim": 3, "width": 4, "patch": 16})
+    method = create("p-net", {"ndim": 3, "width": 4, "crop": 16})
     network = method.build_network()
     torch.manual_seed(0)
     with torch.no_grad():

@@ -74,12 +74,12 @@ def test_the_start_wins_over_the_recommended_recipe_and_flags_over_both(
     first, second = tmp_path / "first", tmp_path / "second"
     assert call(capsys, "train", "sc-dcnn", data, "-o", first, *tiny, "--surroundings", 5)[0] == 0
     words = ("train", "sc-dcnn", data, "-o", second, "--from", first / "best.pt", "--recipe", "recommended")
-    assert call(capsys, *words, *tiny, "--patch", 32)[0] == 0
+    assert call(capsys, *words, *tiny, "--crop", 32)[0] == 0
     content = json.loads((second / "settings.json").read_text())
     recipe = get_method("sc-dcnn").recipe
     assert content["settings"]["surroundings"] == 5 != recipe.settings["surroundings"]
     assert content["settings"]["dilate_labels"] == 0
-    assert content["settings"]["patch"] == 32
+    assert content["settings"]["crop"] == 32
     assert content["training"]["schedule"] == recipe.training.schedule == "one-cycle"
     assert content["training"]["choose_on"] == 2
     code, _, said = call(capsys, "train", "frame-classifier", data, "-o", tmp_path / "x", "--recipe", "recommended")

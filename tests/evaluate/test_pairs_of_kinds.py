@@ -93,7 +93,7 @@ def test_training_turns_masks_and_says_so(tmp_path: Path) -> None:
         image = volume().replace(data=volume().data * 100.0 + 5, kind="image")
         write(tmp_path / "images" / f"{name}.nii", image)
         write(tmp_path / "labels" / f"{name}.nii", volume(mirrored=True))
-    method = create("p-net", {"ndim": 3, "width": 4, "patch": 16})
+    method = create("p-net", {"ndim": 3, "width": 4, "crop": 16})
     report = inspect(method, find_pairs(tmp_path))
     assert "stored in other axes" in report.problems[0]
     x, y = method.load_pair(report.pairs[0])

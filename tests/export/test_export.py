@@ -109,7 +109,7 @@ def test_a_network_that_needs_scribbles_is_no_bioimageio_model(tmp_path: Path) -
     ("name", "settings", "expected"),
     [
         ("sc-dcnn", {}, "zero_mean_unit_variance"),
-        ("p-net", {"clip": 0, "nonzero": False, "modalities": 2}, "zero_mean_unit_variance"),
+        ("p-net", {"clip": 0, "nonzero": False, "channels": 2}, "zero_mean_unit_variance"),
         ("fullnet", {}, "scale_linear"),
         ("p-net", {}, None),
         ("afm-unet", {}, None),

@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "p-net": {"width": 8, "modern": True},
     "r-net": {"width": 8, "modern": True},
     "afm-unet": {"architecture": "unet2", "dropout": 0.0},
-    "sc-dcnn": {"width": 4, "patch": 64},
+    "sc-dcnn": {"width": 4, "crop": 64},
     "fullnet": {"n_layers": 2, "growth": 4, "crop": 32},
     "double-unet": {"input_size": 32, "width": 8, "encoder_weights": "none"},
     "frame-classifier": {"backbone": "densenet121", "input_size": 32, "encoder_weights": "none"},
@@ -88,7 +88,7 @@ def _images(method: Method) -> tuple[Image, Image]:
     centred = [np.linspace(-1, 1, n) for n in shape]
     ball = (np.sqrt(sum(g**2 for g in np.meshgrid(*centred, indexing="ij"))) < 0.6).astype(np.uint8)
     rng = np.random.default_rng(0)
-    n_channels = getattr(method.settings, "modalities", method.in_channels)  # R-Net adds proposal and scribbles itself
+    n_channels = getattr(method.settings, "channels", method.in_channels)  # R-Net adds proposal and scribbles itself
     channels = [60 + 120 * ball + rng.integers(0, 40, shape) for _ in range(n_channels)]
     axes = "ZYX"[-len(shape) :]
     scale, units = (0.5, 0.25, 0.25)[-len(shape) :], ("micrometer",) * len(shape)

@@ -16,9 +16,10 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Settings], defaults: Se
     group = parser.add_argument_group(cls.__name__)
     shown = defaults or cls()
     for name, field in cls.model_fields.items():
-        flag = "--" + name.replace("_", "-")
+        names = [name, *(old for old, now in cls.earlier.items() if now == name)]
+        flags = ["--" + word.replace("_", "-") for word in names]
         help_text = f"{field.description or field.title or name} (default: {getattr(shown, name)})".replace("%", "%%")
-        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_text, **_options(field))
+        group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, help=help_text, **_options(field))
 
 
 def named_method(words: Sequence[str]) -> str | None:

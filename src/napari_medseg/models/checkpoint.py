@@ -156,7 +156,8 @@ def load_weights(method: Method, network: nn.Module, path: Path) -> dict[str, An
     other = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
     if other:
         now = method.settings.model_dump(mode="json")
-        changed = [f"{k} {v} (now {now.get(k)})" for k, v in content["settings"].items() if now.get(k) != v]
+        before = method.Settings.renamed(content["settings"])
+        changed = [f"{k} {v} (now {now.get(k)})" for k, v in before.items() if now.get(k) != v]
         raise CheckpointError(
             f"{path.name} is another network: {len(other)} of its tensors do not fit, such as {other[0]}. "
             f"It was made with {', '.join(changed) or 'another version'}. Train with the settings it was made with."

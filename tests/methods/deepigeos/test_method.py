@@ -130,7 +130,7 @@ def test_postprocess_cleans_and_keeps_the_grid() -> None:
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_patches_are_full_and_reach_the_foreground(ndim: int) -> None:
     image, truth = disc((20, 30, 26)[-ndim:])
-    method = create("p-net", {"ndim": ndim, "patch": 24, "downsample": 2})
+    method = create("p-net", {"ndim": ndim, "crop": 24, "downsample": 2})
     sampled = [method.sample(image[None], truth.astype(np.int64), rng(seed)) for seed in range(4)]
     assert all(x.shape == (1, *(24,) * ndim) and y.shape == (24,) * ndim for x, y in sampled)
     assert any(y.any() for _, y in sampled)
@@ -268,7 +268,7 @@ def test_proposal_channels() -> None:
     "settings", [{}, {"rounds": 3, "rule": "mixed", "mark_radius": 1}, {"classes": 3, "crf": "gaussian"}]
 )
 def test_r_net_samples(settings: dict[str, object], tmp_path: Path) -> None:
-    method = create("r-net", {**EUCLIDEAN, "patch": 24, "width": 4, **settings})
+    method = create("r-net", {**EUCLIDEAN, "crop": 24, "width": 4, **settings})
     x, y = method.load_pair(cases(tmp_path, 1)[0])
     marked = 0
     for seed in range(4):
@@ -304,7 +304,7 @@ def test_case_folders(tmp_path: Path) -> None:
                 io.write(
                     tmp_path / name / f"{word}_x.tif", Image(data, "YX", kind="labels" if word == "OT" else "image")
                 )
-    method = create("p-net", {"modality_files": "Flair,T1c", "label_file": "OT", "modalities": 2})
+    method = create("p-net", {"modality_files": "Flair,T1c", "label_file": "OT", "channels": 2})
     found = method.find_pairs(tmp_path)
     assert [p.subject for p in found.pairs] == ["a"]
     assert [p.name for p in found.unpaired] == ["b"]

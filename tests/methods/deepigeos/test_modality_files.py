@@ -22,7 +22,7 @@ from napari_medseg.models.checkpoint import pack, write_checkpoint
 SIZE = (24, 28)
 MM = ("millimeter", "millimeter")
 SETTINGS = {
-    "ndim": 2, "width": 4, "modalities": 2, "modality_files": "Flair,T1c", "label_file": "OT", "crf": "none",
+    "ndim": 2, "width": 4, "channels": 2, "modality_files": "Flair,T1c", "label_file": "OT", "crf": "none",
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_channels_that_nnunet_numbers_are_trained_on_and_predicted(tmp_path: Pat
             )
         write(data / "labelsTr" / f"{case}.nii.gz", Image(np.eye(*SIZE, dtype=np.uint8), "YX", (0.5, 0.5), MM))
     schedule = ["--epochs", "1", "--steps-per-epoch", "1", "--device", "cpu"]
-    words = ["train", "p-net", str(data), "-o", str(tmp_path / "run"), "--width", "4", "--modalities", "2"]
+    words = ["train", "p-net", str(data), "-o", str(tmp_path / "run"), "--width", "4", "--channels", "2"]
     assert main([*words, *schedule]) == 0
     model, out = str(tmp_path / "run" / "best.pt"), tmp_path / "out"
     assert main(["predict", model, str(data / "imagesTr"), "-o", str(out), "--device", "cpu"]) == 0

@@ -152,7 +152,7 @@ def test_the_chosen_cuts_are_the_best_of_the_grid() -> None:
     chosen = ScDcnn(ScDcnnSettings()).choose([(np.stack([1 - nerve, nerve]), truth)])
     mask = ScDcnn(ScDcnnSettings.parse(chosen)).postprocess(np.stack([1 - nerve, nerve]), Image(nerve, "YX")).data
     assert np.array_equal(mask, truth)
-    assert chosen["cut"] < 0.85 < chosen["strong"] < 0.98
+    assert chosen["threshold"] < 0.85 < chosen["strong"] < 0.98
 
 
 def test_flips_are_averaged_where_the_model_says_so() -> None:
@@ -202,7 +202,7 @@ def test_augmentation_moves_image_and_label_alike() -> None:
 
 
 def test_volumes() -> None:
-    method = ScDcnn(ScDcnnSettings(ndim=3, width=1, patch=16))
+    method = ScDcnn(ScDcnnSettings(ndim=3, width=1, crop=16))
     image = Image(np.random.default_rng(0).random((9, 17, 20)).astype(np.float32), "ZYX")
     x = method.prepare(image)
     output = method.build_network()(torch.from_numpy(method.sample(x, x[0], np.random.default_rng(0))[0])[None])
@@ -237,7 +237,7 @@ def test_cut_makes_masks_thinner() -> None:
     p[0] = 1 - p[1]
     image = Image(np.zeros((5, 9)), "YX")
     assert ScDcnn().postprocess(p, image).data.sum() == 27
-    assert ScDcnn(ScDcnnSettings(cut=0.9)).postprocess(p, image).data.sum() == 9
+    assert ScDcnn(ScDcnnSettings(threshold=0.9)).postprocess(p, image).data.sum() == 9
 
 
 def test_the_total_loss_selects_as_in_the_paper() -> None:
@@ -247,7 +247,7 @@ def test_the_total_loss_selects_as_in_the_paper() -> None:
 
 @pytest.mark.parametrize("select", ["loss", "f1_3px"])
 def test_the_selected_epoch_is_kept(tmp_path: Path, select: str) -> None:
-    method = ScDcnn(ScDcnnSettings(width=1, patch=32, select=select))
+    method = ScDcnn(ScDcnnSettings(width=1, crop=32, select=select))
     folder = ccm_folder(tmp_path / "data", 4, 48)
     settings = method.training.updated(epochs=3, batch_size=2, learning_rate=0.01, device="cpu")
     best = run(train(method, folder, tmp_path / "run", settings)).card["best"]

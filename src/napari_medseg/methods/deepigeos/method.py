@@ -74,7 +74,7 @@ class PNet(Method):
     @property
     def in_channels(self) -> int:
         """The modalities."""
-        return int(self.settings.modalities)
+        return int(self.settings.channels)
 
     @property
     def size_multiple(self) -> int:
@@ -100,7 +100,7 @@ class PNet(Method):
         crf = None
         if s.crf != "none":
             iterations = (min(3, s.crf_iterations), s.crf_iterations)
-            crf = CRFNet(s.classes, s.modalities, ndim=self.ndim, kernel=s.crf, iterations=iterations)
+            crf = CRFNet(s.classes, s.channels, ndim=self.ndim, kernel=s.crf, iterations=iterations)
         return RefinedNet(net, crf, downsample=s.downsample, pack=s.pack, constrained=constrained)
 
     def initialise(self, network: nn.Module) -> str:
@@ -114,10 +114,10 @@ class PNet(Method):
     def check(self, image: Image) -> None:
         """Refuse another dimension or number of channels."""
         super().check(image)
-        if image.n_channels != self.settings.modalities:
+        if image.n_channels != self.settings.channels:
             raise DataError(
-                f"This {self.title} takes {self.settings.modalities} channel(s); {image.name or 'the image'} has "
-                f"{image.n_channels}. Give the same modalities as in training, or set modalities."
+                f"This {self.title} takes {self.settings.channels} channel(s); {image.name or 'the image'} has "
+                f"{image.n_channels}. Give the same modalities as in training, or set channels."
             )
 
     def statistics(self, image: Image) -> list[Intensity]:
@@ -169,12 +169,12 @@ class PNet(Method):
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Cut a crop."""
-        return foreground_crop(x, y, self.settings.patch, self.size_multiple, rng)
+        return foreground_crop(x, y, self.settings.crop, self.size_multiple, rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Flip, turn, zoom, bend and change intensities (`augment_case`)."""
         s = self.settings
-        return augment_case(x, y, s.modalities, rng, strength=s.strength, flip=s.flip)
+        return augment_case(x, y, s.channels, rng, strength=s.strength, flip=s.flip)
 
     def loss(self, output: Tensor, target: Tensor, image: Tensor) -> dict[str, Tensor]:
         """Return cross-entropy, with ``dice_ce`` plus the mean soft Dice loss of the foreground classes."""
@@ -230,7 +230,7 @@ class RNet(PNet, RefinementMethod):
     @property
     def in_channels(self) -> int:
         """Modalities, proposal, distance maps and scribbles: 5 for one modality and two classes."""
-        return int(self.settings.modalities + self._proposal_channels + self.settings.classes + 1)
+        return int(self.settings.channels + self._proposal_channels + self.settings.classes + 1)
 
     def build_network(self) -> nn.Module:
         """Build the network with its CRF-Net(fu); the scribble map does not enter the convolutions."""
@@ -299,25 +299,25 @@ class RNet(PNet, RefinementMethod):
     def encode_pair(self, pair: Pair, image: Image, labels: Image | None) -> Arrays:
         """Return a case as modalities and proposal; the proposal stays empty where it is drawn with the sample."""
         x, y = super().encode_pair(pair, image, labels)
-        x = x[: self.settings.modalities + self._proposal_channels]
+        x = x[: self.settings.channels + self._proposal_channels]
         if self.settings.proposal:
             probabilities = propose(self.settings.proposal, image)
-            x[self.settings.modalities :] = self._encode(probabilities)
+            x[self.settings.channels :] = self._encode(probabilities)
         return x, y
 
     def complete(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Draw proposal and marks and make the maps: those of a moved image are not the moved maps."""
         s = self.settings
-        channels = x[s.modalities :][: self._proposal_channels]
+        channels = x[s.channels :][: self._proposal_channels]
         labels, marks = simulate_rounds(
             y, self._start(channels, y, rng), rng, int(rng.integers(1, s.rounds + 1)), rule=s.rule,
             radius=s.mark_radius, smallest=s.smallest_region, no_mark=s.no_mark_probability,
         )  # fmt: skip
-        return self._assemble(x[: s.modalities], self._channels(channels, labels), marks), y
+        return self._assemble(x[: s.channels], self._channels(channels, labels), marks), y
 
     def validation_sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Arrays:
         """Give the whole case one click of the robot user."""
-        m = self.settings.modalities
+        m = self.settings.channels
         channels = x[m:][: self._proposal_channels]
         labels = self._start(channels, y, rng)
         return self._assemble(x[:m], self._channels(channels, labels), robot_click(y, labels)), y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,13 +19,14 @@ class PNetSettings(MethodSettings):
     """Network, CRF-Net, intensities and training of P-Net. The paper's complete method has crf = freeform."""
 
     role: ClassVar[Role] = "propose"
+    earlier: ClassVar[Mapping[str, str]] = {"patch": "crop", "modalities": "channels"}
     preparation: ClassVar[type[Settings] | None] = VolumeSettings
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=60, steps_per_epoch=1000, batch_size=1, learning_rate=1e-3, weight_decay=5e-4, halve_steps=5000
     )
 
     ndim: Literal[2, 3] = Field(2, title="Dimensions", description="2: slices and pictures, 3: volumes")
-    modalities: int = Field(1, ge=1, le=64, title="Modalities", description="Channels of the image")
+    channels: int = Field(1, ge=1, le=64, title="Channels", description="Channels (modalities) of the image")
     classes: int = Field(2, ge=2, le=64, title="Classes", description="Background included; 2: every label above 0")
     class_names: str = Field(
         "", title="Class names", description="Comma-separated, background first; kept with results"
@@ -57,9 +59,7 @@ class PNetSettings(MethodSettings):
     )  # fmt: skip
     loss: Literal["ce", "dice_ce"] = Field("ce", title="Loss", description="Cross-entropy (paper), or Dice beside it")
     optimiser: Literal["sgd", "adamw"] = Field("sgd", title="Optimiser", description="SGD, momentum 0.99 (paper)")
-    patch: int = Field(
-        0, ge=0, le=4096, title="Patch", description="Edge of training samples in pixels; 0: whole image"
-    )
+    crop: int = Field(0, ge=0, le=4096, title="Crop", description="Edge of training samples in pixels; 0: whole image")
     strength: float = Field(
         1.0, ge=0, le=2, title="Augmentation", description="Share of the turns, zooms and changes of training samples",
         json_schema_extra={"step": 0.05},

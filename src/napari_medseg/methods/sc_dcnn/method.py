@@ -27,9 +27,9 @@ from napari_medseg.methods.sc_dcnn.settings import ScDcnnSettings
 from napari_medseg.settings import TrainSettings
 
 LEVELS = 5
-CUTS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.985, 0.993)  # that `ScDcnn.choose` tries
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.985, 0.993)  # that `ScDcnn.choose` tries
 SHORTEST = (0, 25, 40, 60)
-DEFAULT_PATCH = {2: 384, 3: 64}
+DEFAULT_CROP = {2: 384, 3: 64}
 
 
 class ScDcnn(Method):
@@ -41,7 +41,7 @@ class ScDcnn(Method):
     Settings = ScDcnnSettings
     training = ScDcnnSettings.training
     recipe = Recipe(
-        {"width": 8, "patch": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0, "flips": True},
+        {"width": 8, "crop": 128, "balanced": False, "dilate_labels": 1, "surroundings": 20.0, "flips": True},
         TrainSettings(epochs=15, steps_per_epoch=60, batch_size=4, learning_rate=2e-3, schedule="one-cycle", ema=0.99,
                       smooth_score=3, choose_on=6),
     )  # fmt: skip
@@ -100,23 +100,23 @@ class ScDcnn(Method):
         return ((grey - mean) / deviation if deviation > 0 else np.zeros_like(grey))[None].astype(np.float32)
 
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
-        """Keep what is likelier than ``cut`` and somewhere than ``strong``; drop what is short or small."""
+        """Keep what is likelier than ``threshold`` and somewhere than ``strong``; drop what is short or small."""
         return image.labels_like(self._mask(probabilities[1]).astype(np.uint8))
 
     def _mask(self, nerve: np.ndarray) -> np.ndarray:
         s = self.settings
-        mask = keep_lines(nerve, s.cut, s.strong, s.shortest)
+        mask = keep_lines(nerve, s.threshold, s.strong, s.shortest)
         return drop_small(mask, s.min_size) if s.min_size > 1 else mask
 
     def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-        """Return the cuts, then the shortest nerve, of the best mean 3-pixel F1."""
+        """Return the thresholds, then the shortest nerve, of the best mean 3-pixel F1."""
 
         def f1(weak: float, strong: float, shortest: int) -> float:
             return float(np.mean([tolerance_f1(keep_lines(p[1], weak, strong, shortest), y) for p, y in found]))
 
-        pairs = [(weak, strong) for weak in CUTS for strong in CUTS if strong >= weak]
+        pairs = [(weak, strong) for weak in THRESHOLDS for strong in THRESHOLDS if strong >= weak]
         weak, strong = max(pairs, key=lambda pair: f1(pair[0], pair[1], SHORTEST[1]))
-        return {"cut": weak, "strong": strong, "shortest": max(SHORTEST, key=lambda n: f1(weak, strong, n))}
+        return {"threshold": weak, "strong": strong, "shortest": max(SHORTEST, key=lambda n: f1(weak, strong, n))}
 
     @property
     def views(self) -> bool:
@@ -140,7 +140,7 @@ class ScDcnn(Method):
 
     def sample(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Cut a random crop; smaller images are mirrored up to its size."""
-        size = max(self.settings.patch or DEFAULT_PATCH[self.ndim], 2 * self.size_multiple)
+        size = max(self.settings.crop or DEFAULT_CROP[self.ndim], 2 * self.size_multiple)
         return random_crop(x, y, size, 1, rng)
 
     def augment(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

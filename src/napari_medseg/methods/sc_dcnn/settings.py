@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ class ScDcnnSettings(MethodSettings):
     """Network, loss and result of the spatially constrained DCNN."""
 
     field: ClassVar[str] = "cornea"
+    earlier: ClassVar[Mapping[str, str]] = {"patch": "crop", "cut": "threshold"}
     training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
 
     ndim: int = Field(2, ge=2, le=3, title="Dimensions", description="2 for images, 3 for volumes")
@@ -38,24 +40,24 @@ class ScDcnnSettings(MethodSettings):
     dilate_labels: int = Field(
         0, ge=0, le=20, title="Dilate labels", description="Thicken training traces by this many pixels on each side"
     )
-    patch: int = Field(
+    crop: int = Field(
         0,
         ge=0,
         le=4096,
-        title="Patch",
+        title="Crop",
         description="Edge of training samples in pixels, 32 or more; 0: 384 in 2D, 64 in 3D",
     )
     select: Literal["loss", "f1_3px"] = Field(
         "loss", title="Select by", description="Picks the best epoch on held-out images: the paper's total loss, or F1"
     )
-    cut: float = Field(
-        0.5, ge=0, le=1, title="Cut", description="Probability above which a pixel is nerve; 0.5 is the paper's. "
+    threshold: float = Field(
+        0.5, ge=0, le=1, title="Threshold", description="Probability above which a pixel is nerve; 0.5 is the paper's. "
         "Balanced training thickens thin traces; 1 minus the share of nerve pixels (0.97) undoes it",
         json_schema_extra={"step": 0.05},
     )  # fmt: skip
     strong: float = Field(
-        0.0, ge=0, le=1, title="Strong", description="Probability reached somewhere by a nerve (hysteresis); 0: cut",
-        json_schema_extra={"step": 0.05},
+        0.0, ge=0, le=1, title="Strong", json_schema_extra={"step": 0.05},
+        description="Probability reached somewhere by a nerve (hysteresis); 0: the threshold",
     )  # fmt: skip
     shortest: int = Field(0, ge=0, le=10_000, title="Shortest", description="Drop nerves of fewer pixels of centreline")
     min_size: int = Field(
