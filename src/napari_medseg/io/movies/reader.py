@@ -218,7 +218,7 @@ def _read_mask(path: Path) -> np.ndarray:
         array = np.asarray(shown)
     blurred = path.suffix.lower() in (".jpg", ".jpeg")  # what is stored there is no longer 0 and 255
     inside = array > (127 if blurred else 0)
-    return (inside if inside.ndim == 2 else inside.any(-1)).astype(np.uint8)
+    return np.asarray(inside if inside.ndim == 2 else inside.any(-1), np.uint8)
 
 
 def _read_frame(path: Path) -> Image:

@@ -163,7 +163,7 @@ def _overlap(polygons: Sequence[Sequence[np.ndarray]]) -> bool:
         for other in k + 1 + np.flatnonzero(((boxes[k + 1 :, 0] < high) & (boxes[k + 1 :, 1] > low)).all(1)):
             first = np.floor(np.maximum(low, boxes[other, 0]))
             shape = _extent_of(first, np.minimum(high, boxes[other, 1]))
-            if (_filled(polygons[k], first, shape) & _filled(polygons[other], first, shape)).any():
+            if (_filled(polygons[k], first, shape) & _filled(polygons[int(other)], first, shape)).any():
                 return True
     return False
 
@@ -281,8 +281,8 @@ def _write(path: Path, regions: Iterable[Region]) -> None:
         properties = {"objectType": "annotation", **region.properties, "name": region.name}
         if region.group:
             shown = properties.get("classification")
-            same = isinstance(shown, Mapping) and _class_of(shown) == region.group
-            properties["classification"] = {"color": COLOUR, **(shown if same else _class(region.group))}
+            kept = shown if isinstance(shown, Mapping) and _class_of(shown) == region.group else _class(region.group)
+            properties["classification"] = {"color": COLOUR, **kept}
         own = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.stem}/{region.number or index}"))
         feature: dict[str, Any] = {"type": "Feature", "id": region.identity or own}
         feature |= {"geometry": _geometry(region.around or region.rings, region.plane)}
