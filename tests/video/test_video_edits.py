@@ -138,3 +138,25 @@ def test_folders_without_a_run_are_refused(folder: Path) -> None:
         save_edits(folder, [(0.0, 1.0)])
     with pytest.raises(DataError, match="holds no result"):
         discard_edits(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("frame,nbr\n2,=1\n", "could not convert"), ("frame,nbr\n2,1\n2,2\n", "is there twice"), ("", "No columns"),
+     ("frame,nbr\n,1\n", "has no number"), ("7", "frame")],
+)  # fmt: skip
+def test_damaged_measures_of_outlines_are_refused(folder: Path, text: str, why: str) -> None:
+    before = save_edits(folder, [(0.0, 0.3)])
+    (folder / "masks_edited.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"masks_edited\.csv cannot be read: .*{why}.*Delete that file"):
+        save_edits(folder, [(0.0, 0.4)])
+    assert read_run(folder)[1] == before
+
+
+def test_measures_of_corrected_outlines_come_into_the_table(folder: Path) -> None:
+    (folder / "masks_edited.csv").write_text("frame,mask_area_px,nbr\n4,31,1.25\n0,99,9\n")
+    save_edits(folder, [(0.3, 0.6)])
+    rows = pd.read_csv(folder / "frames_edited.csv").set_index("frame")
+    assert rows.loc[[3, 4, 5], "mask_area_px"].tolist() == [20, 31, 20]
+    assert rows.loc[4, "nbr"] == 1.25
+    assert rows.loc[0, "mask_area_px"] == 0  # shows no nerve

@@ -219,17 +219,37 @@ def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.n
 
 def _measured(table: DataFrame, nerve: np.ndarray, folder: Path) -> DataFrame:
     """Put in the measures of corrected outlines, of the frames that show nerve."""
-    import pandas as pd
-
     if not (folder / MEASURED).is_file():
         return table
-    known = pd.read_csv(folder / MEASURED).set_index("frame")
+    known = _measures(folder / MEASURED)
     rows = table.index[nerve & table["frame"].isin(known.index).to_numpy()]
     names = [str(name) for name in known if name in table]
     table[names] = table[names].astype(float)
     table.loc[rows, names] = known.loc[table.loc[rows, "frame"], names].to_numpy(float)
     table.loc[rows, "edited"] = True
     return table
+
+
+def _measures(path: Path) -> DataFrame:
+    """Return the measures of corrected outlines by their frame.
+
+    Raises
+    ------
+    DataError
+        If the table is damaged: a frame is missing or there twice, or words stand where numbers belong.
+    """
+    import pandas as pd
+
+    try:
+        known = pd.read_csv(path).set_index("frame").astype(float)
+        if not known.index.is_unique or not np.isfinite(known.index.to_numpy(float)).all():
+            raise ValueError("a frame has no number, or is there twice")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The measures of corrected outlines in {path} cannot be read: {one_line(error)}. Delete that file, then "
+            "Apply again: it is made anew from the outlines."
+        ) from error
+    return known
 
 
 def _others(frames: DataFrame, nerve_class: str, classes: Sequence[str]) -> np.ndarray:
