@@ -432,6 +432,19 @@ def test_slices_are_filled_and_an_object_is_carried_on(open_dock: Open, wait: Wa
     assert "no mask on slice 0" in panel.message.text()
 
 
+def test_a_picture_that_is_replaced_ends_the_refinement_of_the_earlier_one(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    mask, image, folder = scene.mask.copy(), scene.live.session.image, scene.live.opened.folder
+    assert mask.any()
+    scene.scan.data = np.asarray(scene.scan.data)[::-1].copy()
+    scene.pause(lambda: scene.live is None and (folder / "session.json").is_file())
+    assert "was replaced" in scene.dock.run_bar.message.text()
+    np.testing.assert_array_equal(RefinementSession.load(folder, image).mask, mask)
+    scene.start()
+    assert not scene.mask.any()
+
+
 def test_the_part_around_a_box_is_refined_in_its_place(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait, ndim=3)
     z = scene.centre[0]

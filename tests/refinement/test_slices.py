@@ -134,6 +134,29 @@ def test_a_session_carries_an_object_on_and_stops_when_asked() -> None:
         run(session.propagate(0, 4))
 
 
+def test_undo_goes_back_over_objects_that_were_carried_on_filled_and_accepted() -> None:
+    wanted = cone()
+    first = np.zeros(wanted.shape, np.uint8)
+    first[2] = wanted[2]
+    session = RefinementSession(scan(wanted), proposal=first)
+    names = ("mask", "result", "given")
+    kept = [[session.history.arrays[name].copy() for name in names]]
+    for step in (
+        lambda: run(session.propagate(2, 6)),
+        lambda: session.accept_object(),
+        lambda: session.reopen_object(1),
+        lambda: run(session.propagate(6, 8)),
+        lambda: session.accept_object(),
+    ):
+        step()
+        kept.append([session.history.arrays[name].copy() for name in names])
+    assert [n for n in range(12) if session.result[n].any()] == [2, 3, 4, 5, 6, 7, 8]
+    for index in [*range(4, -1, -1), *range(1, 6)]:
+        (session.undo if index < session.state.index else session.redo)()
+        for name, array in zip(names, kept[index], strict=True):
+            np.testing.assert_array_equal(session.history.arrays[name], array)
+
+
 def test_strokes_correct_what_was_filled_in_and_leave_the_rest() -> None:
     wanted = cone()
     drawn = wanted.astype(np.uint8)

@@ -105,6 +105,7 @@ class Live:
             (strokes.mode, self._selected), (viewer.layers.events.removing, self._removing),
             (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
             (viewer.camera.events.zoom, self.layers.follow_zoom), (strokes.brush_size, self.layers.note_brush),
+            (image.events.data, self._replaced),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -202,6 +203,12 @@ class Live:
         elif event.value == self.layers.overlay:
             self.layers.overlay = None
             self.panel.overlay.setChecked(False)
+
+    def _replaced(self, event: Any = None) -> None:
+        self.close(
+            f"The picture in the layer {self.layers.image.name} was replaced. The refinement of the earlier one is saved "
+            "and can be continued when that is open again; Start refines the new one."
+        )
 
     # ---- rounds
     def refine(self) -> None:
