@@ -206,8 +206,8 @@ class Live:
 
     def _replaced(self, event: Any = None) -> None:
         self.close(
-            f"The picture in the layer {self.layers.image.name} was replaced. The refinement of the earlier one is saved "
-            "and can be continued when that is open again; Start refines the new one."
+            f"The picture in the layer {self.layers.image.name} was replaced. The refinement of the earlier one is "
+            "saved and can be continued when that is open again; Start refines the new one."
         )
 
     # ---- rounds
