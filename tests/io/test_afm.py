@@ -61,7 +61,14 @@ def write_jpk(path: Path) -> Path:
     return path
 
 
-def write_ibw(path: Path, channels: dict[str, np.ndarray], note: str, units: bytes = b"") -> Path:
+def write_ibw(
+    path: Path,
+    channels: dict[str, np.ndarray],
+    note: str,
+    units: bytes = b"",
+    steps: tuple[float, float] = (5e-7, 5e-7),
+    dimensions: tuple[bytes, bytes] = (b"m", b"m"),
+) -> Path:
     """Version 5 wave (x, y, channel), float32, heights in metres, rows bottom first."""
     cube = np.stack([np.asarray(c)[::-1].T for c in channels.values()], axis=2).astype("<f4")
     data = cube.tobytes(order="F")
@@ -71,10 +78,8 @@ def write_ibw(path: Path, channels: dict[str, np.ndarray], note: str, units: byt
     )
     bin_header = struct.pack("<h", 5) + sizes + struct.pack("<3l", 0, 0, 0)
     wave = struct.pack("<LLLl", 0, 0, 0, cube.size) + struct.pack("<hh6sh", 2, 0, b"", 5) + b"scan".ljust(32, b"\0")
-    wave += (
-        struct.pack("<ll", 0, 0) + struct.pack("<4l", *cube.shape, 0) + struct.pack("<8d", 5e-7, 5e-7, 1, 1, 0, 0, 0, 0)
-    )
-    wave += units.ljust(4, b"\0") + b"m\0\0\0m\0\0\0" + bytes(8)
+    wave += struct.pack("<ll", 0, 0) + struct.pack("<4l", *cube.shape, 0) + struct.pack("<8d", *steps, 1, 1, 0, 0, 0, 0)
+    wave += units.ljust(4, b"\0") + b"".join(unit.ljust(4, b"\0") for unit in dimensions) + bytes(8)
     wave = wave.ljust(320, b"\0")
     header = bytearray(bin_header + wave)
     checksum = -sum(struct.unpack("<192h", bytes(header[:384]))) & 0xFFFF

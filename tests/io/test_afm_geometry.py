@@ -20,6 +20,7 @@ from napari_medseg.measure import afm as measures
 from napari_medseg.measure import summarise
 from tests.io.test_afm import write_ibw, write_jpk
 
+STOPPED = "ScanLines: 12\rScanPoints: 4\rFastScanSize: 4e-7\rSlowScanSize: 2.4e-6"
 ZSENS = "V [Sens. Zsens] (0.0001 V/LSB) 20.00000 V"  # with 50 nm/V: 20 * 50 / 65536 nm a step
 
 
@@ -176,6 +177,46 @@ def test_asylum_units_by_channel(tmp_path: Path) -> None:
         "FrequencyTrace": (7e4, "Hz"),
     }
     assert igor2.binarywave.load(str(path))["wave"]["wData"].shape == (4, 6, 4)  # as the second reader has it
+
+
+@pytest.mark.parametrize(
+    ("units", "steps", "note", "right"),
+    [
+        ((b"m", b"m"), (1e-7, 2e-7), "", (0.2, 0.1)),
+        ((b"um", b"nm"), (0.1, 200.0), "", (0.2, 0.1)),
+        ((b"m", b"m"), (1e-7, -2e-7), "", (0.2, 0.1)),
+        ((b"m", b""), (1e-7, 2.0), "", None),
+        ((b"m", b"m"), (1e-7, 2e-7), STOPPED, (0.2, 0.1)),
+        ((b"m", b"m"), (1e-7, 4e-7), STOPPED, (0.4, 0.1)),
+        ((b"", b""), (1.0, 1.0), "ScanLines: 12\rFastScanSize: 4e-7\rSlowScanSize: 2.4e-6", (0.4, 0.1)),
+    ],
+)  # fmt: skip
+def test_asylum_pixel_size(
+    tmp_path: Path, units: tuple[bytes, bytes], steps: tuple[float, float], note: str, right: tuple[float, float] | None
+) -> None:
+    """Each axis in its own unit; a scan that was stopped has the step of the whole frame where the wave says so too."""
+    wave = write_ibw(tmp_path / "scan.ibw", {"HeightTrace": np.full((6, 4), 1e-9)}, note, b"m", steps, units)
+    header = igor2.binarywave.load(str(wave))["wave"]["wave_header"]
+    np.testing.assert_allclose(np.asarray(header["sfA"])[:2], steps)  # as the second reader has it
+    image = io.read(wave)[0]
+    np.testing.assert_allclose(image.scale, right or (1, 1))
+    assert image.units == (("micrometer" if right else "pixel"),) * 2
+
+
+@pytest.mark.parametrize(
+    ("width", "unit", "step"),
+    [("4e-5", "cm", 0.1), ("4000", "\u212b", 0.1), ("0.4", "\u03bcm", 0.1), ("400", "nanometre", 0.1),
+     ("4", "furlong", None), ("", "m", None)],
+)  # fmt: skip
+def test_simple_field_units(tmp_path: Path, width: str, unit: str, step: float | None) -> None:
+    """Any unit of length counts; a size that is no length, or not stated, is no pixel size."""
+    real = f"XReal = {width}\nYReal = {width}\n" if width else ""
+    head = f"Gwyddion Simple Field 1.0\nXRes = 4\nYRes = 4\n{real}XYUnits = {unit}\nZUnits = m\n".encode()
+    (tmp_path / "a.gsf").write_bytes(head + b"\0" * (4 - len(head) % 4) + np.ones(16, "<f4").tobytes())
+    image = io.read(tmp_path / "a.gsf")[0]
+    np.testing.assert_allclose(image.scale, (step or 1,) * 2)
+    assert image.calibrated == (step is not None)
+    assert bool(image.metadata.get("notes")) == (unit == "furlong")
 
 
 def test_gwyddion_file_without_image_says_what_it_holds(tmp_path: Path) -> None:

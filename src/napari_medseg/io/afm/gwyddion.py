@@ -103,5 +103,5 @@ def read_gsf_channels(path: Path) -> list[Channel]:
         data = np.frombuffer(content, "<f4", rows * columns, end + 4 - end % 4).reshape(rows, columns)
     except (KeyError, ValueError) as error:
         raise ReadError(f"{path.name} is cut short or damaged: {error}. Copy it again.") from error
-    step = float(entries.get("YReal", 1.0)) / rows, float(entries.get("XReal", 1.0)) / columns
+    step = float(entries.get("YReal", 0.0)) / rows, float(entries.get("XReal", 0.0)) / columns  # 0: not known
     return [Channel(entries.get("Title", "Height"), data, entries.get("ZUnits", ""), step, entries.get("XYUnits", ""))]

@@ -81,13 +81,22 @@ def _note(note: Any) -> dict[str, str]:
 
 
 def _pixel_size(header: Any, note: dict[str, str], shape: tuple[int, ...]) -> tuple[tuple[float, float], str]:
-    """Return ((y, x), unit) from the note's scan size in metres, else from the wave's own scaling."""
+    """Return ((y, x), unit) from the note's scan size in metres, else from the wave's own scaling.
+
+    The scan size is that of all lines and points of the note, where the wave's scaling says so: a scan that was stopped
+    holds fewer.
+    """
+    stated = [nm_per(_text(unit)) for unit in np.asarray(header["dimUnits"])[:2]]
+    x, y = (abs(float(s)) * (nm or 0.0) * 1e-9 for s, nm in zip(np.asarray(header["sfA"])[:2], stated, strict=True))
     try:
-        return (float(note["SlowScanSize"]) / shape[1], float(note["FastScanSize"]) / shape[0]), "m"
+        sizes = float(note["SlowScanSize"]), float(note["FastScanSize"])
     except (KeyError, ValueError):
-        unit = _text(np.asarray(header["dimUnits"])[0])
-        x, y = (float(s) for s in np.asarray(header["sfA"])[:2])
-        return (y, x), unit if nm_per(unit) else ""
+        return (y, x), "m" if all(stated) else ""
+    steps = []
+    for size, held, count, own in zip(sizes, shape[1::-1], ("ScanLines", "ScanPoints"), (y, x), strict=True):
+        whole = float(note[count]) if note.get(count, "").isdigit() and int(note[count]) > held else float(held)
+        steps.append(min((size / held, size / whole), key=lambda step: abs(step - own)) if own > 0 else size / held)
+    return (steps[0], steps[1]), "m"
 
 
 def _names(wave: Any, n: int) -> list[str]:

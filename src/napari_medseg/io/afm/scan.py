@@ -11,8 +11,9 @@ import numpy as np
 
 from napari_medseg.errors import ReadError
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.volumes.space import mm_per
 
-MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u"})
+MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u", "\u212b": "Å"})
 DEGREES = ("°", "º", "degree", "degrees")
 NM_PER = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "Å": 0.1, "Ang": 0.1, "pm": 1e-3, "fm": 1e-6}
 HEIGHT_RANKS = (  # a sensor measures the height; "Height" alone is the piezo's voltage, with its hysteresis
@@ -61,7 +62,9 @@ def normal_unit(unit: str) -> str:
 
 def nm_per(unit: str) -> float | None:
     """Return how many nanometres a length unit has, ``None`` if it is no known length."""
-    return NM_PER.get(normal_unit(unit))
+    known = NM_PER.get(normal_unit(unit))
+    millimetres = mm_per(unit) if known is None else None
+    return known if millimetres is None else millimetres * 1e6
 
 
 def split_quantity(text: str) -> tuple[tuple[float, ...], str]:
@@ -116,7 +119,10 @@ def _image(path: Path, channel: Channel) -> Image:
     if data.ndim == 3:
         timed = channel.seconds > 0
         scale, units = (channel.seconds if timed else 1.0, *scale), ("second" if timed else PIXEL, *units)
-    notes = {"notes": list(channel.notes)} if channel.notes else {}
+    said = list(channel.notes)
+    if step_nm is None and channel.step_unit and all(np.isfinite(s) and s > 0 for s in channel.step):
+        said.append(f"The pixel size is stated in {channel.step_unit!r}, no known length; sizes are in pixels.")
+    notes = {"notes": said} if said else {}
     return Image(
         data.astype(np.float32),
         "TYX"[-data.ndim :],
