@@ -61,6 +61,21 @@ def test_labels_like_keeps_the_grid_and_adds_provenance() -> None:
     assert "medseg" not in image.metadata
 
 
+@pytest.mark.parametrize("stated", [("millimeter", 0.0005), ("nanometer", 500.0), ("meter", 5e-7)])
+def test_axes_of_space_share_a_unit(stated: tuple[str, float]) -> None:
+    """Areas, lengths and volumes across axes in several units of length are those of one unit."""
+    unit, step = stated
+    affine = np.diag([2.0, step, 0.25, 1.0])
+    affine[:3, 3] = 4, 10 * step, 5
+    units = ("second", unit, "micrometer")
+    image = Image(np.ones((2, 8, 6), np.uint8), "TYX", (2, step, 0.25), units, affine, "labels")
+    assert image.units == ("second", "micrometer", "micrometer")
+    np.testing.assert_allclose(image.scale, (2, 0.5, 0.25))
+    np.testing.assert_allclose(image.affine, [[2, 0, 0, 4], [0, 0.5, 0, 5], [0, 0, 0.25, 5], [0, 0, 0, 1]])
+    unknown = Image(np.ones((8, 6)), "YX", (0.5, 1), ("micrometer", "pixel"))
+    assert (unknown.scale, unknown.units) == ((0.5, 1), ("micrometer", "pixel"))
+
+
 def test_replace_checks_again() -> None:
     with pytest.raises(DataError):
         Image(np.zeros((4, 5)), "YX").replace(axes="ZYX")

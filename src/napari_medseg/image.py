@@ -29,7 +29,7 @@ class Image:
         Step of each axis except ``C``, in `units`. Default: 1 for each.
     units
         Unit of each axis except ``C`` (``"micrometer"``, ``"millimeter"``, ``"second"``);
-        ``"pixel"`` where the file does not say.
+        ``"pixel"`` where the file does not say. Axes of space in several units of length take that of the last.
     affine
         Optional (n+1, n+1) matrix from index to world coordinates of the n axes except ``C``
         (in `units`); it includes the scale.
@@ -66,6 +66,19 @@ class Image:
         object.__setattr__(self, "scale", tuple(map(float, self.scale)) or (1.0,) * n)
         object.__setattr__(self, "units", tuple(self.units) or (PIXEL,) * n)
         self._validate(n)
+        self._share_unit()
+
+    def _share_unit(self) -> None:
+        """Convert the axes of space to the unit of the last one, so that areas and lengths across axes are right."""
+        lengths = {unit for unit in self.units if unit in MICRONS}
+        if len(lengths) < 2 or self.units[-1] not in lengths:
+            return
+        factors = [MICRONS[unit] / MICRONS[self.units[-1]] if unit in lengths else 1.0 for unit in self.units]
+        object.__setattr__(self, "scale", tuple(s * f for s, f in zip(self.scale, factors, strict=True)))
+        units = tuple(self.units[-1] if unit in lengths else unit for unit in self.units)
+        object.__setattr__(self, "units", units)
+        if self.affine is not None:
+            object.__setattr__(self, "affine", np.diag([*factors, 1.0]) @ np.asarray(self.affine, float))
 
     def _validate(self, n: int) -> None:
         what = f"Image {self.name!r}"
@@ -159,4 +172,8 @@ class Image:
         return f"{frames}{len(sizes) - movie}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 
 
+MICRONS = {
+    "picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
+    "meter": 1e6,
+}  # fmt: skip
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}

@@ -122,3 +122,25 @@ def test_missed_nerve_frames_score_zero() -> None:
         mask_scores([full], [full, full])
     with pytest.raises(DataError, match="Frame 0 is"):
         mask_scores([full], [np.ones((3, 3))])
+
+
+@pytest.mark.parametrize("keeper", ["film", "masks"])
+def test_frames_of_a_film_of_variable_rate_keep_their_own_times(keeper: str) -> None:
+    masks = np.zeros((4, 20, 30), np.uint8)
+    masks[1:3, 5:9, 5:9] = 1
+    known = {"video": {"times": [0.0, 0.1, 2.0, 2.1]}}
+    labels = masks_image(masks).replace(metadata=known if keeper == "masks" else {})
+    film = Image(masks * 90 + 60, "TYX", (0.7, 1, 1), ("second", "pixel", "pixel"), metadata=known)
+    rows = video.table(labels, film if keeper == "film" else None)
+    assert rows["time_s"].tolist() == [0.0, 0.1, 2.0, 2.1]
+    total = video.summary(labels, film if keeper == "film" else None)
+    assert total["nerve_s"].item() == pytest.approx(2.1 - 0.1)
+
+
+def test_masks_without_a_time_step_take_that_of_their_film() -> None:
+    masks = np.zeros((3, 20, 30), np.uint8)
+    masks[1] = 1
+    film = Image(masks, "TYX", (0.5, 1, 1), ("second", "pixel", "pixel"))
+    labels = Image(masks, "TYX", kind="labels")
+    assert video.table(labels, film)["time_s"].tolist() == [0.0, 0.5, 1.0]
+    assert video.summary(labels, film)["nerve_s"].item() == pytest.approx(0.5)

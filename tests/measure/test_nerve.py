@@ -218,6 +218,20 @@ def test_a_nerve_along_the_border_is_followed(side: str, thick: int) -> None:
     assert row["total length [px]"] == pytest.approx(384, abs=8)
 
 
+@pytest.mark.parametrize("step", [(1.0, 1.0), (2.0, 0.5), (0.5, 2.0)])
+def test_classes_do_not_depend_on_the_shape_of_pixels(step: tuple[float, float]) -> None:
+    """Two nerves of 300 um, one along each axis, and one of 60 um, are two main nerves and a branch."""
+    field = 400
+    mask = np.zeros([round(field / side) for side in step], np.uint8)
+    for row, column, height, width in ((40, 350, 300, 4), (350, 20, 4, 300), (20, 40, 4, 60)):
+        top, left = round(row / step[0]), round(column / step[1])
+        mask[top : top + round(height / step[0]), left : left + round(width / step[1])] = 1
+    labels = Image(mask, "YX", step, ("micrometer",) * 2, kind="labels")
+    rows = nerve.table(labels).sort_values("length [um]")
+    assert rows["class"].tolist() == ["branch", "main", "main"]
+    np.testing.assert_allclose(rows["length [um]"].iloc[1:], 300, rtol=0.1)  # thick ends are thinned away
+
+
 def test_a_tracing_is_measured_as_it_was_drawn() -> None:
     straight = [[(50, 20), (50, 80)], [(120, 20), (120, 220)], [(120, 100), (112, 100)], [(200, 30), (200, 45)]]
     known = {"paths": straight, "classes": ["main", "main", "branch", "branch"]}

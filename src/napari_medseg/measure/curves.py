@@ -57,9 +57,11 @@ def tortuosity(path: np.ndarray, scale: Sequence[float] = (1.0, 1.0)) -> float:
     return max(total / chord, 1.0) if chord > 0 else 1.0
 
 
-def attachments(paths: Sequence[np.ndarray], reach: float = 3.0) -> list[Attachment]:
+def attachments(
+    paths: Sequence[np.ndarray], reach: float = 3.0, scale: Sequence[float] = (1.0, 1.0)
+) -> list[Attachment]:
     """List the path ends within `reach` pixels of another path's inside; of several hosts the longest counts."""
-    lengths = [length(p) for p in paths]
+    lengths = [length(p, scale) for p in paths]
     found = []
     for index, path in enumerate(paths):
         if len(path) < 2 or np.array_equal(path[0], path[-1]):

@@ -90,7 +90,8 @@ def drawn_paths(labels: Image, settings: NerveSettings | None = None) -> tuple[l
         return None
     drawn = [np.asarray(path, float).reshape(-1, 2) for path in paths]
     classes = [str(name) for name in labels.metadata.get("classes", [""] * len(drawn))]
-    by_rule = classify(drawn, _pixels((settings or NerveSettings()).main_length, labels.scale, labels.units))
+    shortest = _pixels((settings or NerveSettings()).main_length, labels.scale, labels.units)
+    by_rule = classify(drawn, shortest, labels.scale)
     return drawn, [c if c in (MAIN, BRANCH) else rule for c, rule in zip(classes, by_rule, strict=True)]
 
 
@@ -120,7 +121,7 @@ def table_from_paths(
     """
     unit = _unit(units)
     paths = [np.asarray(p, float)[:, -2:] for p in paths]
-    points = curves.attachments(paths)
+    points = curves.attachments(paths, scale=scale)
     columns: dict[str, list[Any]] = {
         "nerve": list(range(1, len(paths) + 1)),
         "class": list(classes),
@@ -208,7 +209,7 @@ def _nerves(labels: Image, settings: NerveSettings) -> tuple[list[np.ndarray], l
     grid = strands(_mask(labels), spur=s.spur, shortest=s.shortest, angle=s.angle)
     grid = [strand for strand in grid if len(strand.points) > 1]
     found = [curves.smooth(strand.points, strand.closed) for strand in grid]
-    return found, grid, classify(found, _pixels(s.main_length, labels.scale, labels.units))
+    return found, grid, classify(found, _pixels(s.main_length, labels.scale, labels.units), labels.scale)
 
 
 def _pixels(length: float, scale: Sequence[float], units: Sequence[str]) -> float:
@@ -228,10 +229,11 @@ def _counted(
     return float(np.maximum(np.rint(lengths / side), 1).sum())
 
 
-def classify(paths: Sequence[np.ndarray], shortest_main: float) -> list[str]:
-    """Return the class of each path by the rule of this module; `shortest_main` in pixels."""
-    lengths = [curves.length(p) for p in paths]
-    hanging = {a.path for a in curves.attachments(paths) if lengths[a.host] > lengths[a.path]}
+def classify(paths: Sequence[np.ndarray], shortest_main: float, scale: Sequence[float] = (1.0, 1.0)) -> list[str]:
+    """Return the class of each path by the rule of this module; `shortest_main` in pixels of the mean of `scale`."""
+    sides = np.asarray(scale, float) / np.mean(scale)
+    lengths = [curves.length(p, sides) for p in paths]
+    hanging = {a.path for a in curves.attachments(paths, scale=scale) if lengths[a.host] > lengths[a.path]}
     return [MAIN if i not in hanging and n >= shortest_main else BRANCH for i, n in enumerate(lengths)]
 
 

@@ -19,8 +19,9 @@ NEIGHBOURS = np.ones((3, 3), bool)
 def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width: int = RING_WIDTH) -> pd.DataFrame:
     """Return one row per frame of a ``TYX`` (or ``YX``) mask; 0 is background, anything else nerve.
 
-    Columns: frame, time_s (where the time step is known), the columns of `shape_of` and, with `image`, nbr and cnr
-    of `contrast`. Frames are read one by one, so that memory does not grow with the movie.
+    Columns: frame, time_s (where the time step is known; of a film of variable rate each frame's own), the columns of
+    `shape_of` and, with `image`, nbr and cnr of `contrast`. Frames are read one by one, so that memory does not grow
+    with the movie.
 
     Parameters
     ----------
@@ -40,15 +41,15 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
         raise DataError(
             f"The mask is {labels.spatial_shape}, the movie {image.spatial_shape}. Give the movie it is of."
         )
-    masks, step = _frames(labels), _step(labels)
+    masks, times = _frames(labels), _times(labels, image)
     movie = None if image is None else _frames(image)
     pixel = _pixel_area(labels)
     rows = []
     for k in range(len(masks)):
         mask = np.asarray(masks[k]) != 0
         row: dict[str, Any] = {"frame": k}
-        if step:
-            row["time_s"] = k * step
+        if times is not None:
+            row["time_s"] = float(times[k])
         row |= shape_of(mask)
         if pixel:
             row[f"mask_area_{pixel[1]}2"] = row["mask_area_px"] * pixel[0]
@@ -60,7 +61,8 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
 
 def summary(labels: Image, image: Image | None = None) -> pd.DataFrame:
     """Return one row for the movie: frames, frames and intervals with nerve, mean area, flicker, mean NBR and CNR."""
-    return pd.DataFrame([summarise(table(labels, image), _step(labels))])
+    step = _step(labels) or (0.0 if image is None else _step(image))
+    return pd.DataFrame([summarise(table(labels, image), step)])
 
 
 def summarise(rows: pd.DataFrame, step: float = 0.0) -> dict[str, float]:
@@ -204,6 +206,17 @@ def _frames(image: Image) -> Any:
 
 def _step(image: Image) -> float:
     return image.scale[0] if image.axes.startswith("T") and image.units[0] == "second" else 0.0
+
+
+def _times(labels: Image, image: Image | None) -> np.ndarray | None:
+    """Return the time of each frame in seconds (T,), its own or by the time step; ``None`` if unknown."""
+    n = labels.spatial_shape[0] if "T" in labels.axes else 1
+    for one in (image, labels):
+        own = one.metadata.get("video", {}).get("times") if one is not None else None
+        if own is not None and len(own) == n:
+            return np.asarray(own, float)
+    step = _step(labels) or (0.0 if image is None else _step(image))
+    return np.arange(n) * step if step else None
 
 
 def _pixel_area(image: Image) -> tuple[float, str] | None:
