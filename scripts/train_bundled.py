@@ -65,6 +65,7 @@ CORNEAL = "images of HRT3-RCM, 400 micrometres on 384 pixels"
 TISSUE_PIXEL = PixelSize("micrometer", *((0.25, 0.25),) * 3)
 CHOSEN = 10  # real corneal images that constants were chosen on
 NUCLEI_SCHEDULE = FullNet.recipe.training.updated(epochs=55, ema=0.998, choose_on=24, seed=1)
+NUCLEI_ADAPT = 100_000  # pixels; on Kumar's training tiles and on images of the Data Science Bowl that are no test
 TILES, TISSUE_SIZE, TISSUE_SEED = 300, 256, 100_000
 REAL, PINK = 3, 2  # times that real images are shown for one generated, and images with eosin for one without
 AFM = {"architecture": "unet5", "width": 8, "dropout": 0.1, "scaling": "glass", "crop": 256}
@@ -365,7 +366,7 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     """FullNet for nuclei in stained tissue: the Data Science Bowl's stained images (CC0) and generated tissue."""
     if task.data is None:
         raise SystemExit("nuclei_dsb2018 needs --data: the folder of images and labels.")
-    method = create("fullnet", FullNet.recipe.settings)
+    method = create("fullnet", {**FullNet.recipe.settings, "adapt": NUCLEI_ADAPT})
     pairs = sorted(method.find_pairs(task.data).require(task.data).pairs, key=lambda pair: pair.stem)
     order = np.random.default_rng(0).permutation(len(pairs))
     fifth, tenth = len(pairs) // 5, len(pairs) // 10

@@ -240,6 +240,11 @@ class Method(ABC):
         return False
 
     @property
+    def adapt(self) -> int:
+        """Pixels of an image whose batch-norm statistics count as much as those of training; 0: its do not count."""
+        return 0
+
+    @property
     def selects_by_loss(self) -> bool:
         """Whether the validation loss, instead of ``"score"``, picks the best epoch."""
         return False

@@ -54,6 +54,31 @@ def test_a_3d_image_is_refused_in_plain_words() -> None:
         run(predict(model(), Image(np.zeros((4, 8, 8)), "ZYX")))
 
 
+class Adaptive(ToyMethod):
+    """Batch norm alone, which an image of 2400 pixels moves halfway."""
+
+    adapt = 2400
+
+    def build_network(self) -> torch.nn.Module:
+        return torch.nn.BatchNorm2d(1, affine=False)
+
+    def normalise(self, block: np.ndarray, statistics: object) -> np.ndarray:
+        return block.astype(np.float32)
+
+    def activate(self, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+
+def test_batch_norm_adapts_to_an_image_but_not_to_parts_of_one() -> None:
+    data = RNG.normal(7, 3, (40, 60)).astype(np.float32)
+    ours, settings = model(Adaptive), PredictSettings(device="cpu", precision="float32", tile=32)
+    mean, variance = 0.5 * data.mean(), 0.5 * data.var(ddof=1) + 0.5
+    found = run(predict(ours, Image(data, "YX"), settings)).probabilities[0]
+    np.testing.assert_allclose(found, (data - mean) / np.sqrt(variance + 1e-5), atol=1e-4)
+    part = run(predict(ours, Image(data, "YX"), settings, statistics=())).probabilities[0]
+    np.testing.assert_allclose(part, data / np.sqrt(1 + 1e-5), atol=1e-4)
+
+
 class _Greedy(torch.nn.Module):
     """Fails like the CPU allocator when it gets more than `limit` values."""
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import predict
+from napari_medseg.inference.network import fitted, predict
 from napari_medseg.io import read_one
 from napari_medseg.io.slide import is_slide, read_slide
 from napari_medseg.io.write import disk_errors
@@ -31,7 +31,7 @@ from napari_medseg.settings import PredictSettings
 from napari_medseg.slides import SlideSettings, boxes, centred, predict_slide, tissue_mask
 from napari_medseg.slides.predict import margin
 from napari_medseg.slides.pyramid import Pyramid
-from napari_medseg.slides.tiles import sample_of
+from napari_medseg.slides.tiles import sample_of, tissue_sample
 
 pytest.importorskip("dask")
 SHAPE = (1200, 1500)
@@ -174,7 +174,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.io.slide import read_slide
 from napari_medseg.slides.predict import ObjectTable
 from napari_medseg.slides.pyramid import Pyramid
-from napari_medseg.slides.tiles import sample_of
+from napari_medseg.slides.tiles import sample_of, tissue_sample
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
     if {where!r} == "labels":
@@ -218,6 +218,35 @@ def test_a_slide_is_normalised_as_a_whole_by_numbers_found_once(
     wanted = 1 / (1 + np.exp(-(grey - grey.mean()) / grey.std()))
     assert np.abs(found - wanted).max() < 0.02
     assert len(asked) == 1
+
+
+class DarkAfterNorm(Dark):
+    """Inside where the picture is dark for a norm that was trained on brighter ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, affine=False)
+        self.norm.running_mean += 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.norm(x))
+
+
+def test_a_slide_is_adapted_to_once_by_its_tissue(slide: Path, tmp_path: Path) -> None:
+    model = Model(create("fullnet", {"preset": "light", "adapt": 1}), DarkAfterNorm().eval(), {"sha256": "oracle"})
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
+    image = read_slide(slide)
+    image = image.replace(data=np.asarray(image.data))
+    cores = [box for box in boxes(SHAPE, OPTIONS.core) if box[1].start < 900]
+    sample = tissue_sample(image, cores)
+    assert sample.spatial_shape == (576, 576)
+    statistics = model.method.statistics(image)
+    whole = run(predict(run(fitted(model, sample, SETTINGS, statistics)), image, SETTINGS, statistics=statistics))
+    unadapted = run(predict(model, image, SETTINGS, statistics=statistics))
+    stitched = np.asarray(read_one(tmp_path / row["labels"], kind="labels").data)
+    np.testing.assert_array_equal(stitched > 0, np.asarray(whole.labels.data) > 0)
+    assert 0.03 < (stitched > 0).mean() < 0.5
+    assert np.asarray(unadapted.labels.data).all()
 
 
 def test_margins_keep_the_poolings_where_they_are() -> None:

@@ -25,7 +25,7 @@ from napari_medseg.models.checkpoint import read_checkpoint
 from napari_medseg.settings import Settings, TrainSettings
 from napari_medseg.training.data import Batches, Cases, inspect, split
 from napari_medseg.training.loop import Pace, fit, time_steps, train
-from napari_medseg.training.run import calibrate, smoothed, training_format
+from napari_medseg.training.run import smoothed, training_format
 from napari_medseg.training.schedule import WeightAverage, rate_factor
 
 
@@ -386,18 +386,6 @@ def test_train_writes_split_and_folds(cases: Path, tmp_path: Path, monkeypatch: 
 def test_an_empty_folder_says_which_layouts_are_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images and"):
         run(train(ToyMethod(), tmp_path, tmp_path / "run", SETTINGS))
-
-
-def test_calibration_gives_the_means_of_the_batches() -> None:
-    """Batch-norm statistics after calibration are the plain means over the batches, dropout off, frozen ones kept."""
-    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.BatchNorm2d(1, momentum=0.01))
-    batches = [torch.full((2, 1, 3, 3), float(v)) + torch.arange(9).reshape(3, 3) for v in (0, 6)]
-    calibrate(network, iter(batches))
-    norm = network[1]
-    assert norm.running_mean.item() == pytest.approx((4 + 10) / 2)
-    assert norm.running_var.item() == pytest.approx(torch.arange(9.0).repeat(2).var().item())
-    assert norm.momentum == 0.01
-    assert not norm.training
 
 
 def test_without_calibration_the_running_averages_stay(cases: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 import time
@@ -25,6 +26,7 @@ from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.training_images import PixelSize, doubts_on, notes_on
 from napari_medseg.nn.folding import folded
+from napari_medseg.nn.statistics import adapted
 from napari_medseg.preprocessing.resampling import interpolated, nearest, resampled
 from napari_medseg.settings import PredictSettings
 
@@ -98,7 +100,8 @@ def predict(
     model, image, settings
         What runs, on what, and how.
     statistics
-        Of a part of a larger image what ``method.statistics`` says of the whole; by default that of `image`.
+        Of a part of a larger image what ``method.statistics`` says of the whole; by default that of `image`. With them
+        the model is taken as it is: who has the whole calls `fitted` before.
 
     Raises
     ------
@@ -111,6 +114,8 @@ def predict(
     steps = trained_steps(model, image, settings)
     seen = image if steps is None else resampled(image, steps)
     array: Any = LazyInput(method, seen, statistics) if method.tiled else method.prepare(seen)
+    if statistics is None:
+        model = yield from _adapted(model, array, settings)
     probabilities = yield from infer(model, array, settings)
     labels = method.postprocess(probabilities, seen)
     doubt, field = method.doubt(labels), str(model.card.get("field") or getattr(method.settings, "field", ""))
@@ -124,6 +129,34 @@ def predict(
     seconds = time.perf_counter() - start
     device = str(next(chain(model.network.parameters(), model.network.buffers()), torch.empty(0)).device)
     return Prediction(labels, probabilities, device, seconds, doubts)
+
+
+def fitted(model: Model, sample: Image, settings: PredictSettings, statistics: Any = None) -> Job[Model]:
+    """Return a model whose batch norm is adapted to an image, or a sample of it, as far as its method asks.
+
+    `statistics` are those of `predict`; up to 3 blocks of 192 pixels along each axis are looked at.
+    """
+    settings = fast_settings(model.method, settings)
+    steps = trained_steps(model, sample, settings)
+    seen = sample if steps is None else resampled(sample, steps)
+    return (yield from _adapted(model, LazyInput(model.method, seen, statistics), settings))
+
+
+def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
+    """Adapt to network input `array` (C, *spatial): n pixels of it count n / (n + ``method.adapt``)."""
+    if not model.method.adapt:
+        return model
+    yield Progress(0, 1, "adapting to the image")
+    device, _ = choose_device(settings.device)
+    sizes = array.shape[1:]
+    tile = [tiling.rounded_up(min(n, tiling.PART_EDGE), model.method.size_multiple) for n in sizes]
+    axes = [np.linspace(0, max(n - t, 0), min(-(-n // t), tiling.PARTS)).astype(int).tolist()
+            for n, t in zip(sizes, tile, strict=True)]  # fmt: skip
+    seen = math.prod(min(n, t * len(starts)) for n, t, starts in zip(sizes, tile, axes, strict=True))
+    blocks = (torch.from_numpy(tiling.read_block(array, at, tile)[None]).to(device) for at in product(*axes))
+    with autocast(device, settings.precision):
+        network = adapted(model.network.to(device).eval(), blocks, seen / (seen + model.method.adapt))
+    return replace(model, network=network)
 
 
 def trained_steps(model: Model, image: Image, settings: PredictSettings) -> tuple[float, ...] | None:

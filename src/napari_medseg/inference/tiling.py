@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+PARTS, PART_EDGE = 3, 192  # blocks along each axis that batch norm adapts to, and their edge in pixels
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import Prediction, predict, provenance, trained_steps
+from napari_medseg.inference.network import Prediction, fitted, predict, provenance, trained_steps
 from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.json_file import read_json, write_json
@@ -29,7 +30,17 @@ from napari_medseg.method import Model
 from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides.pyramid import Pyramid
-from napari_medseg.slides.tiles import Box, boxes, centred, sample_of, thumbnail_of, tissue_mask, widen, within
+from napari_medseg.slides.tiles import (
+    Box,
+    boxes,
+    centred,
+    sample_of,
+    thumbnail_of,
+    tissue_mask,
+    tissue_sample,
+    widen,
+    within,
+)
 
 ELSEWHERE = {"device", "tile", "batch"}
 
@@ -69,6 +80,8 @@ def predict_slide(
     image = image.replace(metadata={**image.metadata, "levels": [thumbnail]})
     work = _Work(model, image, Path(slide), Path(out) / (name or image.name), settings, options, resume)
     todo = [box for box in boxes(image.spatial_shape, options.core) if not options.tissue_only or work.tissue(box)]
+    if todo and model.method.adapt:
+        yield from work.adapt(todo)
     position = 0
     for box in todo:
         if _key(box) not in work.done:
@@ -128,6 +141,11 @@ class _Work:
         factors = [m / n for m, n in zip(self.mask.shape, self.image.spatial_shape, strict=True)]
         part = tuple(slice(int(s.start * f), int(np.ceil(s.stop * f))) for s, f in zip(box, factors, strict=True))
         return bool(self.mask[part].any())
+
+    def adapt(self, cores: Sequence[Box]) -> Job[None]:
+        """Adapt the model to the slide, once for all its tiles."""
+        sample = tissue_sample(self.image, cores)
+        self.model = yield from fitted(self.model, sample, self.settings, self.statistics)
 
     def predict(self, core: Box) -> Job[None]:
         """Predict one tile and put what belongs to its core onto the disk."""

@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from napari_medseg.device import autocast, choose_device, fast_precision, memory_format
 from napari_medseg.errors import CheckpointError, DataError, one_line
@@ -30,6 +29,7 @@ from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, check_weights, pack, read_checkpoint, write_checkpoint
 from napari_medseg.models.training_images import on_card
+from napari_medseg.nn.statistics import calibrate
 from napari_medseg.settings import PredictSettings, Settings, TrainSettings
 from napari_medseg.training import distributed as parallel
 from napari_medseg.training.data import Batches, Cases, Store
@@ -369,31 +369,6 @@ def smoothed(scores: Sequence[float], span: int) -> list[float]:
 
 def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in network.state_dict().items()}
-
-
-@torch.no_grad()
-def calibrate(network: nn.Module, batches: Iterator[Tensor]) -> None:
-    """Take the statistics of batch norm anew as plain means over `batches`, without dropout.
-
-    The running averages of the papers (Keras momentum .99) trail behind in schedules of fewer than some thousand
-    steps and then spoil the network in evaluation mode. Layers whose statistics are frozen are left alone.
-    """
-    network.train()
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    network.eval()
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for index, batch in enumerate(batches):
-        for norm in norms:
-            if index == 0:
-                norm.reset_running_stats()
-                norm.momentum = None  # a plain mean
-            norm.train()
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 def _preview(x: np.ndarray, probabilities: np.ndarray, name: str) -> Image:

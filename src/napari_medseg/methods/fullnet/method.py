@@ -128,6 +128,11 @@ class FullNet(Method):
         s = self.settings
         return receptive_radius(self._size()[0], s.hybrid, s.pooling, s.pack)
 
+    @property
+    def adapt(self) -> int:
+        """As the settings say."""
+        return int(self.settings.adapt)
+
     # ---- image -> network input
     def check(self, image: Image) -> None:
         """Refuse anything but a 2D colour image."""

@@ -104,6 +104,11 @@ class FullNetSettings(MethodSettings):
     )
     mean: Triple = Field((0.0, 0.0, 0.0), title="Mean", description="Of RGB / 255; zeros: of the paper's images")
     std: Triple = Field((0.0, 0.0, 0.0), title="SD", description="Of RGB / 255; zeros: of the paper's images")
+    adapt: int = Field(
+        0, ge=0, le=1_000_000_000, title="Adapt to images", json_schema_extra={"step": 10_000},
+        description="Pixels of an image whose own batch-norm statistics count as much as those of training, for slides "
+        "of other laboratories; 0 (paper): they do not count",
+    )  # fmt: skip
     threshold: float = Field(
         0.0, ge=0, le=1, title="Threshold", description="Of the inside probability; 0: the likeliest class",
         json_schema_extra={"step": 0.05},
