@@ -148,14 +148,18 @@ def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
         return model
     yield Progress(0, 1, "adapting to the image")
     device, _ = choose_device(settings.device)
-    sizes = array.shape[1:]
-    tile = [tiling.rounded_up(min(n, tiling.PART_EDGE), model.method.size_multiple) for n in sizes]
-    axes = [np.linspace(0, max(n - t, 0), min(-(-n // t), tiling.PARTS)).astype(int).tolist()
-            for n, t in zip(sizes, tile, strict=True)]  # fmt: skip
-    seen = math.prod(min(n, t * len(starts)) for n, t, starts in zip(sizes, tile, axes, strict=True))
-    blocks = (torch.from_numpy(tiling.read_block(array, at, tile)[None]).to(device) for at in product(*axes))
+    layout, sizes = memory_format(device, model.method.ndim), array.shape[1:]
+    numbers = [min(math.ceil(n / tiling.PART_EDGE), tiling.PARTS) for n in sizes]
+    parts = [min(math.ceil(n / k), tiling.PART_EDGE) for n, k in zip(sizes, numbers, strict=True)]
+    tile = [tiling.rounded_up(part, model.method.size_multiple) for part in parts]
+    starts = [
+        np.linspace(0, max(n - t, 0), k).astype(int).tolist() for n, t, k in zip(sizes, tile, numbers, strict=True)
+    ]
+    seen = math.prod(k * part for k, part in zip(numbers, parts, strict=True))
+    blocks = (torch.from_numpy(tiling.read_block(array, at, tile)[None]).to(device) for at in product(*starts))
+    network = model.network.to(device).eval().to(memory_format=layout)  # type: ignore[call-overload]
     with autocast(device, settings.precision):
-        network = adapted(model.network.to(device).eval(), blocks, seen / (seen + model.method.adapt))
+        network = adapted(network, blocks, seen / (seen + model.method.adapt))
     return replace(model, network=network)
 
 
