@@ -62,6 +62,33 @@ def test_each_axis_states_its_own_unit(tmp_path: Path, units: dict[str, str], sc
     assert bool(image.metadata.get("notes")) == (units == {"t": "second"})
 
 
+def test_axes_of_space_may_have_any_name(tmp_path: Path) -> None:
+    """NGFF 0.4, axes: the names are free, the type says what an axis is; their order is z, y, x."""
+    described = [{"name": "echo", "type": "channel"}, *({"name": n, "type": "space", "unit": "micrometer"}
+                 for n in ("depth", "height", "width"))]  # fmt: skip
+    path = store(tmp_path / "a.zarr", np.zeros((2, 3, 8, 9), np.uint8), "czyx", [1, 2, 0.5, 0.25])
+    group = zarr.open_group(str(path))
+    group.attrs["multiscales"] = [{**group.attrs["multiscales"][0], "axes": described}]
+    image = read_one(path)
+    assert (image.axes, image.scale, image.units) == ("CZYX", (2, 0.5, 0.25), ("micrometer",) * 3)
+
+
+@pytest.mark.parametrize(
+    ("units", "scale", "said"),
+    [({"y": "furlong", "x": "furlong"}, [1, 2, 2], "2 furlong, no known unit"),
+     ({"y": "mm", "x": "mm"}, [1, 2, 2], "planes"), (UM, [1, 2, 2], "")],
+)  # fmt: skip
+def test_what_is_not_known_of_steps_is_said(
+    tmp_path: Path, units: dict[str, str], scale: list[float], said: str
+) -> None:
+    image = read_one(store(tmp_path / "a.zarr", np.zeros((3, 8, 9), np.uint8), "zyx", scale, units=units))
+    assert said in " ".join(image.metadata.get("notes", []))
+    assert bool(image.metadata.get("notes")) == bool(said)
+    group = zarr.open_group(str(tmp_path / "a.zarr"))
+    group.attrs["multiscales"] = [*group.attrs["multiscales"]] * 2
+    assert "2 images; the first is read" in read_one(tmp_path / "a.zarr").metadata["notes"][-1]
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_axes_of_length_one_are_left_out(tmp_path: Path, version: str) -> None:
     data = np.arange(3 * 8 * 9).reshape(1, 3, 1, 8, 9).astype(np.uint8)

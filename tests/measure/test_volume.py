@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 
 from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
+from napari_medseg.io import read_labels
+from napari_medseg.measure import measure
 from napari_medseg.measure.volume import summary, surface_area, table
 
 MM = ("millimeter",) * 3
@@ -94,3 +100,28 @@ def test_a_sheared_grid_is_measured_by_its_determinant() -> None:
     assert row["volume (mL)"] == pytest.approx(1000 * 6 / 1000)
     faces = 2 * (20 * 10 + 30 * 10 + 30 * 10 * np.hypot(2, 0.4))  # of the slanted block: 30 x 20 x 10 mm
     assert row["surface area (mm^2)"] == pytest.approx(faces, rel=0.06)  # corners are cut
+
+
+def test_a_stack_whose_planes_have_no_known_distance_counts_voxels(tmp_path: Path) -> None:
+    """600 voxels of 0.5 x 0.5 um in planes of unknown distance are no 150 um^3."""
+    labels = np.zeros((8, 20, 30), np.uint8)
+    labels[2:6, 4:14, 5:20] = 1
+    tifffile.imwrite(tmp_path / "a.tif", labels, imagej=True, resolution=(2, 2), metadata={"axes": "ZYX", "unit": "um"})
+    image = read_labels(tmp_path / "a.tif")
+    assert "not the distance of planes" in image.metadata["notes"][0]
+    row = measure("volume", image).iloc[0]
+    assert row["volume (px^3)"] == 600
+    assert tuple(row[f"centroid {axis} (px)"] for axis in "zyx") == (3.5, 8.5, 12)
+    assert "volume (um^3)" not in row
+    whole = measure("volume", image.replace(scale=(2, 0.5, 0.5), units=("micrometer",) * 3)).iloc[0]
+    assert whole["volume (um^3)"] == 300
+
+
+def test_distances_between_masks_of_unknown_planes_are_voxels() -> None:
+    truth = np.zeros((9, 20, 30), np.uint8)
+    truth[2:6, 4:14, 5:20] = 1
+    shifted = np.roll(truth, 3, 2)
+    unknown = Image(truth, "ZYX", (1, 0.5, 0.5), ("pixel", "micrometer", "micrometer"), kind="labels")
+    assert compare(unknown.replace(data=shifted), unknown, ["hd95"])["hd95"] == pytest.approx(3)
+    known = unknown.replace(units=("micrometer",) * 3)
+    assert compare(known.replace(data=shifted), known, ["hd95"])["hd95"] == pytest.approx(1.5)

@@ -12,6 +12,7 @@ from napari_medseg.errors import DataError, WriteError, require
 from napari_medseg.evaluate.masks import metric_table
 from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.geometry import measurable
 from napari_medseg.report.overlay import PALETTE
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def error_figure(found: Comparison, predicted: Image, truth: Image) -> Any:
         for (name, colour), n in zip(COLOURS.items(), found.counts, strict=True)
     ]
     left[1][2].legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
-    unit = SHORT_UNITS.get(truth.units[-1], truth.units[-1])
+    unit = measurable(truth).units[-1]
+    unit = SHORT_UNITS.get(unit, unit)
     rows = metric_table(found.metrics, unit).itertuples(index=False, name=None)
     metrics = [f"{name} {value:.3f} {unit}".rstrip() for name, value, unit in rows]
     left[1][0].text(0, 0.8, "\n".join(_wrapped(metrics)), fontsize=9, va="top", transform=left[1][0].transAxes)

@@ -15,7 +15,7 @@ from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_sc
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels
-from napari_medseg.io.geometry import sized_like
+from napari_medseg.io.geometry import measurable, sized_like
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
@@ -75,7 +75,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
             continue
         counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
         if cls.label_kind == "instances":
-            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), truth.scale))
+            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), measurable(truth).scale))
     if not images:
         raise DataError(problems[0])
     names = list(dict.fromkeys(name for row in images.values() for name in row))

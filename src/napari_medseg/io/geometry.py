@@ -53,6 +53,27 @@ def in_order(image: Image) -> Image:
     )
 
 
+def measurable(image: Image) -> Image:
+    """Return an image whose lengths, areas and volumes are of one unit: pixels, unless every axis of space has a unit.
+
+    The distance of planes may be unknown where the size of their pixels is not: such volumes count voxels.
+    """
+    space = [axis != "T" for axis in image.spatial_axes]
+    unknown = any(one and unit == PIXEL for one, unit in zip(space, image.units, strict=True))
+    factors = np.array([1 / step if one else 1.0 for one, step in zip(space, image.scale, strict=True)])
+    if not unknown or np.allclose(factors, 1):
+        return image
+    back = np.diag([*factors, 1.0])
+    frame = image.metadata.get(FRAME)
+    known = {FRAME: (back @ np.asarray(frame, float)).tolist()} if np.shape(frame) == back.shape else {}
+    return image.replace(
+        scale=tuple(1.0 if one else step for one, step in zip(space, image.scale, strict=True)),
+        units=tuple(PIXEL if one else unit for one, unit in zip(space, image.units, strict=True)),
+        affine=None if image.affine is None else back @ np.asarray(image.affine, float),
+        metadata={**image.metadata, **known},
+    )
+
+
 def upright(image: Image) -> Image | None:
     """Return an image with its axes swapped and flipped so that its steps point along the axes of the world.
 

@@ -104,8 +104,7 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
     if any(origin):
         affine = np.diag([*scale, 1.0])
         affine[:-1, -1] = origin
-    notes = [f"The {axes[k]} axis states a step of {steps[k]:g} without a unit; results along it are in pixels."
-             for k in along if units[k] is None and axes[k] != "T" and steps[k] != 1]  # fmt: skip
+    notes = _notes([(axes[k], steps[k], units[k]) for k in along], unit, len(attributes["multiscales"]))
     channels = _channels(attributes) if any(axes[k] == "C" for k in kept) else ()
     count = next((levels[0].shape[i] for i, k in enumerate(kept) if axes[k] == "C"), 1)
     return Image(
@@ -121,13 +120,40 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
     )
 
 
+def _notes(stated: Sequence[tuple[str, float, str | None]], units: Sequence[str], images: int) -> list[str]:
+    """Say which steps, given as (letter, step, unit), are not known, and what of the file is not read."""
+    notes = [f"The {axis} axis states a step of {step:g} without a unit; results along it are in pixels."
+             for axis, step, unit in stated if unit is None and axis != "T" and step != 1]  # fmt: skip
+    notes += [f"The {axis} axis states a step of {step:g} {unit}, no known unit; results along it are in pixels."
+              for (axis, step, unit), known in zip(stated, units, strict=True) if unit and known == PIXEL]  # fmt: skip
+    found = {axis: unit for (axis, _, _), unit in zip(stated, units, strict=True)}
+    if not notes and found.get("Z") == PIXEL and PIXEL not in (found["Y"], found["X"]):
+        notes.append(tiff.FLAT)
+    if images > 1:
+        notes.append(f"The file describes {images} images; the first is read.")
+    return notes
+
+
+def _letters(described: Sequence[Mapping[str, Any]]) -> str:
+    """Return a letter for each axis: its name's, else by its type; further axes of space are x, y, z from the last."""
+    letters = [str(axis["name"]).upper()[:1] for axis in described]
+    kinds = [axis.get("type") for axis in described]
+    known = {"time": "T", "channel": "C"}
+    letters = [known.get(str(kind), letter) for kind, letter in zip(kinds, letters, strict=True)]
+    space = [k for k, kind in enumerate(kinds) if kind == "space"]
+    if not {letters[k] for k in space} <= set("ZYX") and len(space) <= len("ZYX"):
+        for k, letter in zip(reversed(space), "XYZ", strict=False):
+            letters[k] = letter
+    return "".join(letters)
+
+
 def _axes(scales: Mapping[str, Any], n: int) -> tuple[str, list[str | None]]:
     """Return a letter and the unit of each axis; versions before 0.4 state names or nothing."""
     stated = scales.get("axes") or [axis.lower() for axis in OLD_AXES[-n:]]
     described = [axis if isinstance(axis, dict) else {"name": axis} for axis in stated]
     if len(described) != n:
         raise ValueError(f"{len(described)} axes for an array of {n}")
-    return "".join(str(axis["name"]).upper()[:1] for axis in described), [axis.get("unit") for axis in described]
+    return _letters(described), [axis.get("unit") for axis in described]
 
 
 def _placed(transformations: Sequence[Mapping[str, Any]], n: int) -> tuple[list[float], list[float]]:

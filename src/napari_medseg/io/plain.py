@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import Image
+from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.pictures import UPRIGHT, as_stored, open_picture, orientation_of, shown
@@ -173,7 +173,10 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     colours = ("red", "green", "blue", "alpha")[:n] if axes.endswith("C") and n in (3, 4) else ()
     scale, units = tiff.with_units(stack.steps, axes.replace("C", ""))
     name = f"{file_stem(path)}_{stack.name}" if stack.name else file_stem(path)
-    notes = {"notes": list(stack.notes)} if stack.notes else {}
+    space = dict(zip(axes.replace("C", ""), units, strict=True))
+    flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
+    said = [*stack.notes, *([tiff.FLAT] if flat else [])]
+    notes = {"notes": said} if said else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(data, axes, scale, units, name=name, channels=channels, metadata={"source_file": str(path), **notes})
 

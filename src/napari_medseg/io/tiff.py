@@ -28,18 +28,21 @@ Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X
 
 SUFFIXES = (".tif", ".tiff")
 UM_PER_UNIT = {
-    "pm": 1e-6, "a": 1e-4, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "micron": 1.0,
+    "pm": 1e-6, "picometer": 1e-6,
+    "a": 1e-4, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "micron": 1.0,
     "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4,
     "m": 1e6, "meter": 1e6, "inch": 25_400.0, "in": 25_400.0,
 }  # fmt: skip
 SECONDS_PER_UNIT = {
-    "ns": 1e-9, "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "s": 1.0, "sec": 1.0,
+    "ns": 1e-9, "nanosecond": 1e-9,
+    "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "s": 1.0, "sec": 1.0,
     "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0,
     "hours": 3600.0, "d": 86_400.0, "day": 86_400.0,
 }  # fmt: skip
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
+FLAT = "The file states the size of pixels but not the distance of planes; volumes are in voxels."
 DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
 SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB

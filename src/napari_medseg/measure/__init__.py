@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import Image
-from napari_medseg.io.geometry import in_order, in_picture
+from napari_medseg.io.geometry import in_order, in_picture, measurable
 from napari_medseg.io.grids import together
 from napari_medseg.measure.settings import SETTINGS
 from napari_medseg.settings import Settings
@@ -60,7 +60,8 @@ def measured_labels(kind: str, labels: Image) -> Image:
 
 
 def _together(labels: Image, image: Image | None) -> tuple[Image, Image | None]:
-    return (in_order(labels), None) if image is None else together(labels, image)
+    labels, image = (in_order(labels), None) if image is None else together(labels, image)
+    return measurable(labels), None if image is None else measurable(image)
 
 
 def _in_picture(frame: DataFrame, labels: Image) -> DataFrame:

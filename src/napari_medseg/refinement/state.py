@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io.geometry import describe_grid
+from napari_medseg.io.geometry import describe_grid, measurable
 from napari_medseg.io.grids import index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
 from napari_medseg.refinement.history import BEGINNINGS, Box, History, Round, box_of, union
@@ -238,6 +238,7 @@ def amount(value: float, unit: str, sign: str = "-") -> str:
 
 def voxel_size(image: Image) -> tuple[float, str]:
     """Return the size of one voxel and its unit: mL for mm volumes, else unit^n."""
+    image = measurable(image)
     n, size = len(image.scale), image.element_size
     if n == 3 and set(image.units) == {"millimeter"}:
         return size * ML_PER_MM3, "mL"

@@ -31,6 +31,7 @@ from napari_medseg.evaluate.figures import COLOURS, LINE
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
 from napari_medseg.evaluate.rounds import is_session, replay_scores
 from napari_medseg.image import SHORT_UNITS
+from napari_medseg.io.geometry import measurable
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
@@ -287,7 +288,7 @@ class EvaluateDock(Dock):
         self.errors.setVisible(isinstance(result, Comparison))
         self.curve.show_rounds(result if isinstance(result, pd.DataFrame) else None)
         if isinstance(result, Comparison):
-            unit = self.images[1].units[-1]
+            unit = measurable(self.images[1]).units[-1]
             self.tables = {"metrics": metric_table(result.metrics, SHORT_UNITS.get(unit, unit))}
             self.tables |= {} if result.objects is None else {"objects": result.objects}
             self.draw = partial(figures.error_figure, result, *self.images)

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import Image, LabelKind
+from napari_medseg.io.geometry import measurable
 from napari_medseg.io.grids import on_grid
 from napari_medseg.measure.labels import foreground
 
@@ -101,7 +102,7 @@ def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKin
         If nothing says how the two lie on each other, or they lie elsewhere.
     """
     predicted = on_grid(predicted, truth, "result")
-    p, t = np.asarray(predicted.data), np.asarray(truth.data)
+    p, t, truth = np.asarray(predicted.data), np.asarray(truth.data), measurable(truth)
     if kind == "instances":
         return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
     if kind == "binary":
