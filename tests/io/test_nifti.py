@@ -328,3 +328,14 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     image = io.read_one(path)
     assert "is not that of its sform" in notes(image)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("step", [1e-30, 1e9])
+def test_voxel_sizes_that_cannot_be_are_not_stated(tmp_path: Path, step: float) -> None:
+    path = stored(tmp_path / "a.nii", affine=None, pixdim=[1, step, 1, 1, 1, 1, 1, 1])
+    image = io.read_one(path)
+    assert (image.scale, image.units, image.affine) == ((1.0,) * 3, ("pixel",) * 3, None)
+    assert "which cannot be" in notes(image)
+    np.testing.assert_array_equal(image.data, DATA.T)
+    fine = io.read_one(stored(tmp_path / "b.nii", affine=None, pixdim=[1, 1e-5, 1e-5, 1e-4, 1, 1, 1, 1]))
+    np.testing.assert_allclose(fine.scale, (1e-4, 1e-5, 1e-5))

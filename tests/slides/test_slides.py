@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_stitched_equals_whole(slide: Path, model: Model, tmp_path: Path) -> Non
     with tifffile.TiffFile(tmp_path / "block_labels.tif") as tiff:
         assert tiff.is_bigtiff
         assert tiff.pages[0].is_tiled
+
+
+@pytest.mark.parametrize("trained", [0.5, 0.2, 0.4])
+def test_a_slide_of_another_pixel_size_equals_the_whole_picture(
+    slide: Path, model: Model, tmp_path: Path, trained: float
+) -> None:
+    """At the pixel size of the training images (--resample) tiles and the whole picture find the same objects."""
+    model = replace(model, card={**model.card, "pixel_size": {"unit": "micrometer", "median": [trained] * 2}})
+    settings = SETTINGS.model_copy(update={"resample": True})
+    row = run(predict_slide(model, slide, tmp_path, settings, OPTIONS))
+    labels = np.asarray(read_one(tmp_path / row["labels"]).data)
+    image = read_slide(slide)
+    whole = np.asarray(run(predict(model, image.replace(data=np.asarray(image.data)), settings)).labels.data)
+    assert ((labels > 0) != (whole > 0)).sum() <= 0.001 * (whole > 0).sum()
+    assert len(np.unique(labels)) == len(np.unique(whole)) > 200
 
 
 def test_table_of_a_slide_equals_that_of_the_whole_picture(slide: Path, model: Model, tmp_path: Path) -> None:

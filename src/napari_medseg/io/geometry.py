@@ -64,8 +64,8 @@ def measurable(image: Image) -> Image:
     if not unknown or np.allclose(factors, 1):
         return image
     back = np.diag([*factors, 1.0])
-    frame = image.metadata.get(FRAME)
-    known = {FRAME: (back @ np.asarray(frame, float)).tolist()} if np.shape(frame) == back.shape else {}
+    frame = np.asarray(image.metadata.get(FRAME, ()), float)
+    known = {FRAME: (back @ frame).tolist()} if frame.shape == back.shape else {}
     return image.replace(
         scale=tuple(1.0 if one else step for one, step in zip(space, image.scale, strict=True)),
         units=tuple(PIXEL if one else unit for one, unit in zip(space, image.units, strict=True)),

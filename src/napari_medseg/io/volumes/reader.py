@@ -23,9 +23,10 @@ from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, nifti, nrrd
 from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
-from napari_medseg.io.volumes.space import with_note
+from napari_medseg.io.volumes.space import mm_per, with_note, without_size
 
 SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+SMALLEST, LARGEST = 1e-8, 1e5  # mm: a tenth of an atom, a hundred metres
 PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.hdr", "*.img", "*.dcm", "*.ima", "DICOM folder")
 
 
@@ -57,7 +58,7 @@ def read(path: Path) -> list[Image]:
     """
     path = Path(path)
     with _quiet():
-        return [_note_nan(image) for image in _read(path)]
+        return [_note_nan(_possible(path, image)) for image in _read(path)]
 
 
 def write(path: str | Path, image: Image) -> None:
@@ -108,6 +109,16 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def _possible(path: Path, image: Image) -> Image:
+    """Take a voxel size that no instrument has for one that is not stated, with a note."""
+    edges = [step * (mm_per(unit) or 1.0) for step, unit in zip(image.scale, image.units, strict=True) if mm_per(unit)]
+    if not edges or (min(edges) >= SMALLEST and max(edges) <= LARGEST):
+        return image
+    stated = " x ".join(f"{step:g}" for step in image.scale[int(image.spatial_axes.startswith("T")) :])
+    note = f"{path.name} states voxels of {stated} {image.units[-1]}, which cannot be; sizes and volumes are in voxels."
+    return without_size(image, note)
 
 
 def _note_nan(image: Image) -> Image:
