@@ -32,9 +32,12 @@ ALONE, GIVEN = ("nothing",), ("half", "too much")
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
     "ALONE": (ALONE, ("distance", "most_distance", "smooth", "memory", "push", "most_push", "border", "blur")),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
-    "engine alone": (ALONE, ("SPAN", "FAR", "MARGIN", "LEAST_MARGIN", "BESIDE", "ALIKE", "ALIKE_EDGE", "GROWTH")),
+    "engine alone": (
+        ALONE,
+        ("HAND", "ACROSS", "SPAN", "FAR", "MARGIN", "LEAST_MARGIN", "BESIDE", "ALIKE", "ALIKE_EDGE", "GROWTH"),
+    ),
     "engine given": (GIVEN, ("ZONE", "SLACK", "DEPTH", "MOST_OF_MASK", "SHALLOW", "AT_LIMIT")),
-    "energy": (ALONE, ("JOINED", "FLAT")),
+    "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT")),
     "energy both": (tuple(STARTS), ("NEAR",)),
 }
 

@@ -655,6 +655,18 @@ def test_a_background_stroke_takes_back_what_leaked_through_a_gap() -> None:
     assert session.mask[8:112, 122:].mean() < 0.05
 
 
+def test_a_stroke_across_one_of_two_discs_in_noise_tells_its_size() -> None:
+    y, x = np.mgrid[:140, :220]
+    discs = [(y - 70) ** 2 + (x - column) ** 2 < 22**2 for column in (90, 136)]  # a gap of 2
+    photo = ((discs[0] | discs[1]) * 100 + np.random.default_rng(1).normal(0, 40, y.shape)).astype(np.float32)
+    session = RefinementSession(Image(photo, "YX"))
+    first = stroke(y.shape, 2, slice(69, 72), slice(76, 105))  # two thirds of 44 pixels
+    run(session.refine(first))
+    assert dice(session.mask, discs[0]) > 0.95
+    run(session.refine(first | stroke(y.shape, 2, slice(69, 72), slice(122, 151))))
+    assert dice(session.mask, discs[0] | discs[1]) > 0.95
+
+
 def test_pieces_without_a_stroke_are_dropped_unless_islands_are_kept() -> None:
     y, x = np.mgrid[:100, :160]
     discs = [(y - 50) ** 2 + (x - column) ** 2 < 18**2 for column in (45, 90)]

@@ -34,6 +34,7 @@ CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
+OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
 OWN = "numba"  # the engine of distances whose maps are kept
 ROOM = 3  # cells around what changed that finer levels see
 
@@ -107,6 +108,9 @@ class Problem:
         speak against it.
     pushes
         What new strokes reach.
+    most
+        About how many voxels the object has at most, where that is known: `log(b_p / f_p)` is lowered until no more
+        of them are nearer to the object's strokes.
     weight, metric, engine
         As for `geodesic_distance`.
     """
@@ -119,6 +123,7 @@ class Problem:
     closed: np.ndarray | None = None
     frame: np.ndarray | None = None
     pushes: Sequence[Push] = field(default_factory=tuple)
+    most: float = np.inf
     weight: float = 0.998
     metric: str = "linear"
     engine: str = OWN
@@ -305,6 +310,9 @@ def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
             inner = level.faces(problem.frame == INSIDE)
             level.frame &= near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
         ratio = np.log(distance(level.near_background) / near)
+        if problem.most < ratio.size * np.prod(level.factors):
+            n = int(problem.most / np.prod(level.factors))
+            ratio -= np.clip(-np.partition(-ratio, n, axis=None)[n], 0, OVERRULED)
         total += energy.distance * np.clip(ratio, -energy.most_distance, energy.most_distance)
     cell = float(np.prod(level.factors))
     for push in problem.pushes:

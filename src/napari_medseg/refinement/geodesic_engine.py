@@ -45,6 +45,9 @@ MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of all strokes, and 
 # A stroke of few brush widths was drawn across the object. A long one is as long as a hand goes and tells less of
 # where the object ends: the margin is SPAN (length / width)^2 lengths, up to FAR lengths.
 SPAN, FAR = 0.02, 5.0
+# A stroke shorter than HAND widths was drawn across about two thirds of an object or error, which then has about as
+# many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
+HAND, ACROSS = 12.0, 1.1
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -129,6 +132,7 @@ class GeodesicEngine(Engine):
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         beyond = max(_margin(stroke, self._steps) for stroke in _strokes(new))
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
+        most = np.inf if own.any() else _most(new, self._steps)
         margins = [int(margin / step) for step in self._steps]
         box = widened(core, margins, labels.shape)
         open_edges = np.zeros((labels.ndim, 2), bool)  # sides at which the object goes over the image's edge
@@ -143,6 +147,7 @@ class GeodesicEngine(Engine):
             problem = self._problem(
                 self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
                 frame=np.where(open_edges, OVER, _at_image_edge(box, labels.shape)), pushes=pushes,
+                most=most,
             )  # fmt: skip
             search = Search(problem, self._smoothed(ALONE))
             if not own.any():
@@ -234,12 +239,24 @@ def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -
 
 
 def _count(seeds: np.ndarray, open_: np.ndarray, steps: tuple[float, ...]) -> float:
-    """Return how many voxels strokes should change: those as near to them as they are deep in what they contradict."""
+    """Return how many voxels strokes should change.
+
+    Those as near to them as they are deep in what they contradict; where one short stroke was drawn across an error,
+    the geometric mean of that and of what its length says.
+    """
     depth = _depth(seeds, open_, steps)
     around = box_of(seeds)
     assert around is not None  # there are strokes
     box = widened(around, [int(depth / step) + 1 for step in steps], seeds.shape)
-    return float(np.count_nonzero(open_[box] & (ndimage.distance_transform_edt(~seeds[box], steps) <= DEPTH * depth)))
+    near = float(np.count_nonzero(open_[box] & (ndimage.distance_transform_edt(~seeds[box], steps) <= DEPTH * depth)))
+    return float(np.sqrt(near * (_across(seeds, steps) or near)))
+
+
+def _across(strokes: np.ndarray, steps: tuple[float, ...]) -> float | None:
+    """Return about how many voxels the piece has that one stroke was drawn across, ``None`` where it may go on."""
+    first, *others = _strokes(strokes)
+    length, widths = _size(first, steps)
+    return None if others or widths >= HAND else float(length**strokes.ndim / np.prod(steps))
 
 
 def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
@@ -259,13 +276,28 @@ def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
 
 def _margin(stroke: np.ndarray, steps: tuple[float, ...]) -> float:
     """Return how far beyond a stroke its object may end, by length and width of the stroke."""
+    length, widths = _size(stroke, steps)
+    return float(length * min(FAR, SPAN * widths**2))
+
+
+def _most(strokes: np.ndarray, steps: tuple[float, ...]) -> float:
+    """Return how many voxels a new object has at most; infinite where it may go over an edge of the image."""
+    across, around = _across(strokes, steps), box_of(strokes)
+    length = max(_size(stroke, steps)[0] for stroke in _strokes(strokes))
+    nearby = widened(around, [int(length / step) for step in steps], strokes.shape)
+    at_edge = _at_image_edge(nearby, strokes.shape)[np.array(strokes.shape) > THIN].any()
+    return np.inf if across is None or at_edge else ACROSS * across
+
+
+def _size(stroke: np.ndarray, steps: tuple[float, ...]) -> tuple[float, float]:
+    """Return the length of a stroke in the unit of `steps`, and how many times its width it is."""
     box = box_of(stroke)
     assert box is not None  # there is a stroke
     sizes, size = np.array([s.stop - s.start for s in box]), np.asarray(steps)
     length, wide = float(np.linalg.norm(sizes * size)), sizes > 1
     area = np.count_nonzero(stroke) * float(np.prod(size[wide]))
     width = float(area / length) ** (1 / max(1, int(np.count_nonzero(wide)) - 1))
-    return float(length * min(FAR, SPAN * (length / width) ** 2))
+    return length, length / width
 
 
 def _depth(seeds: np.ndarray, error: np.ndarray, steps: tuple[float, ...]) -> float:
