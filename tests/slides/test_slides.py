@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from napari_medseg.batch import BatchSettings, predict_files
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.inference.network import fitted, predict
+from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
 from napari_medseg.io.slide import is_slide, read_slide
 from napari_medseg.io.write import disk_errors
@@ -248,21 +248,27 @@ class DarkAfterNorm(Dark):
         return super().forward(self.norm(x))
 
 
-def test_a_slide_is_adapted_to_once_by_its_tissue(slide: Path, tmp_path: Path) -> None:
+def test_a_slide_is_adapted_to_once_as_the_same_picture(slide: Path, tmp_path: Path) -> None:
     model = Model(create("fullnet", {"preset": "light", "adapt": 1}), DarkAfterNorm().eval(), {"sha256": "oracle"})
     row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS))
     image = read_slide(slide)
     image = image.replace(data=np.asarray(image.data))
-    cores = [box for box in boxes(SHAPE, OPTIONS.core) if box[1].start < 900]
-    sample = tissue_sample(image, cores)
-    assert sample.spatial_shape == (576, 576)
-    statistics = model.method.statistics(image)
-    whole = run(predict(run(fitted(model, sample, SETTINGS, statistics)), image, SETTINGS, statistics=statistics))
-    unadapted = run(predict(model, image, SETTINGS, statistics=statistics))
+    whole = run(predict(model, image, SETTINGS))
+    unadapted = run(predict(model, image, SETTINGS, statistics=model.method.statistics(image)))
     stitched = np.asarray(read_one(tmp_path / row["labels"], kind="labels").data)
     np.testing.assert_array_equal(stitched > 0, np.asarray(whole.labels.data) > 0)
     assert 0.03 < (stitched > 0).mean() < 0.5
     assert np.asarray(unadapted.labels.data).all()
+
+
+def test_a_large_slide_is_adapted_to_by_its_tissue(slide: Path) -> None:
+    image = read_slide(slide)
+    cores = [box for box in boxes(SHAPE, OPTIONS.core) if box[1].stop < 900]
+    sample = np.asarray(tissue_sample(image, cores).data)
+    assert sample.shape == (576, 576, 3)
+    assert sample.min(-1).max() < 245, "there is no glass in the sample"
+    part = np.asarray(image.data[104:296, 104:296])  # the middle of the first core
+    np.testing.assert_array_equal(sample[:192, :192], part)
 
 
 def test_margins_keep_the_poolings_where_they_are() -> None:

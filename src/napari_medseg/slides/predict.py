@@ -143,8 +143,10 @@ class _Work:
         return bool(self.mask[part].any())
 
     def adapt(self, cores: Sequence[Box]) -> Job[None]:
-        """Adapt the model to the slide, once for all its tiles."""
-        sample = tissue_sample(self.image, cores)
+        """Adapt the model to the slide, once for all its tiles: to a small one as to the same picture."""
+        whole = sample_of(self.image)
+        small = whole.spatial_shape == self.image.spatial_shape
+        sample = whole if small else tissue_sample(self.image, cores)
         self.model = yield from fitted(self.model, sample, self.settings, self.statistics)
 
     def predict(self, core: Box) -> Job[None]:
