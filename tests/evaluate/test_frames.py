@@ -70,6 +70,17 @@ def test_a_table_of_true_classes_and_frames_of_several_movies(tmp_path: Path) ->
     assert (scores.frames, scores.accuracy) == (12, pytest.approx(10 / 12))
 
 
+@pytest.mark.parametrize("name", ["None", "NA", "null"])
+def test_classes_may_be_called_as_what_is_missing(tmp_path: Path, name: str) -> None:
+    true = pd.DataFrame({"frame": range(4), "label": [name, "Nerve", name, "Nerve"]})
+    found = true.assign(label=[name, "Nerve", "Nerve", "Nerve"])
+    for path, rows in (("truth.csv", true), ("found.csv", found)):
+        rows.to_csv(tmp_path / path, index=False)
+    scores = run(evaluate_frames(tmp_path / "found.csv", tmp_path / "truth.csv"))
+    assert (scores.frames, scores.accuracy) == (4, pytest.approx(3 / 4))
+    assert scores.confusion.loc[name.lower()].tolist() == [1, 1]
+
+
 def test_frames_with_names_of_their_own_are_paired_by_them(tmp_path: Path) -> None:
     names = [f"film_{k:04d}" for k in (3, 4, 5)]
     out = table(tmp_path / "out", ["Opening Wound", "Tendon", "Tendon"], name=names)

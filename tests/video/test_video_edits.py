@@ -91,6 +91,12 @@ def test_saved_edits_give_table_intervals_and_summary(folder: Path) -> None:
     assert json.loads((folder / "summary.json").read_text())["edited"]["nerve_frames"] == 0
 
 
+def test_a_class_may_be_called_none(folder: Path) -> None:
+    frames = pd.read_csv(folder / "frames.csv").replace({"label": {"Tendon": "None"}})
+    frames.to_csv(folder / "frames.csv", index=False)
+    assert read_run(folder)[0]["label"].tolist() == [label.replace("Tendon", "None") for label in LABELS]
+
+
 def test_edits_of_a_stopped_run_stay_when_it_goes_on(tmp_path: Path) -> None:
     write_run(tmp_path, 6)
     save_edits(tmp_path, [(0.0, 0.3)])

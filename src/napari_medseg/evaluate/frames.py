@@ -16,6 +16,7 @@ from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
 from napari_medseg.io.movies.reader import frame_number
 from napari_medseg.io.pairs import list_images
+from napari_medseg.io.write import AS_WRITTEN
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.checkpoint import bundled
 
@@ -150,7 +151,7 @@ def _table(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"name": str})
+        table = pd.read_csv(path, dtype={"name": str}, **AS_WRITTEN)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}. Save it as CSV.") from error
     if "label" not in table or not {"frame", "name"} & set(table):

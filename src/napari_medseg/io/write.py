@@ -28,6 +28,9 @@ IMAGEJ_AXES = "TZCYX"
 IMAGEJ_LIMIT = 2**31
 UM_PER_CM = 10_000.0
 TEXT_CELLS = "MEDSEG_CSV_TEXT"  # environment variable
+AS_WRITTEN: dict[str, Any] = {  # how pandas reads tables of ours: a class may be called None or NA
+    "keep_default_na": False, "na_values": ["", "nan"],
+}  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that spreadsheets compute
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from napari_medseg.errors import DataError, ReadError, one_line
 from napari_medseg.io.atomic import write_bytes
 from napari_medseg.io.json_file import read_json, write_json
-from napari_medseg.io.write import write_table
+from napari_medseg.io.write import AS_WRITTEN, write_table
 from napari_medseg.measure.video import intervals as runs_of
 from napari_medseg.measure.video import seconds_of, summarise
 from napari_medseg.video.decision import p_columns
@@ -183,7 +183,7 @@ def read_table(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        frames = pd.read_csv(path)
+        frames = pd.read_csv(path, **AS_WRITTEN)
         frames["label"] = frames["label"].astype(str)
         numbers = frames.drop(columns=[name for name in WORDS if name in frames])
         if len(frames) and not all(kind.kind in "biuf" for kind in numbers.dtypes):

@@ -19,6 +19,7 @@ from napari_medseg.io.atomic import disk_errors, write_bytes, write_text
 from napari_medseg.io.identity import is_same
 from napari_medseg.io.json_file import read_json
 from napari_medseg.io.movies.writer import SUFFIX, Codec, MovieWriter
+from napari_medseg.io.write import AS_WRITTEN
 from napari_medseg.measure.video import intervals, summarise
 from napari_medseg.video.edits import (
     OF_MASKS,
@@ -226,7 +227,7 @@ class Output:
         write_text(self.folder / TABLE, text.getvalue())
 
     def _summary(self, finished: bool, facts: dict[str, Any]) -> dict[str, Any]:
-        frame = pd.read_csv(self.folder / TABLE)
+        frame = pd.read_csv(self.folder / TABLE, **AS_WRITTEN)
         step = float(1 / self._source.output_fps)
         times, nerve = frame["time_s"].to_numpy(float), frame["mask_area_px"].to_numpy(float) > 0
         return {
