@@ -21,7 +21,6 @@ from napari_medseg.inference.network import predict
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
-from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.methods.sc_dcnn.method import THRESHOLDS, ScDcnn, ScDcnnSettings
@@ -75,8 +74,13 @@ def measures(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     row = {name: get_metric(name)(mask, truth, (1.0, 1.0)) for name in METRICS}
     pieces, _ = ndimage.label(mask, np.ones((3, 3)))
     row["small pieces"] = float((np.bincount(pieces.ravel())[1:] < SMALL_PX).sum())
-    row["length error %"] = 100 * abs(centreline(mask).sum() / max(centreline(truth).sum(), 1) - 1)
+    row["length error %"] = length_error(mask, truth)
     return row
+
+
+def length_error(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Return by how many percent the length of all centrelines is off."""
+    return float(100 * abs(centreline(mask).sum() / max(centreline(truth).sum(), 1) - 1))
 
 
 def lab(args: argparse.Namespace) -> None:
@@ -189,31 +193,30 @@ def chase(args: argparse.Namespace) -> None:
 
 
 def ridges(args: argparse.Namespace) -> None:
-    """Choose the filter and the thresholds of ``nerve-ridges`` on images 1 to 10, report 11 to 20."""
+    """Choose the filter of ``nerve-ridges``, then its thresholds, on images 1 to 10; score 11 to 20."""
     pairs = ScDcnn().find_pairs(args.data).require(args.data).pairs
     halves = [[p for p in pairs if (int(p.stem) <= CHOSEN) == first] for first in (True, False)]
     cases, others = ([(read_one(p.image), reference(p)) for p in half] for half in halves)
-    rows: list[Row] = []
-    for width, length, surroundings in product((1.5, 2.0, 2.5), (4.0, 6.0, 8.0), (8.0, 12.0, 20.0)):
-        shape = {"width": width, "length": length, "surroundings": surroundings}
-        strengths = [(_strength(shape, image), truth) for image, truth in cases]
-        for weak, strong, shortest in product((4.5, 5.0, 5.5, 6.0), (7.0, 9.0, 11.0), (25, 40, 60)):
-            f1 = np.mean([tolerance_f1(keep_lines(s, weak, strong, shortest), truth) for s, truth in strengths])
-            rows.append({**shape, "weak": weak, "strong": strong, "shortest": shortest, "f1_3px": float(f1)})
-        print(max(rows, key=lambda row: float(str(row["f1_3px"]))), flush=True)
-    best = max(rows, key=lambda row: float(str(row["f1_3px"])))
-    method = create("nerve-ridges", {name: value for name, value in best.items() if name != "f1_3px"})
+    shapes = product((1.5, 2.0, 2.5), (4.0, 6.0, 8.0), (8.0, 12.0, 20.0))
+    cuts = product((4.5, 5.0, 5.5, 6.0), (7.0, 9.0, 11.0), (25, 40, 60))
+    chosen: dict[str, float] = {}
+    print({"present": _lines(chosen, cases), "reported": _lines(chosen, others)}, flush=True)
+    for names, tried in ((("width", "length", "surroundings"), shapes), (("weak", "strong", "shortest"), cuts)):
+        rows = [chosen | dict(zip(names, values, strict=True)) for values in tried]
+        scores = [_lines(row, cases)["f1_3px"] for row in rows]
+        for row, score in sorted(zip(rows, scores, strict=True), key=lambda pair: -pair[1])[:5]:
+            print(row, round(score, 4), flush=True)
+        chosen = rows[int(np.argmax(scores))]
+    print({"best": chosen, "chosen on": _lines(chosen, cases), "reported": _lines(chosen, others)})
+
+
+def _lines(settings: dict[str, float], cases: Sequence[tuple[Image, np.ndarray]]) -> dict[str, float]:
+    method = create("nerve-ridges", settings)
     model = Model(method, method.build_network().eval(), {})
-    reported = mean_row(
-        [measures(np.asarray(run(predict(model, image)).labels.data), truth) for image, truth in others]
-    )
-    print(best, {"reported": reported})
-
-
-def _strength(shape: dict[str, float], image: Image) -> np.ndarray:
-    method = create("nerve-ridges", {**shape, "weak": 1.0})
-    share = run(predict(Model(method, method.build_network().eval(), {}), image)).probabilities[0]
-    return np.asarray(share / np.maximum(1 - share, 1e-6))
+    masks = [np.asarray(run(predict(model, image)).labels.data) > 0 for image, _ in cases]
+    f1 = [tolerance_f1(mask, truth) for mask, (_, truth) in zip(masks, cases, strict=True)]
+    errors = [length_error(mask, truth) for mask, (_, truth) in zip(masks, cases, strict=True)]
+    return {"f1_3px": float(np.mean(f1)), "length error %": float(np.mean(errors))}
 
 
 def split(pairs: Sequence[Pair], hold: int, seed: int) -> tuple[list[Pair], list[Pair]]:
