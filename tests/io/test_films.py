@@ -289,6 +289,15 @@ def test_masks_of_a_published_set_count_by_number_whatever_their_colours(tmp_pat
     np.testing.assert_array_equal(np.asarray(labels.data), np.stack([numbers > 0] * 2))
 
 
+@pytest.mark.parametrize(("dots", "known"), [(300, False), (72, False), (1271, True)])
+def test_inches_of_printers_are_no_pixel_size_in_imagej_files_either(tmp_path: Path, dots: int, known: bool) -> None:
+    stated = {"axes": "ZYX", "unit": "inch", "spacing": 1}
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.uint8), imagej=True, resolution=(dots, dots), metadata=stated)
+    (image,) = read(tmp_path / "a.tif")
+    assert image.calibrated == known
+    np.testing.assert_allclose(image.scale, (25_400, 25_400 / dots, 25_400 / dots) if known else (1, 1, 1), rtol=1e-6)
+
+
 def test_pictures_whose_white_is_zero_say_so(tmp_path: Path) -> None:
     for name, axes in (("a.tif", "YX"), ("film.tif", "TYX")):
         data = GREY.astype(np.uint8) if axes == "TYX" else GREY[0].astype(np.uint8)

@@ -151,7 +151,7 @@ def _table(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"name": str}, **AS_WRITTEN)
+        table: DataFrame = pd.read_csv(path, dtype={"name": str}, **AS_WRITTEN)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}. Save it as CSV.") from error
     if "label" not in table or not {"frame", "name"} & set(table):

@@ -150,6 +150,8 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     stated = tiff.imagej_metadata or {}
     tags = tiff.pages[0].tags
     counts = _resolution(tags)
+    if um_per(stated.get("unit")) == UM_PER_UNIT["inch"] and any(c > 0 and is_printed(25_400 / c) for c in counts):
+        stated = {key: value for key, value in stated.items() if key not in ("unit", "yunit", "zunit")}
     steps: Steps = {}
     for axis, count in zip("XY", counts, strict=True):
         unit = um_per(stated.get("yunit", stated.get("unit")) if axis == "Y" else stated.get("unit"))

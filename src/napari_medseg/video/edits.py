@@ -183,7 +183,7 @@ def read_table(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        frames = pd.read_csv(path, **AS_WRITTEN)
+        frames: DataFrame = pd.read_csv(path, **AS_WRITTEN)
         frames["label"] = frames["label"].astype(str)
         numbers = frames.drop(columns=[name for name in WORDS if name in frames])
         if len(frames) and not all(kind.kind in "biuf" for kind in numbers.dtypes):
