@@ -104,10 +104,13 @@ def test_ome_zarr_has_pyramid_units_and_labels(tmp_path: Path) -> None:
     group = zarr.open_group(str(path), mode="r")
     np.testing.assert_array_equal(group["0"][:], data)
     np.testing.assert_array_equal(group["2"][:], data[:, ::4, ::4])
-    scales = group.attrs["multiscales"][0]
+    scales = group.attrs["ome"]["multiscales"][0]
     assert scales["axes"][0] == {"name": "z", "type": "space", "unit": "micrometer"}
     assert scales["datasets"][1]["coordinateTransformations"][0]["scale"] == [2, 1.0, 0.5]
-    assert "image-label" in group.attrs
+    assert scales["axes"][0]["name"] == group["0"].metadata.dimension_names[0]
+    assert group.metadata.zarr_format == 3
+    assert group.attrs["ome"]["version"] == "0.5"
+    assert "image-label" in group.attrs["ome"]
     assert json.loads((tmp_path / "v.json").read_text())["kind"] == "labels"
 
 

@@ -14,12 +14,15 @@ LABELS = Image(np.ones((8, 8), np.uint8), "YX", (0.5, 0.5), ("micrometer",) * 2,
 def test_method_model_settings_and_size_are_named() -> None:
     facts = {
         "method": "fullnet", "checkpoint": "/somewhere/nuclei.pt", "checkpoint_sha256": "abcdef0123456789",
-        "settings": {"preset": "light", "crop": 208}, "version": "0.1.0", "device": "CPU",
+        "settings": {"preset": "light", "crop": 208, "device": "auto", "tta": True},
+        "version": "0.1.0", "device": "CPU",
     }  # fmt: skip
     text = methods_paragraph(LABELS, facts, measured_as="nuclei", objects=1234)
     assert "10.1007/978-3-030-32239-7_42" in text
     assert "nuclei.pt (SHA-256 abcdef012345...)" in text
     assert "preset = light" in text
+    assert "tta = True" in text
+    assert "device = auto" not in text
     assert "/somewhere" not in text
     assert "0.5" in text
     assert "um" in text

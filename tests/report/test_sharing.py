@@ -80,7 +80,7 @@ def test_export_to_ome_zarr(cells: np.ndarray, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="the extra export is not installed")
     group = zarr.open_group(str(export(tmp_path, "cells.ome.zarr")), mode="r")
     np.testing.assert_array_equal(group["0"][:], cells)
-    transform = group.attrs["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
+    transform = group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
     assert transform == {"type": "scale", "scale": [0.5, 0.25]}
 
 

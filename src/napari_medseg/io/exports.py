@@ -20,6 +20,7 @@ MOVE, LINE, CLOSE = 0, 1, 4  # segments of an ImageJ shape
 SMALLEST_LEVEL = 256
 CHUNK = {1: 256, 2: 256, 3: 64}
 SPACE = "ZYX"
+OME_VERSION, ZARR_FORMAT = "0.5", 3
 
 
 def write_geojson(path: Path, image: Image) -> str:
@@ -32,7 +33,7 @@ def write_geojson(path: Path, image: Image) -> str:
     _check_labels(path, image)
     if image.axes != "YX":
         raise WriteError(f"{path.name}: GeoJSON holds flat outlines, not labels with axes {image.axes}. Give a plane.")
-    geojson.write_labels(path, image.replace(data=objects_of(np.asarray(image.data))))
+    geojson.write_labels(path, image.replace(data=objects_of(image)))
     return image.axes
 
 
@@ -46,12 +47,11 @@ def write_rois(path: Path, image: Image) -> str:
             f"{image.axes} and shape {image.data.shape}. Write them as .ome.zarr."
         )
     with replacing(path) as part:
-        roifile.roiwrite(part, list(_rois(roifile, np.asarray(image.data), first_pixel(image))), mode="w")
+        roifile.roiwrite(part, list(_rois(roifile, objects_of(image), first_pixel(image))), mode="w")
     return image.axes
 
 
 def _rois(roifile: Any, labels: np.ndarray, first: tuple[int, ...]) -> Iterator[Any]:
-    labels = objects_of(labels)
     stack = labels if labels.ndim == 3 else labels[None]
     for plane, part in enumerate(stack):
         for index, region in outlines(part):
@@ -82,7 +82,7 @@ def _composite(roifile: Any, rings: Sequence[np.ndarray]) -> Any:
 
 
 def write_zarr(path: Path, image: Image) -> str:
-    """Write labels as OME-Zarr 0.4 (``image-label``) with a pyramid by every second pixel of Y and X.
+    """Write labels as OME-Zarr 0.5 (``image-label``) with a pyramid by every second pixel of Y and X.
 
     Their axes ascend in the world (`napari_medseg.io.geometry.along_axes`); their place is kept as a translation.
     """
@@ -92,12 +92,11 @@ def write_zarr(path: Path, image: Image) -> str:
         raise WriteError(f"{path} exists and is no Zarr store. Choose another name.")
     with replacing(path) as part:
         levels = _pyramid(np.asarray(image.data))
-        group = zarr.create_group(str(part), zarr_format=2, attributes=ome_attributes(image, len(levels)))
+        group = zarr.create_group(str(part), zarr_format=ZARR_FORMAT, attributes=ome_attributes(image, len(levels)))
         for index, data in enumerate(levels):
             edge = CHUNK[min(3, len([a for a in image.axes if a in SPACE]))]
             chunks = tuple(min(n, edge if a in SPACE else 1) for n, a in zip(data.shape, image.axes, strict=True))
-            encoding = {"name": "v2", "separator": "/"}
-            group.create_array(str(index), data=data, chunks=chunks, chunk_key_encoding=encoding)
+            group.create_array(str(index), data=data, chunks=chunks, dimension_names=list(image.axes.lower()))
     return image.axes
 
 
@@ -109,7 +108,7 @@ def _pyramid(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
-    """Return the OME-Zarr 0.4 attributes of a pyramid of `levels` by every second pixel of Y and X.
+    """Return the OME-Zarr 0.5 attributes of a pyramid of `levels` by every second pixel of Y and X.
 
     Every level begins at the same pixel, so all have the translation that `image`'s affine states.
     """
@@ -128,8 +127,9 @@ def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
     for level in range(levels):
         scale = [steps[a][0] * 2**level if a in "YX" else steps.get(a, (1.0,))[0] for a in image.axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}, *moved]})
-    scales = {"version": "0.4", "name": image.name, "axes": axes, "datasets": datasets}
-    return {"multiscales": [scales]} | ({"image-label": {"version": "0.4"}} if image.kind == "labels" else {})
+    scales = {"name": image.name, "axes": axes, "datasets": datasets}
+    label = {"image-label": {"version": OME_VERSION}} if image.kind == "labels" else {}
+    return {"ome": {"version": OME_VERSION, "multiscales": [scales], **label}}
 
 
 def _check_labels(path: Path, image: Image) -> None:

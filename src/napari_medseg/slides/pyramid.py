@@ -11,7 +11,7 @@ import numpy as np
 from napari_medseg.errors import require
 from napari_medseg.image import Image
 from napari_medseg.io.atomic import disk_errors, replacing
-from napari_medseg.io.exports import SMALLEST_LEVEL, ome_attributes
+from napari_medseg.io.exports import SMALLEST_LEVEL, ZARR_FORMAT, ome_attributes
 from napari_medseg.slides.tiles import boxes
 
 CHUNK, PIECE = 512, 2048
@@ -41,7 +41,7 @@ class Pyramid:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if fresh:
-                self._group = zarr.open_group(str(self.part), mode="w", zarr_format=2)
+                self._group = zarr.open_group(str(self.part), mode="w", zarr_format=ZARR_FORMAT)
                 self._levels = [self._create(0, shape, np.dtype(dtype))]
             else:
                 self._group = zarr.open_group(str(self.part), mode="r+")
@@ -84,9 +84,9 @@ class Pyramid:
 
     def _create(self, level: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         chunks = (*(1 for _ in shape[:-2]), *(min(n, CHUNK) for n in shape[-2:]))
-        encoding = {"name": "v2", "separator": "/"}
+        names = list("cyx")[-len(shape) :]
         return self._group.create_array(
-            str(level), shape=shape, dtype=dtype, chunks=chunks, fill_value=0, chunk_key_encoding=encoding,
+            str(level), shape=shape, dtype=dtype, chunks=chunks, fill_value=0, dimension_names=names,
             overwrite=True,  # a level that a stopped run left behind
         )  # fmt: skip
 
