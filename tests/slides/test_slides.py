@@ -127,13 +127,23 @@ def test_table_of_a_slide_equals_that_of_the_whole_picture(slide: Path, model: M
     assert not [path.name for path in tmp_path.iterdir() if "part" in path.name]
 
 
+def test_a_pixel_size_that_was_entered_counts(slide: Path, model: Model, tmp_path: Path) -> None:
+    row = run(predict_slide(model, slide, tmp_path, SETTINGS, OPTIONS, pixel_size=0.5))
+    labels = read_one(tmp_path / row["labels"], kind="labels")
+    assert labels.scale == pytest.approx((0.5, 0.5))
+    assert read_one(tmp_path / row["pyramid"]).scale == pytest.approx((0.5, 0.5))
+    table = pd.read_csv(tmp_path / row["measurements"]).set_index("label")
+    pixels = np.bincount(np.asarray(labels.data).ravel())[table.index]
+    np.testing.assert_allclose(table["area (um^2)"], pixels * 0.25)
+
+
 def test_labels_are_a_pyramid_and_probabilities_are_on_request(slide: Path, model: Model, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr")
     options = OPTIONS.updated(slide_probabilities=True)
     row = run(predict_slide(model, slide, tmp_path, SETTINGS, options))
     labels = tifffile.imread(tmp_path / row["labels"])
     group = zarr.open_group(str(tmp_path / row["pyramid"]), mode="r")
-    (scales,) = group.attrs["multiscales"]
+    (scales,) = group.attrs["ome"]["multiscales"]
     levels = [np.asarray(group[entry["path"]]) for entry in scales["datasets"]]
     assert [level.shape for level in levels] == [(1200, 1500), (600, 750), (300, 375), (150, 188)]
     for k, level in enumerate(levels):

@@ -41,7 +41,7 @@ class BatchSettings(SlideSettings):
         None,
         gt=0,
         title="Pixel size",
-        description="Edge of a pixel in micrometres, of every image but whole slides; none: as the files say",
+        description="Edge of a pixel in micrometres, of every image; none: as the files say",
     )
     nm_per_grey: float | None = Field(
         None,

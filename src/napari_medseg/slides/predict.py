@@ -20,6 +20,7 @@ from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, fitted, predict, provenance, trained_steps
 from napari_medseg.io.atomic import disk_errors, replacing
+from napari_medseg.io.grids import with_pixel_size
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.json_file import read_json, write_json
 from napari_medseg.io.sidecar import describe, sidecar_path
@@ -55,8 +56,9 @@ def predict_slide(
     name: str = "",
     resume: bool = True,
     overlay: bool = False,
+    pixel_size: float | None = None,
 ) -> Job[dict[str, Any]]:
-    """Segment a whole slide and return its row of a record.
+    """Segment a whole slide and return its row of a record; its pixels are of `pixel_size` um, or as its file says.
 
     Written are ``<name>_labels.tif`` (tiled, compressed BigTIFF), the same as a pyramid ``<name>_labels.ome.zarr``, for
     methods of instances ``<name>_measurements.csv`` (see `napari_medseg.measure.nuclei.table`), if asked for
@@ -72,6 +74,7 @@ def predict_slide(
     """
     start = time.perf_counter()
     image, options = read_slide(Path(slide)), options or SlideSettings()
+    image = image if pixel_size is None else with_pixel_size(image, pixel_size)
     model.method.check(image)
     if not model.method.tiled:
         raise DataError(f"{model.method.title} works on whole pictures, not on slides. Cut out the region of interest.")
@@ -119,6 +122,7 @@ class _Work:
             "settings": settings.model_dump(mode="json", exclude=ELSEWHERE),
             "slide": options.model_dump(mode="json", include=set(SlideSettings.model_fields)),
             "shape": list(image.spatial_shape),
+            "scale": list(image.scale),
             "source": fingerprint([source]),
         }
         self.done, size = self._previous() if resume else ({}, 0)
