@@ -12,6 +12,8 @@ import pytest
 from napari.layers import Labels
 from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManager
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
@@ -140,6 +142,47 @@ def test_volumes_are_upright_in_each_plane(
     assert not any(Marks.of(viewer).letters())
     viewer.layers.clear()
     assert not any(Marks.of(viewer).letters())
+
+
+def test_the_planes_go_through_the_point_that_was_clicked(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer_proxy(show=True)
+    (layer,) = viewer.open(str(head(tmp_path / "head.nii.gz", "RAS", 8.0)), plugin="napari-medseg")
+    buttons = PlaneButtons(viewer)
+    buttons.suit(layer)
+    canvas = viewer.window._qt_viewer.canvas.native
+
+    def click() -> tuple[int, ...]:
+        """Click beside the middle of the picture and return the voxel under the mouse."""
+        place = QPoint(canvas.width() // 2 - 25, canvas.height() // 2 + 20)
+        QTest.mouseMove(canvas, place)
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+        return tuple(np.round(layer.world_to_data(viewer.cursor.position)).astype(int))
+
+    def point() -> tuple[int, ...]:
+        return tuple(np.round(layer.world_to_data(viewer.dims.point)).astype(int))
+
+    def cross() -> tuple[int, ...]:
+        """Return the voxel where the lines meet."""
+        starts = viewer.layers["point of the planes"].data[:, 0]
+        return tuple(int(starts[(axis + 1) % 3, axis]) for axis in range(3))
+
+    before = point()
+    click()
+    assert point() == before  # no plane was asked for yet
+    assert [one.name for one in viewer.layers] == [layer.name]
+    buttons.buttons["axial"].click()
+    wanted = click()
+    assert point() == wanted != before
+    for plane in ("coronal", "sagittal", "axial"):
+        buttons.buttons[plane].click()
+        assert point() == wanted, plane
+        assert cross() == wanted
+    viewer.dims.set_current_step(viewer.dims.order[0], 0)
+    assert point() != wanted
+    assert cross() == point()
+    assert viewer.layers.selection.active.name == layer.name
+    viewer.layers.remove(layer.name)
+    viewer.dims.set_current_step(viewer.dims.order[0], 1)
 
 
 def test_what_is_no_volume_of_a_body_has_no_planes(make_napari_viewer_proxy: Any) -> None:

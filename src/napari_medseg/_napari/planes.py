@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Generator
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_medseg._napari.layers import world_of
+from napari_medseg._napari.layers import DERIVED, like, world_of
 from napari_medseg.io.volumes.space import MILLIMETER
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -20,6 +21,8 @@ ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 UP = 0  # superior is shown at the top, posterior at the bottom and left of the body at the right
 SIDES = ("top_center", "bottom_center", "middle_left", "middle_right")
 MARK, SIZE = "medseg_{}", 16
+POINT, WIDTH, YELLOW = "point of the planes", 0.2, "#F0E442"  # name, width of the lines in voxels, colour
+STILL = 3  # pixels that a click may move
 
 
 def body_axes(layer: Layer | None) -> tuple[list[int], list[bool]] | None:
@@ -65,10 +68,26 @@ def acquired(layer: Layer) -> Plane | None:
     return None if known is None else get_args(Plane)[known[0][0]]
 
 
-class Marks:
-    """Letters at the sides of the picture that say where the body's sides are, whatever is in view."""
+class _OfViewer:
+    """One for each viewer."""
 
-    shown: dict[int, Marks] = {}
+    made: dict[int, Any] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.made = {}
+
+    @classmethod
+    def of(cls, viewer: Any) -> Any:
+        """Return that of a viewer."""
+        viewer = getattr(viewer, "__wrapped__", viewer)  # docks see a viewer through a proxy
+        own = cls.made.get(id(viewer))
+        if own is None or own.viewer is not viewer:
+            own = cls.made[id(viewer)] = cls(viewer)  # type: ignore[call-arg]
+        return own
+
+
+class Marks(_OfViewer):
+    """Letters at the sides of the picture that say where the body's sides are, whatever is in view."""
 
     def __init__(self, viewer: Any) -> None:
         self._viewer, self.layer = weakref.ref(viewer), None
@@ -76,15 +95,6 @@ class Marks:
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.layers.events.removed, camera):
             if event is not None:
                 event.connect(self.draw)
-
-    @classmethod
-    def of(cls, viewer: Any) -> Marks:
-        """Return the marks of a viewer."""
-        viewer = getattr(viewer, "__wrapped__", viewer)  # docks see a viewer through a proxy
-        marks = cls.shown.get(id(viewer))
-        if marks is None or marks.viewer is not viewer:
-            marks = cls.shown[id(viewer)] = cls(viewer)
-        return marks
 
     @property
     def viewer(self) -> Any:
@@ -133,8 +143,68 @@ class Marks:
             overlays[name].text, overlays[name].visible = letter, bool(letter)
 
 
+class Cross(_OfViewer):
+    """The point that the planes go through: a cross marks it, a click moves it, sliders take it along."""
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer, self.layer, self.mark = weakref.ref(viewer), None, None
+        viewer.dims.events.current_step.connect(self.draw)
+        viewer.mouse_drag_callbacks.append(self.press)
+
+    @property
+    def viewer(self) -> Any:
+        """The viewer; ``None`` once it is gone."""
+        return self._viewer()
+
+    def show(self, layer: Layer) -> None:
+        """Mark the point in `layer`; a cross that was hidden stays so."""
+        self.layer = layer
+        if self.mark is None or self.mark not in self.viewer.layers:
+            active = self.viewer.layers.selection.active
+            placed = {**like(layer), "metadata": dict(DERIVED)}
+            look = {"edge_color": YELLOW, "edge_width": WIDTH, "vector_style": "line", "opacity": 0.6}
+            self.mark = self.viewer.add_vectors(self._lines(), name=POINT, **look, **placed)
+            self.viewer.layers.selection.active = active
+        self.draw()
+
+    @property
+    def shown(self) -> bool:
+        """Whether the cross is there."""
+        both = (self.mark, self.layer)
+        return all(one is not None and one in self.viewer.layers for one in both) and self.mark.visible
+
+    def draw(self, event: Any = None) -> None:
+        """Put the cross where the planes of the sliders meet."""
+        if self.shown:
+            self.mark.data = self._lines()
+
+    def _lines(self) -> np.ndarray:
+        """Return lines through the point along the axes of space, (3, 2, ndim): where each begins and how far it goes.
+
+        Of each, a slice shows what begins in it: the two lines that lie in the plane.
+        """
+        ndim, shape = self.layer.ndim, self.layer.data.shape
+        point = np.round(self.layer.world_to_data(self.viewer.dims.point[-ndim:]))
+        lines = np.zeros((3, 2, ndim))
+        lines[:, 0] = point
+        for line, axis in zip(lines, range(ndim - 3, ndim), strict=True):
+            line[0, axis], line[1, axis] = -0.5, shape[axis]
+        return lines
+
+    def press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
+        """Move the point to a click; a drag moves the picture as always."""
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        active = viewer.layers.selection.active
+        flat = viewer.dims.ndisplay == 2 and (active is None or active.mode == "pan_zoom")
+        if self.shown and flat and np.abs(np.array(event.pos) - start).max() <= STILL:
+            viewer.dims.set_point(range(viewer.dims.ndim), event.position)
+
+
 class PlaneButtons(QWidget):
-    """Three buttons that show a volume in its planes; hidden for everything else."""
+    """Three buttons that show a volume in its planes through one point; hidden for everything else."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -145,8 +215,11 @@ class PlaneButtons(QWidget):
         for plane in get_args(Plane):
             button = QPushButton(plane.capitalize())
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            button.setToolTip(f"Show the {plane} plane upright, as radiologists do; letters mark the sides")
-            button.clicked.connect(lambda _=False, plane=plane: show_plane(self.viewer, self.layer, plane))
+            button.setToolTip(
+                f"Show the {plane} plane through the cross, upright, as radiologists do; letters mark the sides. "
+                "A click in the picture moves the cross"
+            )
+            button.clicked.connect(lambda _=False, plane=plane: self.show_plane(plane))
             self.buttons[plane] = button
             row.addWidget(button)
         self.hide()
@@ -155,3 +228,8 @@ class PlaneButtons(QWidget):
         """Act on `layer`."""
         self.layer = layer
         self.setVisible(body_axes(layer) is not None)
+
+    def show_plane(self, plane: Plane) -> None:
+        """Show a plane through the point, and mark the point."""
+        show_plane(self.viewer, self.layer, plane)
+        Cross.of(self.viewer).show(self.layer)
