@@ -166,6 +166,25 @@ def test_refine_is_shown_before_torch_is_loaded() -> None:
     assert done.stdout.splitlines()[-2:] == ["False Open an image first.", "True"]
 
 
+@pytest.mark.parametrize("name", ["Segment", "Nerve movie"])
+def test_docks_of_networks_appear_before_torch_is_loaded(name: str) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, time, napari; from qtpy.QtWidgets import QApplication; viewer = napari.Viewer();"
+        f"first = viewer.window.add_plugin_dock_widget('napari-medseg', {name!r})[1];"
+        "print('torch' in sys.modules, 'first time' in first.line.text());\n"
+        "shown = lambda: type(list(viewer.window.dock_widgets.values())[-1]).__name__\n"
+        "end = time.monotonic() + 120\n"
+        "while not shown().endswith('Dock') and time.monotonic() < end: QApplication.processEvents()\n"
+        "print(len(viewer.window.dock_widgets), shown()); viewer.close()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    wanted = {"Segment": "SegmentDock", "Nerve movie": "VideoDock"}[name]
+    assert done.stdout.splitlines()[-2:] == ["False True", f"1 {wanted}"]
+
+
 def test_channels_of_one_file_are_named_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heights = Image(np.zeros((4, 4), np.float32), "YX", name="scan", channels=("Height",))
     phases = heights.replace(name="scan_Phase", channels=("Phase",))

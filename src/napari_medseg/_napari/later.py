@@ -1,0 +1,108 @@
+"""Docks of networks: their window appears at once, and what they need is loaded beside it the first time."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, ClassVar
+
+import napari
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_medseg._napari.worker import JobWorker
+from napari_medseg.jobs import Job, Progress
+
+HEAVY = "torch"
+PLUGIN = "napari-medseg"
+
+
+class _Later(QWidget):
+    """Stands in for a dock until `HEAVY` is loaded, then makes room for it; is the dock itself where it is already."""
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    dock: ClassVar[str]
+    needs: ClassVar[str]  # the heaviest module without widgets
+
+    def __new__(cls, napari_viewer: napari.Viewer) -> Any:
+        """Return the dock, or what stands in for it."""
+        if HEAVY in sys.modules:
+            return getattr(import_module(cls.module), cls.dock)(napari_viewer)
+        return super().__new__(cls)
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.line = QLabel("Loading the networks. This takes a few seconds, the first time only ...")
+        self.line.setWordWrap(True)
+        column = QVBoxLayout(self)
+        column.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column.addWidget(self.line)
+        told = {"on_result": self._open, "on_error": lambda error: self.line.setText(str(error))}
+        self.worker = JobWorker(loaded(self.needs), on_progress=_nothing, on_end=_nothing, quick=True, **told)
+
+    def _open(self, result: Any = None) -> None:
+        """Put the dock in this one's place, unless it was closed meanwhile."""
+        if isalive(self) and self.parent() is not None:
+            self.viewer.window.remove_dock_widget(self)
+            self.viewer.window.add_plugin_dock_widget(PLUGIN, self.name)
+
+
+def loaded(module: str) -> Job[None]:
+    """Import what a dock and its list of models need; widgets are left to the window's thread."""
+    yield Progress(0, 1, "loading the networks")
+    import_module(module)
+    from napari_medseg.methods import create
+    from napari_medseg.models.catalog import list_models
+
+    for entry in list_models():
+        if not entry.problem:
+            create(entry.card["method"], entry.card["settings"])
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+class Segment(_Later):
+    """The Segment dock."""
+
+    name, module, dock = "Segment", "napari_medseg._napari.docks.segment", "SegmentDock"
+    needs = "napari_medseg.batch.memory"
+
+
+class Batch(_Later):
+    """The Batch dock."""
+
+    name, module, dock = "Batch", "napari_medseg._napari.docks.batch", "BatchDock"
+    needs = "napari_medseg.batch.folder"
+
+
+class Train(_Later):
+    """The Train dock."""
+
+    name, module, dock = "Train", "napari_medseg._napari.docks.train", "TrainDock"
+    needs = "napari_medseg.training.loop"
+
+
+class Prepare(_Later):
+    """The dock Prepare training data."""
+
+    name, module, dock = "Prepare training data", "napari_medseg._napari.docks.prepare", "PrepareDock"
+    needs = "napari_medseg.training.preparation"
+
+
+class Evaluate(_Later):
+    """The Evaluate dock."""
+
+    name, module, dock = "Evaluate", "napari_medseg._napari.docks.evaluate", "EvaluateDock"
+    needs = "napari_medseg.evaluate.masks"
+
+
+class NerveMovie(_Later):
+    """The dock Nerve movie."""
+
+    name, module, dock = "Nerve movie", "napari_medseg._napari.video.dock", "VideoDock"
+    needs = "napari_medseg.video.pipeline"
