@@ -13,6 +13,7 @@ from napari_medseg.errors import DataError
 Kind = Literal["image", "labels"]
 LabelKind = Literal["binary", "classes", "instances"]  # what the values of labels mean
 PIXEL = "pixel"
+OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ class Method(ABC):
         return self.normalise(np.asarray(image.channels_first()), self.statistics(image))
 
     def check(self, image: Image) -> None:
-        """Raise `DataError` with a plain reason if the method cannot take `image`."""
-        if len(image.spatial_shape) != self.ndim:
+        """Raise `DataError` with a plain reason if the method cannot take `image`: time is no axis of space."""
+        if len(image.spatial_shape) != self.ndim or "T" in image.axes:
             raise DataError(
                 f"{self.title} works on {self.ndim}D images; {image.name or 'this image'} is {image.describe()}. "
                 f"Give a {self.ndim}D image, one slice, or one time point (--time) of it."

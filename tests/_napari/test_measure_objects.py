@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pandas as pd
 import pytest
 import tifffile
 from npe2 import PluginManager
+
+from napari_medseg._napari.layers import layer_data
+from napari_medseg.image import Image
 
 pytestmark = pytest.mark.viewer
 Wait = Callable[[Callable[[], bool]], None]
@@ -94,6 +98,42 @@ def test_objects_are_merged_split_and_removed_and_napari_takes_it_back(open_dock
     for _ in range(3):
         layer.undo()
     np.testing.assert_array_equal(layer.data, dumbbell())
+
+
+def test_the_last_two_cells_of_a_scan_stay_merged(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Measure")
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:10, 5:10] = mask[20:30, 20:30] = 1
+    layer = viewer.add_labels(mask, name="cells")
+    assert measured(dock, wait) == [1, 2]
+    select(dock, 1, 2)
+    dock.tools.merge()
+    assert measured(dock, wait) == [1]
+    assert measured(dock, wait) == [1]
+    np.testing.assert_array_equal(layer.data > 0, mask > 0)
+    dock.export_button.save(str(tmp_path / "cells.geojson"))
+    assert len(json.loads((tmp_path / "cells.geojson").read_text())["features"]) == 1
+
+
+def test_a_film_of_heights_is_measured_frame_by_frame(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Measure")
+    frames = np.zeros((3, 40, 40), np.uint8)
+    frames[0, 5:10, 5:10] = frames[2, 5:10, 5:10] = frames[2, 20:30, 20:30] = 1
+    film = Image(100.0 * frames, "TYX", (0.1, 1, 1), ("second", "nanometer", "nanometer"), name="film", value_unit="nm")
+    for image in (film, film.labels_like(frames, "cells")):
+        data, options, kind = layer_data(image)
+        getattr(viewer, f"add_{kind}")(data, **options)
+    assert dock.kind.currentData() == "afm"
+    assert measured(dock, wait) == [1, 2, 3]
+    assert dock.table.frame["frame"].tolist() == [0, 2, 2]
+    assert "cells: <b>0 to 2</b>" in dock.summary.text()
+    select(dock, 3)
+    assert viewer.dims.current_step[0] == 2
+    assert not any("NIfTI" in kind for kind in dock.export_button.kinds())
+    for name in ("film.tif", "film.html"):
+        dock.export_button.save(str(tmp_path / name))
+        assert name in dock.run_bar.message.text()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "film.tif") > 0, frames > 0)
 
 
 def test_a_table_of_earlier_labels_says_so(open_dock: Open, wait: Wait) -> None:

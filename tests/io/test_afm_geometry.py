@@ -264,7 +264,7 @@ def levelled(covered: int, tilt: bool = True) -> tuple[str, float]:
     return str(row["levelled by"]), float(row["height_mean (nm)"])
 
 
-@pytest.mark.parametrize(("covered", "by"), [(100, "bowl"), (142, "plane"), (180, "plane"), (190, "plane")])
+@pytest.mark.parametrize(("covered", "by"), [(100, measures.SURFACE), (142, "plane"), (180, "plane"), (190, "plane")])
 def test_tilt_is_taken_out_at_any_coverage_that_determines_it(covered: int, by: str) -> None:
     level, mean = levelled(covered)
     assert level == by

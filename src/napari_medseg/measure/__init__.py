@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_medseg.errors import SettingsError
-from napari_medseg.image import Image
+from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.geometry import in_order, in_picture, measurable
 from napari_medseg.io.grids import together
+from napari_medseg.io.volumes.space import at_time
 from napari_medseg.measure.settings import SETTINGS
 from napari_medseg.settings import Settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FROM_FIRST_PIXEL = ("nuclei", "afm")  # kinds whose centroids count from the first pixel, not in the world
+FLAT = ("nuclei", "afm")  # of one plane, a film frame by frame; centroids count from the first pixel, not in the world
 KINDS = ("nerve", "nuclei", "afm", "video", "volume")
 
 
 def measure(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
-    """Return one row per object of a label image.
+    """Return one row per object of a label image; of a film of `FLAT` kinds one per object and frame, frames from 0.
 
     Parameters
     ----------
@@ -39,24 +41,61 @@ def measure(kind: str, labels: Image, image: Image | None = None, settings: Sett
         If there is no such kind, or the voxels of image and labels do not coincide.
     """
     labels, image = _together(labels, image)
+    if "T" in labels.axes and kind in FLAT:
+        return _joined([measure(kind, one, picture, settings) for one, picture in _frames(kind, labels, image)])
     frame: DataFrame = _module(kind).table(labels, image, **_given(kind, settings))
-    return _in_picture(frame, labels) if kind in FROM_FIRST_PIXEL else frame
+    return _in_picture(frame, labels) if kind in FLAT else frame
 
 
 def summarise(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
-    """Return one row for the whole image."""
+    """Return one row for the whole image; of a film measured frame by frame one for each frame."""
     labels, image = _together(labels, image)
+    if "T" in labels.axes and kind in FLAT:
+        return _joined([summarise(kind, one, picture, settings) for one, picture in _frames(kind, labels, image)])
     frame: DataFrame = _module(kind).summary(labels, image, **_given(kind, settings))
     return frame
 
 
 def measured_labels(kind: str, labels: Image) -> Image:
-    """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells)."""
+    """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells).
+
+    They say so of themselves, so that what is one object stays one. Of a film each frame is split by itself, and no two
+    frames of a mask share a value.
+    """
     module = _module(kind)
     if not hasattr(module, "instances"):
         return labels
-    found = module.instances(labels)
-    return labels.replace(data=found.astype("int32"))
+    found, known = _objects(kind, labels), {**labels.metadata, OBJECTS: True}
+    return labels.replace(data=found.astype("int32"), metadata=known)
+
+
+def _objects(kind: str, labels: Image) -> np.ndarray:
+    ids = np.unique(labels.data)
+    if "T" not in labels.axes or labels.metadata.get(OBJECTS) or len(ids[ids != 0]) > 1:
+        return np.asarray(_module(kind).instances(labels) if "T" not in labels.axes else labels.data)
+    frames, last = [], 0
+    for time in range(labels.spatial_shape[0]):
+        found = np.asarray(_module(kind).instances(at_time(labels, time)))
+        frames.append(np.where(found, found + last, 0))
+        last = max(last, int(frames[-1].max(initial=0)))
+    return np.stack(frames)
+
+
+def _frames(kind: str, labels: Image, image: Image | None) -> Iterator[tuple[Image, Image | None]]:
+    """Yield the frames of labels and, where there is one, of the image; values are the same objects throughout."""
+    labels = measured_labels(kind, labels)
+    for time in range(labels.spatial_shape[labels.spatial_axes.index("T")]):
+        timed = image is not None and "T" in image.axes
+        yield at_time(labels, time), at_time(image, time) if image is not None and timed else image
+
+
+def _joined(frames: list[DataFrame]) -> DataFrame:
+    """Join tables of the frames of a film; the first column says which frame a row is of."""
+    import pandas as pd
+
+    for time, frame in enumerate(frames):
+        frame.insert(0, "frame", time)
+    return pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
 
 
 def _together(labels: Image, image: Image | None) -> tuple[Image, Image | None]:

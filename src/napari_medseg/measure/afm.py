@@ -1,7 +1,8 @@
 """Size, height, volume and roughness of cells in AFM height images, with units in the headers.
 
-Heights are above the substrate: the robust quadratic background of the pixels outside the cells. Roughness follows
-ISO 25178-2 (Sa, Sq, Ssk, Sku, Sz) on the levelled heights about their mean; the form of a cell is not removed.
+Heights are above the substrate, which is found as the segmentation finds it: a surface of third degree and the offset
+of each line, fitted outside the cells. Roughness follows ISO 25178-2 (Sa, Sq, Ssk, Sku, Sz) on the levelled heights
+about their mean; the form of a cell is not removed.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import OBJECTS, SHORT_UNITS, Image
 from napari_medseg.measure.outline import perimeter
-from napari_medseg.preprocessing.levelling import background, require_finite
+from napari_medseg.preprocessing.glass import above_glass, beside
+from napari_medseg.preprocessing.levelling import flatten, require_finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 ROUGHNESS = ("Sa", "Sq", "Ssk", "Sku", "Sz")
 PER_NM = {"nm": 1.0, "um": 1e-3, "mm": 1e-6}
-MARGIN = 2  # pixels beside a cell that are neither cell nor substrate: the tip broadens edges
-MAX_COVERAGE = 0.7  # above it too little substrate is seen to fit a bowl; a plane needs less
+MAX_COVERAGE = 0.7  # above it too little substrate is seen to fit a surface; a plane needs less
 MAX_LEVERAGE = 25.0  # a plane's variance at a corner, in those of one pixel: tilts are more than five times the noise
-LEVELS = ("offset", "plane", "bowl")  # polynomials of degree 0, 1, 2
+SURFACE, PLANE, OFFSET = "surface of third degree and line offsets, as in Segment", "plane", "offset"
+ORDERS = {OFFSET: 0, PLANE: 1}
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def summary(labels: Image, image: Image | None = None) -> DataFrame:
     if image is not None:
         relative = above_substrate(image, mask)
         row |= {"channel": ", ".join(image.channels), "levelled by": levelling(mask) or "nothing"}
-        heights, substrate = relative[mask], relative[_substrate(mask)]
+        heights, substrate = relative[mask], relative[beside(mask)]
         top = (heights.max(), heights.mean()) if heights.size else (np.nan, np.nan)
         volume = heights.sum() * pixel * headers.volume_factor
         row |= dict(zip(headers.height(), (*top, volume), strict=True))
@@ -144,7 +146,7 @@ def instances(labels: Image) -> np.ndarray:
     if data.ndim != 2:
         raise DataError(f"AFM cells are measured in one 2D label image, got axes {labels.axes}. Choose one frame.")
     values = np.unique(data)
-    if len(values[values != 0]) > 1:
+    if len(values[values != 0]) > 1 or labels.metadata.get(OBJECTS):
         return data.astype(np.int64)
     return np.asarray(ndimage.label(data, np.ones((3, 3)))[0])
 
@@ -169,32 +171,32 @@ def above_substrate(image: Image, mask: np.ndarray) -> np.ndarray:
             "Choose a channel of lengths (--channel), or calibrate the scan in the instrument's program."
         )
     height = require_finite(np.asarray(image.channels_first())[0])
-    substrate = _substrate(mask)
+    substrate = beside(mask)
     level = levelling(mask)
     if not level:
         return np.full(height.shape, np.nan)
-    relative: np.ndarray = height - background(height, LEVELS.index(level), exclude=~substrate)
+    relative = above_glass(height, mask).height if level == SURFACE else flatten(height, ORDERS[level], ~substrate)
     return np.asarray(relative - np.median(relative[substrate]))
 
 
 def levelling(mask: np.ndarray) -> str:
-    """Return which background the substrate beside a mask (Y, X) determines: bowl, plane, offset, or "" for none.
+    """Return which background the substrate beside a mask (Y, X) determines, in words; "" for none.
 
     A plane is determined where its leverage at every corner is at most `MAX_LEVERAGE`.
     """
-    substrate = _substrate(mask)
+    substrate = beside(mask)
     if np.count_nonzero(substrate) < 10:
         return ""
     if substrate.mean() > 1 - MAX_COVERAGE:
-        return "bowl"
+        return SURFACE
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in mask.shape), indexing="ij")
     design = np.stack([np.ones(np.count_nonzero(substrate)), *(axis[substrate] for axis in axes)])
     corners = np.array([(1, y, x) for y in (-1, 1) for x in (-1, 1)], float)
     normal = design @ design.T
     if np.linalg.matrix_rank(normal, tol=1e-9 * normal[0, 0]) < 3:
-        return "offset"
+        return OFFSET
     leverage = np.einsum("ci,ij,cj->c", corners, np.linalg.inv(normal), corners)
-    return "plane" if leverage.max() <= MAX_LEVERAGE else "offset"
+    return PLANE if leverage.max() <= MAX_LEVERAGE else OFFSET
 
 
 def roughness(heights: np.ndarray) -> tuple[float, float, float, float, float]:
@@ -206,10 +208,6 @@ def roughness(heights: np.ndarray) -> tuple[float, float, float, float, float]:
     flat = sq <= 1e-12 * max(1.0, float(np.abs(heights).max()))
     ssk, sku = (np.nan, np.nan) if flat else ((z**3).mean() / sq**3, (z**4).mean() / sq**4)
     return float(sa), float(sq), float(ssk), float(sku), float(sz)
-
-
-def _substrate(mask: np.ndarray) -> np.ndarray:
-    return np.asarray(~ndimage.binary_dilation(mask, iterations=MARGIN)) if mask.any() else ~mask
 
 
 def _geometry(labels: Image, image: Image | None) -> tuple[Headers, tuple[float, float]]:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import OBJECTS, SHORT_UNITS, Image
 from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
 from napari_medseg.measure.outline import perimeter
@@ -94,7 +94,8 @@ def instances(labels: Image) -> np.ndarray:
     if data.dtype.kind not in "bui":
         raise DataError(f"{labels.name or 'The label image'} holds {data.dtype}, not labels. Give whole numbers.")
     data = data.astype(np.int64)
-    return label_maps.instances(data) if label_maps.ids_of(data).size <= 1 else data
+    mask = label_maps.ids_of(data).size <= 1 and not labels.metadata.get(OBJECTS)
+    return label_maps.instances(data) if mask else data
 
 
 def per_parent(labels: Image, parents: Image) -> DataFrame:

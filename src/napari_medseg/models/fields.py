@@ -26,12 +26,12 @@ LOOK = 64  # pixels along an edge that are looked at to tell colour from grey
 
 def likely_field(image: Image) -> Field | None:
     """Return the field that axes, units, pixel size and colours of an image speak for; ``None``: they say nothing."""
+    if image.value_unit in HEIGHTS and "Z" not in image.axes:  # a film of heights is one of cells
+        return "afm"
     if "T" in image.axes or "video" in image.metadata:
         return "movie"
     if len(image.spatial_shape) == 3:
         return "volume"
-    if image.value_unit in HEIGHTS:
-        return "afm"
     if image.value_unit:  # a signal in volts, a phase
         return None
     if image.n_channels >= 3 and not _grey(image):

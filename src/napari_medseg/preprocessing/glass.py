@@ -41,16 +41,19 @@ class Standing:
         return smooth / self.noise if self.noise > 0 else np.zeros_like(smooth)
 
 
-def above_glass(height: np.ndarray) -> Standing:
+def above_glass(height: np.ndarray, cells: Mask | None = None) -> Standing:
     """Subtract the glass: a surface of third degree and each line's offset, both fitted to what is no cell.
 
-    The first surface is a lower envelope, because cells may cover about half of the scan. Then, up to `ROUNDS`
-    times, what stands out is left out and surface and offsets are fitted anew.
+    The first surface is a lower envelope, because cells may cover about half of the scan; where the cells are known, it
+    is fitted beside them. Then, up to `ROUNDS` times, what stands out is left out and surface and offsets are fitted
+    anew.
 
     Parameters
     ----------
     height
         Heights (Y, X), finite, lines along X; any unit.
+    cells
+        Pixels (Y, X) that are known to be no glass, whatever their height; ``None``: none are known.
 
     Raises
     ------
@@ -61,28 +64,38 @@ def above_glass(height: np.ndarray) -> Standing:
     if np.ptp(values) == 0:
         return Standing(np.zeros_like(values), 0.0)
     smooth = ndimage.gaussian_filter(values, SMOOTHING)
-    background = np.broadcast_to(np.median(smooth), smooth.shape) + _envelope(smooth - np.median(smooth))
+    known: Mask = np.zeros(smooth.shape, bool) if cells is None else np.asarray(cells, bool)
+    among = ... if cells is None else beside(known)
+    if cells is None:
+        background = np.broadcast_to(np.median(smooth), smooth.shape) + _envelope(smooth - np.median(smooth))
+    else:
+        background = _surface(smooth, among)
     offsets = np.zeros(len(values))
     before = None
     for _ in range(ROUNDS):
-        level, noise = glass_level(smooth - background)
+        level, noise = glass_level((smooth - background)[among])
         rest = smooth - background - level
-        cells = rest > RISE * noise
-        glass = ~ndimage.binary_dilation(cells, iterations=MARGIN) & (rest > -FALL * noise)
-        settled = before is not None and (cells != before).mean() < SETTLED
+        standing = known | (rest > RISE * noise)
+        glass = beside(standing) & (rest > -FALL * noise)
+        settled = before is not None and (standing != before).mean() < SETTLED
         if settled or glass.mean() < LEAST_GLASS:
             break
-        before = cells
+        before = standing
         offsets = offsets + _line_offsets(smooth - background, glass)
         background = _surface(smooth - offsets[:, None], glass) + offsets[:, None]
-    level, noise = glass_level(smooth - background)
+    level, noise = glass_level((smooth - background)[among])
     return Standing(values - background - level, noise)
+
+
+def beside(cells: Mask) -> Mask:
+    """Return what is neither cell nor within `MARGIN` pixels of one: the tip broadens edges."""
+    return ~ndimage.binary_dilation(cells, iterations=MARGIN)
 
 
 def glass_level(heights: np.ndarray) -> tuple[float, float]:
     """Return the level of the glass and its SD: the densest low heights, and the spread of what lies below them."""
     stride = max(1, round(math.sqrt(heights.size) / (2 * SAMPLES)))
-    ordered = np.sort(heights[::stride, ::stride], axis=None)
+    ordered = np.sort(heights[(slice(None, None, stride),) * heights.ndim], axis=None)
     width, end = max(int(PEAK_SHARE * ordered.size), 1), max(int(PEAK_REACH * ordered.size), 2)
     spans = ordered[width:end] - ordered[: max(end - width, 0)]
     if not spans.size:

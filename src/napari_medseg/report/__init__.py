@@ -39,7 +39,7 @@ def report(
     metadata
         How the labels came about: what ``labels.metadata["medseg"]`` holds.
     summary
-        One row for the whole image.
+        One row for the whole image, or one for each frame.
 
     Returns
     -------

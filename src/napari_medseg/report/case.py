@@ -18,6 +18,7 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.methods import get_method, known_methods
 from napari_medseg.report.overlay import overlay
+from napari_medseg.settings import PredictSettings
 
 ROWS, COLUMNS = 12, 9
 PACKAGES = ("numpy", "scipy", "scikit-image", "torch")
@@ -58,12 +59,12 @@ def case_of(
     image: Image, labels: Image, table: pd.DataFrame, metadata: Mapping[str, Any], summary: pd.DataFrame | None
 ) -> Case:
     """Return what the report of a case says (parameters as for `report`)."""
-    overall = {} if summary is None or not len(summary) else dict(summary.iloc[0])
+    overall = pd.DataFrame() if summary is None else summary
     settings = metadata.get("settings", {})
     facts = {key: value for key, value in metadata.items() if key != "settings"}
     sections = [
-        _pairs("Measurements", overall),
-        _objects(table),
+        _table("Measurements", overall, "frames") if len(overall) > 1 else _pairs("Measurements", _only(overall)),
+        _table("Objects", table, "objects"),
         _pairs("How it was made", facts),
         _pairs("Settings", settings if isinstance(settings, Mapping) else {"settings": settings}),
         _pairs("Versions", {"napari-medseg": __version__, **_versions(PACKAGES)}),
@@ -84,19 +85,23 @@ def _pairs(title: str, values: Mapping[str, Any]) -> Section:
     return Section(title, [[Cell(_text(key)), _cell(value)] for key, value in values.items() if _says(value)])
 
 
-def _objects(table: pd.DataFrame) -> Section:
+def _only(summary: pd.DataFrame) -> dict[Any, Any]:
+    return dict(summary.iloc[0]) if len(summary) else {}
+
+
+def _table(title: str, table: pd.DataFrame, rows_are: str) -> Section:
     if not len(table):
-        return Section("Objects", [], note="No objects.")
+        return Section(title, [], note=f"No {rows_are}.")
     shown = table.iloc[:ROWS, :COLUMNS]
     rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False, name=None)]
-    rest = ", ".join(_left_out(table, shown))
+    rest = ", ".join(_left_out(table, shown, rows_are))
     head = [Cell(_text(column), below.number) for column, below in zip(shown.columns, rows[0], strict=True)]
-    return Section("Objects", rows, head, f"Not shown: {rest}." if rest else "")
+    return Section(title, rows, head, f"Not shown: {rest}." if rest else "")
 
 
-def _left_out(table: pd.DataFrame, shown: pd.DataFrame) -> Iterator[str]:
+def _left_out(table: pd.DataFrame, shown: pd.DataFrame, rows_are: str) -> Iterator[str]:
     if len(table) > len(shown):
-        yield f"{len(table) - len(shown)} of {len(table)} objects"
+        yield f"{len(table) - len(shown)} of {len(table)} {rows_are}"
     if len(table.columns) > len(shown.columns):
         yield f"columns {', '.join(map(_text, table.columns[len(shown.columns) :]))}"
 
@@ -175,9 +180,8 @@ def _changed(facts: Mapping[str, Any]) -> str:
     """Return the settings that are not the method's defaults."""
     settings, name = dict(facts.get("settings") or {}), str(facts.get("method", ""))
     if name in known_methods():
-        try:
-            default = get_method(name).Settings().model_dump(mode="json")
-        except MedSegError:
-            default = {}
+        default = PredictSettings().model_dump(mode="json")
+        with suppress(MedSegError):
+            default |= get_method(name).Settings().model_dump(mode="json")
         settings = {k: v for k, v in settings.items() if k not in default or default[k] != v}
     return ", ".join(f"{key} = {value}" for key, value in settings.items() if value not in ("", None))

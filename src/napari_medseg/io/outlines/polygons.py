@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_medseg.errors import some_of
+from napari_medseg.image import OBJECTS, Image
 
 Overlap = Literal["first", "last"]
 NAMED = 5  # outlines that a sentence names
@@ -212,12 +213,13 @@ def outlines(labels: np.ndarray) -> Iterator[tuple[int, Region]]:
         yield index, Region(rings, str(index), number=index)
 
 
-def objects_of(labels: np.ndarray) -> np.ndarray:
+def objects_of(image: Image) -> np.ndarray:
     """Return the labels whose values are objects, as they are measured: a mask becomes its 8-connected components."""
     from scipy import ndimage
 
+    labels = np.asarray(image.data)
     values = np.unique(labels)
-    if len(values[values != 0]) != 1:
+    if len(values[values != 0]) != 1 or image.metadata.get(OBJECTS):
         return labels
     pieces, count = ndimage.label(labels, np.ones((3,) * labels.ndim))
     return labels if count == 1 else np.asarray(pieces)
