@@ -72,6 +72,16 @@ def test_a_tracing_opens_as_coloured_paths_and_is_saved(
         np.testing.assert_allclose(got, wanted, atol=1e-3)
 
 
+def test_export_writes_the_paths_as_they_are_drawn(dock: tuple[Any, Any], wait: Wait, tmp_path: Path) -> None:
+    _, measure = dock
+    settle(measure, wait)
+    before = len(measure.table.frame)
+    measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
+    wait(lambda: len(measure.table.frame) == before + 1)
+    measure.export_button.save(str(tmp_path / "nerves.csv"))
+    assert len(pd.read_csv(tmp_path / "nerves.csv")) == before + 1
+
+
 def test_closed_shapes_are_no_tracing(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="paths and lines"):
         write_paths(str(tmp_path / "a.swc"), [np.zeros((4, 2))], {"name": "box", "shape_type": ["rectangle"]})
@@ -173,7 +183,7 @@ def test_the_assumed_field_is_said_in_the_layer_and_the_dock(open_dock: Open, tm
     assert "400x400 um assumed" in measure.image.line.text()
 
 
-def test_eyes_of_the_open_layers(open_dock: Open, wait: Wait) -> None:
+def test_eyes_of_the_open_layers(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, measure = open_dock("Measure")
     measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
     measure.eyes.run_bar.start()
@@ -190,7 +200,10 @@ def test_eyes_of_the_open_layers(open_dock: Open, wait: Wait) -> None:
     assert row["main nerves mean"] == 2
     assert row["main nerves SD"] == pytest.approx(np.sqrt(2))
     assert "same nerves" in measure.eyes.run_bar.message.text()
-    assert measure.save_button.isEnabled()
+    measure.eyes.save_eyes(str(tmp_path / "eyes.xlsx"))
+    saved = pd.read_excel(tmp_path / "eyes.xlsx", sheet_name=["eyes", "images"])
+    assert saved["eyes"]["main nerves mean"].tolist() == [2]
+    assert len(saved["images"]) == 2
 
 
 def test_edited_paths_count_for_their_eye(open_dock: Open, wait: Wait) -> None:

@@ -12,12 +12,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget
 
-from napari_medseg._napari.layers import image_layers
+from napari_medseg._napari.layers import image_layers, layer_data
 from napari_medseg._napari.widgets.words import duration
+from napari_medseg.image import Image
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
 from napari_medseg.models.training_images import PixelSize
+from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.samples.afm import afm_scan
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
 Open = Callable[[str], tuple[Any, Any]]
@@ -159,6 +162,22 @@ def test_what_knows_only_generated_images_is_never_proposed_for_others(open_dock
     assert "corneal nerves" in dock.models.card.text().splitlines()[0]
 
 
+def test_a_film_of_heights_is_proposed_what_finds_cells_and_no_volume(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Segment")
+    heights = np.stack([np.asarray(afm_scan(seed, 96)[0].data) for seed in (0, 1)])
+    film = Image(heights, "TYX", (0.5, 0.2, 0.2), ("second", *("micrometer",) * 2), name="film", value_unit="nm")
+    data, options, _ = layer_data(film)
+    layer = viewer.add_image(data, **options)
+    assert dock.models.entry.path.stem == "afm-threshold"
+    for volume in ("hippocampus_pnet", "demo_pnet_3d"):
+        assert "one time point" in reason(dock, volume)
+    run(dock, wait)
+    for frame, found in zip(heights, viewer.layers[-1].data, strict=True):
+        alone = above_glass(frame).relative() > 4.5
+        assert (found[alone] > 0).mean() > 0.9
+    assert viewer.layers[-1].data.shape == layer.data.shape
+
+
 def test_of_a_scan_the_channel_in_view_is_chosen(open_dock: Open) -> None:
     viewer, dock = open_dock("Segment")
     height = picture(viewer, "scan Height")
@@ -184,6 +203,52 @@ def test_layers_that_are_renamed_removed_or_of_too_many_axes(open_dock: Open) ->
     assert dock.input.layer is None
     assert "Open an image" in dock.run_bar.reason
     assert not dock.input.button.isHidden()
+
+
+def test_nothing_is_offered_of_a_result_that_was_removed(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, dock = open_dock("Segment")
+    picture(viewer, "scan")
+    dock.models.browse(str(saved(tmp_path / "one.pt", "p-net", ndim=2)))
+    run(dock, wait)
+    assert not dock.export_button.isHidden()
+    viewer.layers.remove("scan · p-net")
+    assert dock.export_button.isHidden()
+    assert dock.run_bar.next_button.isHidden()
+    assert dock.run_bar.bar.value() < 1
+    assert not dock.run_bar.message.text()
+    assert dock.run_bar.run_button.isEnabled()
+
+
+def test_the_threshold_of_a_method_without_training_is_a_setting(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Segment")
+    scan, _ = afm_scan(1, 128)
+    data, options, _ = layer_data(scan)
+    viewer.add_image(data, **options)
+    assert dock.models.entry.path.stem == "afm-threshold"
+    assert "--threshold" not in dock.command()
+    run(dock, wait)
+    dock.models.form["threshold"].value = 40.0
+    assert "predict afm-threshold" in dock.command()
+    assert "--threshold=40.0" in dock.command()
+    run(dock, wait)
+    low, high = (layer.data > 0 for layer in viewer.layers[-2:])
+    assert (low & high).sum() == high.sum() < low.sum()
+    assert not high[above_glass(data).relative() <= 40.0].any()
+    assert viewer.layers[-1].metadata["medseg"]["settings"]["threshold"] == 40.0
+    row = dock.models.box.findText("demo_pnet_2d", Qt.MatchFlag.MatchContains)
+    dock.models.box.setCurrentIndex(row)
+    assert dock.models.form is None
+
+
+def test_heights_are_not_asked_of_corneal_nerves(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    viewer.add_image(np.random.default_rng(0).integers(0, 255, (384, 384), np.uint8), name="cornea")
+    assert dock.models.entry.field == "cornea"
+    asked = dock.input.fields.value
+    assert asked.isHidden()
+    row = dock.models.box.findText("afm-threshold", Qt.MatchFlag.MatchContains)
+    dock.models.box.setCurrentIndex(row)
+    assert not asked.isHidden()
 
 
 def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait, tmp_path: Path) -> None:

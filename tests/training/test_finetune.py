@@ -118,7 +118,7 @@ def test_learning_from_corrections_raises_dice_and_keeps_the_card(first: Path, r
     assert tuned.card["license"] == "CC-BY-4.0"
     assert tuned.card["started_from"] == load_model(first).card["sha256"]
     told = entry(tmp_path / "tuned" / "best.pt").describe()
-    for line in ("authors: A. Author", "licence: CC-BY-4.0", "trained on: generated scans", "trained further from: "):
+    for line in ("authors: A. Author", "licence: CC-BY-4.0", "trained on: generated scans", "trained further from"):
         assert line in told
     split = json.loads((tmp_path / "tuned" / "split.json").read_text())
     assert len(split["train"]) == 3

@@ -9,7 +9,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import OBJECTS, PIXEL, Image
 from napari_medseg.io.geometry import FRAME
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
@@ -33,6 +33,7 @@ NOTED = (
     "eye",
     "site",
     "frame",
+    OBJECTS,
 )
 
 

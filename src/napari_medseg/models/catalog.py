@@ -37,6 +37,7 @@ from napari_medseg.models.training_images import PixelSize
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
+GENERATED = "_generated"  # how names of scores on generated images end
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Entry:
             method = create(self.card["method"], self.card["settings"])
         except (MedSegError, KeyError):
             return (True,) * 6
-        other = for_movies(method.name) != ("T" in image.axes)
+        other = for_movies(method.name) != (likely_field(image) == "movie")
         shape = len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
         return *shape, not self.made_for(image), self.demo, not self.trained
 
@@ -144,7 +145,7 @@ class Entry:
         lines += [f"pixel size: {size}"] if (size := PixelSize.of_card(card)) else []
         lines += [f"licence: {card['license']}"] if card.get("license") else []
         lines += [f"authors: {card['authors']}"] if card.get("authors") else []
-        lines += [f"trained further from: {card['started_from'][:12]}"] if card.get("started_from") else []
+        lines += ["trained further from another model"] if card.get("started_from") else []
         epoch = f", epoch {card['epoch']}" if card.get("epoch") else ", not trained" if self.trained else ""
         lines += [f"{card['method']}{epoch}, version {card.get('version', '?')}"]
         lines += [f"paper: doi:{card['doi']}"] if card.get("doi") else []
@@ -156,7 +157,7 @@ class Entry:
         known = self.card.get("scores") or {}
         means = [
             f"{name.replace('_', ' ')} {v['mean']:.3f} (n = {v['n']})"
-            for name, v in known.items()
+            for name, v in sorted(known.items(), key=lambda item: item[0].endswith(GENERATED))  # real images first
             if isinstance(v, dict) and "mean" in v
         ]
         if means:

@@ -182,6 +182,7 @@ class BatchDock(Dock):
         self.overlays = QCheckBox("also write a small picture per case")
         self.overlays.setToolTip("For quality control: the image with its labels outlined and tinted")
         self.models = ModelChooser()
+        self.models.command = self.command
         self.form = SettingsForm(predict_settings(PredictSettings()))
         kept = "Finished files are kept; Run goes on with the others."
         self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress, kept=kept)
@@ -257,11 +258,9 @@ class BatchDock(Dock):
 
     def command(self) -> str:
         """Return the ``medseg predict`` line that does the same."""
-        entry = self.models.entry
-        model = str(entry.path) if entry else "MODEL"
         source, out = (str(e.value) if _given(e) else name for e, name in ((self.folder, "INPUT"), (self.out, "OUT")))
-        words = ["medseg", "predict", model, source, "-o", out, *as_flags(self.form.value)]
-        return shlex.join([*words, *as_flags(self.options)])
+        words = ["medseg", "predict", self.models.word, source, "-o", out]
+        return shlex.join([*words, *self.models.flags, *as_flags(self.form.value), *as_flags(self.options)])
 
     @property
     def options(self) -> BatchSettings:
@@ -282,7 +281,8 @@ class BatchDock(Dock):
         self.review.end()
         self.files.clear()
         self.rows = {}
-        return remote.segment_folder(entry.path, self.folder.value, self.out.value, self.form.value, options)
+        model = self.models.file(Path(self.out.value))
+        return remote.segment_folder(model, self.folder.value, self.out.value, self.form.value, options)
 
     def show_progress(self, progress: Progress) -> None:
         """Show what a file's progress says in its row."""

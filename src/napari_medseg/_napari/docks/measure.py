@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import napari
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
@@ -27,7 +26,7 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
+from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
@@ -52,13 +51,13 @@ TITLES = {
 
 def measure_job(
     kind: str, labels: Image, image: Image | None, settings: Settings | None = None
-) -> Job[tuple[Any, pd.DataFrame, pd.DataFrame]]:
-    """Return the labels that the rows name, the per-object table and the one-row summary."""
+) -> Job[tuple[Image, pd.DataFrame, pd.DataFrame]]:
+    """Return the labels that the rows name, the per-object table and the summary of the image, or of each frame."""
     yield Progress(0, 2, "measuring objects")
     labels = measured_labels(kind, labels)
     table = measure(kind, labels, image, settings)
     yield Progress(1, 2, "summarising")
-    return labels.data, table, summarise(kind, labels, image, settings)
+    return labels, table, summarise(kind, labels, image, settings)
 
 
 def likely_kind(layer: Layer, labels: Image, image: Image | None) -> tuple[str, bool]:
@@ -77,6 +76,16 @@ def show_every(layer: Any) -> None:
     known = getattr(layer.colormap, "color_dict", None)
     if known is not None and int(layer.data.max()) > max((label for label in known if label is not None), default=0):
         layer.colormap = label_colormap()
+
+
+def keep_objects(layer: Labels, before: np.ndarray, objects: np.ndarray) -> None:
+    """Give a layer the objects that were found in what it was `before`, and let each value be one from now on."""
+    if not np.array_equal(before, objects):
+        layer.data = objects
+        show_every(layer)
+    kept = layer.metadata.get("medseg_image", {})
+    if not kept.get(OBJECTS):
+        layer.metadata = {**layer.metadata, "medseg_image": {**kept, OBJECTS: True}}
 
 
 class ObjectTools(QWidget):
@@ -159,6 +168,14 @@ class ObjectTools(QWidget):
         self.dock.run_bar.start()
 
 
+def _values(column: pd.Series) -> str:
+    """Return the one value of a column, or of several the range; of words each once."""
+    values = column.dropna().unique()
+    if len(values) > 1 and column.dtype.kind in "biuf":
+        return f"{text(values.min())} to {text(values.max())}"
+    return ", ".join(map(text, values)) or text(float("nan"))
+
+
 def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
@@ -184,12 +201,13 @@ class MeasureDock(Dock):
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.kind_picked = self.proposing = False
         self.measured: Any = None
+        self.traced: Any = None
         self.followed: Any = None
         self.changed = False
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.nerve_form = SettingsForm(NerveSettings())
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
-        self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_tables)
+        self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_paths)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
         self.table, self.summary = TableView(napari_viewer), QLabel("")
         self.summary.setWordWrap(True)
@@ -198,20 +216,16 @@ class MeasureDock(Dock):
         self.stale.hide()
         self.tools = ObjectTools(self)
         self.unfollow: Callable[[], None] = lambda: None
-        self.save_button = QPushButton("Save table ...")
-        self.save_button.setEnabled(False)
-        self.save_button.clicked.connect(lambda: self.save())
         self.then: Callable[[], None] | None = None
         self.export_button = ExportButton(
             self, lambda: self.followed, lambda sentence: self.run_bar.say(sentence), self.measure_again
         )
-        self.export_button.setEnabled(False)
+        self.export_button.hide()
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
-        self.section("Run", self.nerve_settings, self.run_bar, self.paths, self.eyes)
+        self.section("Run", self.nerve_settings, self.run_bar, self.export_button, self.paths, self.eyes)
         self.section("Result", self.stale, self.summary, self.table, self.tools, self.charts)
-        self.section("Save", self.save_button, self.export_button)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_kind()
@@ -243,6 +257,7 @@ class MeasureDock(Dock):
         self.kind_picked = self.kind_picked or not self.proposing
         for part in (self.nerve_settings, self.paths, self.eyes):
             part.setVisible(self.kind.currentData() == "nerve")
+        self.image.take_for(next(field for field, kind in OF_FIELD.items() if kind == self.kind.currentData()))
 
     def command(self) -> str:
         """Return the ``medseg measure`` line that does the same."""
@@ -251,10 +266,11 @@ class MeasureDock(Dock):
         return shlex.join([*words, *(as_flags(self.nerve_form.value) if self.kind.currentData() == "nerve" else [])])
 
     def chosen_labels(self) -> Image:
-        """Return the chosen labels."""
+        """Return the chosen labels, whose nerves become paths."""
         if self.labels.layer is None:
             raise MedSegError("Open or make a Labels layer first.")
-        return image_from_layer(self.labels.layer)
+        self.traced = self.labels.layer
+        return image_from_layer(self.traced)
 
     def make_job(self) -> Job[Any]:
         """Return the measuring job."""
@@ -268,21 +284,19 @@ class MeasureDock(Dock):
         settings = self.nerve_form.value if self.measured_as == "nerve" else None
         return measure_job(self.measured_as, labels, image, settings)
 
-    def show_result(self, result: tuple[Any, pd.DataFrame, pd.DataFrame]) -> None:
+    def show_result(self, result: tuple[Image, pd.DataFrame, pd.DataFrame]) -> None:
         """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
-        data, table, summary = result
-        if isinstance(self.measured, Labels) and data is not self.before and data.max(initial=0) != self.before.max():
-            self.measured.data = data
-            show_every(self.measured)
+        labels, table, summary = result
+        if isinstance(self.measured, Labels) and labels.metadata.get(OBJECTS):
+            keep_objects(self.measured, self.before, labels.data)
         self.show_tables(table, summary, self.measured)
         self.follow(self.measured)
         shown = image_from_layer(self.measured)
         self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
-        self.export_button.setEnabled(True)
+        self.export_button.show()
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
-        self.run_bar.offer("Save table ...", self.save)
         then, self.then = self.then, None
         if then is not None:
             then()
@@ -335,11 +349,17 @@ class MeasureDock(Dock):
         self.table.show_table(table, layer)
         self.charts.show_table(table)
         self.tools.offer()
-        row = summary.iloc[0] if len(summary) else pd.Series(dtype=object)
-        self.summary.setText(
-            "<br>".join(f"{str(name).replace('_', ' ')}: <b>{text(value)}</b>" for name, value in row.items())
-        )
-        self.save_button.setEnabled(True)
+        said = {str(name).replace("_", " "): _values(summary[name]) for name in summary} if len(summary) else {}
+        self.summary.setText("<br>".join(f"{name}: <b>{value}</b>" for name, value in said.items()))
+
+    def show_paths(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
+        """Show the measures of paths as they are drawn, which are what Export writes from now on."""
+        self.show_tables(table, summary, layer)
+        if self.followed is not self.traced:
+            self.follow(self.traced)
+        picture = self.export_button.measured.image if self.export_button.measured is not None else None
+        self.export_button.take(Measured(picture, image_from_layer(self.traced), table, summary, "nerve"))
+        self.export_button.show()
 
     def show_eyes(self, eyes: pd.DataFrame) -> None:
         """Show one row for each eye."""
@@ -347,12 +367,3 @@ class MeasureDock(Dock):
         self.charts.show_table(eyes)
         self.tools.offer()
         self.summary.setText(f"{len(eyes)} eyes")
-        self.save_button.setEnabled(True)
-
-    def save(self, path: str = "") -> None:
-        """Save the table as CSV."""
-        from napari_medseg.io import write_table
-
-        path = path or QFileDialog.getSaveFileName(self, "Save table", "measurements.csv", "CSV (*.csv)")[0]
-        if path:
-            write_table(Path(path), self.table.frame)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +12,13 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.preferences import model_folder
+from napari_medseg._napari.widgets.dock import FoldedSettings
+from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg.image import Image
-from napari_medseg.models.catalog import Entry, entry, list_models
+from napari_medseg.methods import create
+from napari_medseg.models.catalog import Entry, entry, list_models, load_model, with_settings
 from napari_medseg.models.fields import TITLES, likely_field
-from napari_medseg.settings import Role
+from napari_medseg.settings import Role, as_flags
 
 CHOOSE = "choose a model ..."
 
@@ -31,6 +37,10 @@ class ModelChooser(QWidget):
         self.box, self.card = QComboBox(), QLabel("")
         self.card.setWordWrap(True)
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.form: SettingsForm | None = None  # of a method without training
+        self.folded: FoldedSettings | None = None
+        self.formed: Path | None = None
+        self.command: Callable[[], str] = lambda: shlex.join(self.flags)
         browse, again = QPushButton("Browse ..."), QPushButton("Refresh")
         browse.clicked.connect(lambda: self.browse())
         again.clicked.connect(lambda: self.refresh())
@@ -42,6 +52,7 @@ class ModelChooser(QWidget):
         layout.addWidget(self.box)
         layout.addLayout(row)
         layout.addWidget(self.card)
+        self.column = layout
         self.box.currentIndexChanged.connect(self._pick)
         self.refresh()
 
@@ -50,6 +61,34 @@ class ModelChooser(QWidget):
         """The chosen model, or ``None``."""
         index = self.box.currentData()
         return self.entries[index] if isinstance(index, int) and 0 <= index < len(self.entries) else None
+
+    @property
+    def word(self) -> str:
+        """What names the model on the command line; there methods without training take `flags` by their name alone."""
+        if self.entry is None:
+            return "MODEL"
+        return self.entry.path.stem if self.entry.bundled and not self.entry.trained else str(self.entry.path)
+
+    @property
+    def flags(self) -> list[str]:
+        """The settings of a method without training, where they are not those of its file, as flags."""
+        return [] if self.form is None else as_flags(self.form.value, self.form.defaults)
+
+    def file(self, folder: Path | None = None) -> Path:
+        """Return the chosen model's file; at other settings one that is written to `folder`, or for this session.
+
+        Raises
+        ------
+        SettingsError
+            If a setting is out of range.
+        """
+        assert self.entry is not None
+        if self.form is None or not self.flags:
+            return self.entry.path
+        place = folder or Path(tempfile.mkdtemp(prefix="medseg-"))
+        place.mkdir(parents=True, exist_ok=True)
+        changed = with_settings(load_model(self.entry.path), self.form.value.model_dump(), place)
+        return Path(changed.card["file"])
 
     @property
     def reason(self) -> str:
@@ -141,16 +180,31 @@ class ModelChooser(QWidget):
         self._chosen()
 
     def _chosen(self) -> None:
+        self._show_form()
         self.card.setText(self.entry.describe() if self.entry else "" if self.none else self.reason)
         self.changed.emit()
+
+    def _show_form(self) -> None:
+        """Offer the settings of a method without training where masks are made with it."""
+        entry = self.entry
+        if entry is not None and entry.path == self.formed:
+            return
+        if self.folded is not None:
+            self.column.removeWidget(self.folded)
+            self.folded.deleteLater()
+        self.form = self.folded = self.formed = None
+        if entry is None or entry.problem or entry.trained or self.role is not None:
+            return
+        self.formed = entry.path
+        self.form = SettingsForm(create(entry.card["method"], entry.card["settings"]).settings)
+        self.folded = FoldedSettings(self.form, lambda: self.command(), "Settings of the method")
+        self.column.addWidget(self.folded)
 
 
 def _plane(image: Image | None, model: Entry) -> Image | None:
     """Return one plane of a stack, when the stack is one axis more than the model takes."""
     if image is None or model.problem:
         return image
-    from napari_medseg.methods import create
-
     ndim: Any = create(model.card["method"], model.card["settings"]).ndim
     if len(image.spatial_shape) != ndim + 1:
         return image

@@ -20,6 +20,7 @@ from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg.batch.settings import SlideSettings
@@ -97,6 +98,7 @@ class SegmentDock(Dock):
         self.replace = QCheckBox("replace the earlier result")
         self.replace.setToolTip("Otherwise each run adds a new layer")
         self.models = ModelChooser()
+        self.models.command = self.command
         self.size_line, self.resample = QLabel(""), QCheckBox("show it at the model's pixel size (resample)")
         self.size_line.setWordWrap(True)
         self.form = SettingsForm(predict_settings(PredictSettings()))
@@ -109,10 +111,12 @@ class SegmentDock(Dock):
         self.export_button.hide()
         self.section("Run", self.run_bar, self.export_button)
         show_device(self.run_bar, self.form)
+        listen(napari_viewer.layers.events.removed, self.forget)
         self.input.changed.connect(self.update_state)
         self.channels.changed.connect(self.update_image)
         self.models.changed.connect(self.update_reason)
         self.models.changed.connect(self.update_size)
+        self.models.changed.connect(lambda: self.input.take_for(self.models.entry.field if self.models.entry else None))
         self.resample.toggled.connect(lambda on: setattr(self.form["resample"], "value", on))
         self.update_state()
 
@@ -152,11 +156,10 @@ class SegmentDock(Dock):
 
     def command(self) -> str:
         """Return the ``medseg predict`` line that does the same."""
-        entry, image = self.models.entry, self.image
-        model = str(entry.path) if entry else "MODEL"
+        image = self.image
         source = image.metadata["source_file"] if image is not None else ""
-        words = ["medseg", "predict", model, source or "INPUT", "-o", "OUT", *as_flags(self.form.value)]
-        return shlex.join(words)
+        words = ["medseg", "predict", self.models.word, source or "INPUT", "-o", "OUT"]
+        return shlex.join([*words, *self.models.flags, *as_flags(self.form.value)])
 
     def make_job(self) -> Job[Any]:
         """Return the job for the chosen layers."""
@@ -165,7 +168,7 @@ class SegmentDock(Dock):
         images, self.offsets = zip(*cut, strict=True)
         assert self.models.entry is not None  # Run is disabled without a model
         shown = self.probabilities.isChecked()
-        return remote.segment(self.models.entry.path, images, self.form.value, probabilities=shown)
+        return remote.segment(self.models.file(), images, self.form.value, probabilities=shown)
 
     def chosen_layers(self) -> list[Layer]:
         """Return the layers to segment."""
@@ -195,6 +198,7 @@ class SegmentDock(Dock):
         self.run_bar.say(" ".join([f"Segmented {made} in {spent} on {results[0].device}.", *doubts]))
         self.run_bar.offer("Measure", self.open_measure)
         self.export_button.show()
+        self.scroll_to(self.export_button)
 
     def show(self, name: str, data: Any, add: Any, placed: dict[str, Any]) -> Layer:
         """Add a layer, or fill the earlier one of that name, if that is asked for and its size is the same."""
@@ -203,6 +207,13 @@ class SegmentDock(Dock):
             return add(data, name=name, **placed)
         old.data, old.translate, old.metadata = data, placed["translate"], placed["metadata"]
         return old
+
+    def forget(self, event: Any = None) -> None:
+        """Offer nothing of a result that was removed."""
+        if self.made is not None and self.made not in self.viewer.layers:
+            self.made = None
+            self.export_button.hide()
+            self.run_bar.clear()
 
     def open_measure(self) -> None:
         """Open the Measure dock with what was made."""

@@ -25,7 +25,7 @@ from napari_medseg._napari.nerves.paths import path_layer_name
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io.write import write_table
+from napari_medseg.io.write import write_table, write_tables
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import nerve
 from napari_medseg.measure.eyes import FIELDS, assignment
@@ -86,9 +86,13 @@ class NerveEyes(QWidget):
         self.save_button = QPushButton("Save who is who ...")
         self.save_button.setToolTip("As a table that this dock and medseg measure take instead of a pattern")
         self.save_button.clicked.connect(lambda: self.save())
+        self.eyes, self.eyes_button = pd.DataFrame(), QPushButton("Save eyes ...")
+        self.eyes_button.setToolTip("The table of eyes as CSV or Excel workbook")
+        self.eyes_button.clicked.connect(lambda: self.save_eyes())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.names, self.folder_button, self.run_bar, self.hint, self.table, self.save_button):
+        parts = (self.names, self.folder_button, self.run_bar, self.eyes_button)
+        for widget in (*parts, self.hint, self.table, self.save_button):
             layout.addWidget(widget)
         self._show_images()
 
@@ -116,6 +120,16 @@ class NerveEyes(QWidget):
         except MedSegError as error:
             self.run_bar.say(str(error))
 
+    def save_eyes(self, path: str = "") -> None:
+        """Save the table of eyes, and the images that it is of."""
+        kinds = "Table (*.csv);;Excel workbook (*.xlsx)"
+        path = path or QFileDialog.getSaveFileName(self, "Save eyes", "eyes_measured.csv", kinds)[0]
+        if path:
+            try:
+                self.run_bar.say(f"Saved {write_tables(Path(path), {'eyes': self.eyes, 'images': self.rows})[0]}.")
+            except MedSegError as error:
+                self.run_bar.say(str(error))
+
     def _drawn(self, layer: Any) -> Drawn | None:
         name = path_layer_name(layer.name)
         if name not in self.viewer.layers:
@@ -141,7 +155,7 @@ class NerveEyes(QWidget):
                 self.table.setItem(row, column, QTableWidgetItem(str(self.rows[name].iloc[row])))
         self.table.resizeColumnsToContents()
         self.table.blockSignals(False)
-        for widget in (self.hint, self.table, self.save_button):
+        for widget in (self.hint, self.table, self.save_button, self.eyes_button):
             widget.setVisible(len(self.rows) > 0)
 
     def _assigned(self, row: int, column: int) -> None:
@@ -155,6 +169,7 @@ class NerveEyes(QWidget):
         notes = [text for text in eyes.get("overlap warning", ()) if text] + list(self.problems)
         images = int(eyes["images used"].sum())
         self.run_bar.say("\n".join([f"{len(eyes)} eyes, {images} images", *dict.fromkeys(notes)]))
+        self.eyes = eyes
         self.show_result(eyes)
 
 

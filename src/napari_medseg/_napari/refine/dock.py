@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import napari
 from napari.layers import Layer
 from qtpy.compat import isalive
@@ -15,6 +17,7 @@ from napari_medseg._napari.refine.setup import Setup
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg._napari.widgets.dock import Dock
 from napari_medseg._napari.widgets.export_button import ExportButton
+from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job
 
@@ -44,6 +47,7 @@ class RefineDock(Dock):
         self.setup.changed.connect(self.update_reason)
         self.setup.resume.connect(self.resume)
         self.destroyed.connect(lambda: self.close_session())
+        listen(self.viewer.layers.events.removed, self.forget)
         self.update_reason()
 
     def update_reason(self) -> None:
@@ -92,6 +96,13 @@ class RefineDock(Dock):
         self.scroll_to(self.run_bar)
         self.saved = timer(LOOK_MS, lambda: self._look_again(ended.autosave))
         self.saved.start()
+
+    def forget(self, event: Any = None) -> None:
+        """Offer nothing of a result that was removed."""
+        if self.live is None and self.made is not None and self.made not in self.viewer.layers:
+            self.made = None
+            self.save_button.hide()
+            self.run_bar.clear()
 
     def _look_again(self, autosave: Autosave) -> None:
         """Offer to continue the refinement as soon as it is saved."""

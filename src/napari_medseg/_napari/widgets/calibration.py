@@ -26,6 +26,7 @@ from napari_medseg.errors import SettingsError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import FRAME
 from napari_medseg.io.volumes.space import mm_per
+from napari_medseg.models.fields import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
 MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place
@@ -149,10 +150,14 @@ def _positive(text: str, what: str) -> float:
     return number
 
 
-def takes_heights(layer: Layer, image: Image) -> bool:
-    """Whether the grey values of a layer could be heights: a picture in memory whose file gives them no unit."""
+def takes_heights(layer: Layer, image: Image, field: Field | None = None) -> bool:
+    """Whether the grey values of a layer could be heights: a picture in memory whose file gives them no unit.
+
+    Those of another field's image could not, unless `field` says that it is taken for one of cells on glass.
+    """
     plain = isinstance(layer, ImageLayer) and image.axes in ("YX", "TYX") and isinstance(layer.data, np.ndarray)
-    return plain and (not image.value_unit or HEIGHTS in _kept(layer))
+    unsaid = not image.value_unit and (field or likely_field(image)) in (None, "movie", "afm")
+    return plain and (unsaid or HEIGHTS in _kept(layer))
 
 
 def set_heights(layer: Layer, nm_per_grey: float | None) -> None:

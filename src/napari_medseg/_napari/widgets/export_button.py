@@ -26,6 +26,7 @@ PICTURES = (
     "TIFF (*.tif *.tiff)", "PNG (*.png)", "QuPath, with measurements and classes (*.geojson)", "ImageJ regions (*.zip)",
     "OME-Zarr (*.ome.zarr)",
 )  # fmt: skip
+FILMS = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr)")
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
 PLUGIN = "napari-medseg."
@@ -103,13 +104,13 @@ class ExportButton(QPushButton):
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of files that can be written now."""
         layer, known = self._layer(), self.measured
-        labels = () if layer is None else VOLUMES if layer.ndim == 3 else PICTURES
+        labels = () if layer is None else VOLUMES if is_volume(layer) else PICTURES if layer.ndim == 2 else FILMS
         return (*labels, *(TABLES if known else ()), *(REPORTS if known and known.image is not None else ()), TEXT)
 
     def save(self, path: str = "") -> None:
         """Write what the suffix asks for, under a name that is asked for."""
         layer = self._layer()
-        if layer is None or not layer.data.any():
+        if layer is None or (self.measured is None and not layer.data.any()):  # none found is a result too
             self._say("There is nothing to export yet: no object is there, or the mask is empty.")
             return
         path = (
@@ -168,9 +169,14 @@ def _report(path: Path, known: Measured, facts: dict[str, Any]) -> Path:
     return report(path, known.image, known.labels, known.table, shown, summary=known.summary)
 
 
+def is_volume(layer: Any) -> bool:
+    """Whether a layer shows one volume, and no film."""
+    return layer.ndim == 3 and "T" not in image_from_layer(layer).axes
+
+
 def proposed(layer: Any) -> Path:
     """Return a name beside the image's file that opens as labels again."""
     made = layer.metadata.get("medseg", {})
     source = Path(made.get("source_file", ""))
     stem = file_stem(source) or made.get("source_layer", "") or layer.name
-    return source.parent / f"{stem}_label{'.nii.gz' if layer.ndim == 3 else '.tif'}"
+    return source.parent / f"{stem}_label{'.nii.gz' if is_volume(layer) else '.tif'}"

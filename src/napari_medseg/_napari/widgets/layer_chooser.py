@@ -15,6 +15,7 @@ from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.models.fields import Field
 
 SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve movie"}
 
@@ -51,6 +52,7 @@ class LayerChooser(QWidget):
         self.open_fields.clicked.connect(lambda: self.fields.setVisible(self.fields.isHidden()))
         self.fields.entered.connect(self._calibrate)
         self.sizes, self.heights = sizes, heights
+        self.field: Field | None = None  # what the image is taken for
         self._heard: Layer | None = None
         self._ends: list[Callable[[], None]] = []
         layout = QVBoxLayout(self)
@@ -97,6 +99,12 @@ class LayerChooser(QWidget):
         self.button.setVisible(bool(self.sample) and not self.found)
         self._chosen()
 
+    def take_for(self, field: Field | None) -> None:
+        """Ask for what an image of a field needs, whatever it looks like; ``None``: as it looks."""
+        if field != self.field:
+            self.field = field
+            self._offer_fields()
+
     def _follow(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
         hidden = active is not None and not active.visible  # the other channels of a scan come hidden
@@ -132,7 +140,7 @@ class LayerChooser(QWidget):
     def _offer_fields(self) -> None:
         """Show the fields where the layer does not say what they ask for, else a button that opens them."""
         layer, image = self._heard, self.image
-        heights = self.heights and layer is not None and image is not None and takes_heights(layer, image)
+        heights = self.heights and layer is not None and image is not None and takes_heights(layer, image, self.field)
         offered = image is not None and (self.sizes or heights)
         self.open_fields.setVisible(offered)
         self.fields.setVisible(offered and self.sizes and image.units[-1] == PIXEL)

@@ -115,6 +115,13 @@ class RunBar(QWidget):
         """Show one message under the bar."""
         self.message.setText(text)
 
+    def clear(self) -> None:
+        """Take back what was said of a result that is gone."""
+        if self.current is None:
+            self.next_button.hide()
+            self.bar.reset()
+            self.say(self.reason)
+
     def offer(self, text: str, action: Callable[[], None]) -> None:
         """Show one button for the next step."""
         self.next_button.setText(text)

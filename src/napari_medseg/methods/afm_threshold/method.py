@@ -68,8 +68,8 @@ class AfmThreshold(TrainingFreeMethod):
         if share < FEW:
             found = f"Only {share:.1%} of the scan is called cell." if share else "No cell was found."
             return (
-                f"{found} If there are more, check that this is a height channel, draw them in Refine with scribbles, "
-                "or lower the threshold (medseg predict afm-threshold SCAN -o OUT --threshold 3)."
+                f"{found} If there are more, check that this is a height channel, lower the threshold in the method's "
+                "settings (--threshold 3), or draw them in Refine with scribbles."
             )
         if share > MOST:
             return f"{share:.0%} of the scan is called cell: the glass was perhaps not found. Look at the result."
