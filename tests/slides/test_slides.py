@@ -161,7 +161,7 @@ def test_labels_are_a_pyramid_and_probabilities_are_on_request(slide: Path, mode
     image = read_slide(slide)
     dark = np.asarray(image.data)[..., 1] < 100
     np.testing.assert_array_equal(inside[:, :800], np.where(dark, 255, 0)[:, :800])
-    assert [axis["type"] for axis in maps.attrs["multiscales"][0]["axes"]] == ["channel", "space", "space"]
+    assert [axis["type"] for axis in maps.attrs["ome"]["multiscales"][0]["axes"]] == ["channel", "space", "space"]
 
 
 def test_a_full_disk_is_one_sentence_and_the_slide_goes_on_later(

@@ -188,7 +188,7 @@ class Cross(_OfViewer):
         lines = np.zeros((3, 2, ndim))
         lines[:, 0] = point
         for line, axis in zip(lines, range(ndim - 3, ndim), strict=True):
-            line[0, axis], line[1, axis] = -0.5, shape[axis]
+            line[0, axis], line[1, axis] = 0, shape[axis] - 1  # no farther, or the sliders would stop between slices
         return lines
 
     def press(self, viewer: Any, event: Any) -> Generator[None, None, None]:
