@@ -153,7 +153,7 @@ def test_the_planes_go_through_the_point_that_was_clicked(make_napari_viewer_pro
 
     def click() -> np.ndarray:
         """Click beside the middle of the picture and return the place under the mouse in voxels."""
-        place = QPoint(canvas.width() // 2 - 25, canvas.height() // 2 + 20)
+        place = QPoint(canvas.width() // 2 - 90, canvas.height() // 2 + 90)
         QTest.mouseMove(canvas, place)
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
         return np.asarray(layer.world_to_data(viewer.cursor.position))
