@@ -65,7 +65,7 @@ def above_glass(height: np.ndarray, cells: Mask | None = None) -> Standing:
         return Standing(np.zeros_like(values), 0.0)
     smooth = ndimage.gaussian_filter(values, SMOOTHING)
     known: Mask = np.zeros(smooth.shape, bool) if cells is None else np.asarray(cells, bool)
-    among = ... if cells is None else beside(known)
+    among = beside(known)
     if cells is None:
         background = np.broadcast_to(np.median(smooth), smooth.shape) + _envelope(smooth - np.median(smooth))
     else:
@@ -73,7 +73,7 @@ def above_glass(height: np.ndarray, cells: Mask | None = None) -> Standing:
     offsets = np.zeros(len(values))
     before = None
     for _ in range(ROUNDS):
-        level, noise = glass_level((smooth - background)[among])
+        level, noise = glass_level(smooth - background if cells is None else (smooth - background)[among])
         rest = smooth - background - level
         standing = known | (rest > RISE * noise)
         glass = beside(standing) & (rest > -FALL * noise)
@@ -83,13 +83,13 @@ def above_glass(height: np.ndarray, cells: Mask | None = None) -> Standing:
         before = standing
         offsets = offsets + _line_offsets(smooth - background, glass)
         background = _surface(smooth - offsets[:, None], glass) + offsets[:, None]
-    level, noise = glass_level((smooth - background)[among])
+    level, noise = glass_level(smooth - background if cells is None else (smooth - background)[among])
     return Standing(values - background - level, noise)
 
 
 def beside(cells: Mask) -> Mask:
     """Return what is neither cell nor within `MARGIN` pixels of one: the tip broadens edges."""
-    return ~ndimage.binary_dilation(cells, iterations=MARGIN)
+    return np.asarray(~ndimage.binary_dilation(cells, iterations=MARGIN)) if cells.any() else ~cells
 
 
 def glass_level(heights: np.ndarray) -> tuple[float, float]:
