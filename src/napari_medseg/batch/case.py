@@ -71,8 +71,10 @@ def _predict_case(
     if is_slide(case.copy or case.path) and model.method.tiled:
         from napari_medseg.slides import predict_slide
 
-        path, more = case.copy or case.path, {"overlay": options.overlays, "pixel_size": options.pixel_size}
-        made = yield from predict_slide(model, path, out, settings, options, name=case.name, **more)
+        path, overlays, size = case.copy or case.path, options.overlays, options.pixel_size
+        made = yield from predict_slide(
+            model, path, out, settings, options, name=case.name, overlay=overlays, pixel_size=size
+        )
         return made | ({"calibration": options.calibration} if options.calibration else {})
     image = read_input(case.copy or case.path, options.modality_files, options.calibration)
     if case.copy is not None:
