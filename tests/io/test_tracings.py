@@ -56,6 +56,19 @@ def test_swc_states_its_unit(tmp_path: Path, head: str, unit: str, step: tuple[f
     assert (tracing.unit, tracing.step) == (unit, step)
 
 
+@pytest.mark.parametrize(("name", "per_micron"), [("nanometers", 1e3), ("nm", 1e3), ("mm", 1e-3), ("microns", 1.0)])
+def test_swc_of_another_unit_of_length_is_in_micrometres(tmp_path: Path, name: str, per_micron: float) -> None:
+    """SNT states positions and voxels in the unit of its picture."""
+    x, y, end = (f"{value * per_micron:.10g}" for value in (10, 50, 110))
+    step = ", ".join(f"{value * per_micron:.10g}" for value in (0.5, 0.25, 1))
+    head = f"# Exported from SNT v4.2.1\n# All positions and radii in {name}\n# Voxel separation (x,y,z): {step}\n"
+    (tmp_path / "a.swc").write_text(f"{head}1 0 {x} {y} 0 1 -1\n2 0 {end} {y} 0 1 1\n")
+    tracing = read_tracing(tmp_path / "a.swc")
+    np.testing.assert_allclose(tracing.paths[0], [[50, 10], [50, 110]])
+    np.testing.assert_allclose(tracing.step, (0.25, 0.5))
+    assert summarise("nerve", read_one(tmp_path / "a.swc"))["total length [mm]"].item() == pytest.approx(0.1)
+
+
 def test_swc_lies_on_its_picture(tmp_path: Path) -> None:
     """SWC is in micrometres by definition; a picture of 0.5 um a pixel has twice the numbers."""
     um = ("micrometer",) * 2

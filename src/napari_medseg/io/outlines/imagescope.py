@@ -142,7 +142,7 @@ def is_imagescope(path: Path) -> bool:
 
 def _positive(text: str | None) -> float | None:
     try:
-        value = float(text or "nan")
+        value = float((text or "nan").replace(",", "."))  # a decimal comma of European systems
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None

@@ -75,7 +75,8 @@ def read_tracing(path: str | Path) -> Tracing:
     try:
         text = path.read_text(encoding="utf-8-sig")
         paths, classes = parser(text)
-        unit, step = _stated(text) if parser is _parse_swc else (PIXEL, None)
+        unit, step, factor = _stated(text) if parser is _parse_swc else (PIXEL, None, 1.0)
+        paths = [path * factor for path in paths]
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise ReadError(f"{path.name} is not a valid {path.suffix} tracing: {error}. Export it again.") from error
     if any(not np.isfinite(p).all() or np.abs(p).max(initial=0) > MAX_SIZE for p in paths):
@@ -83,16 +84,25 @@ def read_tracing(path: str | Path) -> Tracing:
     return Tracing(paths, classes, unit, step)
 
 
-def _stated(text: str) -> tuple[str, tuple[float, float] | None]:
-    """Return the unit of coordinates and the size of a pixel that the comments of an SWC file state."""
+LENGTHS = {  # how comments of SWC files call the unit of positions, and its micrometres
+    r"nanomet(er|re)s?|nm": 1e-3, r"micromet(er|re)s?|microns?|um|\u00b5m|\u03bcm": 1.0, r"millimet(er|re)s?|mm": 1e3,
+}  # fmt: skip
+
+
+def _stated(text: str) -> tuple[str, tuple[float, float] | None, float]:
+    """Return what the comments of an SWC file state: unit of coordinates, size of a pixel, micrometres of that unit."""
     comments = " ".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
     separation = re.search(r"voxel separation \(x,\s*y,\s*z\):\s*([\d.eE+-]+),\s*([\d.eE+-]+)", comments, re.IGNORECASE)
     step = (float(separation[2]), float(separation[1])) if separation else None
     step = step if step is not None and min(step) > 0 else None
     if re.search(r"\b(in|unit:?|units:?)\s+pixels?\b", comments, re.IGNORECASE):
-        return PIXEL, step
-    microns = r"\b(micrometers?|micrometres?|microns?|um)\b|\u00b5m|\u03bcm"
-    return (MICROMETER if step is not None or re.search(microns, comments, re.IGNORECASE) else ""), step
+        return PIXEL, step, 1.0
+    said = [factor for names, factor in LENGTHS.items()
+            if re.search(rf"\b(in|unit:?|units:?)\s+({names})(?!\w)", comments, re.IGNORECASE)]  # fmt: skip
+    factor = said[0] if len(said) == 1 else 1.0
+    named = re.search(rf"(?<!\w)({'|'.join(LENGTHS)})(?!\w)", comments, re.IGNORECASE)
+    unit = MICROMETER if step is not None or named else ""
+    return unit, None if step is None else (step[0] * factor, step[1] * factor), factor
 
 
 def write_tracings(
