@@ -174,7 +174,7 @@ def test_docks_of_networks_appear_before_torch_is_loaded(name: str) -> None:
     code = (
         "import sys, time, napari; from qtpy.QtWidgets import QApplication; viewer = napari.Viewer();"
         f"first = viewer.window.add_plugin_dock_widget('napari-medseg', {name!r})[1];"
-        "print('torch' in sys.modules, 'first time' in first.line.text());\n"
+        "print('torch' in sys.modules, 'first time' in first.line.text())\n"
         "shown = lambda: type(list(viewer.window.dock_widgets.values())[-1]).__name__\n"
         "end = time.monotonic() + 120\n"
         "while not shown().endswith('Dock') and time.monotonic() < end: QApplication.processEvents()\n"

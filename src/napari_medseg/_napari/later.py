@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import napari
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.worker import JobWorker
@@ -28,7 +28,7 @@ class _Later(QWidget):
 
     def __new__(cls, napari_viewer: napari.Viewer) -> Any:
         """Return the dock, or what stands in for it."""
-        if HEAVY in sys.modules:
+        if is_loaded():
             return getattr(import_module(cls.module), cls.dock)(napari_viewer)
         return super().__new__(cls)
 
@@ -40,14 +40,25 @@ class _Later(QWidget):
         column = QVBoxLayout(self)
         column.setAlignment(Qt.AlignmentFlag.AlignTop)
         column.addWidget(self.line)
-        told = {"on_result": self._open, "on_error": lambda error: self.line.setText(str(error))}
-        self.worker = JobWorker(loaded(self.needs), on_progress=_nothing, on_end=_nothing, quick=True, **told)
+        self.worker: JobWorker | None = None
+        QTimer.singleShot(0, self._load)  # when this is in view
+
+    def _load(self) -> None:
+        if isalive(self):
+            told = {"on_result": self._open, "on_error": lambda error: self.line.setText(str(error))}
+            self.worker = JobWorker(loaded(self.needs), on_progress=_nothing, on_end=_nothing, quick=True, **told)
 
     def _open(self, result: Any = None) -> None:
         """Put the dock in this one's place, unless it was closed meanwhile."""
         if isalive(self) and self.parent() is not None:
             self.viewer.window.remove_dock_widget(self)
             self.viewer.window.add_plugin_dock_widget(PLUGIN, self.name)
+
+
+def is_loaded() -> bool:
+    """Whether `HEAVY` is there as a whole; while another thread imports it, it is not."""
+    spec = getattr(sys.modules.get(HEAVY), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
 
 
 def loaded(module: str) -> Job[None]:
