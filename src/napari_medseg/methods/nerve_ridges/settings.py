@@ -10,10 +10,7 @@ from napari_medseg.settings import MethodSettings
 
 
 class NerveRidgesSettings(MethodSettings):
-    """What counts as a nerve; the defaults were tried by hand on images 1 to 10 of Nottingham.
-
-    ``benchmarks ccm ridges``, written afterwards, tries widths, lengths and thresholds on the same images.
-    """
+    """What counts as a nerve; ``benchmarks ccm ridges`` chose the defaults on images 1 to 10 of Nottingham."""
 
     field: ClassVar[str] = "cornea"
     width: float = Field(
@@ -25,7 +22,7 @@ class NerveRidgesSettings(MethodSettings):
         json_schema_extra={"step": 1.0},
     )  # fmt: skip
     surroundings: float = Field(
-        12.0, ge=2, le=200, title="Surroundings", description="Brightness and noise are taken over so many pixels (SD)",
+        8.0, ge=2, le=200, title="Surroundings", description="Brightness and noise are taken over so many pixels (SD)",
         json_schema_extra={"step": 1.0},
     )  # fmt: skip
     strong: float = Field(
@@ -33,10 +30,10 @@ class NerveRidgesSettings(MethodSettings):
         json_schema_extra={"step": 0.5},
     )  # fmt: skip
     weak: float = Field(
-        5.5, gt=0, le=100, title="Weak", description="A strong nerve goes on where it is at least this strong",
+        6.0, gt=0, le=100, title="Weak", description="A strong nerve goes on where it is at least this strong",
         json_schema_extra={"step": 0.5},
     )  # fmt: skip
     shortest: int = Field(
-        40, ge=0, le=10_000, title="Shortest", description="Lines of fewer pixels of centreline are dropped"
+        25, ge=0, le=10_000, title="Shortest", description="Lines of fewer pixels of centreline are dropped"
     )
     dark: bool = Field(False, title="Dark lines", description="Lines are darker than their surroundings")
