@@ -195,7 +195,7 @@ def test_a_mask_goes_out_as_the_objects_that_are_measured(tmp_path: Path) -> Non
         mask[row : row + 10, 20:30] = 255
     path = write(tmp_path / "a.geojson", Image(mask, "YX", kind="labels", name="a"))
     assert sorted(sizes(read_one(path)).values()) == [100, 100, 100]
-    assert objects_of(np.full((2, 2), 9)).max() == 9  # one piece keeps its id
+    assert objects_of(Image(np.full((2, 2), 9), "YX", kind="labels")).max() == 9  # one piece keeps its id
 
 
 def test_large_ids_need_no_memory() -> None:

@@ -44,6 +44,22 @@ def test_a_table_made_by_hand(folder: Path, tmp_path: Path) -> None:
     assert any(note.startswith("right-012-a_labels.tif does not fit") for note in tables.notes)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, separator: str) -> None:
+    rows = [("Image", "Subject", "Eye"), ("a.tif", "007", "od"), ("a.png", "008", "OS"), ("'=b.tif", "007", "OD")]
+    (tmp_path / "eyes.csv").write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
+    known = assignment(str(tmp_path / "eyes.csv"))
+    assert known("a.tif") == {"subject": "007", "eye": "OD"}
+    assert known("=b_lab.png") == {"subject": "007", "eye": "OD"}
+    assert known("a_lab.bmp") is None  # it may be of either
+
+
+def test_two_rows_that_differ_about_an_image_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "eyes.csv").write_text("image,subject,eye\na.tif,p1,OD\na.tif,p1,OD\na.tif,p2,OS\n")
+    with pytest.raises(ReadError, match=r"says two things of a\.tif: p1 OD and p2 OS"):
+        assignment(str(tmp_path / "eyes.csv"))
+
+
 def test_what_says_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="names no subject or eye"):
         assignment("{frame}")

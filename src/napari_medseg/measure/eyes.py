@@ -9,8 +9,10 @@ from pathlib import Path
 
 from napari_medseg.errors import ReadError, SettingsError
 from napari_medseg.io.pairs import case_stem
+from napari_medseg.io.write import from_text
 
 FIELDS = ("subject", "eye", "site")
+EYES = {"od": "OD", "os": "OS"}
 Known = Mapping[str, str]
 
 
@@ -22,14 +24,14 @@ def assignment(stated: str) -> Callable[[str], Known | None]:
     stated
         A pattern of names, such as ``"{subject}_{eye}_{site}_{frame}"``, where ``*`` stands for anything; or the path
         of a ``.csv`` table with the column ``image`` (a file's name or stem) and at least one of ``subject``, ``eye``,
-        ``site``.
+        ``site``; commas, semicolons or tabs part its columns.
 
     Raises
     ------
     SettingsError
         If the pattern names no subject and no eye.
     ReadError
-        If the table cannot be read or lacks a column.
+        If the table cannot be read, lacks a column or says two things of one image.
     """
     return _by_table(Path(stated)) if stated.lower().endswith(".csv") else _by_pattern(stated)
 
@@ -57,12 +59,29 @@ def _by_pattern(pattern: str) -> Callable[[str], Known | None]:
 def _by_table(path: Path) -> Callable[[str], Known | None]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            lines = file.read().splitlines()
+        separator = max(",;\t", key=(lines or [""])[0].count)
+        found = list(csv.reader(lines, delimiter=separator, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(f"{path} cannot be read as a table: {error}. Give a CSV file in UTF-8.") from error
-    if not rows or "image" not in rows[0] or not set(FIELDS) & set(rows[0]):
-        columns = ", ".join(rows[0]) if rows else "no rows"
+    header = [name.strip().lower() for name in found[0]] if found else []
+    rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in found[1:] if any(row)]
+    if not rows or "image" not in header or not set(FIELDS) & set(header):
+        columns = ", ".join(header) if rows else "no rows"
         raise ReadError(f"{path.name} needs the column image, and subject, eye or site. It has: {columns}.")
-    table = {row["image"]: {key: (row.get(key) or "").strip() for key in FIELDS if key in row} for row in rows}
-    stems = {case_stem(Path(name)): known for name, known in table.items()}
-    return lambda name: table.get(name, stems.get(case_stem(Path(name))))
+    table: dict[str, Known] = {}
+    stems: dict[str, list[Known]] = {}
+    for row in rows:
+        name, known = from_text(row["image"]), {key: row.get(key, "") for key in FIELDS if key in header}
+        known |= {"eye": EYES.get(known["eye"].lower(), known["eye"])} if "eye" in known else {}
+        if table.setdefault(name, known) != known:
+            raise ReadError(
+                f"{path.name} says two things of {name}: {_said(table[name])} and {_said(known)}. Keep one."
+            )
+        stems.setdefault(case_stem(Path(name)), []).append(known)
+    alike = {stem: each[0] for stem, each in stems.items() if all(one == each[0] for one in each)}
+    return lambda name: table.get(name, alike.get(case_stem(Path(name))))
+
+
+def _said(known: Known) -> str:
+    return " ".join(value or "-" for value in known.values())
