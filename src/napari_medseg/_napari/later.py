@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from importlib import import_module
 from typing import Any, ClassVar
 
 import napari
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.worker import JobWorker
@@ -45,6 +46,7 @@ class _Later(QWidget):
 
     def _load(self) -> None:
         if isalive(self):
+            atexit.register(QThreadPool.globalInstance().waitForDone)  # no import survives Python's end
             told = {"on_result": self._open, "on_error": lambda error: self.line.setText(str(error))}
             self.worker = JobWorker(loaded(self.needs), on_progress=_nothing, on_end=_nothing, quick=True, **told)
 

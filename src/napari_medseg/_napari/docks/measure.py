@@ -220,7 +220,7 @@ class MeasureDock(Dock):
         self.export_button = ExportButton(
             self, lambda: self.followed, lambda sentence: self.run_bar.say(sentence), self.measure_again
         )
-        self.export_button.hide()
+        self.offer_export(False)
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
@@ -293,7 +293,7 @@ class MeasureDock(Dock):
         self.follow(self.measured)
         shown = image_from_layer(self.measured)
         self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
-        self.export_button.show()
+        self.offer_export(True)
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
@@ -352,6 +352,11 @@ class MeasureDock(Dock):
         said = {str(name).replace("_", " "): _values(summary[name]) for name in summary} if len(summary) else {}
         self.summary.setText("<br>".join(f"{name}: <b>{value}</b>" for name, value in said.items()))
 
+    def offer_export(self, there: bool) -> None:
+        """Offer to export what was measured."""
+        self.export_button.setEnabled(there)
+        self.export_button.setVisible(there)
+
     def show_paths(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
         """Show the measures of paths as they are drawn, which are what Export writes from now on."""
         self.show_tables(table, summary, layer)
@@ -359,7 +364,7 @@ class MeasureDock(Dock):
             self.follow(self.traced)
         picture = self.export_button.measured.image if self.export_button.measured is not None else None
         self.export_button.take(Measured(picture, image_from_layer(self.traced), table, summary, "nerve"))
-        self.export_button.show()
+        self.offer_export(True)
 
     def show_eyes(self, eyes: pd.DataFrame) -> None:
         """Show one row for each eye."""
