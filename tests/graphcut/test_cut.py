@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.cut import mean_contrast, minimum_cut
+from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast, minimum_cut
 from napari_medseg.graphcut.pyramid import block_any, block_mean, block_sizes, finer, linear, nearest
 
 
@@ -64,6 +64,16 @@ def test_the_flow_is_that_of_scipy(shape: tuple[int, ...]) -> None:
     flow = maximum_flow(graph, source, sink).flow_value
     constant = 1000 * unary[unary > 0].sum()
     assert 1000 * energy(found, unary, image, steps, 4.0) + constant == pytest.approx(flow, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(24, 31), (9, 10, 11)])
+def test_a_further_cut_of_the_same_voxels_is_what_a_new_one_is(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(2)
+    image, free, labels = rng.random((1, *shape)).astype(np.float32), rng.random(shape) < 0.9, rng.random(shape) < 0.5
+    several = Neighbourhood(image, free, labels)
+    for _ in range(4):
+        unary = rng.normal(0, 4, shape)
+        np.testing.assert_array_equal(several.cut(unary), minimum_cut(unary, image, free, labels))
 
 
 def test_held_voxels_keep_their_label_and_pull_their_neighbours() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Neighbourhood:
         weight: float = 4.0,
     ) -> None:
         self._free, self._labels = free, labels
-        places = np.flatnonzero(np.pad(free, 1))
+        places = np.flatnonzero(_framed(free, free.ndim))
         number = np.full([n + 2 for n in free.shape], _OUTSIDE, np.int32)
         number[(slice(1, -1),) * free.ndim] = _HELD
         number.reshape(-1)[places] = np.arange(places.size, dtype=np.int32)
@@ -95,24 +95,38 @@ class Neighbourhood:
         strides = np.cumprod((1, *number.shape[:0:-1]))[::-1]
         size = np.ones(free.ndim) if steps is None else np.asarray(steps) / min(steps)
         shares = np.float32(weight * PRECISION) / np.linalg.norm(offsets * size, axis=1).astype(np.float32)
-        flat = np.pad(image, [(0, 0)] + [(1, 1)] * free.ndim).reshape(len(image), -1)
+        flat = _framed(image, free.ndim).reshape(len(image), -1)
         beta = np.float32(0.5 / (mean_contrast(image) + LEAST_CONTRAST))
         self._graph = _Graph(
             np.full((places.size, len(offsets)), -1, np.int32),
             np.zeros((places.size, len(offsets)), np.int32),
             np.zeros(places.size, np.int64),
         )
-        held = np.pad(labels, 1).reshape(-1)
+        self._own = np.zeros(places.size, np.int64)
+        held = _framed(labels, labels.ndim).reshape(-1)
         _connect(self._graph, places, number.reshape(-1), held, flat, offsets @ strides, shares, beta)
 
     def cut(self, unary: np.ndarray) -> np.ndarray:
-        """Return the labels, bool (*spatial), of least energy for a `unary`, float (*spatial)."""
+        """Return the labels, bool (*spatial), of least energy for a `unary`, float (*spatial).
+
+        A further cut goes on from the flow of the one before (Kohli and Torr 2007, doi:10.1109/TPAMI.2007.1128): the
+        labels are the same, for of all minima the one with the fewest voxels is found.
+        """
         out = self._labels.copy()
         own = np.rint(np.clip(unary[self._free].astype(float) * PRECISION, -MOST, MOST)).astype(np.int64)
         if own.size:
-            near, capacity, terminal = self._graph
-            out[self._free] = _cut(_Graph(near, capacity.copy(), terminal + own))
+            self._graph.terminal[:] += own - self._own
+            self._own = own
+            out[self._free] = _cut(self._graph)
         return out
+
+
+def _framed(array: np.ndarray, ndim: int) -> np.ndarray:
+    """Return an array with a frame of zeros around its last `ndim` axes."""
+    out = np.zeros((*array.shape[:-ndim], *(n + 2 for n in array.shape[-ndim:])), array.dtype)
+    inside: tuple[Any, ...] = (..., *(slice(1, -1),) * ndim)
+    out[inside] = array
+    return out
 
 
 def _neighbours(offset: tuple[int, ...]) -> bool:

@@ -153,11 +153,14 @@ class _Level:
         self.image = np.stack([block_mean(channel, factors) for channel in problem.image])
         self.object = block_any(problem.strokes > 0, factors)
         self.background = block_any(problem.strokes < 0, factors) & ~self.object
-        self.mask = block_mean(problem.mask, factors) > 0.5
-        none = np.zeros(self.shape, bool)
-        self.held = none if problem.held is None else block_mean(problem.held, factors) > 0.5
-        self.closed = none if problem.closed is None else block_mean(problem.closed, factors) > 0.5
-        self.frame = none if problem.frame is None else self.faces(problem.frame != OVER) & ~self.object
+        self.share = block_mean(problem.mask, factors)
+        self.mask = self.share > 0.5
+        self.held, self.closed = (
+            np.zeros(self.shape, bool) if part is None or not part.any() else block_mean(part, factors) > 0.5
+            for part in (problem.held, problem.closed)
+        )
+        beyond = np.zeros((problem.mask.ndim, 2), bool) if problem.frame is None else problem.frame != OVER
+        self.frame = self.faces(beyond) & ~self.object
         sizes = np.multiply(factors, problem.steps)
         self.steps = tuple(float(s) for s in sizes / sizes.min())
 
@@ -236,7 +239,7 @@ class Search:
         level, problem, energy = self._level, self._problem, self._energy
         fixed = _distances(level, problem, energy)
         if problem.mask.any() and energy.memory:
-            fixed += energy.memory * (2 * block_mean(problem.mask, self.factors) - 1)
+            fixed += energy.memory * (2 * level.share - 1)
         fine = Appearance(level.image) if energy.fine else None
         smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
         labels = level.mask if problem.mask.any() else None

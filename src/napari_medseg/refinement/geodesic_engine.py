@@ -284,6 +284,7 @@ def _most(strokes: np.ndarray, steps: tuple[float, ...]) -> float:
     """Return how many voxels a new object has at most; infinite where it may go over an edge of the image."""
     across, around = _across(strokes, steps), box_of(strokes)
     length = max(_size(stroke, steps)[0] for stroke in _strokes(strokes))
+    assert around is not None  # there are strokes
     nearby = widened(around, [int(length / step) for step in steps], strokes.shape)
     at_edge = _at_image_edge(nearby, strokes.shape)[np.array(strokes.shape) > THIN].any()
     return np.inf if across is None or at_edge else ACROSS * across
