@@ -60,7 +60,7 @@ def test_geojson_opens_saves_and_becomes_labels_with_holes(
     outlines.save(str(tmp_path / "b.geojson"), plugin="napari-medseg")
     np.testing.assert_array_equal(read_annotation(tmp_path / "b.geojson", labels.shape).data, labels)
     classes = [f["properties"]["classification"] for f in json.loads((tmp_path / "b.geojson").read_text())["features"]]
-    assert classes == [{"name": "Gland"}] * 2
+    assert classes == [{"color": [230, 159, 0], "name": "Gland"}] * 2
 
 
 def test_drawn_shapes_are_saved_and_lines_are_refused(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
