@@ -50,16 +50,20 @@ def block_any(array: np.ndarray, factors: Factors) -> np.ndarray:
 def _block_means(array: np.ndarray, deep: int, high: int, wide: int) -> np.ndarray:
     depth, height, width = array.shape
     out = np.zeros((-(-depth // deep), -(-height // high), -(-width // wide)), np.float32)
+    sums = np.empty(width, np.float32)  # of the rows of a block: whole rows are added fast
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
+            sums[:] = 0
             for z in range(i * deep, min(depth, (i + 1) * deep)):
                 for y in range(j * high, min(height, (j + 1) * high)):
-                    for k in range(out.shape[2]):
-                        for x in range(k * wide, min(width, (k + 1) * wide)):
-                            out[i, j, k] += array[z, y, x]
+                    for x in range(width):
+                        sums[x] += array[z, y, x]
             rows = (min(depth, (i + 1) * deep) - i * deep) * (min(height, (j + 1) * high) - j * high)
             for k in range(out.shape[2]):
-                out[i, j, k] /= np.float32(rows * (min(width, (k + 1) * wide) - k * wide))
+                end = min(width, (k + 1) * wide)
+                for x in range(k * wide, end):
+                    out[i, j, k] += sums[x]
+                out[i, j, k] /= np.float32(rows * (end - k * wide))
     return out
 
 
