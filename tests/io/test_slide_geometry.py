@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from napari_medseg import io
+from napari_medseg.errors import ReadError
 from napari_medseg.io import read
 
 openslide = pytest.importorskip("openslide")
@@ -103,3 +104,23 @@ def test_outlines_beside_a_leica_slide_count_from_its_scanned_part(tmp_path: Pat
     assert labels.spatial_shape == (384, 512)
     rows, columns = np.nonzero(labels.data)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 49, 10, 39)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_slide_that_lost_its_end_is_refused_wherever_it_was_cut(tmp_path: Path, bigtiff: bool) -> None:
+    """A cut in the last directory leaves the first level whole, and the slide libraries drop the others silently."""
+    path = tmp_path / "slide.svs"
+    text = "Aperio Image Library v11.0\r\n800x600 [0,0 800x600] (256x256) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
+        for step in (1, 4):
+            told = text.replace("(256x256)", "(256x256) -> 200x150") if step > 1 else text
+            file.write(RGB[::step, ::step], description=told, metadata=None, resolution=(100, 200), **TILED)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        last = max(sum(pair) for pair in zip(tiff.pages[1].dataoffsets, tiff.pages[1].databytecounts, strict=True))
+        begin = min(last, tiff.pages[1].offset)
+    assert len(read(path)[0].metadata["levels"]) == 2
+    for length in range(begin + 8, len(whole), max(1, (len(whole) - begin) // 60)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ReadError):
+            read(path)

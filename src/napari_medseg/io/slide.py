@@ -117,16 +117,42 @@ def _errors_of(library: Any) -> tuple[type[Exception], ...]:
 
 
 def _check_tiles(path: Path) -> None:
-    """Refuse a TIFF whose tiles do not cover the size it declares: it would crash the slide library."""
+    """Refuse a TIFF that is cut, or whose tiles do not cover its size, which would crash the slide library."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as tiff:
             damaged = [page.index for page in tiff.pages if page.is_tiled and _n_tiles(page) != len(page.dataoffsets)]
+            short = next((page.index for page in tiff.pages if _leads_beyond(tiff, page)), None)
     except (*DAMAGED, tifffile.TiffFileError):  # no TIFF, or one that tifffile cannot follow: the slide library decides
         return
     if damaged:
         raise ReadError(f"{path.name} declares a size that its tiles do not cover (page {damaged[0]}). Copy it again.")
+    if short is not None:
+        raise ReadError(f"{path.name} is cut short: its page {short} leads beyond the end of the file. Copy it again.")
+
+
+def _leads_beyond(tiff: Any, page: Any) -> bool:
+    """Whether tiles, values or the next directory of a page lie beyond the end of the file: tifffile drops them."""
+    import tifffile
+
+    form, file = tiff.tiff, tiff.filehandle
+    if form.is_ndpi:  # keeps the upper halves of its offsets elsewhere
+        return False
+    ends = [start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=False) if n]
+    file.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    for _ in range(count):
+        _, kind, n, value = struct.unpack(form.tagheaderformat, file.read(form.tagsize))
+        size = n * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(kind, "0B"))
+        if size > form.tagoffsetthreshold:
+            ends.append(struct.unpack(form.offsetformat, value)[0] + size)
+    (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    if following and following + form.tagnosize <= file.size:
+        file.seek(following)
+        (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+        ends.append(following + form.tagnosize + count * form.tagsize + form.offsetsize)
+    return max([following + form.tagnosize if following else 0, *ends]) > file.size
 
 
 def _n_tiles(page: Any) -> int:
