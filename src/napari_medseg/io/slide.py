@@ -152,7 +152,7 @@ def _leads_beyond(tiff: Any, page: Any) -> bool:
         file.seek(following)
         (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
         ends.append(following + form.tagnosize + count * form.tagsize + form.offsetsize)
-    return max([following + form.tagnosize if following else 0, *ends]) > file.size
+    return bool(max([following + form.tagnosize if following else 0, *ends]) > file.size)
 
 
 def _n_tiles(page: Any) -> int:
