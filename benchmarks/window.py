@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import header
 
-DOCKS = ("Refine with scribbles", "Segment", "Measure", "Train", "Batch", "Nerve video")
+DOCKS = ("Refine with scribbles", "Segment", "Measure", "Train", "Batch", "Nerve movie", "Evaluate")
 REPEATS, LONGEST, MOST_MS = 3, 3, 300
 OPEN = """
 import json, sys, time
