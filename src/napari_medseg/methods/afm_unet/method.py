@@ -39,6 +39,7 @@ COLOURS = ("red", "green", "blue")
 KNEE = 4.5  # in SD of the glass
 BELOW, ABOVE = 0.5, 6.0  # arsinh of the depth that becomes 0 and of the height that becomes 1 (908 SD)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+PAPERS_THRESHOLD = 0.5
 DATE = re.compile(r"\d{1,2}[a-z]{3}\d{2}", re.IGNORECASE)
 
 
@@ -178,12 +179,15 @@ class AfmUnet(Method):
         return image.labels_like(mask.astype(np.uint8))
 
     def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-        """Return the threshold of the best mean MCC."""
+        """Return the threshold nearest the paper's whose mean MCC is within one standard error of the best one's.
 
-        def quality(threshold: float) -> float:
-            return float(np.mean([mcc(p[0] > threshold, y > 0.5) for p, y in found]))
-
-        return {"threshold": max(THRESHOLDS, key=quality)}
+        Images that a network was trained on hardly tell thresholds apart, and the best one may be extreme by chance.
+        """
+        scores = np.array([[mcc(p[0] > threshold, y > 0.5) for threshold in THRESHOLDS] for p, y in found])
+        worse = scores[:, [scores.mean(0).argmax()]] - scores
+        error = worse.std(0, ddof=1) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+        good = np.array(THRESHOLDS)[worse.mean(0) <= error]
+        return {"threshold": float(min(good, key=lambda threshold: abs(threshold - PAPERS_THRESHOLD)))}
 
     # ---- training
     def find_pairs(self, folder: Path) -> PairList:
