@@ -49,9 +49,7 @@ def test_parts_of_another_type_are_refused(good: Path, part: str) -> None:
         load_model(changed(good, lambda content: content.update({part: 7})))
 
 
-@pytest.mark.parametrize(
-    "said", [{"scores": float("nan")}, {"scores": {"dice": {"mean": "x", "n": 1}}}, {"started_from": 7}, {"best": []}]
-)
+@pytest.mark.parametrize("said", [{"scores": float("nan")}, {"scores": {"dice": {"mean": "x", "n": 1}}}, {"best": []}])
 def test_cards_whose_values_cannot_be_shown_are_none(good: Path, said: dict[str, Any]) -> None:
     card = {"method": "afm-unet", "settings": {"architecture": "unet2"}, **said}
     good.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
