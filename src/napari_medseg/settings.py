@@ -179,6 +179,8 @@ class MethodSettings(Settings):
 
     Class attributes
     ----------------
+    title
+        Name of the method for people, with its field.
     training
         The paper's schedule: the defaults of form and flags.
     prediction
@@ -195,6 +197,7 @@ class MethodSettings(Settings):
         model's card says it.
     """
 
+    title: ClassVar[str] = ""
     training: ClassVar[TrainSettings] = TrainSettings()
     prediction: ClassVar[PredictSettings] = PredictSettings()
     preparation: ClassVar[type[Settings] | None] = None

@@ -44,10 +44,10 @@ def test_other_methods_say_what_happens_or_why_not(open_dock: Open, wait: Wait, 
     _, dock = open_dock("Prepare training data")
     dock.source.value, dock.destination.value = tmp_path / "empty", tmp_path / "out"
     (tmp_path / "empty").mkdir()
-    dock.method.setCurrentText("frame-classifier")
+    dock.method.setCurrentIndex(dock.method.findData("frame-classifier"))
     assert not dock.run_bar.run_button.isEnabled()
     assert "needs no preparation" in dock.run_bar.reason.lower()
-    dock.method.setCurrentText("afm-unet")
+    dock.method.setCurrentIndex(dock.method.findData("afm-unet"))
     assert "copied" in dock.note.text()
     assert dock.folded["fullnet"].isHidden()
     assert dock.command() == f"medseg prepare afm-unet {tmp_path / 'empty'} {tmp_path / 'out'}"

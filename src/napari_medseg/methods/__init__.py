@@ -89,6 +89,11 @@ def role_of(name: str) -> Role:
     return getattr(settings_class(name), "role", "segment")
 
 
+def title_of(name: str) -> str:
+    """Return the name of a method for people, from the settings where they have it; errors as above."""
+    return str(getattr(settings_class(name), "title", "") or get_method(name).title)
+
+
 def for_movies(name: str) -> bool:
     """Return whether the method is made for the frames of movies; errors as above."""
     return bool(getattr(settings_class(name), "movies", False))

@@ -35,7 +35,7 @@ from napari_medseg.io.geometry import measurable
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
-from napari_medseg.methods import get_method, usable_methods
+from napari_medseg.methods import get_method, title_of, usable_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
 MARK = "medseg_errors"
@@ -199,7 +199,7 @@ class EvaluateDock(Dock):
         self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
         self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
         for name in usable_methods():
-            self.method.addItem(name, name)
+            self.method.addItem(title_of(name), name)
         self.metrics.setWordWrap(True)
         self.result, self.reference = FixedChooser(napari_viewer, "afm"), FixedChooser(napari_viewer)
         self.results = FileEdit(mode="d", label="Results", nullable=True)

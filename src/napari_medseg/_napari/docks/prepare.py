@@ -15,7 +15,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import PrepareReport
-from napari_medseg.methods import settings_class, trained_methods
+from napari_medseg.methods import settings_class, title_of, trained_methods
 from napari_medseg.settings import as_flags
 from napari_medseg.training.preparation import check_source, is_prepared, note_of, prepare
 
@@ -38,7 +38,7 @@ class PrepareDock(Dock):
         self.check_bar = RunBar(self.make_check, self.show_check, text="Check source")
         self.method, self.note = QComboBox(), QLabel("")
         for name in trained_methods():
-            self.method.addItem(name, name)
+            self.method.addItem(title_of(name), name)
         own = {name: getattr(settings_class(name), "preparation", None) for name in trained_methods()}
         self.forms = {name: SettingsForm(cls()) for name, cls in own.items() if cls is not None}
         self.folded = {name: FoldedSettings(form, self.command) for name, form in self.forms.items()}

@@ -28,7 +28,7 @@ from napari_medseg._napari.widgets.words import duration
 from napari_medseg.errors import DataError, MedSegError, counted
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import get_method, trained_methods
+from napari_medseg.methods import get_method, title_of, trained_methods
 from napari_medseg.settings import TrainSettings, as_flags
 from napari_medseg.training.data import Report, inspect, look
 from napari_medseg.training.loop import Pace, time_steps, train
@@ -123,7 +123,7 @@ class TrainForms(QWidget):
         self.command, self.run_bar = command, run_bar
         self.method, self.schedule = QComboBox(), QComboBox()
         for name in trained_methods():
-            self.method.addItem(name, name)
+            self.method.addItem(title_of(name), name)
         self.schedule.addItems([PAPER, SHORT, RECOMMENDED, FITS, CUSTOM])
         self.time, self.estimate = QComboBox(), QLabel("")
         self.pace: Pace | None = None

@@ -26,7 +26,7 @@ class AfmThreshold(TrainingFreeMethod):
     """Glass found and subtracted, heights above it thresholded; labels 0 glass, 1 cell."""
 
     name = "afm-threshold"
-    title = "Height above the glass (AFM cells, no training)"
+    title = AfmThresholdSettings.title
     doi = "10.2478/s11534-011-0096-2"
     Settings = AfmThresholdSettings
     measure = "afm"

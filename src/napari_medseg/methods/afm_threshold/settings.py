@@ -12,6 +12,7 @@ from napari_medseg.settings import MethodSettings
 class AfmThresholdSettings(MethodSettings):
     """What counts as cell; the defaults were tried by hand on every second training scan (see ``benchmarks glass``)."""
 
+    title: ClassVar[str] = "Height above the glass (AFM cells, no training)"
     field: ClassVar[str] = "afm"
     threshold: float = Field(
         4.5, gt=0, le=1000, title="Threshold", description="Least height of a cell above the glass, in SD of the glass",

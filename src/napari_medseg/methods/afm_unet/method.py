@@ -59,7 +59,7 @@ class AfmUnet(Method):
     """
 
     name = "afm-unet"
-    title = "AFM cell U-net"
+    title = AfmUnetSettings.title
     doi = "10.1002/cyto.a.24533"
     Settings = AfmUnetSettings
     training = AfmUnetSettings.training

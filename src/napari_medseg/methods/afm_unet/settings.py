@@ -12,6 +12,7 @@ from napari_medseg.settings import MethodSettings, TrainSettings
 class AfmUnetSettings(MethodSettings):
     """Settings of `AfmUnet`; the defaults are the paper's best scratch net on height images."""
 
+    title: ClassVar[str] = "AFM cell U-net"
     field: ClassVar[str] = "afm"
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=100,

@@ -47,7 +47,7 @@ class PNet(Method):
     """Automatic proposal; the base of `RNet`."""
 
     name = "p-net"
-    title = "P-Net (DeepIGeoS proposal)"
+    title = PNetSettings.title
     doi = "10.1109/TPAMI.2018.2840695"
     Settings: ClassVar[type[base.Settings]] = PNetSettings
     training = PNetSettings.training
@@ -220,7 +220,7 @@ class RNet(PNet, RefinementMethod):
     """
 
     name = "r-net"
-    title = "R-Net (DeepIGeoS refinement)"
+    title = RNetSettings.title
     Settings: ClassVar[type[base.Settings]] = RNetSettings
 
     @property

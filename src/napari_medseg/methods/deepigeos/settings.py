@@ -18,6 +18,7 @@ Rule = Literal["paper", "scribble", "click", "mixed"]
 class PNetSettings(MethodSettings):
     """Network, CRF-Net, intensities and training of P-Net. The paper's complete method has crf = freeform."""
 
+    title: ClassVar[str] = "P-Net (DeepIGeoS proposal)"
     role: ClassVar[Role] = "propose"
     earlier: ClassVar[Mapping[str, str]] = {"patch": "crop", "modalities": "channels"}
     preparation: ClassVar[type[Settings] | None] = VolumeSettings
@@ -83,6 +84,7 @@ class PNetSettings(MethodSettings):
 class RNetSettings(PNetSettings):
     """P-Net's settings, the guidance maps and the simulated user of R-Net's training."""
 
+    title: ClassVar[str] = "R-Net (DeepIGeoS refinement)"
     role: ClassVar[Role] = "refine"
     proposal: str = Field("", title="Proposal model", description="P-Net .pt for training; empty: distorted truth")
     inherit: str = Field(

@@ -162,7 +162,7 @@ class DoubleUnet(Method):
     """Binary nerve mask of a frame: DoubleU-Net on median-centred pixels; the second output is the answer."""
 
     name = "double-unet"
-    title = "DoubleU-Net (nerve in reflectance frames)"
+    title = DoubleUnetSettings.title
     doi = "10.1109/CBMS49503.2020.00111"
     Settings = DoubleUnetSettings
     training = DoubleUnetSettings.training

@@ -24,6 +24,7 @@ def names(augmentations: str) -> list[str]:
 class DoubleUnetSettings(MethodSettings):
     """Input size, loss and result of DoubleU-Net."""
 
+    title: ClassVar[str] = "DoubleU-Net (nerve in reflectance frames)"
     field: ClassVar[str] = "movie"
     movies: ClassVar[bool] = True
     training: ClassVar[TrainSettings] = TrainSettings(

@@ -77,7 +77,7 @@ class ForeignNetwork(Method):
     """A network of another program for one image and one answer of the same size."""
 
     name = "onnx-network"
-    title = "Network of another program (ONNX)"
+    title = ForeignSettings.title
     doi = ""
     Settings = ForeignSettings
     label_kind: ClassVar[LabelKind] = "classes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from napari_medseg.settings import MethodSettings
 class ForeignSettings(MethodSettings):
     """How an image becomes the input of another program's network, and what its answer means."""
 
+    title: ClassVar[str] = "Network of another program (ONNX)"
     axes: str = Field("bcyx", title="Axes", description="Of the input, such as bcyx, bczyx or byxc")
     output_axes: str = Field("", title="Output axes", description="Of the answer; empty: as the input")
     steps: str = Field(

@@ -167,7 +167,7 @@ class FrameClassifier(Method):
     """Class of a frame: DenseNet201 with frozen statistics, trained head first, then from dense layer 28 on."""
 
     name = "frame-classifier"
-    title = "Frame classifier (DenseNet201)"
+    title = FrameClassifierSettings.title
     doi = "10.6084/m9.figshare.20787751"
     Settings = FrameClassifierSettings
     training = FrameClassifierSettings.training

@@ -18,6 +18,7 @@ FINE_TUNED = 32
 class FrameClassifierSettings(MethodSettings):
     """Classes, backbone and fine-tuning of the frame classifier."""
 
+    title: ClassVar[str] = "Frame classifier (DenseNet201)"
     field: ClassVar[str] = "movie"
     role: ClassVar[Role] = "classify"
     movies: ClassVar[bool] = True

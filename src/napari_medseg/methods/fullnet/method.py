@@ -57,7 +57,7 @@ class FullNet(Method):
     """Full-resolution dense network; labels are instances 1 .. N."""
 
     name = "fullnet"
-    title = "FullNet with varCE (nuclei and glands)"
+    title = FullNetSettings.title
     doi = "10.1007/978-3-030-32239-7_42"
     Settings = FullNetSettings
     training = FullNetSettings.training

@@ -36,6 +36,7 @@ class PrepareSettings(Settings):
 class FullNetSettings(MethodSettings):
     """Network, loss, target and result of FullNet."""
 
+    title: ClassVar[str] = "FullNet with varCE (nuclei and glands)"
     field: ClassVar[str] = "tissue"
     training: ClassVar[TrainSettings] = TrainSettings(
         epochs=300, steps_per_epoch=24, batch_size=8, learning_rate=1e-3, weight_decay=1e-4

@@ -91,7 +91,7 @@ class NerveRidges(TrainingFreeMethod):
     """Oriented line filters, hysteresis threshold, shortest line; labels 0 background, 1 nerve."""
 
     name = "nerve-ridges"
-    title = "Line filter (corneal nerves, no training)"
+    title = NerveRidgesSettings.title
     doi = "10.1109/42.34715"
     Settings = NerveRidgesSettings
     measure = "nerve"

@@ -12,6 +12,7 @@ from napari_medseg.settings import MethodSettings
 class NerveRidgesSettings(MethodSettings):
     """What counts as a nerve; ``benchmarks ccm ridges`` chose the defaults on images 1 to 10 of Nottingham."""
 
+    title: ClassVar[str] = "Line filter (corneal nerves, no training)"
     field: ClassVar[str] = "cornea"
     width: float = Field(
         2.0, ge=0.5, le=20, title="Width", description="Half the width of a nerve in pixels (SD of the filter across)",

@@ -36,7 +36,7 @@ class ScDcnn(Method):
     """Residual U-Net trained with balanced cross entropy and the spatial constraint; labels 0 background, 1 nerve."""
 
     name = "sc-dcnn"
-    title = "Spatially constrained DCNN (corneal nerves)"
+    title = ScDcnnSettings.title
     doi = "10.48550/arXiv.2004.09443"
     Settings = ScDcnnSettings
     training = ScDcnnSettings.training

@@ -13,6 +13,7 @@ from napari_medseg.settings import MethodSettings, TrainSettings
 class ScDcnnSettings(MethodSettings):
     """Network, loss and result of the spatially constrained DCNN."""
 
+    title: ClassVar[str] = "Spatially constrained DCNN (corneal nerves)"
     field: ClassVar[str] = "cornea"
     earlier: ClassVar[Mapping[str, str]] = {"patch": "crop", "cut": "threshold"}
     training: ClassVar[TrainSettings] = TrainSettings(epochs=200, batch_size=4, learning_rate=1e-4, augment=False)
