@@ -124,3 +124,41 @@ def test_a_slide_that_lost_its_end_is_refused_wherever_it_was_cut(tmp_path: Path
         path.write_bytes(whole[:length])
         with pytest.raises(ReadError):
             read(path)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_slide_that_lost_levels_kept_in_subifds_is_refused(tmp_path: Path, byteorder: str) -> None:
+    path = tmp_path / "slide.svs"
+    with tifffile.TiffWriter(path, byteorder=byteorder) as file:
+        for step in (1, 2, 4):
+            file.write(RGB[::step, ::step], subifds=2 if step == 1 else 0, metadata=None, **TILED)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        first = max(sum(pair) for pair in zip(page.dataoffsets, page.databytecounts, strict=True))
+    assert len(read(path)[0].metadata["levels"]) == 3
+    for length in range(first + 8, len(whole), (len(whole) - first) // 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ReadError):
+            read(path)
+
+
+def test_a_slide_with_tiles_that_were_never_written_is_read(tmp_path: Path) -> None:
+    """Scanners leave glass out: a byte count of 0, whatever the offset."""
+    path = tmp_path / "slide.tif"
+    tiles = [RGB[:256, :256], None, None, RGB[256:512, 256:512]]
+    with tifffile.TiffWriter(path) as file:
+        shape = {"shape": (512, 512, 3), "dtype": np.uint8}
+        file.write(iter(tiles), **shape, **TILED)
+        file.write(RGB[:256, :256], subfiletype=1, **TILED)
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        where = page.tags["TileOffsets"].valueoffset
+        assert [n > 0 for n in page.databytecounts] == [True, False, False, True]
+        offsets = [start if n else 2**31 for start, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(np.array(offsets, "<u4").tobytes())
+    image = read(path)[0]
+    assert image.data.shape == (512, 512, 3)
+    np.testing.assert_array_equal(np.asarray(image.data[:256, :256]), RGB[:256, :256])

@@ -123,7 +123,7 @@ def _check_tiles(path: Path) -> None:
     try:
         with tifffile.TiffFile(path) as tiff:
             damaged = [page.index for page in tiff.pages if page.is_tiled and _n_tiles(page) != len(page.dataoffsets)]
-            short = next((page.index for page in tiff.pages if _leads_beyond(tiff, page)), None)
+            short = next((page.index for page in tiff.pages if _is_short(tiff, page)), None)
     except (*DAMAGED, tifffile.TiffFileError):  # no TIFF, or one that tifffile cannot follow: the slide library decides
         return
     if damaged:
@@ -132,13 +132,33 @@ def _check_tiles(path: Path) -> None:
         raise ReadError(f"{path.name} is cut short: its page {short} leads beyond the end of the file. Copy it again.")
 
 
+def _is_short(tiff: Any, page: Any) -> bool:
+    """Whether a page, or a level in its SubIFDs, leads beyond the end of the file: tifffile drops what lies there."""
+    if tiff.tiff.is_ndpi:  # keeps the upper halves of its offsets elsewhere
+        return False
+    if _leads_beyond(tiff, page):
+        return True
+    if any(_end_of_directory(tiff, offset) > tiff.filehandle.size for offset in page.subifds or ()):
+        return True
+    return any(_leads_beyond(tiff, level) for level in page.pages or ())
+
+
+def _end_of_directory(tiff: Any, offset: int) -> int:
+    """Return where the directory at an offset ends, or at least where its count of tags does if that is cut off."""
+    form, file = tiff.tiff, tiff.filehandle
+    end: int = offset + form.tagnosize
+    if end > file.size:
+        return end
+    file.seek(offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    return int(end + count * form.tagsize + form.offsetsize)
+
+
 def _leads_beyond(tiff: Any, page: Any) -> bool:
-    """Whether tiles, values or the next directory of a page lie beyond the end of the file: tifffile drops them."""
+    """Whether tiles, values or the next directory of a page lie beyond the end of the file."""
     import tifffile
 
     form, file = tiff.tiff, tiff.filehandle
-    if form.is_ndpi:  # keeps the upper halves of its offsets elsewhere
-        return False
     ends = [start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=False) if n]
     file.seek(page.offset)
     (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
@@ -148,11 +168,9 @@ def _leads_beyond(tiff: Any, page: Any) -> bool:
         if size > form.tagoffsetthreshold:
             ends.append(struct.unpack(form.offsetformat, value)[0] + size)
     (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
-    if following and following + form.tagnosize <= file.size:
-        file.seek(following)
-        (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-        ends.append(following + form.tagnosize + count * form.tagsize + form.offsetsize)
-    return bool(max([following + form.tagnosize if following else 0, *ends]) > file.size)
+    if following:
+        ends.append(_end_of_directory(tiff, following))
+    return bool(max(ends, default=0) > file.size)
 
 
 def _n_tiles(page: Any) -> int:
