@@ -79,6 +79,12 @@ def test_batch_norm_adapts_to_an_image_but_not_to_parts_of_one() -> None:
     np.testing.assert_allclose(part, data / np.sqrt(1 + 1e-5), atol=1e-4)
 
 
+def test_one_pixel_has_no_variance_to_adapt_to() -> None:
+    ours, settings = model(Adaptive), PredictSettings(device="cpu", precision="float32")
+    found = run(predict(ours, Image(np.full((1, 1), 7, np.float32), "YX"), settings)).probabilities
+    np.testing.assert_allclose(found, [[[7 / np.sqrt(1 + 1e-5)]]], rtol=1e-6)
+
+
 class _Greedy(torch.nn.Module):
     """Fails like the CPU allocator when it gets more than `limit` values."""
 

@@ -144,7 +144,7 @@ def fitted(model: Model, sample: Image, settings: PredictSettings, statistics: A
 
 def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
     """Adapt to network input `array` (C, *spatial): n pixels of it count n / (n + ``method.adapt``)."""
-    if not model.method.adapt:
+    if not model.method.adapt or math.prod(array.shape[1:]) == 1:  # one pixel has no variance
         return model
     yield Progress(0, 1, "adapting to the image")
     device, _ = choose_device(settings.device)
