@@ -95,3 +95,17 @@ def test_replace_checks_again() -> None:
 )
 def test_describe(image: Image, text: str) -> None:
     assert image.describe() == text
+
+
+def test_the_unit_of_space_is_shared_beside_a_last_axis_of_time() -> None:
+    image = Image(np.zeros((2, 3, 4)), "YXT", (1, 500, 2), ("millimeter", "micrometer", "second"))
+    assert (image.scale, image.units) == ((1000, 500, 2), ("micrometer", "micrometer", "second"))
+
+
+def test_oblique_axes_in_two_units_keep_their_true_steps() -> None:
+    """The first row counts millimetres: a step along x goes 0.003 mm along y and 4 um along x, 5 um in all."""
+    affine = np.array([[0.001, 0.003, 0], [0, 4, 0], [0, 0, 1]])
+    scale = np.linalg.norm(affine[:2, :2], axis=0)
+    image = Image(np.zeros((4, 5)), "YX", scale, ("millimeter", "micrometer"), affine)
+    np.testing.assert_allclose(image.scale, (1, 5))
+    np.testing.assert_allclose(image.element_size, 4)  # um^2: the determinant of [[1, 3], [0, 4]]

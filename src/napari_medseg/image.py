@@ -71,15 +71,18 @@ class Image:
 
     def _share_unit(self) -> None:
         """Convert the axes of space to the unit of the last one, so that areas and lengths across axes are right."""
-        lengths = {unit for unit in self.units if unit in MICRONS}
-        if len(lengths) < 2 or self.units[-1] not in lengths:
+        lengths = [unit for unit in self.units if unit in MICRONS]
+        if len(set(lengths)) < 2:
             return
-        factors = [MICRONS[unit] / MICRONS[self.units[-1]] if unit in lengths else 1.0 for unit in self.units]
-        object.__setattr__(self, "scale", tuple(s * f for s, f in zip(self.scale, factors, strict=True)))
-        units = tuple(self.units[-1] if unit in lengths else unit for unit in self.units)
-        object.__setattr__(self, "units", units)
+        last = lengths[-1]
+        factors = [MICRONS[unit] / MICRONS[last] if unit in MICRONS else 1.0 for unit in self.units]
         if self.affine is not None:
-            object.__setattr__(self, "affine", np.diag([*factors, 1.0]) @ np.asarray(self.affine, float))
+            before = np.asarray(self.affine, float)
+            after = np.diag([*factors, 1.0]) @ before
+            factors = [float(np.linalg.norm(after[:, k]) / np.linalg.norm(before[:, k])) for k in range(len(factors))]
+            object.__setattr__(self, "affine", after)
+        object.__setattr__(self, "scale", tuple(s * f for s, f in zip(self.scale, factors, strict=True)))
+        object.__setattr__(self, "units", tuple(last if unit in MICRONS else unit for unit in self.units))
 
     def _validate(self, n: int) -> None:
         what = f"Image {self.name!r}"
