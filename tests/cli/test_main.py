@@ -155,6 +155,18 @@ def test_resume_and_config(cases: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len((run / "history.csv").read_text().splitlines()) == 4
 
 
+def test_earlier_names_in_a_config_win_over_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, first, second = ccm_folder(tmp_path / "data", 3, 48), tmp_path / "first", tmp_path / "second"
+    tiny = ["--width", 2, "--epochs", 1, "--steps-per-epoch", 1, "--batch-size", 2, "--device", "cpu", "--crop", 32]
+    assert call(capsys, "train", "sc-dcnn", data, "-o", first, *tiny, "--threshold", 0.3)[0] == 0
+    config = tmp_path / "older.json"
+    config.write_text(json.dumps({"method": "sc-dcnn", "settings": {"cut": 0.7, "patch": 48}}))
+    words = ("train", "sc-dcnn", data, "-o", second, "--from", first / "best.pt", "--config", config)
+    assert call(capsys, *words, *tiny)[0] == 0
+    settings = json.loads((second / "settings.json").read_text())["settings"]
+    assert (settings["threshold"], settings["crop"]) == (0.7, 32)  # the flag wins over both
+
+
 def test_methods_and_describe(capsys: pytest.CaptureFixture[str]) -> None:
     code, text, _ = call(capsys, "describe", "afm-unet", "--architecture", "unet5", "--json")
     value = json.loads(text)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from napari_medseg import load_model
 from napari_medseg.cli.flags import add_flags, given
 from napari_medseg.errors import SettingsError
-from napari_medseg.methods import known_methods, settings_class
+from napari_medseg.methods import create, known_methods, settings_class
+from napari_medseg.models.checkpoint import write_checkpoint
 from napari_medseg.settings import MethodSettings
 
 EARLIER = [(name, old, now) for name in known_methods() for old, now in settings_class(name).earlier.items()]
@@ -43,3 +46,15 @@ def test_earlier_flags_set_todays_settings(method: str, old: str, now: str) -> N
     add_flags(parser, cls)
     value = other_value(cls, now)
     assert given(parser.parse_args([f"--{old}", str(value)]), cls) == {now: value}
+
+
+def test_a_model_made_with_earlier_names_says_todays(tmp_path: Path) -> None:
+    settings = {"width": 2, "cut": 0.7, "patch": 32}
+    method = create("sc-dcnn", settings)
+    weights = method.build_network().state_dict()
+    write_checkpoint(
+        tmp_path / "old.pt", {"format": 1, "method": "sc-dcnn", "settings": settings, "state_dict": weights}
+    )
+    model = load_model(tmp_path / "old.pt")
+    assert model.method.settings == method.settings
+    assert model.card["settings"] == {"width": 2, "threshold": 0.7, "crop": 32}

@@ -181,7 +181,8 @@ def rebuild(cls: type[Method], content: dict[str, Any], path: Path) -> Model:
         network.load_state_dict(content["state_dict"])
     except (SettingsError, RuntimeError, TypeError, AttributeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path.name} does not fit this version's {cls.name}: {one_line(error)}") from error
-    return Model(method, network.eval(), card(content, path))
+    named = {**content, "settings": cls.Settings.renamed(content["settings"])}
+    return Model(method, network.eval(), card(named, path))
 
 
 def card(content: dict[str, Any], path: Path | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def _call(arguments: argparse.Namespace) -> None:
     config = _read_config(arguments.config, cls.name)
     start, known = _read_start(arguments.start, cls.name)
     chosen, schedule = _recipe(cls, arguments.recipe)
-    own = {**chosen, **known, **config.get("settings", {}), **given(arguments, cls.Settings)}
+    sources = chosen, known, config.get("settings", {}), given(arguments, cls.Settings)
+    own = dict(ChainMap(*map(cls.Settings.renamed, reversed(sources))))
     method = cls(cls.Settings.parse(own))
     settings = schedule.updated(**{**config.get("training", {}), **given(arguments, TrainSettings)})
     about = CardSettings.parse(given(arguments, CardSettings))
