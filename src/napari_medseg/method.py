@@ -141,6 +141,10 @@ class Method(ABC):
 
     def check(self, image: Image) -> None:
         """Raise `DataError` with a plain reason if the method cannot take `image`: time is no axis of space."""
+        if 0 in image.spatial_shape:
+            raise DataError(
+                f"{image.name or 'The image'} has no pixels: its size is {image.spatial_shape}. Open another."
+            )
         if len(image.spatial_shape) != self.ndim or "T" in image.axes:
             raise DataError(
                 f"{self.title} works on {self.ndim}D images; {image.name or 'this image'} is {image.describe()}. "

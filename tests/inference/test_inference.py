@@ -85,6 +85,11 @@ def test_one_pixel_has_no_variance_to_adapt_to() -> None:
     np.testing.assert_allclose(found, [[[7 / np.sqrt(1 + 1e-5)]]], rtol=1e-6)
 
 
+def test_an_image_without_pixels_is_refused() -> None:
+    with pytest.raises(DataError, match="has no pixels"):
+        run(predict(model(Adaptive), Image(np.zeros((0, 5), np.float32), "YX")))
+
+
 class _Greedy(torch.nn.Module):
     """Fails like the CPU allocator when it gets more than `limit` values."""
 

@@ -132,3 +132,14 @@ def test_jitter_scales_the_optical_density() -> None:
 )
 def test_white_is_that_of_the_narrowest_camera(values: np.ndarray, white: float) -> None:
     assert stains.white_level(values) == white
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("top", [None, 1.0])
+def test_values_that_are_not_finite_are_refused(value: float, top: float | None) -> None:
+    image = np.full((4, 4, 3), 0.5)
+    image[0, 0, 0] = value
+    with pytest.raises(DataError, match="NaN or infinite"):
+        stains.rgb8(image, top)
+    with pytest.raises(DataError, match="NaN or infinite"):
+        stains.white_level(image)

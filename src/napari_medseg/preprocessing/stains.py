@@ -39,13 +39,14 @@ LAB_TARGET = LabStatistics(np.array([65.8, 24.6, -8.2]), np.array([16.2, 8.4, 5.
 def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
     """Return (H, W, 3) uint8 from RGB or RGBA of 8 or 16 bit or float; `top` is the value of white.
 
-    By default it is guessed by `white_level`.
+    By default it is guessed by `white_level`. NaN and infinite values are refused (`DataError`).
     """
     if image.ndim != 3 or image.shape[2] not in (3, 4):
         raise DataError(f"A stained image needs red, green and blue (H, W, 3); this one is {image.shape}.")
     image = image[..., :3]
     if image.dtype == np.uint8 and top in (None, 255):
         return image
+    _require_finite(image)
     top = white_level(image) if top is None else top
     return np.asarray(np.clip(np.rint(image * (255.0 / top)), 0, 255), np.uint8)
 
@@ -68,10 +69,16 @@ def white_level(image: np.ndarray) -> float:
     if image.dtype.kind != "f":
         highest = float(image.max())
         return next((white for white in WHITES if highest <= white), highest)
+    _require_finite(image)
     highest = float(np.percentile(image, BRIGHTEST))
     if highest <= OVERSHOOT:
         return 1.0
     return next((white for white in WHITES if highest <= white * 1.05), highest)
+
+
+def _require_finite(image: np.ndarray) -> None:
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise DataError("The stained image holds NaN or infinite values. Replace them first.")
 
 
 def optical_density(rgb: np.ndarray) -> np.ndarray:
