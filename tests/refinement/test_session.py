@@ -614,6 +614,22 @@ def test_one_short_stroke_fills_a_large_disc_whatever_the_unit(unit: str) -> Non
     assert dice(session.mask, disc) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("noise", "shade", "length", "brush"),
+    [(5, 0, 30, 5), (5, 0, 20, 5), (10, 0, 60, 20), (0, 30, 60, 20), (0, 30, 100, 20), (5, 0, 11, 11)],
+)
+def test_a_stroke_far_shorter_than_its_object_finds_a_clear_border(
+    noise: int, shade: int, length: int, brush: int
+) -> None:
+    y, x = np.mgrid[:600, :600]
+    disc = (y - 300) ** 2 + (x - 300) ** 2 <= 200**2
+    photo = 20 + 60 * disc + np.random.default_rng(0).normal(0, noise, disc.shape) + shade * (x / 600 - 0.5)
+    session = RefinementSession(Image(photo.astype(np.float32), "YX"))
+    across = slice(300 - length // 2, 300 + length - length // 2)
+    run(session.refine(stroke(disc.shape, 2, slice(300 - brush // 2, 300 + brush - brush // 2), across)))
+    assert dice(session.mask, disc) > 0.99
+
+
 def test_an_object_over_the_edge_of_the_image_is_found_up_to_the_edge() -> None:
     y, x = np.mgrid[:160, :200]
     wanted = (y - 20) ** 2 + (x - 190) ** 2 < 60**2

@@ -48,6 +48,7 @@ SPAN, FAR = 0.02, 5.0
 # A stroke shorter than HAND widths was drawn across about two thirds of an object or error, which then has about as
 # many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
 HAND, ACROSS = 12.0, 1.1
+CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -116,11 +117,6 @@ class GeodesicEngine(Engine):
     def _smoothed(self, energy: Energy) -> Energy:
         return energy if self._settings.crf else replace(energy, border=ROUGH)
 
-    def _noted(self, box: Box, found: Minimum) -> np.ndarray:
-        """Return the object that was found in `box`, and note how undecided its border is."""
-        self._doubt.append((box, found.doubt))
-        return found.labels
-
     # ---- an object that strokes alone have made
     def _alone(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray) -> None:
         """Find class `k` anew in `labels`, in place, around the strokes `new`."""
@@ -134,42 +130,63 @@ class GeodesicEngine(Engine):
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
         most = np.inf if own.any() else _most(new, self._steps)
         margins = [int(margin / step) for step in self._steps]
-        box = widened(core, margins, labels.shape)
-        open_edges = np.zeros((labels.ndim, 2), bool)  # sides at which the object goes over the image's edge
+        start = widened(core, margins, labels.shape)
+        box, found = self._around(k, start, scribbles, new, own, others, locked, most)
+        if most < np.inf:
+            larger = self._around(k, start, scribbles, new, own, others, locked)
+            if self._contrast(*larger) > CLEARER * self._contrast(box, found):
+                box, found = larger
+        self._doubt.append((box, found.doubt))
+        kept, part = found.labels, labels[box]
+        if not self._settings.islands:
+            kept = _touching(kept, (scribbles[box] == k + 1) | others[box])
+        np.copyto(part, 0, where=(part == k) & ~kept)
+        np.copyto(part, k, where=kept)
+
+    def _around(
+        self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
+        locked: np.ndarray, most: float = np.inf,
+    ) -> tuple[Box, Minimum]:  # fmt: skip
+        """Return the object of class `k` by its strokes in `box`, which grows until the object ends in it."""
+        shape, given = scribbles.shape, bool(own.any())
+        open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
         for _ in range(MOST_GROWTHS):
             part = scribbles[box]
             strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
             pushes = [
                 Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
                 for to_object in (True, False)
-                if own.any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
+                if given and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
             ]
             problem = self._problem(
                 self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
-                frame=np.where(open_edges, OVER, _at_image_edge(box, labels.shape)), pushes=pushes,
-                most=most,
+                frame=np.where(open_edges, OVER, _at_image_edge(box, shape)), pushes=pushes, most=most,
             )  # fmt: skip
             search = Search(problem, self._smoothed(ALONE))
-            if not own.any():
+            if not given:
                 alike = search.likeness()
-                wider = _enlarged(box, alike > ALIKE, labels.shape)
-                over = _at_image_edge(box, labels.shape) & (alike > ALIKE_EDGE) & ~open_edges
+                wider = _enlarged(box, alike > ALIKE, shape)
+                over = _at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
                 if wider != box or over.any():
                     box, open_edges = wider, open_edges | over
                     continue
             cells = search.solve()
             if not self._settings.islands:
                 cells = _touching(cells, search.known)
-            larger = _grown(cells, box, open_edges, labels.shape)
+            larger = _grown(cells, box, open_edges, shape)
             if larger is None:
                 break
             box = larger
-        found = self._noted(box, search.refined())
-        if not self._settings.islands:
-            found = _touching(found, (strokes > 0) | others[box])
-        part = labels[box]
-        np.copyto(part, 0, where=(part == k) & ~found)
-        np.copyto(part, k, where=found)
+        return box, search.refined()
+
+    def _contrast(self, box: Box, found: Minimum) -> float:
+        """Return the mean difference of intensities over the border of an object."""
+        features, total, count = self.intensities.inside(box), 0.0, 0
+        for axis in range(found.labels.ndim):
+            border = np.diff(found.labels, axis=axis)
+            total += float(np.abs(np.diff(features, axis=axis + 1)).sum(0)[border].sum())
+            count += int(np.count_nonzero(border))
+        return total / count if count else 0.0
 
     def _same_object(self, own: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Box, np.ndarray]:
         """Return the pieces of `own` that belong to the strokes `new`, the box of both, and the other pieces."""
@@ -225,7 +242,7 @@ class GeodesicEngine(Engine):
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
             zone *= 1 + GROWTH
-        self._noted(box, minimum)
+        self._doubt.append((box, minimum.doubt))
         return box, found
 
 
