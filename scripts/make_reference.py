@@ -32,8 +32,9 @@ HEAD = """# Command line
 <!-- written by scripts/make_reference.py: change the parsers, not this page -->
 
 Every command ends with exit code 0 when it is done, 2 when something given is wrong (one message, no traceback) and 130
-after Ctrl+C, with everything finished so far kept. `medseg predict` over many files is done when the others are: those that could not be
-predicted are listed (`"status": "failed"` in run.json and `--json`), and it ends with 2 only when none could. `medseg COMMAND --help` shows the same as this page. MODEL is a
+after Ctrl+C, with everything finished so far kept. `medseg predict` over many files ends with 2 only when none of them
+could be predicted; those that could not are listed (`"status": "failed"` in run.json and `--json`).
+`medseg COMMAND --help` shows the same as this page. MODEL is a
 `.pt` file or the name of a [bundled model](../models.md).
 """
 FOLLOW = "Further flags: {schedule}the settings of {methods}."

@@ -322,6 +322,25 @@ def test_a_stopped_slide_goes_on(slide: Path, model: Model, tmp_path: Path) -> N
     np.testing.assert_array_equal(stitched, wanted)
 
 
+@pytest.mark.parametrize("tiles", [5, 9])
+def test_what_the_tiles_told_before_a_stop_is_kept(slide: Path, model: Model, tmp_path: Path, tiles: int) -> None:
+    """Device, notes and objects that were cut are those of all tiles, also when only the writing is left to do."""
+    settings, options = SETTINGS.updated(overlap=0), OPTIONS.updated(reach=0)
+    rows = [run(predict_slide(model, slide, tmp_path / "whole", settings, options))]
+    job = predict_slide(model, slide, tmp_path / "out", settings, options)
+    while next(job).step < tiles:
+        pass
+    job.close()
+    rows.append(run(predict_slide(model, slide, tmp_path / "out", settings, options)))
+    for row in rows:
+        row.pop("seconds")
+    assert rows[0] == rows[1]
+    assert rows[0]["summary"]["objects cut by their tile"] > 0
+    told = [(tmp_path / folder / "block_labels.json").read_text("utf-8") for folder in ("whole", "out")]
+    assert told[0] == told[1]
+    assert '"device": "cpu"' in told[0]
+
+
 def test_an_object_belongs_to_the_core_of_its_centre() -> None:
     labels = np.zeros((8, 8), int)
     labels[1:3, 1:6], labels[5:8, 5:8] = 1, 2

@@ -177,7 +177,8 @@ class _Work:
             self.labels[core] = labels[inner]
         self.done[_key(core)] = n
         size = self.table.size if self.table is not None else 0
-        write_json(self.notes, {**self.head, "tiles": self.done, "bytes": size})
+        told = {"device": self.device, "cut": self.cut, "said": list(self.said)}
+        write_json(self.notes, {**self.head, "tiles": self.done, "bytes": size, **told})
 
     def finish(self, name: str, tiles: int, overlay: bool) -> dict[str, Any]:
         """Write what is still missing, name the working files and return the row."""
@@ -218,7 +219,7 @@ class _Work:
         self.maps[core] = np.rint(maps * 255).astype(np.uint8)
 
     def _previous(self) -> tuple[dict[str, int], int]:
-        """Return the tiles that a stopped run has finished, and the bytes of its table."""
+        """Return the tiles that a stopped run has finished, and the bytes of its table; take over what it told."""
         try:
             notes = read_json(self.notes)
             same = all(notes[key] == value for key, value in self.head.items() if key != "source")
@@ -226,7 +227,10 @@ class _Work:
             parts = [self.rows] * (notes["bytes"] > 0) + [_named(self.stem, "_labels.ome.zarr.part")]
             if not same or not all(part.exists() for part in parts):
                 return {}, 0
-            return {str(key): int(n) for key, n in notes["tiles"].items()}, int(notes["bytes"])
+            found = {str(key): int(n) for key, n in notes["tiles"].items()}, int(notes["bytes"])
+            told = str(notes["device"]), int(notes["cut"]), dict.fromkeys(map(str, notes["said"]))
+            self.device, self.cut, self.said = told
+            return found
         except (ReadError, ValueError, KeyError, TypeError, AttributeError):
             return {}, 0
 
