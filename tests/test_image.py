@@ -86,6 +86,12 @@ def test_replace_checks_again() -> None:
     [
         (Image(np.zeros((4, 5)), "YX"), "2D, 4x5, pixel size not known (results in pixels), 1 channel"),
         (Image(np.zeros((4, 5, 3)), "YXC", (0.25, 0.5), ("micrometer",) * 2), "2D, 4x5, 0.25x0.5 um, 3 channels"),
+        (Image(np.zeros((4, 5)), "YX", (0.0195, 0.0195), ("micrometer",) * 2), "2D, 4x5, 19.5x19.5 nm, 1 channel"),
+        (Image(np.zeros((4, 5)), "YX", (0.1, 0.1), ("micrometer",) * 2), "2D, 4x5, 0.1x0.1 um, 1 channel"),
+        (
+            Image(np.zeros((2, 4, 5)), "ZYX", (0.3, 0.065, 0.065), ("micrometer",) * 3),
+            "3D, 2x4x5, 0.3x0.065x0.065 um, 1 channel",
+        ),
         (Image(np.zeros((2, 4, 5)), "ZYX", (3, 1, 1), ("millimeter",) * 3), "3D, 2x4x5, 3x1x1 mm, 1 channel"),
         (
             Image(np.zeros((2, 4, 5)), "TYX", (0.1, 1, 1), ("second", "millimeter", "millimeter")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -168,8 +168,8 @@ class Image:
         sizes, movie = self.spatial_shape, self.axes.startswith("T")
         frames = f"movie of {sizes[0]} frames, " if movie else ""
         shape = "x".join(map(str, sizes[movie:]))
-        unit = SHORT_UNITS.get(self.units[-1], self.units[-1])
-        size = "x".join(f"{s:.4g}" for s in self.scale[movie:])
+        steps, unit = steps_as_said(self.scale[movie:], self.units[-1])
+        size = "x".join(f"{s:.4g}" for s in steps)
         known = PIXEL not in self.units[movie:]  # the time step does not matter here
         step = f"{size} {unit}" if known else "pixel size not known (results in pixels)"
         n = self.n_channels
@@ -181,3 +181,11 @@ MICRONS = {
     "meter": 1e6,
 }  # fmt: skip
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
+FINE = 0.1  # um: smaller pixels are said in nm, as microscopists do
+
+
+def steps_as_said(steps: Sequence[float], unit: str) -> tuple[tuple[float, ...], str]:
+    """Return pixel sizes in `unit` and the short name of the unit that people give them in: nm below 0.1 um."""
+    if unit == "micrometer" and max(steps) < FINE:
+        return tuple(1e3 * step for step in steps), SHORT_UNITS["nanometer"]
+    return tuple(steps), SHORT_UNITS.get(unit, unit)

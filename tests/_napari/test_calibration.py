@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_medseg._napari.layers import image_from_layer, layer_data, world_of
+from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 
@@ -82,6 +83,33 @@ def test_grey_values_become_heights(open_dock: Open, wait: Wait) -> None:
     height = viewer.add_image(np.ones((30, 40)), name="height", metadata={"medseg_image": {"value_unit": "nm"}})
     dock.image.choose(height)
     assert dock.image.open_fields.isHidden()
+
+
+def test_both_are_entered_at_once_and_the_picture_stays_in_view(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    scan, _, _ = scene(viewer)
+    viewer.layers.remove("other")
+    dock.input.choose(scan)
+    seen, zoom = np.array(viewer.camera.center[-2:]) / scan.scale, viewer.camera.zoom
+    dock.input.fields.unit.setCurrentText("nm")
+    said = enter(dock.input, "50", "2")
+    assert "1 grey value = 2 nm, as entered." in said
+    assert "Also set for drawn." in said
+    assert image_from_layer(scan).value_unit == "nm"
+    np.testing.assert_allclose(np.array(viewer.camera.center[-2:]) / scan.scale, seen)
+    assert viewer.camera.zoom == pytest.approx(zoom / 50)
+    set_pixel_size(viewer, scan, (0.02,), "micrometer")
+    assert (dock.input.fields.size.text(), dock.input.fields.unit.currentText()) == ("20", "nm")
+    assert "20x20 nm" in dock.input.line.text()
+
+
+def test_a_volume_stays_at_its_slice_when_its_pixel_size_is_entered(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    volume = viewer.add_image(np.random.default_rng(0).random((9, 10, 12)), name="volume")
+    viewer.dims.set_current_step(0, 7)
+    dock.input.choose(volume)
+    enter(dock.input, "0.2, 0.5, 0.5")
+    assert viewer.dims.current_step[0] == 7
 
 
 @pytest.mark.parametrize("text", ["-1", "abc", "0", "inf", "1, 2, 3"])

@@ -73,7 +73,8 @@ def test_model_is_small_and_documented(name: str) -> None:
     assert found.card["sha256"] == sha256(path)
     assert found.card["license"] == LICENSES.get(name, "BSD-3-Clause")
     assert all(content[field] == found.card[field] for field in ("license", "trained_on", "version"))
-    assert found.card["trained_on"] in found.describe()
+    said = found.describe()
+    assert found.card["trained_on"] in said if found.trained else "nothing" not in said
     assert name in found.card["command"]
 
 

@@ -37,6 +37,7 @@ from napari_medseg.models.training_images import PixelSize
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
+UNTRAINED = "a method that needs no training: it works by rule on each image"
 GENERATED = "_generated"  # how names of scores on generated images end
 
 
@@ -138,7 +139,8 @@ class Entry:
         card = self.card
         lines = [str(card.get("finds") or (f"finds {TITLES[self.field]}" if self.field else ""))]
         lines += ["A demonstration: it knows nothing but generated images."] if self.demo else []
-        lines += [f"trained on: {card['trained_on']}"] if card.get("trained_on") else []
+        learnt = card.get("trained_on") if self.trained else ""
+        lines += [f"trained on: {learnt}"] if learnt else [] if self.trained else [UNTRAINED]
         lines += [f"scores: {scores}"] if (scores := self._scores()) else []
         lines += [f"fails on: {card['fails_on']}"] if card.get("fails_on") else []
         lines += [f"expects: {card['expects']}"] if card.get("expects") else []

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import Image, steps_as_said
 from napari_medseg.io.volumes.space import mm_per
 from napari_medseg.models.fields import FIELDS, HEIGHTS, TITLES, likely_field
 
@@ -125,9 +125,10 @@ def skewness(image: Image) -> float:
 
 def size_in_words(steps: Sequence[float], unit: str) -> str:
     """Return ``1.04 um``, or ``3 x 1 x 1 mm`` where the axes differ."""
+    steps, short = steps_as_said(steps, unit)
     alike = max(steps) < min(steps) * (1 + 1e-3)
     size = f"{steps[0]:.3g}" if alike else " x ".join(f"{step:.3g}" for step in steps)
-    return f"{size} {SHORT_UNITS.get(unit, unit)}"
+    return f"{size} {short}"
 
 
 def _in_unit(scale: Sequence[float], units: Sequence[str], unit: str) -> tuple[float, ...] | None:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said
 from napari_medseg.io.geometry import FRAME
 from napari_medseg.io.volumes.space import mm_per
 from napari_medseg.models.fields import Field, likely_field
@@ -73,9 +73,10 @@ class Calibration(QWidget):
         """Show what a layer and its image state."""
         sizes = [step for step, axis in zip(image.scale, image.spatial_axes, strict=True) if axis != "T"]
         known = image.units[-1] != PIXEL
-        alike = len({f"{step:.6g}" for step in sizes}) == 1
-        self.size.setText(", ".join(f"{step:.6g}" for step in (sizes[:1] if alike else sizes)) if known else "")
-        self.unit.setCurrentIndex(max(0, self.unit.findData(image.units[-1] if known else UNITS[0])))
+        said, short = steps_as_said(sizes, image.units[-1] if known else UNITS[0])
+        alike = len({f"{step:.6g}" for step in said}) == 1
+        self.size.setText(", ".join(f"{step:.6g}" for step in (said[:1] if alike else said)) if known else "")
+        self.unit.setCurrentIndex(max(0, self.unit.findText(short if known else SHORT_UNITS[UNITS[0]])))
         factor = _kept(layer).get(HEIGHTS)
         self.value.setText("" if factor is None else f"{factor:.6g}")
 
@@ -123,11 +124,13 @@ class Calibration(QWidget):
             If something entered is no positive number, or there are more sizes than axes.
         """
         said = []
-        if not self.size_row[0].isHidden() and self.steps:
-            others = set_pixel_size(viewer, layer, self.steps, str(self.unit.currentData()))
+        sizes, heights = (not row[0].isHidden() for row in (self.size_row, self.value_row))
+        steps, nm_per_grey = self.steps if sizes else (), self.nm_per_grey if heights else None
+        if steps:  # which makes the fields show the layer anew
+            others = set_pixel_size(viewer, layer, steps, str(self.unit.currentData()))
             said = [f"Also set for {', '.join(other.name for other in others)}."] if others else []
-        if not self.value_row[0].isHidden():
-            set_heights(layer, self.nm_per_grey)
+        if heights:
+            set_heights(layer, nm_per_grey)
         return " ".join(said)
 
     @staticmethod
@@ -170,7 +173,7 @@ def set_heights(layer: Layer, nm_per_grey: float | None) -> None:
 def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: str) -> list[Layer]:
     """Give the axes of space of a layer, and of those that belong to it, a step in `unit`; return the others.
 
-    All of them grow together about the origin of the world, so that they stay upon each other.
+    All of them grow together about the origin of the world, so that they stay upon each other, and the view with them.
 
     Raises
     ------
@@ -183,10 +186,11 @@ def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: st
         raise SettingsError(f"{layer.name} has {space.sum()} axes of space: give one size, or {space.sum()} of them.")
     factors = np.ones(len(space))
     factors[space] = np.array(steps) / np.array(image.scale)[space]
-    others = belonging(viewer, layer)
+    others, point = belonging(viewer, layer), np.array(viewer.dims.point)
     for one in (layer, *others):
         units = tuple(unit if own else str(old) for own, old in zip(space, one.units, strict=True))
         _grow(one, factors, units)
+    _follow(viewer, point, factors)
     return others
 
 
@@ -243,6 +247,16 @@ def _grow(layer: Layer, factors: np.ndarray, units: tuple[str, ...]) -> None:
     layer.affine = affine
     layer.units = units
     layer.metadata = {**layer.metadata, "medseg_image": kept}
+
+
+def _follow(viewer: Any, point: np.ndarray, factors: np.ndarray) -> None:
+    """Let the view, which was at `point`, show what it showed before layers grew by `factors` along their axes."""
+    grown = np.append(np.ones(len(point)), factors)[-len(point) :]
+    viewer.dims.set_point(range(len(point)), point * grown)
+    shown, centre = grown[list(viewer.dims.displayed)], np.array(viewer.camera.center)
+    centre[-len(shown) :] *= shown
+    viewer.camera.center = tuple(centre)
+    viewer.camera.zoom /= np.exp(np.log(shown).mean())
 
 
 def ask_pixel_size(parent: QWidget, viewer: Any, layer: Layer) -> bool | None:

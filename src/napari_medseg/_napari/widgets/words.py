@@ -9,6 +9,8 @@ import numpy as np
 
 def duration(seconds: float) -> str:
     """Return a time in words, with as many digits as matter: ``0.4 s``, ``32 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 0.05:
+        return "less than 0.1 s"
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
