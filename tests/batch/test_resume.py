@@ -18,8 +18,8 @@ from PIL import Image as Pillow
 from toy import ToyMethod
 
 from napari_medseg.batch import ReviewSheet, name_cases, predict_files
-from napari_medseg.batch.decisions import marked, read_review, write_decision
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED
+from napari_medseg.batch.tables import marked, read_review, write_decision
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import read, read_one
 from napari_medseg.io.places import inside, portable
@@ -396,16 +396,16 @@ def test_names_that_are_one_file_elsewhere_differ(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_disk_refuses_costs_only_itself(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_medseg.batch import case
+    from napari_medseg.batch import predict as module
 
-    real = case.read_input
+    real = module.read_input
 
     def refuse(path: Path, *others: Any) -> Any:
         if path.name == "a.png":
             raise OSError(5, "Input/output error")
         return real(path, *others)
 
-    monkeypatch.setattr(case, "read_input", refuse)
+    monkeypatch.setattr(module, "read_input", refuse)
     record = batch.predict(resume=False)
     assert [row["status"] for row in record["files"].values()] == ["failed", "done"]
     assert "Input/output error" in record["files"][str(batch.a)]["reason"]

@@ -52,7 +52,7 @@ def test_mean_entropy_of_the_sure_and_of_a_guess(monkeypatch: pytest.MonkeyPatch
     assert mean_entropy(np.full((3, 4, 4), 1 / 3, np.float32)) == pytest.approx(1)
     p = np.random.default_rng(0).random((1, 9, 9), np.float32)
     whole = mean_entropy(p)
-    monkeypatch.setattr("napari_medseg.batch.case.BLOCK", 7)
+    monkeypatch.setattr("napari_medseg.batch.predict.BLOCK", 7)
     assert mean_entropy(p) == pytest.approx(whole)
 
 

@@ -90,7 +90,7 @@ class Batch(_Later):
     """The Batch dock."""
 
     name, module, dock = "Batch", "napari_medseg._napari.docks.batch", "BatchDock"
-    needs = "napari_medseg.batch.folder"
+    needs = "napari_medseg.batch.predict"
 
 
 class Train(_Later):

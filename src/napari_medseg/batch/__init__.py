@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 from napari_medseg import lazily
 
 if TYPE_CHECKING:
-    from napari_medseg.batch.case import mean_entropy, predict_case, probability_image
-    from napari_medseg.batch.folder import predict_files
     from napari_medseg.batch.inputs import Case, list_inputs, name_cases
     from napari_medseg.batch.memory import planes_of, predict_images
-    from napari_medseg.batch.record import BatchRecord
-    from napari_medseg.batch.resume import open_record
+    from napari_medseg.batch.predict import mean_entropy, predict_case, predict_files, probability_image
+    from napari_medseg.batch.record import BatchRecord, open_record
     from napari_medseg.batch.review import ReviewSheet
     from napari_medseg.batch.settings import BatchSettings, SlideSettings
 
@@ -23,14 +21,14 @@ __getattr__ = lazily(
         "ReviewSheet": "review",
         "SlideSettings": "settings",
         "list_inputs": "inputs",
-        "mean_entropy": "case",
+        "mean_entropy": "predict",
         "name_cases": "inputs",
-        "open_record": "resume",
+        "open_record": "record",
         "planes_of": "memory",
-        "predict_case": "case",
-        "predict_files": "folder",
+        "predict_case": "predict",
+        "predict_files": "predict",
         "predict_images": "memory",
-        "probability_image": "case",
+        "probability_image": "predict",
     },
 )
 __all__ = [

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_medseg.batch.case import measure_case
-from napari_medseg.batch.decisions import (
+from napari_medseg.batch.inputs import read_input
+from napari_medseg.batch.predict import measure_case
+from napari_medseg.batch.record import WAIT, read_record, sizes
+from napari_medseg.batch.tables import (
     COLUMNS,
     NAME,
     Said,
@@ -20,11 +22,10 @@ from napari_medseg.batch.decisions import (
     marked,
     read_review,
     said_of,
+    update_measurements,
     write_decision,
+    write_summary,
 )
-from napari_medseg.batch.inputs import read_input
-from napari_medseg.batch.record import WAIT, read_record, sizes
-from napari_medseg.batch.tables import update_measurements, write_summary
 from napari_medseg.errors import DataError, ReadError, SettingsError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write

@@ -1,20 +1,135 @@
-"""The tables of a batch: objects in ``measurements.csv``, files in ``summary.csv``."""
+"""The tables of a batch: ``review.csv`` (what reviewers said), ``measurements.csv`` (objects), ``summary.csv`` (files).
+
+What was said is kept in the side-car of the labels too, whatever a spreadsheet did to the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from napari_medseg.batch.decisions import Said, read_review, said_of
+from napari_medseg.errors import DataError, printable
 from napari_medseg.io import write_table
+from napari_medseg.io.json_file import write_json
+from napari_medseg.io.locks import holding
 from napari_medseg.io.places import inside
+from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.write import from_text
 
-SAID = {"decision": "decision", "reason": "decision reason", "corrected": "corrected"}
+NAME = "review.csv"
+COLUMNS = ("image", "labels", "decision", "reason", "corrected")
+MARK = "review"  # where the side-car keeps a decision
+NO = ("", "no", "false", "0")
+WAIT = 10.0  # seconds for another window that writes the table
+SAID = {"decision": "decision", "reason": "decision reason", "corrected": "corrected"}  # what other tables call it
+Said = dict[str, str]
 Rows = Mapping[str, Mapping[str, Any]]
+
+
+def read_review(out: Path) -> dict[str, Said]:
+    """Return the rows of ``review.csv`` by image path; nothing where nobody reviewed.
+
+    Spreadsheets save it with a byte order mark, in UTF-16, with semicolons or tabs: all are read.
+
+    Raises
+    ------
+    DataError
+        If it is no such table any more.
+    """
+    path = out / NAME
+    if not path.is_file():
+        return {}
+    try:
+        lines = _text(path.read_bytes()).splitlines(keepends=True)
+        if lines and lines[0].lower().startswith("sep="):
+            lines = lines[1:]
+        head = lines[0] if lines else ""
+        rows = list(csv.reader(lines, delimiter=max(",;\t", key=head.count), strict=True))
+    except (OSError, csv.Error) as error:
+        raise _unreadable(path, str(error)) from error
+    names = [name.strip().lower() for name in rows[0]] if rows else []
+    if not {"image", "decision", "corrected"} <= set(names):
+        raise _unreadable(path, f"its columns are {printable(', '.join(names)) or 'none'}")
+    found = [dict(zip(names, map(from_text, row), strict=False)) for row in rows[1:] if any(row)]
+    return {row.get("image", ""): {name: row.get(name, "") for name in COLUMNS} for row in found}
+
+
+def is_corrected(said: Mapping[str, str]) -> bool:
+    """Whether a row says that its labels were corrected."""
+    return said.get("corrected", "").strip().lower() not in NO
+
+
+def write_decision(out: Path, key: str, said: Said | None, order: Sequence[str] = ()) -> None:
+    """Put the row of one image into ``review.csv``, or take it out; rows that others wrote meanwhile stay.
+
+    The rows come in the `order` of these images.
+    """
+    with holding(out, "review", wait=WAIT):
+        rows = read_review(out)
+        name = printable(key)  # of a file whose name is no text
+        rows.pop(key, None)
+        rows.pop(name, None)
+        if said is not None:
+            rows[name] = {**said, "image": name}
+        place = {printable(name): number for number, name in enumerate(order)}
+        table = sorted(rows.values(), key=lambda row: place.get(printable(row["image"]), len(place)))
+        write_table(out / NAME, pd.DataFrame(table, columns=list(COLUMNS)))
+
+
+def said_of(review: Mapping[str, Said], key: str) -> Said:
+    """Return the row of an image, empty where there is none."""
+    return review.get(key) or review.get(printable(key)) or {}
+
+
+def mark(labels: Path, said: Said) -> None:
+    """Keep a decision in the side-car of the labels too."""
+    content = load(labels)
+    if content is None:
+        return
+    metadata = content.get("metadata") if isinstance(content.get("metadata"), dict) else {}
+    kept = {name: said.get(name, "") for name in ("decision", "reason", "corrected")}
+    write_json(sidecar_path(labels), {**content, "metadata": {**(metadata or {}), MARK: kept}})
+
+
+def marked(labels: Path) -> Said:
+    """Return the decision that the side-car of labels keeps, empty where there is none."""
+    metadata = (load(labels) or {}).get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    kept = metadata.get(MARK)
+    said = {str(k): str(v) for k, v in kept.items()} if isinstance(kept, dict) else {}
+    medseg = metadata.get("medseg")
+    if isinstance(medseg, dict) and medseg.get("corrected"):
+        said["corrected"] = "yes"
+    return said if said.get("decision") or is_corrected(said) else {}
+
+
+def source_of(labels: Path) -> str:
+    """Return the image that the side-car of labels says they were made of."""
+    metadata = (load(labels) or {}).get("metadata")
+    medseg = metadata.get("medseg") if isinstance(metadata, dict) else None
+    return str(medseg.get("source_file", "")) if isinstance(medseg, dict) else ""
+
+
+def _text(content: bytes) -> str:
+    for start, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(start):
+            return content.decode(encoding, "replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is no review table any more ({reason}); expected the columns {', '.join(COLUMNS)}. Restore it, or "
+        "move it away: what was corrected or accepted is kept in any case."
+    )
 
 
 def write_summary(out: Path, rows: Rows) -> None:

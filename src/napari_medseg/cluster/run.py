@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.batch import BatchRecord, Case, open_record
-from napari_medseg.batch.folder import measure_again
+from napari_medseg.batch.predict import measure_again
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError

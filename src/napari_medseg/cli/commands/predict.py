@@ -81,7 +81,7 @@ def _notes(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSettings) -> dict[str, Any]:
-    from napari_medseg.batch import predict_files
+    from napari_medseg.batch.predict import predict_files
     from napari_medseg.batch.settings import BatchSettings
     from napari_medseg.cluster.settings import ClusterSettings
 

@@ -1,8 +1,9 @@
-"""One file of a batch: read, predict, measure, write."""
+"""Predict files: one (read, predict, measure, write), or many one after the other in this process."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.batch.inputs import Case, read_input
+from napari_medseg.batch.record import BatchRecord, open_record
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
-from napari_medseg.io import write, write_table
-from napari_medseg.io.json_file import json_safe
+from napari_medseg.io import read_labels, write, write_table
+from napari_medseg.io.atomic import replacing
+from napari_medseg.io.locks import held_folder
+from napari_medseg.io.places import expanded
 from napari_medseg.io.slide import is_slide
 from napari_medseg.io.volumes.reader import is_volume
 from napari_medseg.jobs import Job, relabel
@@ -29,20 +33,55 @@ SMALLEST = 1e-7
 BLOCK = 2**22  # values taken at once
 
 
-def mean_entropy(probabilities: np.ndarray) -> float:
-    """Return the mean predictive entropy of probabilities (K, *spatial), from 0 (sure) to 1 (guessing everywhere).
+def predict_files(
+    model: Model,
+    inputs: Sequence[Path],
+    out: Path,
+    settings: PredictSettings,
+    *,
+    resume: bool = True,
+    options: BatchSettings | None = None,
+) -> Job[dict[str, Any]]:
+    """Predict every file of `inputs` (files and folders) into `out` and return the content of ``run.json``.
 
-    Up to two channels the last one is the foreground's probability p and the entropy that of p and 1 - p; more channels
-    are classes. It is divided by that of a guess, ln 2 or ln K.
+    A file that cannot be read or predicted is recorded with its reason and the others go on; a finished file is not
+    redone when `resume` is on and its content, the model and the settings that change results are the same.
+
+    Raises
+    ------
+    DataError
+        If no input is an image, or every file failed.
+    WriteError
+        If the folder cannot be written, or another batch writes into it.
     """
-    k = len(probabilities)
-    flat = probabilities[-1:].reshape(1, -1) if k <= 2 else probabilities.reshape(k, -1)
-    total, n = 0.0, max(flat.shape[1], 1)
-    for start in range(0, flat.shape[1], BLOCK):
-        p = np.clip(flat[:, start : start + BLOCK].astype(np.float32), SMALLEST, 1 - SMALLEST)
-        p = np.stack([p[0], 1 - p[0]]) if k <= 2 else p / p.sum(0)
-        total += float(-(p * np.log(p)).sum(dtype=np.float64))
-    return total / n / math.log(max(k, 2))
+    out, options = expanded(out), (options or BatchSettings()).of(model)
+    with held_folder(out, "batch"):
+        record = open_record(model.card, inputs, out, settings, options, resume=resume)
+        try:
+            if record.position:
+                yield record.step(record.greeting())
+            yield from measure_again(record, model.method.measure)
+            for case in list(record.todo):
+                record.begin(case)
+                job = predict_case(model, case, out, settings, options)
+                row = yield from relabel(job, lambda p: record.step(p.message, p.item))
+                yield record.finish(case, row)
+        finally:
+            record.save()
+        return record.conclude()
+
+
+def measure_again(record: BatchRecord, kind: str) -> Job[None]:
+    """Make the lost tables of reviewed cases anew, from their labels."""
+    for case in record.unmeasured:
+        row = record.rows[str(case.path)]
+        yield record.step(f"{case.path.name}: measuring again", str(case.path))
+        try:
+            image = read_input(case.path, record.words, row.get("calibration"))
+            labels = read_labels(record.out / row["labels"], like=image)
+            record.rows[str(case.path)] = row | measure_case(record.out, row["name"], kind, labels, image)
+        except MedSegError as error:
+            record.note(f"{row['labels']} could not be measured again: {error}")
 
 
 def predict_case(
@@ -124,8 +163,6 @@ def write_overlay(path: Path, image: Image, labels: Image) -> None:
     """Write the small picture of a case."""
     from PIL import Image as Pillow
 
-    from napari_medseg.io.atomic import replacing
-
     with replacing(path) as part:
         Pillow.fromarray(overlay(image, labels)).save(part, format="PNG", optimize=True)
 
@@ -139,4 +176,20 @@ def probability_image(prediction: Prediction, image: Image) -> Image:
 
 def _first_row(frame: pd.DataFrame) -> dict[str, Any]:
     row = frame.to_dict("records")[0] if len(frame) else {}
-    return {str(key): json_safe(value) for key, value in row.items() if key != "image"}
+    return {str(key): value for key, value in row.items() if key != "image"}
+
+
+def mean_entropy(probabilities: np.ndarray) -> float:
+    """Return the mean predictive entropy of probabilities (K, *spatial), from 0 (sure) to 1 (guessing everywhere).
+
+    Up to two channels the last one is the foreground's probability p and the entropy that of p and 1 - p; more channels
+    are classes. It is divided by that of a guess, ln 2 or ln K.
+    """
+    k = len(probabilities)
+    flat = probabilities[-1:].reshape(1, -1) if k <= 2 else probabilities.reshape(k, -1)
+    total, n = 0.0, max(flat.shape[1], 1)
+    for start in range(0, flat.shape[1], BLOCK):
+        p = np.clip(flat[:, start : start + BLOCK].astype(np.float32), SMALLEST, 1 - SMALLEST)
+        p = np.stack([p[0], 1 - p[0]]) if k <= 2 else p / p.sum(0)
+        total += float(-(p * np.log(p)).sum(dtype=np.float64))
+    return total / n / math.log(max(k, 2))
