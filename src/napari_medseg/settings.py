@@ -100,6 +100,10 @@ class PredictSettings(Settings):
         False, title="Test-time augmentation",
         description="Average over flips and rotations; some models ask for it themselves",
     )  # fmt: skip
+    adapt: bool = Field(
+        True, title="Adapt to each image",
+        description="Where the model asks for it, let batch-norm statistics follow each image; else those of training",
+    )  # fmt: skip
     resample: bool = Field(
         False, title="Resample",
         description="Show the network images at the pixel size of its training images; results keep the image's own",

@@ -86,6 +86,17 @@ def test_nothing_is_done_twice(batch: Batch) -> None:
     assert batch.stamps() == before
 
 
+def test_a_record_that_lacks_a_newer_setting_goes_on(batch: Batch) -> None:
+    before, path = batch.stamps(), batch.out / "run.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["adapt"]
+    path.write_text(json.dumps(record))
+    batch.predict()
+    assert batch.stamps() == before
+    batch.predict(CPU.updated(adapt=False))
+    assert batch.stamps() != before
+
+
 def test_another_picture_of_the_same_name_is_predicted(batch: Batch) -> None:
     expected = Batch(batch.source.parent / "other", batch.model)
     picture(expected.a, 5)

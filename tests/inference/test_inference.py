@@ -77,6 +77,8 @@ def test_batch_norm_adapts_to_an_image_but_not_to_parts_of_one() -> None:
     np.testing.assert_allclose(found, (data - mean) / np.sqrt(variance + 1e-5), atol=1e-4)
     part = run(predict(ours, Image(data, "YX"), settings, statistics=())).probabilities[0]
     np.testing.assert_allclose(part, data / np.sqrt(1 + 1e-5), atol=1e-4)
+    plain = run(predict(ours, Image(data, "YX"), settings.updated(adapt=False))).probabilities[0]
+    np.testing.assert_array_equal(plain, part)
 
 
 def test_one_pixel_has_no_variance_to_adapt_to() -> None:

@@ -269,6 +269,9 @@ def test_a_slide_is_adapted_to_once_as_the_same_picture(slide: Path, tmp_path: P
     np.testing.assert_array_equal(stitched > 0, np.asarray(whole.labels.data) > 0)
     assert 0.03 < (stitched > 0).mean() < 0.5
     assert np.asarray(unadapted.labels.data).all()
+    row = run(predict_slide(model, slide, tmp_path / "plain", SETTINGS.updated(adapt=False), OPTIONS))
+    plain = np.asarray(read_one(tmp_path / "plain" / row["labels"], kind="labels").data)
+    assert (plain > 0).mean() > 1.5 * (stitched > 0).mean(), "the slide's statistics were taken all the same"
 
 
 def test_a_large_slide_is_adapted_to_by_its_tissue(slide: Path) -> None:

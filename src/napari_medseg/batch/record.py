@@ -297,9 +297,10 @@ def _previous(
             os.replace(path, aside)
         notes.append(f"{error} It was put aside as {aside.name}.")
         return {}, False
-    now = settings.model_dump(mode="json", exclude=ELSEWHERE)
+    now, usual = (one.model_dump(mode="json", exclude=ELSEWHERE) for one in (settings, type(settings)()))
     same = record["model"].get("sha256") == card.get("sha256")
-    same = same and now == {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
+    then = {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
+    same = same and now == {**usual, **then}  # records of older versions lack newer settings
     return record["files"], same
 
 

@@ -143,8 +143,8 @@ def fitted(model: Model, sample: Image, settings: PredictSettings, statistics: A
 
 
 def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
-    """Adapt to network input `array` (C, *spatial): n pixels of it count n / (n + ``method.adapt``)."""
-    if not model.method.adapt or math.prod(array.shape[1:]) == 1:  # one pixel has no variance
+    """Adapt to network input `array` (C, *spatial), if asked to: n pixels of it count n / (n + ``method.adapt``)."""
+    if not settings.adapt or not model.method.adapt or math.prod(array.shape[1:]) == 1:  # one pixel has no variance
         return model
     yield Progress(0, 1, "adapting to the image")
     device, _ = choose_device(settings.device)

@@ -83,7 +83,7 @@ def predict_slide(
     image = image.replace(metadata={**image.metadata, "levels": [thumbnail]})
     work = _Work(model, image, Path(slide), Path(out) / (name or image.name), settings, options, resume)
     todo = [box for box in boxes(image.spatial_shape, options.core) if not options.tissue_only or work.tissue(box)]
-    if todo and model.method.adapt:
+    if todo and settings.adapt and model.method.adapt:
         yield from work.adapt(todo)
     position = 0
     for box in todo:
