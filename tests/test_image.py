@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, mm_per, um_per
 
 
 def test_defaults_are_pixels_of_one() -> None:
@@ -115,3 +115,26 @@ def test_oblique_axes_in_two_units_keep_their_true_steps() -> None:
     image = Image(np.zeros((4, 5)), "YX", scale, ("millimeter", "micrometer"), affine)
     np.testing.assert_allclose(image.scale, (1, 5))
     np.testing.assert_allclose(image.element_size, 4)  # um^2: the determinant of [[1, 3], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("unit", "microns"),
+    [
+        ("um", 1),
+        ("µm", 1),
+        ("\\u00b5m", 1),
+        ("Millimetre", 1e3),
+        ('"cm"', 1e4),
+        ("Å", 1e-4),
+        ("inch", 25_400),
+        ("m", 1e6),
+    ],
+)
+def test_units_of_length_are_known_in_any_usual_spelling(unit: str, microns: float) -> None:
+    assert um_per(unit) == microns
+    assert mm_per(unit) == pytest.approx(microns / 1e3)
+
+
+@pytest.mark.parametrize("unit", ["pixel", "", None, "second", "V"])
+def test_what_is_no_length_has_none(unit: object) -> None:
+    assert um_per(unit) is mm_per(unit) is None

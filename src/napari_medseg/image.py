@@ -71,18 +71,18 @@ class Image:
 
     def _share_unit(self) -> None:
         """Convert the axes of space to the unit of the last one, so that areas and lengths across axes are right."""
-        lengths = [unit for unit in self.units if unit in MICRONS]
-        if len(set(lengths)) < 2:
+        lengths = {unit: size for unit in self.units if (size := um_per(unit))}
+        if len(lengths) < 2:
             return
-        last = lengths[-1]
-        factors = [MICRONS[unit] / MICRONS[last] if unit in MICRONS else 1.0 for unit in self.units]
+        last = next(unit for unit in reversed(self.units) if unit in lengths)
+        factors = [lengths[unit] / lengths[last] if unit in lengths else 1.0 for unit in self.units]
         if self.affine is not None:
             before = np.asarray(self.affine, float)
             after = np.diag([*factors, 1.0]) @ before
             factors = [float(np.linalg.norm(after[:, k]) / np.linalg.norm(before[:, k])) for k in range(len(factors))]
             object.__setattr__(self, "affine", after)
         object.__setattr__(self, "scale", tuple(s * f for s, f in zip(self.scale, factors, strict=True)))
-        object.__setattr__(self, "units", tuple(last if unit in MICRONS else unit for unit in self.units))
+        object.__setattr__(self, "units", tuple(last if unit in lengths else unit for unit in self.units))
 
     def _validate(self, n: int) -> None:
         what = f"Image {self.name!r}"
@@ -176,12 +176,45 @@ class Image:
         return f"{frames}{len(sizes) - movie}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 
 
-MICRONS = {
-    "picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
-    "meter": 1e6,
+UM_PER = {
+    "fm": 1e-9, "pm": 1e-6, "picometer": 1e-6, "a": 1e-4, "å": 1e-4, "ang": 1e-4, "angstrom": 1e-4,
+    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "micrometers": 1.0,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "millimeters": 1e3,
+    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4, "m": 1e6, "meter": 1e6, "metre": 1e6,
+    "in": 25_400.0, "inch": 25_400.0,
 }  # fmt: skip
+SECONDS_PER = {
+    "ns": 1e-9, "nanosecond": 1e-9, "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
+    "h": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0, "day": 86_400.0,
+}  # fmt: skip
+MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
 FINE = 0.1  # um: smaller pixels are said in nm, as microscopists do
+
+
+def um_per(unit: object) -> float | None:
+    """Return the micrometres of a unit of length in any usual spelling, ``None`` if it is none."""
+    return UM_PER.get(_plain(unit))
+
+
+def mm_per(unit: object) -> float | None:
+    """Return the millimetres of a unit of length in any usual spelling, ``None`` if it is none."""
+    microns = um_per(unit)
+    return None if microns is None else microns / 1e3
+
+
+def seconds_per(unit: object) -> float | None:
+    """Return the seconds of a unit of time in any usual spelling, ``None`` if it is none."""
+    return SECONDS_PER.get(_plain(unit))
+
+
+def _plain(unit: object) -> str:
+    text = str(unit).strip().strip('"').lower()
+    for sign in MICRO_SIGNS:
+        text = text.replace(sign, "u")
+    return text
 
 
 def steps_as_said(steps: Sequence[float], unit: str) -> tuple[tuple[float, ...], str]:

@@ -184,6 +184,15 @@ def test_gwy_non_square_and_every_length_unit(tmp_path: Path, unit: str, factor:
     assert (read[1].value_unit, float(read[1].data.max())) == ("V", 1.0)
 
 
+def test_a_current_is_no_height(tmp_path: Path) -> None:
+    container = gwy.GwyContainer()
+    container["/0/data"] = gwy.GwyDataField(HEIGHT_NM, 2e-6, 3e-6, si_unit_xy="m", si_unit_z="A")
+    container.tofile(str(tmp_path / "current.gwy"))
+    image = io.read(tmp_path / "current.gwy")[0]
+    assert image.value_unit == "A"
+    np.testing.assert_allclose(image.data, HEIGHT_NM)
+
+
 def test_unknown_units_do_not_crash(tmp_path: Path) -> None:
     container = gwy.GwyContainer()
     container["/0/data"] = gwy.GwyDataField(HEIGHT_NM, 2.0, 3.0, si_unit_xy="furlong", si_unit_z="zorkmid")

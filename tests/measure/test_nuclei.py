@@ -69,6 +69,12 @@ def test_summary_counts_per_square_millimetre() -> None:
     assert pixels["density (1/Mpx)"] == pytest.approx(3 / 2400e-6)
 
 
+def test_density_is_the_same_in_every_unit_of_length() -> None:
+    in_cm = Image(rectangles(), "YX", (0.5e-4,) * 2, ("centimeter",) * 2, kind="labels")
+    column = "density (1/mm^2)"
+    assert nuclei.summary(in_cm)[column][0] == pytest.approx(nuclei.summary(labels_of(rectangles()))[column][0])
+
+
 def test_no_objects_give_headers_only() -> None:
     empty = labels_of(np.zeros((10, 10), np.uint16))
     image = Image(np.zeros((10, 10, 3), np.uint8), "YXC", (0.5, 0.5), UM)

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.image import Image
+from napari_medseg.image import Image, um_per
 from napari_medseg.io import plain
 from napari_medseg.io.outlines import tracings
-from napari_medseg.io.volumes.space import mm_per
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))
@@ -127,7 +126,7 @@ def _on_pixels(
     """Return a tracing in pixels, the size (y, x) of one in micrometres if it is known, and what had to be assumed."""
     step = tracing.step
     if image is not None and image.calibrated:
-        factors = [1e3 * (mm_per(unit) or 1e-3) for unit in image.units[-2:]]
+        factors = [um_per(unit) or 1.0 for unit in image.units[-2:]]
         step = (image.scale[-2] * factors[0], image.scale[-1] * factors[1])
     if tracing.unit == tracings.PIXEL:
         return tracing, step, []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, um_per
 from napari_medseg.io.geometry import (
     FRAME,
     NEAR,
@@ -28,7 +28,6 @@ from napari_medseg.io.geometry import (
     sized_like,
     turn,
 )
-from napari_medseg.io.volumes.space import mm_per
 
 MOVED = "moved"  # metadata: the sentences of `on_grid`, which are among the notes too
 ADVICE = "Give both on one grid."
@@ -203,7 +202,7 @@ def _steps(image: Image) -> tuple[float, ...]:
 
 def _factor(unit: str, other: str) -> float:
     """Return how many of the `other` unit one `unit` is; units that are no lengths must be the same."""
-    mine, theirs = mm_per(unit), mm_per(other)
+    mine, theirs = um_per(unit), um_per(other)
     return mine / theirs if mine and theirs else 1.0
 
 

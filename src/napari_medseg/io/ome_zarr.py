@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line, require
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, seconds_per, um_per
 from napari_medseg.io import tiff
 from napari_medseg.io.json_file import read_json
 
@@ -197,11 +197,11 @@ def _unit(stated: str | None, axis: str) -> tuple[float, str]:
     if stated is None:
         return 1.0, PIXEL
     if axis == "T":
-        seconds = tiff.seconds_per(stated)
+        seconds = seconds_per(stated)
         return (1.0, PIXEL) if seconds is None else (seconds, "second")
     if stated in SHORT_UNITS and stated not in ("second", PIXEL):
         return 1.0, stated
-    microns = tiff.um_per(stated)
+    microns = um_per(stated)
     return (1.0, PIXEL) if microns is None else (microns, "micrometer")
 
 

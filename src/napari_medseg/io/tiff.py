@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
-from napari_medseg.image import PIXEL
+from napari_medseg.image import PIXEL, seconds_per, um_per
 from napari_medseg.io.pictures import (
     ON_ITS_SIDE,
     ORIENTATION,
@@ -27,19 +27,6 @@ from napari_medseg.io.pictures import (
 Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
 
 SUFFIXES = (".tif", ".tiff")
-UM_PER_UNIT = {
-    "pm": 1e-6, "picometer": 1e-6,
-    "a": 1e-4, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "micron": 1.0,
-    "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4,
-    "m": 1e6, "meter": 1e6, "inch": 25_400.0, "in": 25_400.0,
-}  # fmt: skip
-SECONDS_PER_UNIT = {
-    "ns": 1e-9, "nanosecond": 1e-9,
-    "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "s": 1.0, "sec": 1.0,
-    "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0,
-    "hours": 3600.0, "d": 86_400.0, "day": 86_400.0,
-}  # fmt: skip
-MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
 FLAT = "The file states the size of pixels but not the distance of planes; volumes are in voxels."
@@ -126,23 +113,6 @@ def refuse_cut(path: Path, tiff: Any) -> None:
         )
 
 
-def um_per(unit: Any) -> float | None:
-    """Return the micrometres of a length unit, ``None`` if it is none."""
-    return UM_PER_UNIT.get(_plain(unit))
-
-
-def seconds_per(unit: Any) -> float | None:
-    """Return the seconds of a time unit, ``None`` if it is none."""
-    return SECONDS_PER_UNIT.get(_plain(unit))
-
-
-def _plain(unit: Any) -> str:
-    text = str(unit).strip().lower()
-    for sign in MICRO_SIGNS:
-        text = text.replace(sign, "u")
-    return text
-
-
 def steps_of(tiff: Any, series: int = 0) -> Steps:
     """Return what a TIFF states of the steps along its axes: OME, else ImageJ, else the resolution tags."""
     if tiff.is_ome:
@@ -150,7 +120,7 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     stated = tiff.imagej_metadata or {}
     tags = tiff.pages[0].tags
     counts = _resolution(tags)
-    if um_per(stated.get("unit")) == UM_PER_UNIT["inch"] and any(c > 0 and is_printed(25_400 / c) for c in counts):
+    if um_per(stated.get("unit")) == um_per("inch") and any(c > 0 and is_printed(25_400 / c) for c in counts):
         stated = {key: value for key, value in stated.items() if key not in ("unit", "yunit", "zunit")}
     steps: Steps = {}
     for axis, count in zip("XY", counts, strict=True):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import WriteError, printable, require
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
-from napari_medseg.io import tiff
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, um_per
 from napari_medseg.io.atomic import disk_errors, replacing, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
 from napari_medseg.io.geometry import along_axes, as_picture, in_order, measured
@@ -176,10 +175,10 @@ def _tiff_steps(image: Image, imagej: bool) -> tuple[dict[str, Any], dict[str, A
     ImageJ counts pixels per its unit, the tags by themselves per centimetre.
     """
     known = dict(zip(image.spatial_axes, zip(image.scale, image.units, strict=True), strict=True))
-    microns = {axis: step * (tiff.um_per(unit) or 0.0) for axis, (step, unit) in known.items() if axis in "XYZ"}
+    microns = {axis: step * (um_per(unit) or 0.0) for axis, (step, unit) in known.items() if axis in "XYZ"}
     sized = bool(microns.get("X") and microns.get("Y"))
     unit = known["X"][1] if sized else PIXEL
-    per_unit = (tiff.um_per(unit) or 1.0) if imagej else UM_PER_CM
+    per_unit = (um_per(unit) or 1.0) if imagej else UM_PER_CM
     resolution: dict[str, Any] = {}
     if sized:
         counts = per_unit / microns["X"], per_unit / microns["Y"]

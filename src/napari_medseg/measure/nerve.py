@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, mm_per, um_per
 from napari_medseg.io.ccm import parse_name
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.pairs import case_stem
@@ -33,7 +33,6 @@ from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
 
 MAIN, BRANCH = "main", "branch"
-MM_PER = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0}
 MOSAIC = 1.5  # fields of view above which an image is taken for a mosaic
 OVERLAP = "images may show the same nerves: they come from one site or state none"
 UNITS = "some images have a pixel size and some have none: their values stand in different columns"
@@ -151,8 +150,8 @@ def summary_from_paths(
     settings = settings or NerveSettings()
     paths = [np.asarray(p, float)[:, -2:] for p in paths]
     rows = table_from_paths(paths, classes, shape, scale, units, mask)
-    unit, factor = _unit(units), MM_PER.get(units[-1], 1.0)
-    wide = "mm" if units[-1] in MM_PER else unit
+    unit, factor = _unit(units), mm_per(units[-1]) or 1.0
+    wide = "mm" if mm_per(units[-1]) else unit
     field = float(np.prod(shape) * np.prod(scale)) * factor**2
     length = rows[f"length [{unit}]"].to_numpy(float)
     total, main = float(length.sum()), int((rows["class"] == MAIN).sum())
@@ -214,9 +213,8 @@ def _nerves(labels: Image, settings: NerveSettings) -> tuple[list[np.ndarray], l
 
 def _pixels(length: float, scale: Sequence[float], units: Sequence[str]) -> float:
     """Return a length in micrometres as pixels; without a pixel size it is in pixels."""
-    if units[-1] not in MM_PER:
-        return length
-    return length * MM_PER["micrometer"] / (float(np.mean(scale)) * MM_PER[units[-1]])
+    microns = um_per(units[-1])
+    return length if microns is None else length / (float(np.mean(scale)) * microns)
 
 
 def _counted(

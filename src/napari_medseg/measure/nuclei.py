@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import OBJECTS, SHORT_UNITS, Image
+from napari_medseg.image import OBJECTS, SHORT_UNITS, Image, mm_per
 from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
 from napari_medseg.measure.outline import perimeter
@@ -18,7 +18,6 @@ from napari_medseg.preprocessing.stains import concentrations, rgb8
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PER_MM = {"micrometer": 1e-3, "millimeter": 1.0, "nanometer": 1e-6}
 STAINS = ("haematoxylin (OD)", "eosin (OD)")
 CORNERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) - 0.5
 
@@ -69,10 +68,10 @@ def summary(labels: Image, image: Image | None = None) -> DataFrame:
     import pandas as pd
 
     frame = table(labels, image)
-    known = labels.calibrated and all(unit in PER_MM for unit in labels.units)
+    known = all(mm_per(unit) for unit in labels.units)
     area = float(np.prod(labels.spatial_shape))
     if known:
-        area *= float(np.prod([s * PER_MM[u] for s, u in zip(labels.scale, labels.units, strict=True)]))
+        area *= float(np.prod([s * (mm_per(u) or 1.0) for s, u in zip(labels.scale, labels.units, strict=True)]))
     else:
         area /= 1e6
     row: dict[str, float] = {

@@ -9,8 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from napari_medseg.image import Image, steps_as_said
-from napari_medseg.io.volumes.space import mm_per
+from napari_medseg.image import Image, mm_per, steps_as_said
 from napari_medseg.models.fields import FIELDS, HEIGHTS, TITLES, likely_field
 
 FAR = 1.2  # pixel sizes that differ by more are warned of: 1.3 times finer, `nerve-ridges` falls from F1 .80 to .55

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
-from napari_medseg.io.volumes.space import MILLIMETER, SHEAR_TOLERANCE, compose, file_matrix, mm_per, skew_of
+from napari_medseg.image import Image, mm_per
+from napari_medseg.io.volumes.space import MILLIMETER, SHEAR_TOLERANCE, compose, file_matrix, skew_of
 from napari_medseg.preprocessing.resampling import resampled
 from napari_medseg.preprocessing.settings import VolumeSettings
 

@@ -12,10 +12,9 @@ from napari.layers import Shapes
 
 from napari_medseg._napari.layers import geometry, grid_of_shapes, metadata
 from napari_medseg.errors import WriteError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, um_per
 from napari_medseg.io.geometry import in_picture
 from napari_medseg.io.outlines.tracings import write_tracings
-from napari_medseg.io.volumes.space import mm_per
 
 COLOURS = {"main": "#E69F00", "branch": "#56B4E9", "nerve": "#F0E442"}  # Okabe and Ito: told apart by everyone
 WIDTH_PX = 2.0
@@ -89,8 +88,8 @@ def picture_of(data: Any, attributes: dict[str, Any]) -> tuple[Image, np.ndarray
 
 def microns_of(image: Image) -> tuple[float, float] | None:
     """Return the size (y, x) of a pixel in micrometres, ``None`` where it is not known."""
-    sizes = [mm_per(unit) for unit in image.units]
+    sizes = [um_per(unit) for unit in image.units]
     if not image.calibrated or None in sizes:
         return None
-    y, x = (1e3 * step * (size or 0.0) for step, size in zip(image.scale, sizes, strict=True))
+    y, x = (step * (size or 0.0) for step, size in zip(image.scale, sizes, strict=True))
     return y, x

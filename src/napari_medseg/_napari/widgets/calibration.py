@@ -23,9 +23,8 @@ from qtpy.QtWidgets import (
 
 from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.io.geometry import FRAME
-from napari_medseg.io.volumes.space import mm_per
 from napari_medseg.models.fields import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
@@ -104,10 +103,10 @@ class Calibration(QWidget):
         SettingsError
             If that is no positive number, or more than one.
         """
-        steps, mm = self.steps, mm_per(str(self.unit.currentData()))
+        steps, microns = self.steps, um_per(self.unit.currentData())
         if len(steps) > 1:
             raise SettingsError("Give one pixel size for all images of the folder.")
-        return steps[0] * mm * 1e3 if steps and mm is not None else None
+        return steps[0] * microns if steps and microns is not None else None
 
     @property
     def nm_per_grey(self) -> float | None:

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.volumes.space import mm_per
+from napari_medseg.image import PIXEL, Image, um_per
 
 MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u", "\u212b": "Å"})
 DEGREES = ("°", "º", "degree", "degrees")
-NM_PER = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "Å": 0.1, "Ang": 0.1, "pm": 1e-3, "fm": 1e-6}
+AMPERE = "A"  # of a current; elsewhere an angstrom
 HEIGHT_RANKS = (  # a sensor measures the height; "Height" alone is the piezo's voltage, with its hysteresis
     r"(measuredheight|heightmeasured|heightsensor)(trace|retrace)?",
     r"zsensor(trace|retrace)?",
@@ -62,9 +61,9 @@ def normal_unit(unit: str) -> str:
 
 def nm_per(unit: str) -> float | None:
     """Return how many nanometres a length unit has, ``None`` if it is no known length."""
-    known = NM_PER.get(normal_unit(unit))
-    millimetres = mm_per(unit) if known is None else None
-    return known if millimetres is None else millimetres * 1e6
+    unit = normal_unit(unit)
+    microns = None if unit == AMPERE else um_per(unit)
+    return None if microns is None else microns * 1e3
 
 
 def split_quantity(text: str) -> tuple[tuple[float, ...], str]:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, mm_per
 from napari_medseg.io.volumes.space import (
     MILLIMETER,
     SECOND,
@@ -26,7 +26,6 @@ from napari_medseg.io.volumes.space import (
     in_unit,
     length_unit,
     measured,
-    mm_per,
     placed,
     timed,
     with_note,

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, mm_per
 from napari_medseg.io.volumes.nrrd_header import Header, number_of, read_header
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import (
@@ -29,7 +29,6 @@ from napari_medseg.io.volumes.space import (
     in_unit,
     length_unit,
     measured,
-    mm_per,
     placed,
     timed,
     with_note,

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import Image
+from napari_medseg.image import Image, mm_per
 from napari_medseg.io.atomic import replacing
 from napari_medseg.io.pairs import file_stem
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, nifti, nrrd
 from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
-from napari_medseg.io.volumes.space import mm_per, with_note, without_size
+from napari_medseg.io.volumes.space import with_note, without_size
 
 SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 SMALLEST, LARGEST = 1e-8, 1e5  # mm: a tenth of an atom, a hundred metres

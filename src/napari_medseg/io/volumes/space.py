@@ -13,24 +13,13 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import PIXEL, Image, mm_per
 
 MILLIMETER, MICROMETER, SECOND = "millimeter", "micrometer", "second"
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 SHEAR_TOLERANCE = 1e-3  # radians off a right angle that formats without shear may carry: a matrix of 3 decimals
 ROUNDING_SKEW = 1e-4  # below it even float32 matrices differ from right angles
 MAX_CHANNELS = 16  # of an axis that states no time step; more are taken for time points
-MM_PER = {
-    "m": 1e3, "meter": 1e3, "metre": 1e3, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0,
-    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "millimeters": 1.0,
-    "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3, "micrometers": 1e-3,
-    "nm": 1e-6, "nanometer": 1e-6, "nanometre": 1e-6, "in": 25.4, "inch": 25.4,
-}  # fmt: skip
-
-
-def mm_per(unit: str) -> float | None:
-    """Return the millimetres of a unit of length in any usual spelling, or ``None`` if it is none."""
-    return MM_PER.get(unit.strip().strip('"').lower().replace("\u00b5", "u").replace("\u03bc", "u"))
 
 
 def length_unit(millimetres: float) -> tuple[str, float]:
