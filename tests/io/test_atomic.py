@@ -16,8 +16,16 @@ import pytest
 from napari_medseg.errors import MedSegError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import read, write, write_table
-from napari_medseg.io.atomic import PREFIX, disk_errors, replacing, sweep, sweep_below, write_bytes
-from napari_medseg.io.json_file import read_json, write_json
+from napari_medseg.io.atomic import (
+    PREFIX,
+    disk_errors,
+    read_json,
+    replacing,
+    sweep,
+    sweep_below,
+    write_bytes,
+    write_json,
+)
 from napari_medseg.io.locks import holding
 
 NOISE = np.random.default_rng(0).integers(0, 60_000, (64, 64))

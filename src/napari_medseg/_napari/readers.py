@@ -21,8 +21,7 @@ from napari_medseg._napari.planes import acquired, show_plane
 from napari_medseg.errors import MedSegError, ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import READERS, as_labels, histology, read, reader_for, write
-from napari_medseg.io.atomic import disk_errors
-from napari_medseg.io.json_file import parse_json
+from napari_medseg.io.atomic import disk_errors, parse_json
 from napari_medseg.io.outlines.geojson import write_regions
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
 from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels

@@ -14,7 +14,7 @@ import pandas as pd
 
 from napari_medseg.errors import DataError, printable
 from napari_medseg.io import write_table
-from napari_medseg.io.json_file import write_json
+from napari_medseg.io.atomic import write_json
 from napari_medseg.io.locks import holding
 from napari_medseg.io.places import inside
 from napari_medseg.io.sidecar import load, sidecar_path

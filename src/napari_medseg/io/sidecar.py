@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.json_file import json_safe, read_json
+from napari_medseg.io.atomic import json_safe, read_json
 from napari_medseg.io.pairs import file_stem
 
 VERSION = 1

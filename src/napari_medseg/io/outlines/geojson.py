@@ -17,9 +17,8 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import write_text
+from napari_medseg.io.atomic import parse_json, write_text
 from napari_medseg.io.geometry import first_pixel
-from napari_medseg.io.json_file import parse_json
 from napari_medseg.io.outlines.polygons import (
     NAMED,
     Drawing,
