@@ -12,12 +12,13 @@ import torch
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
 from napari_medseg.inference.network import predict
+from napari_medseg.io.identity import sha256
 from napari_medseg.jobs import run
 from napari_medseg.methods import TRAINING_FREE
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
 from napari_medseg.methods.frame_classifier.method import classify
 from napari_medseg.models.catalog import entry, list_models, load_model
-from napari_medseg.models.checkpoint import bundled, read_checkpoint, sha256
+from napari_medseg.models.checkpoint import bundled, read_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.histology import nuclei_tile
 from napari_medseg.samples.mri import brain_volume

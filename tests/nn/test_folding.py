@@ -9,7 +9,7 @@ from torch import nn
 from napari_medseg.methods.afm_unet.network import LevelUNet
 from napari_medseg.methods.double_unet.method import DoubleUnetNet
 from napari_medseg.methods.sc_dcnn.network import ScDcnnNet
-from napari_medseg.nn.folding import folded
+from napari_medseg.nn.batch_norm import folded
 
 NETWORKS = {
     "unet": (lambda: LevelUNet(3), (2, 1, 32, 32)),

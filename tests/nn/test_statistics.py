@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_medseg.nn.statistics import adapted, calibrate
+from napari_medseg.nn.batch_norm import adapted, calibrate
 
 
 def test_calibration_gives_the_means_of_the_batches() -> None:

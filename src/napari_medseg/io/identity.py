@@ -1,12 +1,15 @@
-"""Whether files are still the ones that a result was made from: size and time, and where these differ the content."""
+"""Whether files are the ones that they were, by size, time and content, and hold no more than their size says."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from napari_medseg.errors import ReadError
 
 HASHED_BYTES = 2**26  # of larger sources size and time must do
 BLOCK = 2**20
@@ -41,6 +44,36 @@ def is_same(known: Mapping[str, Any], paths: Sequence[Path]) -> bool:
         return bool(known.get("modified") == now["modified"])
     except OSError:
         return False
+
+
+def sha256(path: Path) -> str:
+    """Return the file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_inflating(path: Path) -> None:
+    """Refuse a ZIP archive whose entries are compressed, or claim more bytes than the file has.
+
+    Weight files are archives of plain bytes; a small one that unpacks to many gigabytes is made to fill the memory.
+    What is no archive at all is left to its reader.
+
+    Raises
+    ------
+    ReadError
+        If it would grow.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > path.stat().st_size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ReadError(
+            f"{path.name} was refused: its {path.stat().st_size} bytes would unpack to {claimed}. Weights are never "
+            "packed like this."
+        )
 
 
 def _facts(paths: Sequence[Path]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -15,8 +14,8 @@ from torch import nn
 
 from napari_medseg import __version__
 from napari_medseg.errors import CheckpointError, ReadError, SettingsError, one_line
-from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.identity import refuse_inflating, sha256
 from napari_medseg.io.places import expanded, home
 from napari_medseg.method import Method, Model
 
@@ -191,12 +190,6 @@ def card(content: dict[str, Any], path: Path | None = None) -> dict[str, Any]:
     if path is not None:
         known |= {"file": str(path), "sha256": sha256(path)}
     return known
-
-
-def sha256(path: Path) -> str:
-    """Return the file's SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bundled(name: str) -> Path:

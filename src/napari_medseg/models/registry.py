@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 from napari_medseg import __version__
 from napari_medseg.errors import DataError, ReadError, one_line
 from napari_medseg.io.atomic import read_json, replacing
+from napari_medseg.io.identity import sha256
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.models.checkpoint import DEFAULT_FOLDER, sha256
+from napari_medseg.models.checkpoint import DEFAULT_FOLDER
 from napari_medseg.models.fields import FIELDS
 
 VARIABLE = "MEDSEG_REGISTRY"  # environment: the registry file of a laboratory

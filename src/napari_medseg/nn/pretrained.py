@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import shutil
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
-from napari_medseg.io.archives import refuse_inflating
 from napari_medseg.io.atomic import replacing
+from napari_medseg.io.identity import refuse_inflating, sha256
 from napari_medseg.io.places import expanded
 
 # the part of a file's name after the last dash is the start of its SHA-256; where all of it is known, all of it counts
@@ -110,7 +109,7 @@ def fetch(url: str, folder: Path) -> Path:
     """
     path = folder / url.rsplit("/", 1)[-1]
     wanted = SHA256.get(path.stem, path.stem.rsplit("-", 1)[-1])
-    if path.is_file() and _sha256(path).startswith(wanted):
+    if path.is_file() and sha256(path).startswith(wanted):
         return path
     with replacing(path) as part:
         try:
@@ -118,7 +117,7 @@ def fetch(url: str, folder: Path) -> Path:
                 shutil.copyfileobj(answer, file, BLOCK)
         except OSError as error:
             raise ReadError(f"{url} did not arrive: {error}") from error
-        found = _sha256(part)
+        found = sha256(part)
         if not found.startswith(wanted):
             raise ReadError(f"{url} arrived damaged: checksum {found[: len(wanted)]} instead of {wanted}")
     return path
@@ -168,8 +167,3 @@ def _copy_weights(encoder: nn.Module, weights: dict[str, Tensor], path: Path, na
             f"another size, first {missing[0]!r}. Give the ImageNet file of {name} ({URLS[name].rsplit('/', 1)[-1]})."
         )
     encoder.load_state_dict(chosen, strict=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,7 +24,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
 from napari_medseg.methods import for_movies, role_of
-from napari_medseg.nn.folding import folded
+from napari_medseg.nn.batch_norm import folded
 from napari_medseg.video.decision import Decision, p_columns
 from napari_medseg.video.edits import TABLE
 from napari_medseg.video.output import Output, paint
