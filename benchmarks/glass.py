@@ -1,4 +1,4 @@
-"""Find the constants of `napari_medseg.preprocessing.glass` on labelled AFM scans: MCC for values around the present ones.
+"""Find the constants of `above_glass` on labelled AFM scans: MCC for values around the present ones.
 
 Run ``python -m benchmarks glass FOLDER`` with images and masks; only every second scan is looked at.
 """
@@ -20,7 +20,7 @@ from napari_medseg.io.pairs import find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
-from napari_medseg.preprocessing import glass
+from napari_medseg.preprocessing import levelling
 
 TRIED: dict[str, tuple[float, ...]] = {
     "SMOOTHING": (0.3, 0.5, 0.8),
@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{len(scans)} scans; as it is: MCC {mean:.4f}, least {least:.3f}\n")
     print("| constant | value | MCC | least |\n|---|---|---|---|")
     for name, values in TRIED.items():
-        kept = getattr(glass, name)
+        kept = getattr(levelling, name)
         for value in values:
-            setattr(glass, name, value)
+            setattr(levelling, name, value)
             show(name, value, *score(scans, {}))
-        setattr(glass, name, kept)
+        setattr(levelling, name, kept)
     for name, values in SETTINGS.items():
         for value in values:
             show(name, value, *score(scans, {name: value}))

@@ -40,7 +40,7 @@ from napari_medseg.methods.frame_classifier.method import classify
 from napari_medseg.methods.fullnet.method import FullNet
 from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint, write_checkpoint
-from napari_medseg.models.training_images import PixelSize
+from napari_medseg.models.purpose import PixelSize
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder

@@ -19,7 +19,7 @@ LAYERS = (  # from the bottom: a part may import from those above it in this lis
     ("preprocessing",),
     ("measure", "evaluate.metrics"),
     ("device", "method", "nn"),
-    ("models.checkpoint", "models.fields", "models.training_images", "inference"),
+    ("models.checkpoint", "models.purpose", "inference"),
     ("methods", "models"),
     ("report.overlay", "report.case"),
     ("batch", "slides"),

@@ -197,7 +197,7 @@ class MethodSettings(Settings):
     movies
         Whether it is made for the frames of movies.
     field
-        What its models are made for (see `napari_medseg.models.fields`), where the method knows only one; else the
+        What its models are made for (see `napari_medseg.models.purpose`), where the method knows only one; else the
         model's card says it.
     """
 

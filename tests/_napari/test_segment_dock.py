@@ -18,8 +18,8 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import Progress
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
-from napari_medseg.models.training_images import PixelSize
-from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.models.purpose import PixelSize
+from napari_medseg.preprocessing.levelling import above_glass
 from napari_medseg.samples.afm import afm_scan
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]

@@ -10,7 +10,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io.outlines.polygons import objects_of
 from napari_medseg.measure import afm, measure, measured_labels, summarise
-from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.preprocessing.levelling import above_glass
 
 UM = ("micrometer", "micrometer")
 SHAPE = (120, 100)

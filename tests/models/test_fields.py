@@ -8,7 +8,7 @@ import pytest
 from napari_medseg.image import Image
 from napari_medseg.models.catalog import entry, list_models
 from napari_medseg.models.checkpoint import bundled
-from napari_medseg.models.fields import FIELDS, likely_field
+from napari_medseg.models.purpose import FIELDS, likely_field
 
 GREY, COLOUR = np.zeros((40, 40), np.uint8), np.arange(4800).reshape(40, 40, 3).astype(np.uint8)
 UM = ("micrometer", "micrometer")

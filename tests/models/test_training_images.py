@@ -16,7 +16,7 @@ from napari_medseg.io.write import write
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import entry, list_models, load_model
-from napari_medseg.models.training_images import PixelSize, doubts_on
+from napari_medseg.models.purpose import PixelSize, doubts_on
 from napari_medseg.samples.ccm import ccm_image
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.loop import train

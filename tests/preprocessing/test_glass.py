@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.preprocessing.glass import above_glass, glass_level
+from napari_medseg.preprocessing.levelling import above_glass, glass_level
 
 Y, X = np.mgrid[-1:1:160j, -1:1:200j]
 SURFACE = 900 + 200 * X - 150 * Y + 60 * X**2 + 30 * X * Y + 10 * Y**3

@@ -12,7 +12,7 @@ from napari_medseg import io, samples
 from napari_medseg.errors import DataError
 from napari_medseg.io.grids import same_grid
 from napari_medseg.io.pairs import find_pairs
-from napari_medseg.preprocessing.glass import above_glass
+from napari_medseg.preprocessing.levelling import above_glass
 from napari_medseg.samples.afm import afm_folder, afm_scan
 
 

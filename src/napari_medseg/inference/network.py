@@ -24,7 +24,7 @@ from napari_medseg.image import Image
 from napari_medseg.inference import tiling
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
-from napari_medseg.models.training_images import PixelSize, doubts_on, notes_on
+from napari_medseg.models.purpose import PixelSize, doubts_on, notes_on
 from napari_medseg.nn.batch_norm import adapted, folded
 from napari_medseg.preprocessing.resampling import interpolated, nearest, resampled
 from napari_medseg.settings import PredictSettings

@@ -16,8 +16,7 @@ from scipy import ndimage
 from napari_medseg.errors import DataError
 from napari_medseg.image import OBJECTS, SHORT_UNITS, Image
 from napari_medseg.measure.outline import perimeter
-from napari_medseg.preprocessing.glass import above_glass, beside
-from napari_medseg.preprocessing.levelling import flatten, require_finite
+from napari_medseg.preprocessing.levelling import above_glass, beside, flatten, require_finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -32,8 +32,7 @@ from napari_medseg.models.checkpoint import (
     rebuild,
     write_checkpoint,
 )
-from napari_medseg.models.fields import FIELDS, TITLES, Field, likely_field
-from napari_medseg.models.training_images import PixelSize
+from napari_medseg.models.purpose import FIELDS, TITLES, Field, PixelSize, likely_field
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3

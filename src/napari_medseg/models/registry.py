@@ -21,7 +21,7 @@ from napari_medseg.io.atomic import read_json, replacing
 from napari_medseg.io.identity import sha256
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.checkpoint import DEFAULT_FOLDER
-from napari_medseg.models.fields import FIELDS
+from napari_medseg.models.purpose import FIELDS
 
 VARIABLE = "MEDSEG_REGISTRY"  # environment: the registry file of a laboratory
 NAME, DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"), re.compile(r"[0-9a-f]{64}")

@@ -1,4 +1,4 @@
-"""Batch normalisation: folded into the convolution before it, its statistics taken anew, or moved towards an image's."""
+"""Batch normalisation: folded into convolutions, its statistics taken anew, or moved towards an image's."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from napari_medseg.image import SHORT_UNITS
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.method import Method, quiet
-from napari_medseg.models.training_images import Traits
+from napari_medseg.models.purpose import Traits
 from napari_medseg.settings import TrainSettings
 
 LOOKED_AT = 20

@@ -28,7 +28,7 @@ from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.checkpoint import card, check_weights, pack, read_checkpoint, write_checkpoint
-from napari_medseg.models.training_images import on_card
+from napari_medseg.models.purpose import on_card
 from napari_medseg.nn.batch_norm import calibrate
 from napari_medseg.settings import PredictSettings, Settings, TrainSettings
 from napari_medseg.training import distributed as parallel

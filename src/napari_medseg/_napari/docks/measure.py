@@ -32,7 +32,7 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
 from napari_medseg.measure.labels import box_of, pieces_of
 from napari_medseg.measure.settings import NerveSettings
-from napari_medseg.models.fields import Field, likely_field
+from napari_medseg.models.purpose import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
 
 EDITS = ("paint", "labels_update")  # events of a Labels layer that changes

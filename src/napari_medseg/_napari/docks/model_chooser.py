@@ -17,7 +17,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg.image import Image
 from napari_medseg.methods import create
 from napari_medseg.models.catalog import Entry, entry, list_models, load_model, with_settings
-from napari_medseg.models.fields import TITLES, likely_field
+from napari_medseg.models.purpose import TITLES, likely_field
 from napari_medseg.settings import Role, as_flags
 
 CHOOSE = "choose a model ..."

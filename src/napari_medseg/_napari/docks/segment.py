@@ -28,7 +28,7 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.geometry import part_of
 from napari_medseg.jobs import Job
-from napari_medseg.models.training_images import FAR, PixelSize
+from napari_medseg.models.purpose import FAR, PixelSize
 from napari_medseg.settings import PredictSettings, as_flags
 
 WHOLE, VIEW = "whole image", "current view"

@@ -25,7 +25,7 @@ from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.io.geometry import FRAME
-from napari_medseg.models.fields import Field, likely_field
+from napari_medseg.models.purpose import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
 MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place

@@ -15,7 +15,7 @@ from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.models.fields import Field
+from napari_medseg.models.purpose import Field
 
 SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve movie"}
 

@@ -16,8 +16,7 @@ from napari_medseg.image import Image
 from napari_medseg.measure.labels import without_small
 from napari_medseg.method import TrainingFreeMethod
 from napari_medseg.methods.afm_threshold.settings import AfmThresholdSettings
-from napari_medseg.preprocessing.glass import above_glass
-from napari_medseg.preprocessing.levelling import remove_scars
+from napari_medseg.preprocessing.levelling import above_glass, remove_scars
 
 FEW, MOST = 0.005, 0.85  # shares of a scan that cells seldom cover less, or more, of
 

@@ -29,8 +29,7 @@ from napari_medseg.methods.afm_unet.network import build_unet, receptive_radius
 from napari_medseg.methods.afm_unet.settings import AfmUnetSettings
 from napari_medseg.nn.losses import LOSSES, bce_with_logits
 from napari_medseg.nn.pretrained import STATISTICS, load_imagenet
-from napari_medseg.preprocessing.glass import above_glass
-from napari_medseg.preprocessing.levelling import level
+from napari_medseg.preprocessing.levelling import above_glass, level
 
 SAMPLE_PIXELS = 4_000_000
 PERCENTILES = (0.1, 99.9)

@@ -1,22 +1,59 @@
-"""What the images were like that a model learnt from, and how far another image is from them."""
+"""What a model is made for: its field, and what the images were like that it learnt from; how far another is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
 from napari_medseg.image import Image, mm_per, steps_as_said
-from napari_medseg.models.fields import FIELDS, HEIGHTS, TITLES, likely_field
 
+Field = Literal["afm", "cornea", "tissue", "movie", "volume", "ultrasound"]
+FIELDS: tuple[Field, ...] = get_args(Field)
+TITLES: dict[Field, str] = {
+    "afm": "cells on glass (AFM)",
+    "cornea": "corneal nerves",
+    "tissue": "nuclei and glands in stained tissue",
+    "movie": "nerves in movies",
+    "volume": "volumes (MR, CT)",
+    "ultrasound": "nerves in ultrasound",
+}
+CORNEAL_PIXEL_UM = 0.8  # corneal microscopes show 400 um on 384 pixels; scans of cells are finer
+CORNEAL_FRAME = (384, 384)
+HEIGHTS = ("nm", "um", "m")
+LOOK = 64  # pixels along an edge that are looked at to tell colour from grey
 FAR = 1.2  # pixel sizes that differ by more are warned of: 1.3 times finer, `nerve-ridges` falls from F1 .80 to .55
 SWAPPED = 1.0  # of skewness beyond that of training images, on the other side of 0; stains of laboratories differ by .8
 OUTLIERS = 5, 95  # percentiles of the training images' skewness that are its range
 SAMPLED = 2**16  # pixels of an image whose intensities are looked at
 ALIKE = 1.02  # pixel sizes that differ by less are not resampled
+
+
+def likely_field(image: Image) -> Field | None:
+    """Return the field that axes, units, pixel size and colours of an image speak for; ``None``: they say nothing."""
+    if image.value_unit in HEIGHTS and "Z" not in image.axes:  # a film of heights is one of cells
+        return "afm"
+    if "T" in image.axes or "video" in image.metadata:
+        return "movie"
+    if len(image.spatial_shape) == 3:
+        return "volume"
+    if image.value_unit:  # a signal in volts, a phase
+        return None
+    if image.n_channels >= 3 and not _grey(image):
+        return "tissue"
+    if image.units[-1] == "micrometer" and image.scale[-1] >= CORNEAL_PIXEL_UM:
+        return "cornea"
+    return "cornea" if image.units[-1] == "pixel" and image.spatial_shape == CORNEAL_FRAME else None
+
+
+def _grey(image: Image) -> bool:
+    """Whether the colours of a picture are all alike, as where a grey picture was saved as RGB."""
+    steps = tuple(slice(None, None, max(1, size // LOOK)) for size in image.spatial_shape)
+    colours = np.asarray(image.channels_first()[(slice(0, 3), *steps)])
+    return bool((colours == colours[:1]).all())
 
 
 @dataclass(frozen=True)
@@ -169,7 +206,7 @@ def doubts_on(seen: Image, card: Mapping[str, Any], field: str) -> tuple[str, ..
     card
         The model's card.
     field
-        What the model is made for (see `napari_medseg.models.fields`); may be empty.
+        What the model is made for (one of `FIELDS`); may be empty.
     """
     size = PixelSize.of_card(card)
     if size is not None and size.factor(seen) > FAR:
