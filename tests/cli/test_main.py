@@ -17,6 +17,7 @@ from toy import write_cases
 
 from napari_medseg.cli.flags import given
 from napari_medseg.cli.main import build_parser, main
+from napari_medseg.cli.output import show
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.write import write
@@ -36,6 +37,12 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
     code = main([str(w) for w in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def test_json_of_values_that_are_not_finite_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"hd95": float("nan"), "mean": np.float32(np.inf), "folder": Path("out")}, True, "")
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"hd95": None, "mean": None, "folder": "out"}
 
 
 def test_train_predict_evaluate_measure(cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

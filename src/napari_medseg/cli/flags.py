@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from napari_medseg.settings import Settings, plain_type
+
+S = TypeVar("S", bound=Settings)
 
 
 def add_flags(parser: argparse.ArgumentParser, cls: type[Settings], defaults: Settings | None = None) -> None:
@@ -35,6 +37,11 @@ def method_settings(words: Sequence[str]) -> type[Settings] | None:
 
     name = named_method(words)
     return settings_class(name) if name else None
+
+
+def settings_of(arguments: argparse.Namespace, cls: type[S], start: S | None = None) -> S:
+    """Return `start`, or the defaults of `cls`, with the values that were given."""
+    return (start or cls()).updated(**given(arguments, cls))
 
 
 def given(arguments: argparse.Namespace, cls: type[Settings]) -> dict[str, Any]:

@@ -67,9 +67,13 @@ def drain(job: Job[T], quiet: bool = False) -> T:
             line.close()
 
 
-def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
-    """Print JSON, and only JSON, or text."""
-    say(json.dumps(value, indent=2, default=str) if as_json else text())
+def show(value: Any, as_json: bool, text: str) -> None:
+    """Print JSON, and only JSON (what is not finite as null), or text."""
+    if as_json:
+        from napari_medseg.io.atomic import json_safe
+
+        text = json.dumps(json_safe(value), indent=2)
+    say(text)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

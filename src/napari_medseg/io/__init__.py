@@ -21,7 +21,6 @@ from napari_medseg.io.atomic import sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.places import expanded
-from napari_medseg.io.sidecar import load as load_sidecar
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -45,8 +44,7 @@ JPEG = (".jpg", ".jpeg")
 def reader_for(path: Path) -> ModuleType | None:
     """Return the first reader module that takes `path`, or ``None``; what `write` wrote is taken by its side-car."""
     path = Path(path)
-    written = plain.matches(path) and load_sidecar(path) is not None
-    for name in ("plain",) if written else READERS:
+    for name in ("plain",) if plain.is_written(path) else READERS:
         module = importlib.import_module(f"napari_medseg.io.{name}")
         if module.matches(path):
             return module

@@ -27,6 +27,11 @@ def matches(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in {p[1:] for p in PATTERNS}
 
 
+def is_written(path: Path) -> bool:
+    """Whether `napari_medseg.io.write` wrote `path`, as its side-car says."""
+    return matches(path) and load(path) is not None
+
+
 def read(path: Path) -> list[Image]:
     """Read a picture as ``YX``/``YXC``, or a stack as ``ZYX``; a side-car JSON restores what was written.
 

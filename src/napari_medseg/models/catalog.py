@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -267,10 +267,10 @@ def load_model(path: str | Path, method: str | None = None, role: Role | None = 
     model = rebuild(get_method(name), content, path)
     described = _side_car(path.with_suffix(".json")) or {}
     ours = described.get("sha256") == model.card["sha256"]  # else it describes an earlier file of this name
-    about: dict[str, Any] = {
-        key: described[key] for key in ("field", "pixel_size", "skewness") if ours and key in described
-    }
-    return replace(model, card={**about, **model.card})
+    for key in ("field", "pixel_size", "skewness"):
+        if ours and key in described:
+            model.card.setdefault(key, described[key])
+    return model
 
 
 def with_settings(model: Model, changes: dict[str, Any], folder: Path) -> Model:

@@ -26,6 +26,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         settings = method.settings.model_dump(mode="json")
         value = {"name": method.name, "parameters": total, "trainable_parameters": trainable, "settings": settings}
         text = [f"{method.title} ({method.name}), doi:{method.doi}", f"{total:,} parameters, {trainable:,} trainable"]
-        show(value, arguments.json, lambda: "\n".join(text + [f"  {k} = {v}" for k, v in settings.items()]))
+        show(value, arguments.json, "\n".join(text + [f"  {k} = {v}" for k, v in settings.items()]))
 
     parser.set_defaults(call=call)

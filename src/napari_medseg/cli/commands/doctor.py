@@ -114,7 +114,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> int:
         found = examine()
-        show(found, arguments.json, lambda: report(found))
+        show(found, arguments.json, report(found))
         return 1 if found["problems"] else 0
 
     parser.set_defaults(call=call)

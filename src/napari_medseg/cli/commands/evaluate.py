@@ -63,7 +63,7 @@ def masks(arguments: argparse.Namespace) -> None:
     pooled = [{"over": "all objects as one set", **value["pooled"]}] if "pooled" in value else []
     over = [{"over": name, **row} for name, row in value.get("movie", {}).items()]
     _keep_masks(arguments, result)
-    show(value, arguments.json, lambda: "\n\n".join(table(part) for part in (rows, pooled, over) if part))
+    show(value, arguments.json, "\n\n".join(table(part) for part in (rows, pooled, over) if part))
 
 
 def _keep_masks(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def rounds(arguments: argparse.Namespace) -> None:
 
         save_figure(arguments.figure, rounds_figure(frame))
     rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
-    show({"rounds": rows}, arguments.json, lambda: table(rows))
+    show({"rounds": rows}, arguments.json, table(rows))
 
 
 def frames(arguments: argparse.Namespace) -> None:
@@ -123,4 +123,4 @@ def frames(arguments: argparse.Namespace) -> None:
     heading = f"{found.frames} frames, {found.accuracy:.1%} right; intervals hold 95 %"
     scores = found.scores.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     parts = [heading, scores, str(found.confusion)]
-    show(value, arguments.json, lambda: "\n\n".join(parts))
+    show(value, arguments.json, "\n\n".join(parts))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, settings_of
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import SettingsError
 
@@ -36,7 +36,7 @@ def _call(arguments: argparse.Namespace) -> None:
         raise SettingsError(f"A model needs --format, one of: {', '.join(FORMATS)}.")
     else:
         result = _export(arguments)
-    show(result, arguments.json, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))
+    show(result, arguments.json, "\n".join(f"{key}: {value}" for key, value in result.items()))
 
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
     model = load_model(arguments.source)
     if arguments.format == "onnx":
         return drain(export_onnx(model, arguments.output), arguments.json)
-    info = PackageInfo.parse(given(arguments, PackageInfo))
+    info = settings_of(arguments, PackageInfo)
     return drain(export_bioimageio(model, arguments.output, info), arguments.json)
 
 

@@ -72,7 +72,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     if arguments.eyes:
         found = found.assign(**(assignment(arguments.eyes)(arguments.labels.name) or {}))
     summary: Any = found.to_dict("records")
-    show(summary, arguments.json, lambda: "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
+    show(summary, arguments.json, "\n".join(f"{k}: {_short(v)}" for k, v in (summary or [{}])[0].items()))
 
 
 def _measure_many(arguments: argparse.Namespace) -> None:
@@ -99,7 +99,7 @@ def _measure_many(arguments: argparse.Namespace) -> None:
         write_table(out.with_name(f"{out.stem}_eyes.csv"), found.eyes)
         value["eyes"] = found.eyes.to_dict("records")
         rows = [{k: v for k, v in eye.items() if k.startswith(EYE_COLUMNS)} for eye in value["eyes"]]
-    show(value, arguments.json, lambda: table(rows))
+    show(value, arguments.json, table(rows))
 
 
 def _settings(arguments: argparse.Namespace) -> Settings | None:

@@ -22,6 +22,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
             count = count_parameters(method.build_network())[1]
             row = {"name": name, "title": method.title, "doi": method.doi, "ndim": method.ndim}
             rows.append({**row, "trainable_parameters": count})
-        show(rows, arguments.json, lambda: table(rows))
+        show(rows, arguments.json, table(rows))
 
     parser.set_defaults(call=call)

@@ -41,7 +41,7 @@ def _call(arguments: argparse.Namespace) -> None:
     made = [
         _get(name, arguments) if arguments.action == "get" else _add(Path(name), arguments) for name in arguments.names
     ]
-    show([str(path) for path in made], arguments.json, lambda: "\n".join(f"{path}" for path in made))
+    show([str(path) for path in made], arguments.json, "\n".join(f"{path}" for path in made))
     return None
 
 
@@ -59,7 +59,7 @@ def _list(arguments: argparse.Namespace) -> None:
         for o in read_registry(arguments.registry)
         if o.name not in names
     ]
-    show(here, arguments.json, lambda: table(here))
+    show(here, arguments.json, table(here))
 
 
 def _where(entry: Any) -> str:

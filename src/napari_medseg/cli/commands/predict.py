@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, given, settings_of
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted, some_of
 from napari_medseg.settings import PredictSettings
@@ -55,7 +55,7 @@ def _call(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model)
     if _training_free([str(arguments.model)]) and (changes := given(arguments, type(model.method.settings))):
         model = with_settings(model, changes, arguments.output)
-    settings = model.method.prediction.updated(**given(arguments, PredictSettings))
+    settings = settings_of(arguments, PredictSettings, model.method.prediction)
     record = _predict(arguments, model, settings)
     failed = {k: v["reason"] for k, v in record["files"].items() if v["status"] == "failed"}
     done = len(record["files"]) - len(failed)
@@ -68,7 +68,7 @@ def _call(arguments: argparse.Namespace) -> None:
     if len(unsure) > 1:
         worst = max(unsure, key=lambda name: unsure[name])
         lines += [f"least certain: {worst} (mean entropy {unsure[worst]:.3f} of 1)"]
-    show(record, arguments.json, lambda: "\n".join(lines))
+    show(record, arguments.json, "\n".join(lines))
 
 
 def _notes(rows: Iterable[dict[str, Any]]) -> list[str]:
@@ -85,13 +85,13 @@ def _predict(arguments: argparse.Namespace, model: Any, settings: PredictSetting
     from napari_medseg.batch.settings import BatchSettings
     from napari_medseg.cluster.settings import ClusterSettings
 
-    options = BatchSettings.parse(given(arguments, BatchSettings))
+    options = settings_of(arguments, BatchSettings)
     what = (model, arguments.inputs, arguments.output, settings)
     resume = not arguments.redo
     if not (arguments.scheduler or arguments.workers):
         return drain(predict_files(*what, resume=resume, options=options), arguments.json)
     from napari_medseg.cluster import connect, predict_on_cluster
 
-    trusted = ClusterSettings.of_environment().updated(**given(arguments, ClusterSettings))
+    trusted = settings_of(arguments, ClusterSettings, ClusterSettings.of_environment())
     with connect(arguments.scheduler, arguments.workers, trusted) as client:
         return drain(predict_on_cluster(client, *what, resume=resume, options=options), arguments.json)

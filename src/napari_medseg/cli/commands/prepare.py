@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given, method_settings
+from napari_medseg.cli.flags import add_flags, method_settings, settings_of
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import counted
 
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.training.preparation import prepare
 
-        settings = cls.parse(given(arguments, cls)) if cls else None
+        settings = settings_of(arguments, cls) if cls else None
         job = prepare(arguments.method, arguments.source, arguments.destination, settings)
         report = drain(job, arguments.json)
         value: dict[str, Any] = {"folder": str(report.folder), "cases": report.cases, "kept": report.skipped}
@@ -33,6 +33,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         lines = [f"{counted(len(report.cases), 'case')} in {report.folder} ({len(report.skipped)} were there already)"]
         lines += [f"not used: {problem}" for problem in report.problems]
         lines += report.notes
-        show(value, arguments.json, lambda: "\n".join(lines))
+        show(value, arguments.json, "\n".join(lines))
 
     parser.set_defaults(call=call)

@@ -67,7 +67,7 @@ def _refine(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     path = write(arguments.output, mask.replace(metadata={**mask.metadata, "medseg": kept}))
     record = {"mask": str(path), "voxels": int((mask.data > 0).sum()), "rounds": text}
-    show(record, arguments.json, lambda: f"{text}\n{record['voxels']:,} {elements(mask.data.ndim)} in {path}")
+    show(record, arguments.json, f"{text}\n{record['voxels']:,} {elements(mask.data.ndim)} in {path}")
 
 
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given, named_method
+from napari_medseg.cli.flags import add_flags, given, named_method, settings_of
 from napari_medseg.cli.output import drain, show
 from napari_medseg.errors import ReadError, SettingsError
 from napari_medseg.methods import schedule_of, settings_class
@@ -58,7 +58,7 @@ def _call(arguments: argparse.Namespace) -> None:
     own = dict(ChainMap(*map(cls.Settings.renamed, reversed(sources))))
     method = cls(cls.Settings.parse(own))
     settings = schedule.updated(**{**config.get("training", {}), **given(arguments, TrainSettings)})
-    about = CardSettings.parse(given(arguments, CardSettings))
+    about = settings_of(arguments, CardSettings)
     parallel.start()
     try:
         what = (method, arguments.data, arguments.output, settings)
@@ -66,7 +66,7 @@ def _call(arguments: argparse.Namespace) -> None:
         model = drain(job, quiet=parallel.rank() > 0)
     finally:
         parallel.stop()
-    show(model.card, arguments.json, lambda: f"Best model: {model.card['file']}\n{_best(model.card)}")
+    show(model.card, arguments.json, f"Best model: {model.card['file']}\n{_best(model.card)}")
 
 
 def _recipe(cls: Any, name: str) -> tuple[dict[str, Any], TrainSettings]:

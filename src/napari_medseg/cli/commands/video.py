@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.flags import add_flags, given
+from napari_medseg.cli.flags import add_flags, settings_of
 from napari_medseg.cli.output import drain, show
 
 
@@ -27,12 +27,12 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from napari_medseg.video import segment_video
         from napari_medseg.video.settings import VideoSettings
 
-        settings = VideoSettings.parse(given(arguments, VideoSettings))
+        settings = settings_of(arguments, VideoSettings)
         classifier = load_model(arguments.classifier) if arguments.classifier else None
         segmenter = load_model(arguments.segmenter)
         job = segment_video(arguments.source, classifier, segmenter, arguments.output, settings)
         summary = drain(job, arguments.json).summary
-        show(summary, arguments.json, lambda: report(summary, arguments.output))
+        show(summary, arguments.json, report(summary, arguments.output))
 
     parser.set_defaults(call=call)
 
