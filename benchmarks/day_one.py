@@ -24,7 +24,7 @@ from napari_medseg.evaluate.metrics.tolerance import centreline
 from napari_medseg.image import Image, LabelKind
 from napari_medseg.inference import predict
 from napari_medseg.io import read_one
-from napari_medseg.io.atomic import read_json
+from napari_medseg.io.files import read_json
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
 from napari_medseg.method import Model

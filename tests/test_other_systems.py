@@ -21,7 +21,7 @@ from toy import ToyMethod
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.image import Image
 from napari_medseg.io import read, write
-from napari_medseg.io.places import extended
+from napari_medseg.io.files import extended
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.refinement import RefinementSession, RefinementSettings

@@ -250,7 +250,7 @@ def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model
     out = tmp_path / "out"
     out.mkdir()
     program = (
-        "import os, sys; from napari_medseg.io.atomic import replacing; "
+        "import os, sys; from napari_medseg.io.files import replacing; "
         "begun = replacing(sys.argv[1]); begun.__enter__(); os._exit(9)"
     )
     for name in ("b_labels.tif", "m1/a_labels.tif"):

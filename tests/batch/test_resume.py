@@ -22,7 +22,7 @@ from napari_medseg.batch.review import ACCEPTED, EXCLUDED
 from napari_medseg.batch.tables import marked, read_review, write_decision
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import read, read_one
-from napari_medseg.io.places import inside, portable
+from napari_medseg.io.files import inside, portable
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import kill_jobs
 from kill_save import halves, scribble
 
-from napari_medseg.io.atomic import PREFIX, sweep
+from napari_medseg.io.files import PREFIX, sweep
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 

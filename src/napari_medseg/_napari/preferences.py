@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.cluster.settings import ClusterSettings
-from napari_medseg.io.places import expanded
+from napari_medseg.io.files import expanded
 from napari_medseg.settings import PredictSettings
 
 NAME = "napari-medseg"

@@ -21,11 +21,10 @@ from napari_medseg._napari.planes import acquired, show_plane
 from napari_medseg.errors import MedSegError, ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import READERS, as_labels, histology, read, reader_for, write
-from napari_medseg.io.atomic import disk_errors, parse_json
+from napari_medseg.io.files import disk_errors, file_stem, parse_json, portable
 from napari_medseg.io.outlines.geojson import write_regions
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
-from napari_medseg.io.pairs import file_stem, is_label, lies_among_labels
-from napari_medseg.io.places import portable
+from napari_medseg.io.pairs import is_label, lies_among_labels
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.labels import facts_of_objects

@@ -16,18 +16,17 @@ from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_channels, reader_for
+from napari_medseg.io.files import LONGEST, file_stem, portable
 from napari_medseg.io.geometry import with_heights, with_pixel_size
 from napari_medseg.io.pairs import (
     IMAGE_FOLDERS,
     case_files,
     case_name,
     case_stem,
-    file_stem,
     inner_folder,
     is_label,
     lies_among_labels,
 )
-from napari_medseg.io.places import LONGEST, portable
 from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half

@@ -18,9 +18,8 @@ from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import read_labels, write, write_table
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import expanded, replacing
 from napari_medseg.io.locks import held_folder
-from napari_medseg.io.places import expanded
 from napari_medseg.io.slide import is_slide
 from napari_medseg.io.volumes.reader import is_volume
 from napari_medseg.jobs import Job, relabel

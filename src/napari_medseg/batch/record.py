@@ -24,10 +24,9 @@ from napari_medseg.batch.tables import (
 )
 from napari_medseg.errors import DataError, MedSegError, ReadError, printable
 from napari_medseg.io import read
-from napari_medseg.io.atomic import disk_errors, json_safe, read_json, sweep_below, write_json
+from napari_medseg.io.files import disk_errors, inside, json_safe, read_json, sweep_below, write_json
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.locks import holding
-from napari_medseg.io.places import inside
 from napari_medseg.io.sidecar import sidecar_path
 from napari_medseg.jobs import Progress
 from napari_medseg.settings import PredictSettings

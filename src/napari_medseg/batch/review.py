@@ -29,11 +29,10 @@ from napari_medseg.batch.tables import (
 from napari_medseg.errors import DataError, ReadError, SettingsError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
-from napari_medseg.io.atomic import write_json, write_text
+from napari_medseg.io.files import expanded, inside, write_json, write_text
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
-from napari_medseg.io.places import expanded, inside
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job, Progress

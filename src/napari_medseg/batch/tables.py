@@ -14,9 +14,8 @@ import pandas as pd
 
 from napari_medseg.errors import DataError, printable
 from napari_medseg.io import write_table
-from napari_medseg.io.atomic import write_json
+from napari_medseg.io.files import inside, write_json
 from napari_medseg.io.locks import holding
-from napari_medseg.io.places import inside
 from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.write import from_text
 

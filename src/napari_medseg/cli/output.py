@@ -70,7 +70,7 @@ def drain(job: Job[T], quiet: bool = False) -> T:
 def show(value: Any, as_json: bool, text: str) -> None:
     """Print JSON, and only JSON (what is not finite as null), or text."""
     if as_json:
-        from napari_medseg.io.atomic import json_safe
+        from napari_medseg.io.files import json_safe
 
         text = json.dumps(json_safe(value), indent=2)
     say(text)

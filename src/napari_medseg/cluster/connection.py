@@ -12,8 +12,7 @@ from typing import Any
 
 from napari_medseg.cluster.settings import ClusterSettings
 from napari_medseg.errors import DeviceError, SettingsError, one_line, require
-from napari_medseg.io.atomic import replacing
-from napari_medseg.io.places import expanded
+from napari_medseg.io.files import expanded, replacing
 
 PATIENCE = 30.0
 SOON = 5.0  # how long a window waits for a scheduler

@@ -13,9 +13,8 @@ from napari_medseg.batch.predict import measure_again
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.cluster.worker import Task, ask_workers, bring_model, pack, work
 from napari_medseg.errors import CheckpointError, DeviceError
-from napari_medseg.io.atomic import write_bytes
+from napari_medseg.io.files import inside, write_bytes
 from napari_medseg.io.locks import held_folder
-from napari_medseg.io.places import inside
 from napari_medseg.jobs import Job
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings

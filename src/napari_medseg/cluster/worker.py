@@ -16,9 +16,7 @@ from napari_medseg.batch import Case, predict_case
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.device import choose_device
 from napari_medseg.errors import CheckpointError, DeviceError
-from napari_medseg.io.atomic import replacing
-from napari_medseg.io.pairs import file_stem
-from napari_medseg.io.places import inside
+from napari_medseg.io.files import file_stem, inside, replacing
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import load_model

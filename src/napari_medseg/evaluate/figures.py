@@ -11,7 +11,7 @@ import numpy as np
 from napari_medseg.errors import DataError, WriteError, require
 from napari_medseg.evaluate.masks import metric_table
 from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import replacing
 from napari_medseg.io.geometry import measurable
 from napari_medseg.report.overlay import PALETTE
 

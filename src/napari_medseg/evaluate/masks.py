@@ -15,6 +15,7 @@ from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_sc
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels
+from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import measurable, sized_like
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import (
@@ -24,7 +25,6 @@ from napari_medseg.io.pairs import (
     Pair,
     PairList,
     case_stem,
-    file_stem,
     inner_folder,
     is_label,
     is_one,

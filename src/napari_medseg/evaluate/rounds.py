@@ -11,7 +11,7 @@ from napari_medseg.errors import DataError, ReadError
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
-from napari_medseg.io.atomic import read_json
+from napari_medseg.io.files import read_json
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import foreground

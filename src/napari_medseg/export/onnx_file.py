@@ -14,7 +14,7 @@ import torch
 from napari_medseg import __version__
 from napari_medseg.errors import WriteError, require
 from napari_medseg.export.network import Exported, exported, fixed_size, other_sizes, random_input, reference, sizes
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import replacing
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
 

@@ -19,7 +19,7 @@ from napari_medseg.errors import MissingDependencyError, WriteError, require
 from napari_medseg.export.network import Exported, exported, fixed_size, normalisation, random_input, reference, sizes
 from napari_medseg.export.onnx_file import OPSET, TOLERANCE, compare, to_onnx
 from napari_medseg.export.settings import PackageInfo
-from napari_medseg.io.atomic import disk_errors, replacing
+from napari_medseg.io.files import disk_errors, replacing
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model, RefinementMethod
 from napari_medseg.models.checkpoint import save_tensors

@@ -17,10 +17,9 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
-from napari_medseg.io.atomic import sweep
+from napari_medseg.io.files import expanded, sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
-from napari_medseg.io.places import expanded
 from napari_medseg.io.write import write, write_table
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import replacing
 from napari_medseg.io.geometry import first_pixel
 from napari_medseg.io.outlines.polygons import objects_of, outlines
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_medseg.errors import WriteError
-from napari_medseg.io.atomic import disk_errors
+from napari_medseg.io.files import disk_errors
 
 LOOK_AGAIN = 0.02  # seconds
 

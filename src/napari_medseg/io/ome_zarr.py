@@ -16,7 +16,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, one_line, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, seconds_per, um_per
 from napari_medseg.io import tiff
-from napari_medseg.io.atomic import read_json
+from napari_medseg.io.files import read_json
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")

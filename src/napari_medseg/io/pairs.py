@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from napari_medseg.errors import DataError
+from napari_medseg.io.files import file_stem
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
 LABEL_FOLDERS = (
@@ -26,7 +27,6 @@ CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 ar
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 ZARR = ".zarr"
-DOUBLE_SUFFIXES = (".nii.gz", ".ome.zarr", ".ome.tif", ".ome.tiff", ".ome.tf8", ".ome.btf")
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
 LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ZARR)
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
@@ -89,13 +89,6 @@ class PairList:
             "the same file stems, or <name>_org / <name>_lab (or <name> / <name>_label) side by side. One folder per "
             "case: p-net and r-net with --modality-files and --label-file."
         )
-
-
-def file_stem(path: Path) -> str:
-    """Return the name without suffix; ``.nii.gz`` and ``.ome.tif`` count as one suffix."""
-    lower = path.name.lower()
-    double = next((suffix for suffix in DOUBLE_SUFFIXES if lower.endswith(suffix)), "")
-    return path.name[: -len(double)] if double and len(lower) > len(double) else path.stem
 
 
 def case_stem(path: Path) -> str:

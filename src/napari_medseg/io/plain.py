@@ -11,7 +11,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import UPRIGHT, as_stored, open_picture, orientation_of, shown
 from napari_medseg.io.sidecar import load, restore
 

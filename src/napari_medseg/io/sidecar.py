@@ -12,8 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import json_safe, read_json
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem, json_safe, read_json
 
 VERSION = 1
 LONGEST_UNIT, FARTHEST = 40, 1e30  # letters; in any unit of length

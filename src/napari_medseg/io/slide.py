@@ -16,7 +16,7 @@ import numpy as np
 from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem
 from napari_medseg.io.plain import check_size
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")

@@ -11,11 +11,9 @@ import numpy as np
 
 from napari_medseg.errors import WriteError, printable, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, um_per
-from napari_medseg.io.atomic import disk_errors, replacing, write_json, write_text
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
+from napari_medseg.io.files import disk_errors, expanded, file_stem, replacing, write_json, write_text
 from napari_medseg.io.geometry import along_axes, as_picture, in_order, measured
-from napari_medseg.io.pairs import file_stem
-from napari_medseg.io.places import expanded
 from napari_medseg.io.sidecar import describe, place_for
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import read_json
+from napari_medseg.io.files import read_json
 from napari_medseg.method import Model
 from napari_medseg.methods import (
     FOREIGN_SUFFIXES,

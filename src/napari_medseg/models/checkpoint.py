@@ -14,9 +14,8 @@ from torch import nn
 
 from napari_medseg import __version__
 from napari_medseg.errors import CheckpointError, ReadError, SettingsError, one_line
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import expanded, home, replacing
 from napari_medseg.io.identity import refuse_inflating, sha256
-from napari_medseg.io.places import expanded, home
 from napari_medseg.method import Method, Model
 
 FORMAT = 1

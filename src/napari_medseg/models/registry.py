@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from napari_medseg import __version__
 from napari_medseg.errors import DataError, ReadError, one_line
-from napari_medseg.io.atomic import read_json, replacing
+from napari_medseg.io.files import read_json, replacing
 from napari_medseg.io.identity import sha256
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.checkpoint import DEFAULT_FOLDER

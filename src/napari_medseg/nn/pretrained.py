@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_medseg.errors import CheckpointError, MedSegError, ReadError
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import expanded, replacing
 from napari_medseg.io.identity import refuse_inflating, sha256
-from napari_medseg.io.places import expanded
 
 # the part of a file's name after the last dash is the start of its SHA-256; where all of it is known, all of it counts
 URLS = {

@@ -24,7 +24,7 @@ import numpy as np
 from napari_medseg import __version__
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import disk_errors, read_json, replacing, sweep, write_text
+from napari_medseg.io.files import disk_errors, read_json, replacing, sweep, write_text
 from napari_medseg.io.locks import holding
 from napari_medseg.refinement.history import Change, Round
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import parse_json
+from napari_medseg.io.files import parse_json
 from napari_medseg.jobs import run
 from napari_medseg.refinement.log import Event, apply_changes
 from napari_medseg.refinement.saved import check_hash

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from napari_medseg.errors import DataError, MedSegError, one_line
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import parse_json, read_json
+from napari_medseg.io.files import parse_json, read_json
 from napari_medseg.refinement.history import Change, Round
 from napari_medseg.refinement.log import FORMAT, check_change, checksum, digests_of, image_hash, round_name
 from napari_medseg.refinement.settings import RefinementSettings

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import replacing, write_text
+from napari_medseg.io.files import replacing, write_text
 from napari_medseg.report.case import WARNING, case_of
 from napari_medseg.report.html import page
 

@@ -19,7 +19,7 @@ from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, fitted, predict, provenance, trained_steps
-from napari_medseg.io.atomic import disk_errors, read_json, replacing, write_json
+from napari_medseg.io.files import disk_errors, read_json, replacing, write_json
 from napari_medseg.io.geometry import with_pixel_size
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.sidecar import describe, sidecar_path

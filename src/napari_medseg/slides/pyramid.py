@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_medseg.errors import require
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import disk_errors, replacing
 from napari_medseg.io.exports import SMALLEST_LEVEL, ZARR_FORMAT, ome_attributes
+from napari_medseg.io.files import disk_errors, replacing
 from napari_medseg.slides.tiles import boxes
 
 CHUNK, PIECE = 512, 2048

@@ -21,7 +21,7 @@ from napari_medseg.batch.review import ReviewSheet, is_reviewed
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.device import is_out_of_memory
 from napari_medseg.errors import DataError, DeviceError, SettingsError
-from napari_medseg.io.atomic import write_json
+from napari_medseg.io.files import write_json
 from napari_medseg.io.locks import held_folder
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.jobs import Job, Progress, relabel

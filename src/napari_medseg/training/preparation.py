@@ -11,10 +11,10 @@ import numpy as np
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_case, read_channels, write
-from napari_medseg.io.atomic import read_json, write_json
+from napari_medseg.io.files import file_stem, read_json, write_json
 from napari_medseg.io.geometry import matrix_of
 from napari_medseg.io.grids import on_grid
-from napari_medseg.io.pairs import Pair, PairList, file_stem, find_pairs
+from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Preparation, PrepareReport
 from napari_medseg.methods import get_method

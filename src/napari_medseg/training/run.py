@@ -22,7 +22,7 @@ from napari_medseg.device import autocast, choose_device, fast_precision, memory
 from napari_medseg.errors import CheckpointError, DataError, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import infer
-from napari_medseg.io.atomic import write_json
+from napari_medseg.io.files import write_json
 from napari_medseg.io.pairs import Pair
 from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress, relabel

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, one_line
-from napari_medseg.io.atomic import read_json, write_bytes, write_json
+from napari_medseg.io.files import read_json, write_bytes, write_json
 from napari_medseg.io.write import AS_WRITTEN, write_table
 from napari_medseg.measure.video import intervals as runs_of
 from napari_medseg.measure.video import seconds_of, summarise

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError, ReadError, WriteError
-from napari_medseg.io.atomic import disk_errors, read_json, write_bytes, write_text
+from napari_medseg.io.files import disk_errors, read_json, write_bytes, write_text
 from napari_medseg.io.identity import is_same
 from napari_medseg.io.movies.writer import SUFFIX, Codec, MovieWriter
 from napari_medseg.io.write import AS_WRITTEN

@@ -21,8 +21,7 @@ from napari.utils.notifications import show_warning
 from napari_medseg._napari.refine.steps import SAVE, Steps, timer
 from napari_medseg.errors import MedSegError, ReadError, counted
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import read_json, write_json
-from napari_medseg.io.places import home
+from napari_medseg.io.files import home, read_json, write_json
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.log import SavedElsewhereError, image_hash

@@ -27,7 +27,7 @@ from napari_medseg._napari.widgets.export_button import offer_own_writers_first
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
-from napari_medseg.io.atomic import write_text
+from napari_medseg.io.files import write_text
 
 NARROWEST = 330
 

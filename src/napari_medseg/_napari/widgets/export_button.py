@@ -14,8 +14,7 @@ from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.widgets.calibration import ask_pixel_size
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.atomic import write_text
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem, write_text
 from napari_medseg.io.write import write_tables
 
 if TYPE_CHECKING:

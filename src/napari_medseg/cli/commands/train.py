@@ -92,7 +92,7 @@ def _read_start(path: Path | None, method: str) -> tuple[Path | None, dict[str, 
 
 
 def _read_config(path: Path | None, method: str) -> dict[str, Any]:
-    from napari_medseg.io.atomic import read_json
+    from napari_medseg.io.files import read_json
 
     if path is None:
         return {}

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from napari_medseg.errors import DataError, MissingDependencyError, WriteError
-from napari_medseg.io.atomic import replacing
+from napari_medseg.io.files import replacing
 from napari_medseg.io.movies.index import pyav
 
 Codec = Literal["ffv1", "libx264", "mpeg4"]

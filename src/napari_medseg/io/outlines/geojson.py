@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
-from napari_medseg.io.atomic import parse_json, write_text
+from napari_medseg.io.files import parse_json, write_text
 from napari_medseg.io.geometry import first_pixel
 from napari_medseg.io.outlines.polygons import (
     NAMED,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.io.atomic import write_text
+from napari_medseg.io.files import write_text
 
 PIXEL, MICROMETER = "pixel", "micrometer"
 SUFFIXES = (".swc", ".ndf")

@@ -17,8 +17,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image, mm_per
-from napari_medseg.io.atomic import replacing
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem, replacing
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, nifti, nrrd

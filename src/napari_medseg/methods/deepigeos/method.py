@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from napari_medseg import settings as base
 from napari_medseg.errors import CheckpointError, DataError
 from napari_medseg.image import Image
-from napari_medseg.io.pairs import Pair, PairList, are_numbers, file_stem, find_pairs
+from napari_medseg.io.files import file_stem
+from napari_medseg.io.pairs import Pair, PairList, are_numbers, find_pairs
 from napari_medseg.jobs import run
 from napari_medseg.measure.labels import foreground
 from napari_medseg.method import Method, Model, Preparation, Recipe, RefinementMethod

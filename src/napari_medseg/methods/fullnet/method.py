@@ -17,7 +17,7 @@ from napari_medseg.errors import DataError, SettingsError, shortened
 from napari_medseg.evaluate.metrics.objects import aji
 from napari_medseg.image import Image
 from napari_medseg.io import as_labels, read_one
-from napari_medseg.io.atomic import read_json
+from napari_medseg.io.files import read_json
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import Pair, PairList
 from napari_medseg.measure.labels import instances

@@ -30,11 +30,10 @@ import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
 from napari_medseg.io import as_labels, read_one
-from napari_medseg.io.atomic import read_json, write_bytes
+from napari_medseg.io.files import inside, read_json, write_bytes
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.histology import read_annotation
 from napari_medseg.io.pairs import ANNOTATIONS, IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
-from napari_medseg.io.places import inside
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import consecutive, instances
 from napari_medseg.method import PrepareReport

@@ -1,8 +1,8 @@
-"""Write so that a file, or a folder such as a Zarr store, appears under its name only when it is complete.
+"""Files of ours: which names and folders they may have, written whole or not at all, JSON read without trust.
 
-What is written lies in a hidden folder of its own beside its place, under its own name, until it is whole, on the disk,
-and renamed. What was there before stays until that moment. Hidden folders of killed processes are swept away by the
-next one that writes there. JSON is read without trust in what it holds.
+What is written, a file or a folder such as a Zarr store, lies in a hidden folder of its own beside its place, under its
+own name, until it is whole, on the disk, and renamed. What was there before stays until that moment. Hidden folders of
+killed processes are swept away by the next one that writes there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import contextlib
 import hashlib
 import json
 import math
+import ntpath
 import os
 import platform
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +27,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from napari_medseg.errors import ReadError, WriteError, one_line
-from napari_medseg.io.places import expanded
+from napari_medseg.errors import DataError, ReadError, WriteError, one_line
 
+DOUBLE_SUFFIXES = (".nii.gz", ".ome.zarr", ".ome.tif", ".ome.tiff", ".ome.tf8", ".ome.btf")
+LONGEST = 200  # bytes of a result's stem: file systems allow 255, `_probabilities.ome.zarr` and the like come after it
+SHORT = 180  # letters: Windows takes 260 at once, and what is being written lies in a hidden folder or is a store
+FORBIDDEN = set('<>:"|?*\\/')
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{k}" for device in ("COM", "LPT") for k in "0123456789¹²³")}
 PREFIX = ".medseg-"
 OLD = "old"  # below a hidden folder: what is being replaced, for the moment between two renames
 FOREIGN_AGE = 7 * 86400.0  # seconds after which hidden folders of other computers count as left behind
@@ -37,6 +43,76 @@ TRIES, PAUSE = 5, 0.1  # virus scanners hold new files for a moment
 _host = hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:6]
 _mine: set[Path] = set()
 _swept: set[Path] = set()
+
+
+def home() -> Path:
+    """Return the home folder, or where there is none a folder of this user among the temporary ones."""
+    try:
+        found = Path.home()
+        if found.is_dir():
+            return found
+    except RuntimeError:  # neither a variable nor a user of this number
+        pass
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"napari-medseg-{user}"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return `path` with a leading ``~`` as the home folder, and such that Windows takes it at any length."""
+    path = Path(path)
+    try:
+        path = path.expanduser()
+    except RuntimeError:  # of a user that does not exist, or nobody's home
+        path = home().joinpath(*path.parts[1:]) if path.parts[0] == "~" else path
+    return Path(extended(str(path))) if sys.platform == "win32" else path
+
+
+def extended(path: str) -> str:
+    """Return a path of Windows in the form that may be longer than 260 letters; one that is short as it is."""
+    whole = ntpath.abspath(path)
+    if len(whole) < SHORT or whole.startswith("\\\\?\\"):
+        return path
+    return f"\\\\?\\UNC{whole[1:]}" if whole.startswith("\\\\") else f"\\\\?\\{whole}"
+
+
+def inside(folder: Path, name: object) -> Path:
+    """Return the file `name` of `folder`, which may lie in a folder below it.
+
+    Raises
+    ------
+    DataError
+        If `name` is none, or leads out of the folder, also by a link.
+    """
+    text = str(name)
+    leads_out = Path(text).is_absolute() or ":" in text.split("/")[0] or ".." in text.replace("\\", "/").split("/")
+    if isinstance(name, str) and text and not leads_out:
+        path = folder / text
+        if path.resolve().is_relative_to(folder.resolve()):
+            return path
+    raise DataError(f"{folder} names a file outside of itself: {text!r}. Its record was changed; nothing was touched.")
+
+
+def portable(name: str, room: int = LONGEST) -> str:
+    """Return a name for a file of ours that every file system takes: Windows, macOS and Linux, in at most `room` bytes.
+
+    What is cut off is told by a hash, so that long names that differ still do.
+    """
+    kept = "".join("_" if letter in FORBIDDEN or not letter.isprintable() else letter for letter in name)
+    kept = kept.rstrip(". ") or "_"
+    if kept.split(".")[0].rstrip().upper() in RESERVED:
+        kept = f"_{kept}"
+    encoded = kept.encode("utf-8", "replace")
+    if len(encoded) <= room:
+        return kept
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{encoded[: room - 9].decode('utf-8', 'ignore').rstrip('. ')}_{digest}"
+
+
+def file_stem(path: Path) -> str:
+    """Return the name without suffix; ``.nii.gz`` and ``.ome.tif`` count as one suffix."""
+    lower = path.name.lower()
+    double = next((suffix for suffix in DOUBLE_SUFFIXES if lower.endswith(suffix)), "")
+    return path.name[: -len(double)] if double and len(lower) > len(double) else path.stem
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from napari_medseg.errors import MedSegError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import read, write, write_table
-from napari_medseg.io.atomic import (
+from napari_medseg.io.files import (
     PREFIX,
     disk_errors,
     read_json,
@@ -65,7 +65,7 @@ def test_a_folder_takes_the_place_of_a_folder_and_fails_without_harm(
             raise OSError(5, "Input/output error")
         rename(source, target)
 
-    monkeypatch.setattr("napari_medseg.io.atomic.os.replace", second_fails)
+    monkeypatch.setattr("napari_medseg.io.files.os.replace", second_fails)
     with pytest.raises(WriteError, match="Input/output error"):
         store("third")
     assert (tmp_path / "s.zarr" / "0").read_text(encoding="utf-8") == "newer"
