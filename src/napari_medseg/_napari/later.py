@@ -79,43 +79,15 @@ def _nothing(*_: Any) -> None:
     pass
 
 
-class Segment(_Later):
-    """The Segment dock."""
-
-    name, module, dock = "Segment", "napari_medseg._napari.docks.segment", "SegmentDock"
-    needs = "napari_medseg.batch.memory"
-
-
-class Batch(_Later):
-    """The Batch dock."""
-
-    name, module, dock = "Batch", "napari_medseg._napari.docks.batch", "BatchDock"
-    needs = "napari_medseg.batch.predict"
+def _later(name: str, module: str, dock: str, needs: str) -> type[_Later]:
+    """Return what stands in for the dock `dock` of `module`; both modules are given below this package."""
+    about = {"name": name, "module": f"napari_medseg._napari.{module}", "dock": dock, "needs": f"napari_medseg.{needs}"}
+    return type(dock, (_Later,), {**about, "__doc__": f"The dock {name}."})
 
 
-class Train(_Later):
-    """The Train dock."""
-
-    name, module, dock = "Train", "napari_medseg._napari.docks.train", "TrainDock"
-    needs = "napari_medseg.training.loop"
-
-
-class Prepare(_Later):
-    """The dock Prepare training data."""
-
-    name, module, dock = "Prepare training data", "napari_medseg._napari.docks.prepare", "PrepareDock"
-    needs = "napari_medseg.training.preparation"
-
-
-class Evaluate(_Later):
-    """The Evaluate dock."""
-
-    name, module, dock = "Evaluate", "napari_medseg._napari.docks.evaluate", "EvaluateDock"
-    needs = "napari_medseg.evaluate.masks"
-
-
-class NerveMovie(_Later):
-    """The dock Nerve movie."""
-
-    name, module, dock = "Nerve movie", "napari_medseg._napari.video.dock", "VideoDock"
-    needs = "napari_medseg.video.pipeline"
+Segment = _later("Segment", "docks.segment", "SegmentDock", needs="batch.memory")
+Batch = _later("Batch", "docks.batch", "BatchDock", needs="batch.predict")
+Train = _later("Train", "docks.train", "TrainDock", needs="training.loop")
+Prepare = _later("Prepare training data", "docks.prepare", "PrepareDock", needs="training.preparation")
+Evaluate = _later("Evaluate", "docks.evaluate", "EvaluateDock", needs="evaluate.masks")
+NerveMovie = _later("Nerve movie", "video.dock", "VideoDock", needs="video.pipeline")

@@ -18,7 +18,7 @@ from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import read_labels, write, write_table
-from napari_medseg.io.files import expanded, replacing
+from napari_medseg.io.files import replacing
 from napari_medseg.io.locks import held_folder
 from napari_medseg.io.slide import is_slide
 from napari_medseg.io.volumes.reader import is_volume
@@ -53,8 +53,8 @@ def predict_files(
     WriteError
         If the folder cannot be written, or another batch writes into it.
     """
-    out, options = expanded(out), (options or BatchSettings()).of(model)
-    with held_folder(out, "batch"):
+    options = (options or BatchSettings()).of(model)
+    with held_folder(out, "batch") as out:
         record = open_record(model.card, inputs, out, settings, options, resume=resume)
         try:
             if record.position:

@@ -59,8 +59,8 @@ def predict_on_cluster(
     """
     if not model.card.get("sha256"):
         raise CheckpointError("Workers need the model as a file. Save it, and load it with load_model.")
-    out, options = Path(out), (options or BatchSettings()).of(model)
-    with held_folder(out, "batch"):
+    options = (options or BatchSettings()).of(model)
+    with held_folder(out, "batch") as out:
         record = open_record(model.card, inputs, out, settings, options, resume=resume)
         record.save()  # says why it cannot, before anything is computed
         return (yield from _predict(client, model, record, settings, options, shared))

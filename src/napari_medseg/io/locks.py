@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_medseg.errors import WriteError
-from napari_medseg.io.files import disk_errors
+from napari_medseg.io.files import disk_errors, expanded
 
 LOOK_AGAIN = 0.02  # seconds
 
@@ -50,20 +50,21 @@ def holding(folder: Path, work: str, *, wait: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def held_folder(folder: Path, work: str) -> Iterator[None]:
-    """Make a result folder and hold it; a folder that stays empty goes again.
+def held_folder(folder: str | Path, work: str) -> Iterator[Path]:
+    """Make a result folder, hold it and give its path, ``~`` expanded; a folder that stays empty goes again.
 
     Raises
     ------
     WriteError
         If it cannot be made, or another process or window does the same work in it.
     """
+    folder = expanded(folder)
     there = folder.exists()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with holding(folder, work):
-            yield
+            yield folder
     finally:
         if not there and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

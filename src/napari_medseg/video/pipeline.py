@@ -237,8 +237,8 @@ def segment_video(
     source = Source(movie, settings)
     networks = Networks(classifier, segmenter, settings)
     identity = _identity(source, classifier, segmenter, settings)
-    with held_folder(Path(folder), "video"):
-        return (yield from _run(source, networks, Path(folder), settings, identity))
+    with held_folder(folder, "video") as out:
+        return (yield from _run(source, networks, out, settings, identity))
 
 
 def _run(

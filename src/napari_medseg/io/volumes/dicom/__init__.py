@@ -1,7 +1,7 @@
 """DICOM: the one series of a folder, or the series that a file belongs to, as volumes at their true place.
 
-Headers (`headers`) say what every frame is, `stack` makes volumes of them and checks them, `pixels` reads the values,
-`images` puts them together.
+`headers` says what a file is and `frames` what each of its frames is, `stack` makes volumes of them and checks them,
+`pixels` reads the values, `images` puts them together.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import numpy as np
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.volumes.dicom.files import quiet
-from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Frame, Header
+from napari_medseg.io.volumes.dicom.frames import Frame
+from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Header
 from napari_medseg.io.volumes.dicom.pixels import values_of
 from napari_medseg.io.volumes.dicom.stack import SIDEWAYS, Stack, by_orientation, described, stacked
 from napari_medseg.io.volumes.segments import Segment, labels_of

@@ -15,7 +15,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.io.volumes.dicom import mosaic
 from napari_medseg.io.volumes.dicom.files import quiet
-from napari_medseg.io.volumes.dicom.headers import Frame, frame_count
+from napari_medseg.io.volumes.dicom.frames import Frame, frame_count
 from napari_medseg.io.volumes.stored import rescaled
 
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

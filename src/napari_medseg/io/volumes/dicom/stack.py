@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.volumes.dicom.headers import Frame
+from napari_medseg.io.volumes.dicom.frames import Frame
 from napari_medseg.io.volumes.space import MAX_CHANNELS, array_affine
 
 SAME_PLACE = 0.01  # mm: rounding of the decimal texts of positions
