@@ -82,7 +82,7 @@ class Window:
         live = self.dock.live
         place = live.session.biggest_disagreement(self.truth)
         position = place.position if place is not None else tuple(n // 2 for n in self.truth.shape)
-        live.looks.look_at(position)
+        live.guidance.look_at(position)
         self.wait(PAUSE_MS)
         layer, value = live.layers.scribbles, 2 if self.truth[position] else 1
         before, shown, loop = live.session.state.index, [False], QEventLoop()

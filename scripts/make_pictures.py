@@ -331,7 +331,7 @@ def scribbling(work: Path) -> None:
 
 def scribble(film: Film, live: Any, truth: np.ndarray) -> None:
     """Paint a stroke where the mask is most wrong, a few pixels per frame, and wait for the new mask."""
-    from napari_medseg.refinement.places import disagreement
+    from napari_medseg.refinement.guidance import disagreement
 
     mask = np.asarray(live.layers.mask.data)
     place = disagreement(mask, truth.astype(mask.dtype))

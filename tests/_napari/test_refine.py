@@ -418,7 +418,7 @@ def test_slices_are_filled_and_an_object_is_carried_on(open_dock: Open, wait: Wa
     np.testing.assert_array_equal(scene.mask, filled)
 
     middle = int(on[len(on) // 2])
-    scene.live.looks.look_at((middle, *scene.centre[1:]))
+    scene.live.guidance.look_at((middle, *scene.centre[1:]))
     panel.slices.setValue(1)
     panel.buttons["on"].click()
     scene.settle()
@@ -631,7 +631,7 @@ def test_every_plane_of_a_volume_can_be_painted(open_dock: Open, wait: Wait) -> 
     scene = Scene(open_dock, wait, ndim=3).start()
     z, y, x = scene.centre
     scene.viewer.dims.order = (2, 0, 1)
-    scene.live.looks.look_at(scene.centre)
+    scene.live.guidance.look_at(scene.centre)
     assert tuple(scene.viewer.dims.displayed) == (0, 1)
     np.testing.assert_allclose(scene.scan.world_to_data(scene.viewer.dims.point), scene.centre, atol=1)
     scene.drag((z - 1, y, x), (z + 1, y, x))

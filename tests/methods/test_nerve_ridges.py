@@ -17,7 +17,7 @@ from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.methods import METHODS, TRAINING_FREE, create
-from napari_medseg.methods.nerve_ridges.method import LineFilter, line_kernels, reach
+from napari_medseg.methods.nerve_ridges.method import LineFilter, line_kernels, receptive_radius
 from napari_medseg.models.catalog import entry, list_models, load_model
 from napari_medseg.models.checkpoint import bundled
 from napari_medseg.samples.ccm import CornealRanges, ccm_folder, ccm_image
@@ -60,7 +60,7 @@ def test_tiles_give_the_same_answer() -> None:
     model = load_model(NAME)
     whole = run(predict(model, image)).probabilities
     tiled = run(predict(model, image, PredictSettings(tile=192, device="cpu"))).probabilities
-    assert reach(2.0, 6.0, 8.0) == model.method.halo
+    assert receptive_radius(2.0, 6.0, 8.0) == model.method.halo
     np.testing.assert_allclose(whole, tiled, atol=1e-4)
 
 

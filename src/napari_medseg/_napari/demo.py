@@ -21,7 +21,7 @@ from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS, PROPOSAL
 from napari_medseg.models.checkpoint import bundled
-from napari_medseg.refinement.places import disagreement
+from napari_medseg.refinement.guidance import disagreement
 from napari_medseg.samples.afm import afm_scan
 from napari_medseg.samples.demo import SCAN_SEED, SCAN_SIZE
 from napari_medseg.samples.mri import brain_volume
@@ -152,7 +152,7 @@ class Scene:
         show_plane(self.viewer, self.live.layers.image, next(name for name, own in PLANES.items() if own == order))
         self.viewer.camera.zoom *= ZOOM
         centre = self.viewer.camera.center
-        self.live.looks.look_at(middle)
+        self.live.guidance.look_at(middle)
         self.viewer.camera.center = centre
         self.live.layers.scribbles.brush_size = BRUSH  # it follows the zoom
         return middle

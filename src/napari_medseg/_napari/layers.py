@@ -88,8 +88,8 @@ def image_from_layer(layer: Layer) -> Image:
 def grid_of_shapes(layer: Shapes) -> Image:
     """Return empty labels (Y, X) on the pixels of a Shapes layer: those of its picture, else what its shapes reach."""
     kept = layer.metadata.get("medseg_image", {})
-    reach = max((int(np.max(np.asarray(shape)[:, -2:])) + 2 for shape in layer.data), default=1)
-    shape = tuple(layer.metadata.get("medseg_shape", (max(reach, 1),) * 2))[-2:]
+    edge = max((int(np.max(np.asarray(shape)[:, -2:])) + 2 for shape in layer.data), default=1)
+    shape = tuple(layer.metadata.get("medseg_shape", (max(edge, 1),) * 2))[-2:]
     affine, picture = _place(layer, kept, layer.ndim)
     units = tuple(_unit(u) for u in layer.units)[-2:]
     steps = tuple(float(s) for s in np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)[-2:])

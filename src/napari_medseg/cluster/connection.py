@@ -104,7 +104,7 @@ def trust(distributed: Any, address: str, settings: ClusterSettings | None = Non
     )
 
 
-def reach(address: str, settings: ClusterSettings | None = None) -> Any:
+def client_of(address: str, settings: ClusterSettings | None = None) -> Any:
     """Return the client of a scheduler, connecting once per program; it answers within seconds or raises.
 
     Raises

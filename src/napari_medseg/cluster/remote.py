@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from napari_medseg.batch.memory import predict_with
-from napari_medseg.cluster.connection import UnreachableError, reach
+from napari_medseg.cluster.connection import UnreachableError, client_of
 from napari_medseg.cluster.worker import GPU, ONE_AT_A_TIME, ask_workers, cached_model, model_path, share_model
 from napari_medseg.errors import MedSegError, MissingDependencyError
 from napari_medseg.image import Image
@@ -94,7 +94,7 @@ class RemoteWorker:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.client = reach(address)
+        self.client = client_of(address)
         _, resources = self._try(lambda: ask_workers(self.client))
         self.actor = self._try(
             lambda: self.client.submit(Host, actor=True, pure=False, resources=resources).result(timeout=30)

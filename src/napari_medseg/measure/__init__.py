@@ -19,12 +19,12 @@ from napari_medseg.settings import Settings
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FLAT = ("nuclei", "afm")  # of one plane, a film frame by frame; centroids count from the first pixel, not in the world
+FLAT = ("nuclei", "afm")  # of one plane, a movie frame by frame; centroids count from the first pixel, not in the world
 KINDS = ("nerve", "nuclei", "afm", "video", "volume")
 
 
 def measure(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
-    """Return one row per object of a label image; of a film of `FLAT` kinds one per object and frame, frames from 0.
+    """Return one row per object of a label image; of a movie of `FLAT` kinds one per object and frame, frames from 0.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def measure(kind: str, labels: Image, image: Image | None = None, settings: Sett
 
 
 def summarise(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
-    """Return one row for the whole image; of a film measured frame by frame one for each frame."""
+    """Return one row for the whole image; of a movie measured frame by frame one for each frame."""
     labels, image = _together(labels, image)
     if "T" in labels.axes and kind in FLAT:
         return _joined([summarise(kind, one, picture, settings) for one, picture in _frames(kind, labels, image)])
@@ -59,8 +59,8 @@ def summarise(kind: str, labels: Image, image: Image | None = None, settings: Se
 def measured_labels(kind: str, labels: Image) -> Image:
     """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells).
 
-    They say so of themselves, so that what is one object stays one. Of a film each frame is split by itself, and no two
-    frames of a mask share a value.
+    They say so of themselves, so that what is one object stays one. Of a movie each frame is split by itself, and no
+    two frames of a mask share a value.
     """
     module = _module(kind)
     if not hasattr(module, "instances"):
@@ -90,7 +90,7 @@ def _frames(kind: str, labels: Image, image: Image | None) -> Iterator[tuple[Ima
 
 
 def _joined(frames: list[DataFrame]) -> DataFrame:
-    """Join tables of the frames of a film; the first column says which frame a row is of."""
+    """Join tables of the frames of a movie; the first column says which frame a row is of."""
     import pandas as pd
 
     for time, frame in enumerate(frames):

@@ -58,16 +58,16 @@ def tortuosity(path: np.ndarray, scale: Sequence[float] = (1.0, 1.0)) -> float:
 
 
 def attachments(
-    paths: Sequence[np.ndarray], reach: float = 3.0, scale: Sequence[float] = (1.0, 1.0)
+    paths: Sequence[np.ndarray], distance: float = 3.0, scale: Sequence[float] = (1.0, 1.0)
 ) -> list[Attachment]:
-    """List the path ends within `reach` pixels of another path's inside; of several hosts the longest counts."""
+    """List the path ends within `distance` pixels of another path's inside; of several hosts the longest counts."""
     lengths = [length(p, scale) for p in paths]
     found = []
     for index, path in enumerate(paths):
         if len(path) < 2 or np.array_equal(path[0], path[-1]):
             continue
         for end, point in enumerate((path[0], path[-1])):
-            hosts = [j for j, other in enumerate(paths) if j != index and _inside(point, other, reach)]
+            hosts = [j for j, other in enumerate(paths) if j != index and _inside(point, other, distance)]
             if hosts:
                 found.append(Attachment(index, end, max(hosts, key=lengths.__getitem__)))
     return found
@@ -82,12 +82,12 @@ def distance_to(point: np.ndarray, path: np.ndarray) -> float:
     return float(np.linalg.norm(a + along[:, None] * step - point, axis=1).min())
 
 
-def _inside(point: np.ndarray, path: np.ndarray, reach: float) -> bool:
-    low, high = path.min(0) - reach, path.max(0) + reach
-    if (point < low).any() or (point > high).any() or distance_to(point, path) > reach:
+def _inside(point: np.ndarray, path: np.ndarray, distance: float) -> bool:
+    low, high = path.min(0) - distance, path.max(0) + distance
+    if (point < low).any() or (point > high).any() or distance_to(point, path) > distance:
         return False
     closed = np.array_equal(path[0], path[-1])
-    return closed or float(min(np.linalg.norm(path[0] - point), np.linalg.norm(path[-1] - point))) > reach
+    return closed or float(min(np.linalg.norm(path[0] - point), np.linalg.norm(path[-1] - point))) > distance
 
 
 def fractal_dimension(mask: np.ndarray) -> float:

@@ -19,7 +19,7 @@ NEIGHBOURS = np.ones((3, 3), bool)
 def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width: int = RING_WIDTH) -> pd.DataFrame:
     """Return one row per frame of a ``TYX`` (or ``YX``) mask; 0 is background, anything else nerve.
 
-    Columns: frame, time_s (where the time step is known; of a film of variable rate each frame's own), the columns of
+    Columns: frame, time_s (where the time step is known; of a movie of variable rate each frame's own), the columns of
     `shape_of` and, with `image`, nbr and cnr of `contrast`. Frames are read one by one, so that memory does not grow
     with the movie.
 

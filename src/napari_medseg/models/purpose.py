@@ -34,7 +34,7 @@ ALIKE = 1.02  # pixel sizes that differ by less are not resampled
 
 def likely_field(image: Image) -> Field | None:
     """Return the field that axes, units, pixel size and colours of an image speak for; ``None``: they say nothing."""
-    if image.value_unit in HEIGHTS and "Z" not in image.axes:  # a film of heights is one of cells
+    if image.value_unit in HEIGHTS and "Z" not in image.axes:  # a movie of heights is one of cells
         return "afm"
     if "T" in image.axes or "video" in image.metadata:
         return "movie"

@@ -57,16 +57,16 @@ def interpolated(array: np.ndarray, factors: Sequence[float] | np.ndarray, shape
 def _weights(m: int, n: int, factor: float) -> sparse.csr_array:
     """Return the shares (n, m) of m pixels in n pixels, each `factor` of them large; the ends go on."""
     edges = np.minimum(np.arange(n + 1) * factor, m)
-    reach = int(np.ceil(factor)) + 1 if factor > 1 else 2
+    taps = int(np.ceil(factor)) + 1 if factor > 1 else 2
     middle = np.maximum((np.arange(n) + 0.5) * factor - 0.5, 0)
     start = (edges[:-1] if factor > 1 else middle).astype(np.int64)
-    columns = start[:, None] + np.arange(reach)
+    columns = start[:, None] + np.arange(taps)
     if factor > 1:
         shares = np.minimum(columns + 1, edges[1:, None]) - np.maximum(columns, edges[:-1, None])
         shares = np.maximum(shares, 0) / np.diff(edges)[:, None]
     else:
         shares = np.abs(1 - np.arange(2) - (middle - start)[:, None])
-    rows = np.repeat(np.arange(n), reach)
+    rows = np.repeat(np.arange(n), taps)
     kept = shares.ravel() > 0
     where = rows[kept], np.minimum(columns, m - 1).ravel()[kept]
     return sparse.csr_array((shares.ravel()[kept].astype(np.float32), where), shape=(n, m))

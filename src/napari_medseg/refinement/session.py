@@ -17,9 +17,9 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.engine import Engine
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
+from napari_medseg.refinement.guidance import boundary_uncertainty, disagreement, uncertain_place
 from napari_medseg.refinement.history import round_with, taken_back
 from napari_medseg.refinement.log import encode, image_hash, write_session
-from napari_medseg.refinement.places import boundary_uncertainty, disagreement, uncertain_place
 from napari_medseg.refinement.saved import read_session
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.slices import Carried, fill_between, propagate

@@ -127,10 +127,10 @@ class _Work:
         self.done, size = self._previous() if resume else ({}, 0)
         fresh, classes = not self.done, max(model.method.out_channels - 1, 1)
         self.labels = Pyramid(_named(stem, "_labels.ome.zarr"), image.spatial_shape, np.uint32, fresh=fresh)
-        self.maps = self.table = None
+        self.probabilities = self.table = None
         if options.slide_probabilities:
             path = _named(stem, "_probabilities.ome.zarr")
-            self.maps = Pyramid(path, (classes, *image.spatial_shape), np.uint8, fresh=fresh)
+            self.probabilities = Pyramid(path, (classes, *image.spatial_shape), np.uint8, fresh=fresh)
         if model.method.label_kind == "instances":
             self.table = ObjectTable(self.rows, image, 0 if fresh else size)
 
@@ -161,7 +161,7 @@ class _Work:
         self.device = prediction.device
         self.said |= dict.fromkeys(prediction.labels.metadata.get("notes", ()))
         inner = within(core, block)
-        if self.maps is not None:
+        if self.probabilities is not None:
             self._add_maps(prediction, core, inner)
         labels, n = np.asarray(prediction.labels.data), 0
         if self.table is not None:
@@ -202,20 +202,20 @@ class _Work:
             row["overlay"] = f"{name}_overlay.png"
             write_overlay(_named(self.stem, "_overlay.png"), small, self.image.metadata["levels"][0])
         self.labels.finish(grid)
-        if self.maps is not None:
+        if self.probabilities is not None:
             row["probabilities"] = f"{name}_probabilities.ome.zarr"
-            self.maps.coarsen()
-            self.maps.finish(self.image.replace(data=np.zeros((1, 1, 1)), axes="CYX"))
+            self.probabilities.coarsen()
+            self.probabilities.finish(self.image.replace(data=np.zeros((1, 1, 1)), axes="CYX"))
         if self.table is not None:
             self.table.path.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
         return {**row, "summary": summary} | ({"notes": notes} if notes else {})
 
     def _add_maps(self, prediction: Prediction, core: Box, inner: Box) -> None:
-        assert self.maps is not None
+        assert self.probabilities is not None
         maps = prediction.probabilities[(slice(None), *inner)]
         maps = maps[1:] if len(maps) > 1 else maps
-        self.maps[core] = np.rint(maps * 255).astype(np.uint8)
+        self.probabilities[core] = np.rint(maps * 255).astype(np.uint8)
 
     def _previous(self) -> tuple[dict[str, int], int]:
         """Return the tiles that a stopped run has finished, and the bytes of its table; take over what it told."""

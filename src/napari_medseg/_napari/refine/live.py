@@ -21,8 +21,8 @@ from napari_medseg.refinement import Place, RefinementSession, RefinementState
 from napari_medseg.refinement.state import elements
 
 
-class Looks:
-    """Looking does not change the session; it runs between its steps."""
+class Guidance:
+    """Where to look next. Looking does not change the session; it runs between its steps."""
 
     def __init__(self, session: RefinementSession, layers: RefineLayers, steps: Steps, panel: Any) -> None:
         self.session, self.layers, self.steps, self.panel = session, layers, steps, panel
@@ -93,7 +93,7 @@ class Live:
         self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
         take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
         self.steps = Steps(panel.say, panel.busy)
-        self.looks = Looks(self.session, self.layers, self.steps, panel)
+        self.guidance = Guidance(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
         self.closed, self.going = False, True
         self.drawn: Outline | None = None
@@ -121,11 +121,11 @@ class Live:
 
     def actions(self) -> dict[str, Callable[..., None]]:
         """Return what the keys do, by name."""
-        looks = self.looks
+        guidance = self.guidance
         return {
             "next_class": self.next_class, "refine": self.refine, "undo": self.undo, "redo": self.redo,
-            "accept": self.accept, "reopen": self.reopen, "join": self.join, "next_place": looks.next_place,
-            "disagreement": looks.disagreement, "hide": looks.hide,
+            "accept": self.accept, "reopen": self.reopen, "join": self.join, "next_place": guidance.next_place,
+            "disagreement": guidance.disagreement, "hide": guidance.hide,
         }  # fmt: skip
 
     # ---- strokes
@@ -314,12 +314,12 @@ class Live:
             self.layers.paint_with(2)
         self.autosave.note()
         if self.panel.overlay.isChecked():
-            self.looks.uncertainty(True)
+            self.guidance.uncertainty(True)
 
     # ---- ending
     def finish(self) -> None:
         """End at the user's wish: the overlay goes, mask, objects and strokes stay."""
-        self.looks.uncertainty(False)
+        self.guidance.uncertainty(False)
         self.close("The refinement is saved and can be continued." if self.session.rounds else "")
         self.viewer.layers.selection.active = self.layers.result
 

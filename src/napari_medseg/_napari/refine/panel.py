@@ -175,8 +175,8 @@ class Panel(QWidget):
             "refine": self._button("Refine (S)", lambda: self.live.refine()),
             "undo": self._button("Undo round (U)", lambda: self.live.undo()),
             "redo": self._button("Redo (Shift+U)", lambda: self.live.redo()),
-            "place": self._button("Uncertain place (N)", lambda: self.live.looks.next_place()),
-            "disagreement": self._button("Disagreement (D)", lambda: self.live.looks.disagreement()),
+            "place": self._button("Uncertain place (N)", lambda: self.live.guidance.next_place()),
+            "disagreement": self._button("Disagreement (D)", lambda: self.live.guidance.disagreement()),
             "box": self._button("Box", lambda: self.live.draw("box")),
             "lasso": self._button("Lasso", lambda: self.live.draw("lasso")),
             "fill": self._button("Fill between slices", lambda: self.live.fill()),
@@ -196,7 +196,7 @@ class Panel(QWidget):
         self.swatches.chosen.connect(lambda value: self.live.paint_with(value))
         self.strip.go.connect(lambda index: self.live.go_to(index))
         self.auto.toggled.connect(lambda on: on and self.live and self.live.catch_up())
-        self.overlay.toggled.connect(lambda shown: self.live and self.live.looks.uncertainty(shown))
+        self.overlay.toggled.connect(lambda shown: self.live and self.live.guidance.uncertainty(shown))
         self.outline.toggled.connect(self._draw_outline)
         self.reference.changed.connect(self._enable)
         self._arrange()
@@ -224,7 +224,7 @@ class Panel(QWidget):
         self.busy("")
         self._enable()
         if self.overlay.isChecked():
-            live.looks.uncertainty(True)
+            live.guidance.uncertainty(True)
 
     def say(self, text: str) -> None:
         """Show one sentence."""

@@ -180,9 +180,9 @@ class Setup(QWidget):
     def update_input(self) -> None:
         """List the further channels that fit the image, offer its time points, and judge it."""
         image = self.input.image
-        film = image is not None and image.spatial_axes.startswith("T")
-        self.time.setVisible(film)
-        if image is not None and film:
+        movie = image is not None and image.spatial_axes.startswith("T")
+        self.time.setVisible(movie)
+        if image is not None and movie:
             flat, frames = len(image.spatial_axes) == 3, image.data.shape[image.axes.index("T")]
             self.time.blockSignals(True)
             self.time.setRange(-1 if flat else 0, frames - 1)

@@ -25,7 +25,7 @@ PICTURES = (
     "TIFF (*.tif *.tiff)", "PNG (*.png)", "QuPath, with measurements and classes (*.geojson)", "ImageJ regions (*.zip)",
     "OME-Zarr (*.ome.zarr)",
 )  # fmt: skip
-FILMS = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr)")
+MOVIES = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr)")
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
 PLUGIN = "napari-medseg."
@@ -103,7 +103,7 @@ class ExportButton(QPushButton):
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of files that can be written now."""
         layer, known = self._layer(), self.measured
-        labels = () if layer is None else VOLUMES if is_volume(layer) else PICTURES if layer.ndim == 2 else FILMS
+        labels = () if layer is None else VOLUMES if is_volume(layer) else PICTURES if layer.ndim == 2 else MOVIES
         return (*labels, *(TABLES if known else ()), *(REPORTS if known and known.image is not None else ()), TEXT)
 
     def save(self, path: str = "") -> None:
@@ -169,7 +169,7 @@ def _report(path: Path, known: Measured, facts: dict[str, Any]) -> Path:
 
 
 def is_volume(layer: Any) -> bool:
-    """Whether a layer shows one volume, and no film."""
+    """Whether a layer shows one volume, and no movie."""
     return layer.ndim == 3 and "T" not in image_from_layer(layer).axes
 
 

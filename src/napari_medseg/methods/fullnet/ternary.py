@@ -14,7 +14,7 @@ EIGHT = np.ones((3, 3), bool)
 WEIGHT_PEAK = 10.0
 WEIGHT_GREY = 20  # grey levels per unit of weight in a stored map
 STRIP = 1024  # rows that are counted at once, to bound memory
-REACH = 6.0  # in sigma: beyond it a weight differs from 1 by less than 2e-7
+CUTOFF = 6.0  # in sigma: beyond it a weight differs from 1 by less than 2e-7
 
 
 def disk(radius: int) -> np.ndarray:
@@ -69,14 +69,14 @@ def is_ternary(rgb: np.ndarray) -> bool:
     return rgb.ndim == 3 and rgb.shape[2] >= 3 and bool(np.all(rgb[..., :3].sum(-1, dtype=np.int64) == 255))
 
 
-def weight_map(labels: np.ndarray, sigma: float = 5.0, reach: float = REACH) -> np.ndarray:
+def weight_map(labels: np.ndarray, sigma: float = 5.0, cutoff: float = CUTOFF) -> np.ndarray:
     """Return w = 1 + 10 exp(-(d1 + d2)^2 / (2 sigma^2)), float32 (H, W).
 
     d1 <= d2 are the distances in pixels to the boundaries of the two nearest instances, the pixel's own included. Each
-    instance is visited once, in a window of `reach` sigma around it, and two running minima are kept.
+    instance is visited once, in a window of `cutoff` sigma around it, and two running minima are kept.
     """
     first, second = (np.full(labels.shape, np.inf, np.float32) for _ in range(2))
-    margin = int(np.ceil(reach * sigma))
+    margin = int(np.ceil(cutoff * sigma))
     for index, box in enumerate(ndimage.find_objects(labels), 1):
         if box is None:
             continue

@@ -17,7 +17,7 @@ from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import TrainingFreeMethod
 from napari_medseg.methods.nerve_ridges.settings import NerveRidgesSettings
 
-REACH_SD = 3  # a Gaussian ends here
+CUTOFF_SD = 3  # a Gaussian ends here
 
 
 class LineFilter(nn.Module):
@@ -54,21 +54,21 @@ class LineFilter(nn.Module):
         return _padded(_padded(x, row[..., None, :]), row[..., :, None])
 
 
-def reach(width: float, length: float, surroundings: float) -> int:
+def receptive_radius(width: float, length: float, surroundings: float) -> int:
     """Return the radius of `LineFilter` in pixels: of a line, and of the mean within the SD around it."""
-    return math.ceil(REACH_SD * max(width, length)) + 2 * math.ceil(REACH_SD * surroundings)
+    return math.ceil(CUTOFF_SD * max(width, length)) + 2 * math.ceil(CUTOFF_SD * surroundings)
 
 
 def gaussian(sd: float) -> Tensor:
     """Return a Gaussian of sum 1 (n,)."""
-    n = math.ceil(REACH_SD * sd)
+    n = math.ceil(CUTOFF_SD * sd)
     values = torch.exp(-(torch.arange(-n, n + 1.0) ** 2) / (2 * sd**2))
     return values / values.sum()
 
 
 def line_kernels(width: float, length: float, directions: int) -> Tensor:
     """Return filters (directions, 1, n, n) of sum 0 and norm 1: a bright line with dark sides, in each direction."""
-    n = math.ceil(REACH_SD * max(width, length))
+    n = math.ceil(CUTOFF_SD * max(width, length))
     steps = torch.arange(-n, n + 1.0)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     kernels = []
@@ -105,7 +105,7 @@ class NerveRidges(TrainingFreeMethod):
     @property
     def halo(self) -> int:
         """Reach of the filters."""
-        return reach(self.settings.width, self.settings.length, self.settings.surroundings)
+        return receptive_radius(self.settings.width, self.settings.length, self.settings.surroundings)
 
     def check(self, image: Image) -> None:
         """Refuse images of another dimension and channel counts other than grey, RGB and RGBA."""
