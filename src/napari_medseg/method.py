@@ -22,6 +22,8 @@ from napari_medseg.io.pairs import Pair, PairList, find_pairs
 from napari_medseg.jobs import Job
 from napari_medseg.settings import PredictSettings, TrainSettings
 
+COLOURS = (1, 3, 4)  # channels of grey, RGB and RGBA images
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -59,6 +61,8 @@ class Method(ABC):
         `postprocess` brings the answer back to the image's.
     halves
         Whether the precision ``auto`` may be bfloat16 on a processor too: the answer was compared with float32's.
+    colours
+        Whether only grey, RGB and RGBA images are taken.
     measure
         Kind of measurement table that fits the result.
     metrics
@@ -81,6 +85,7 @@ class Method(ABC):
     prediction: ClassVar[PredictSettings] = PredictSettings()
     tiled: ClassVar[bool] = True
     halves: ClassVar[bool] = False
+    colours: ClassVar[bool] = False
     measure: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ("dice", "iou")
     label_kind: ClassVar[LabelKind] = "binary"
@@ -149,6 +154,11 @@ class Method(ABC):
             raise DataError(
                 f"{self.title} works on {self.ndim}D images; {image.name or 'this image'} is {image.describe()}. "
                 f"Give a {self.ndim}D image, one slice, or one time point (--time) of it."
+            )
+        if self.colours and image.n_channels not in COLOURS:
+            raise DataError(
+                f"{self.title} takes grey or RGB images; {image.name or 'this image'} has {image.n_channels} channels. "
+                "Give one of them."
             )
 
     # ---- network output -> result

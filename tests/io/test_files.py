@@ -74,7 +74,7 @@ def test_a_folder_takes_the_place_of_a_folder_and_fails_without_harm(
 
 DIES = """
 import os, sys
-from napari_medseg.io import atomic
+from napari_medseg.io import files
 rename, left = os.replace, [int(sys.argv[2])]
 def dying(source, target):
     if not left[0]:
@@ -82,7 +82,7 @@ def dying(source, target):
     left[0] -= 1
     rename(source, target)
 os.replace = dying
-with atomic.replacing(sys.argv[1]) as part:
+with files.replacing(sys.argv[1]) as part:
     part.mkdir()
     (part / "0").write_text("newer", encoding="utf-8")
 """

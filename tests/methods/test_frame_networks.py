@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from napari_medseg.errors import CheckpointError, MissingDependencyError
+from napari_medseg.method import count_parameters
 from napari_medseg.methods.double_unet.method import ASPP, DoubleUnetNet, SqueezeExcite
 from napari_medseg.methods.frame_classifier.method import FrameClassifierNet, monai_name
 from napari_medseg.methods.frame_classifier.settings import FINE_TUNED, Backbone
 from napari_medseg.nn import frames
-from napari_medseg.nn.encoders import count_parameters
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def double_unet() -> DoubleUnetNet:
 
 
 def test_double_unet_has_the_published_number_of_parameters(double_unet: DoubleUnetNet) -> None:
-    assert count_parameters(double_unet) == 29_290_274
-    assert count_parameters(double_unet, trainable=False) == 29_297_570
-    assert count_parameters(double_unet.encoder1) == 20_024_384
+    assert count_parameters(double_unet)[1] == 29_290_274
+    assert count_parameters(double_unet)[0] == 29_297_570
+    assert count_parameters(double_unet.encoder1)[1] == 20_024_384
 
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 64), (37, 51)])
@@ -110,7 +110,7 @@ def test_fine_tuning_trains_34_tensors(classifier: FrameClassifierNet) -> None:
 
 def test_frozen_phase_trains_the_head_only(classifier: FrameClassifierNet) -> None:
     assert sum(p.numel() for p in classifier.unfreeze(0)) == 5_763
-    assert count_parameters(classifier.backbone, trainable=False) == 18_321_984
+    assert count_parameters(classifier.backbone)[0] == 18_321_984
 
 
 def test_statistics_never_change() -> None:
@@ -152,13 +152,13 @@ def test_torchvision_files_fill_every_tensor(tmp_path: Path) -> None:
 def test_narrow_double_unet_is_small_and_complete() -> None:
     network = DoubleUnetNet(width=8).eval()
     assert network.encoder1.widths == (8, 16, 32, 64, 64)
-    assert count_parameters(network) == 459_694
+    assert count_parameters(network)[1] == 459_694
     assert network(torch.rand(1, 3, 33, 48)).shape == (1, 2, 33, 48)
 
 
 def test_small_backbone_learns_its_statistics() -> None:
     network = FrameClassifierNet("densenet_small").train()
-    assert count_parameters(network) == 36_343
+    assert count_parameters(network)[1] == 36_343
     before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 3)
     assert all(not torch.equal(network.state_dict()[name], value) for name, value in before.items())
@@ -180,7 +180,7 @@ def test_names_of_both_generations_of_files(name: str, expected: str) -> None:
 
 def test_resnet50_has_torchvisions_parameters() -> None:
     network = FrameClassifierNet("resnet50", 3)
-    assert count_parameters(network.backbone) == 25_557_032 - 2_049_000
+    assert count_parameters(network.backbone)[1] == 25_557_032 - 2_049_000
     assert "layer1.0.downsample.1.running_mean" in network.backbone.state_dict()
     with torch.no_grad():
         assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 3)

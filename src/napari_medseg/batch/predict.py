@@ -18,14 +18,13 @@ from napari_medseg.errors import DataError, MedSegError, is_low_memory, one_line
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction, predict, provenance
 from napari_medseg.io import read_labels, write, write_table
-from napari_medseg.io.files import replacing
 from napari_medseg.io.locks import held_folder
 from napari_medseg.io.slide import is_slide
 from napari_medseg.io.volumes.reader import is_volume
 from napari_medseg.jobs import Job, relabel
 from napari_medseg.measure import measure, summarise
 from napari_medseg.method import Model
-from napari_medseg.report.overlay import overlay
+from napari_medseg.report.overlay import write_overlay
 from napari_medseg.settings import PredictSettings
 
 SMALLEST = 1e-7
@@ -156,14 +155,6 @@ def _measured(kind: str, labels: Image, image: Image) -> tuple[pd.DataFrame, pd.
     except DataError as error:
         note = f"only outlines were measured: {error}"
         return measure(kind, labels), summarise(kind, labels), note
-
-
-def write_overlay(path: Path, image: Image, labels: Image) -> None:
-    """Write the small picture of a case."""
-    from PIL import Image as Pillow
-
-    with replacing(path) as part:
-        Pillow.fromarray(overlay(image, labels)).save(part, format="PNG", optimize=True)
 
 
 def probability_image(prediction: Prediction, image: Image) -> Image:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import importlib
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +15,7 @@ import numpy as np
 from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain
-from napari_medseg.io.files import expanded, sweep
+from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.write import write, write_table
@@ -50,19 +48,7 @@ def reader_for(path: Path) -> ModuleType | None:
     return None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep tifffile's log lines off stderr: what matters becomes the one error message."""
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-@_quiet()
+@quiet("tifffile")
 def read(path: str | Path) -> list[Image]:
     """Read every image of `path` (the default one first).
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import ntpath
 import os
@@ -113,6 +114,18 @@ def file_stem(path: Path) -> str:
     lower = path.name.lower()
     double = next((suffix for suffix in DOUBLE_SUFFIXES if lower.endswith(suffix)), "")
     return path.name[: -len(double)] if double and len(lower) > len(double) else path.stem
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Keep the log lines of a format's library off the screen: what matters becomes a note or an error of ours."""
+    log = logging.getLogger(library)
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -146,12 +145,3 @@ class Xception(nn.Module):
 def build_encoder(name: str, in_channels: int = 3) -> VGG | Xception:
     """Return the encoder called ``"vgg16"``, ``"vgg19"`` or ``"xception"`` with random weights."""
     return Xception(in_channels) if name == "xception" else VGG(name, in_channels)
-
-
-def count_parameters(network: nn.Module, *, trainable: bool = True) -> int:
-    """Count parameters as Keras does: the trainable ones, or with ``trainable=False`` all, moving statistics too."""
-    n = sum(p.numel() for p in network.parameters())
-    if trainable:
-        return n
-    moving = (b for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return n + sum(b.numel() for b in moving if isinstance(b, torch.Tensor))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_medseg.image import Image
+from napari_medseg.io.files import replacing
 
 PALETTE = np.array(
     [(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (70, 240, 240), (240, 50, 230),
@@ -15,6 +17,14 @@ PALETTE = np.array(
 )  # fmt: skip
 TINT = 0.25
 STRETCH = (0.5, 99.5)
+
+
+def write_overlay(path: Path, image: Image, labels: Image) -> None:
+    """Write the `overlay` of a case as PNG."""
+    from PIL import Image as Pillow
+
+    with replacing(path) as part:
+        Pillow.fromarray(overlay(image, labels)).save(part, format="PNG", optimize=True)
 
 
 def overlay(image: Image, labels: Image, *, size: int = 512, drawn: bool = True) -> np.ndarray:

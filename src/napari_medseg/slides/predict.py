@@ -27,7 +27,7 @@ from napari_medseg.io.slide import read_slide
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.measure.nuclei import nearest_neighbours, table_of
 from napari_medseg.method import Model
-from napari_medseg.report.overlay import overlay
+from napari_medseg.report.overlay import write_overlay
 from napari_medseg.settings import PredictSettings
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.tiles import (
@@ -200,7 +200,8 @@ class _Work:
         small = self.labels.coarsen()
         if overlay:
             row["overlay"] = f"{name}_overlay.png"
-            write_overlay(_named(self.stem, "_overlay.png"), small, self.image.metadata["levels"][0])
+            picture = Image(self.image.metadata["levels"][0], "YXC")
+            write_overlay(_named(self.stem, "_overlay.png"), picture, _over(picture, small))
         self.labels.finish(grid)
         if self.probabilities is not None:
             row["probabilities"] = f"{name}_probabilities.ome.zarr"
@@ -284,15 +285,10 @@ def write_labels(path: Path, labels: Pyramid, image: Image) -> None:
         )
 
 
-def write_overlay(path: Path, labels: np.ndarray, thumbnail: np.ndarray) -> None:
-    """Write labels (Y, X) of any resolution over the slide's thumbnail (y, x, 3)."""
-    from PIL import Image as Pillow
-
-    rows, columns = (np.arange(m) * n // m for n, m in zip(labels.shape, thumbnail.shape, strict=False))
-    picture = Image(thumbnail, "YXC")
-    small = picture.labels_like(np.stack([labels[row][columns] for row in rows]))
-    with replacing(path) as part:
-        Pillow.fromarray(overlay(picture, small)).save(part, format="PNG", optimize=True)
+def _over(picture: Image, labels: np.ndarray) -> Image:
+    """Return labels (Y, X) of any resolution on the pixels of a picture (y, x, 3)."""
+    rows, columns = (np.arange(m) * n // m for n, m in zip(labels.shape, picture.spatial_shape, strict=True))
+    return picture.labels_like(np.stack([labels[row][columns] for row in rows]))
 
 
 def _full(tile: np.ndarray, edge: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_paper_resizing_equals_opencvs_bilinear() -> None:
 def test_bad_images_are_refused() -> None:
     with pytest.raises(DataError, match="works on 2D images"):
         method().prepare(Image(np.zeros((3, 8, 8)), "ZYX"))
-    with pytest.raises(DataError, match="takes grey or RGB frames"):
+    with pytest.raises(DataError, match="takes grey or RGB images"):
         method().prepare(Image(np.zeros((8, 8, 5)), "YXC"))
     with pytest.raises(DataError, match="NaN or infinite"):
         method().prepare(Image(np.full((8, 8), np.nan), "YX"))

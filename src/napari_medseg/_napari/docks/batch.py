@@ -29,7 +29,7 @@ from napari_medseg._napari.docks.review import ReviewPanel
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.widgets.calibration import Calibration
 from napari_medseg._napari.widgets.charts import Charts
-from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
@@ -221,8 +221,8 @@ class BatchDock(Dock):
     def update_reason(self) -> None:
         """Enable Run, or say why not."""
         reason = self.models.reason
-        reason = "Choose a folder for the results." if not _given(self.out) else reason
-        reason = "Choose a folder of images." if not _given(self.folder) else reason
+        reason = "Choose a folder for the results." if not path_in(self.out) else reason
+        reason = "Choose a folder of images." if not path_in(self.folder) else reason
         self.run_bar.set_reason(reason)
         self.review_button.setEnabled(self.results is not None)
         self.export_bar.set_reason("" if self.results is not None else "Segment a folder first.")
@@ -231,9 +231,9 @@ class BatchDock(Dock):
 
     def look(self) -> None:
         """Count the images of the folder, judge the models against the first, propose a folder for the results."""
-        if not _given(self.folder):
+        if not path_in(self.folder):
             return
-        if not _given(self.out):
+        if not path_in(self.out):
             self.out.value = Path(f"{self.folder.value}_results")
         if self.looking is None:
             self.found.setText("looking into the folder ...")
@@ -253,12 +253,12 @@ class BatchDock(Dock):
     @property
     def results(self) -> Path | None:
         """The result folder, if it holds a batch."""
-        there = _given(self.out) and (self.out.value / "run.json").is_file()
-        return Path(self.out.value) if there else None
+        out = path_in(self.out)
+        return out if out and (out / "run.json").is_file() else None
 
     def command(self) -> str:
         """Return the ``medseg predict`` line that does the same."""
-        source, out = (str(e.value) if _given(e) else name for e, name in ((self.folder, "INPUT"), (self.out, "OUT")))
+        source, out = str(path_in(self.folder) or "INPUT"), str(path_in(self.out) or "OUT")
         words = ["medseg", "predict", self.models.word, source, "-o", out]
         return shlex.join([*words, *self.models.flags, *as_flags(self.form.value), *as_flags(self.options)])
 
@@ -340,7 +340,3 @@ class BatchDock(Dock):
         item = self.files.item(self.rows[name])
         item.setText(f"{Path(name).name}: {text}")
         item.setToolTip(f"{name}: {text}")
-
-
-def _given(edit: FileEdit) -> bool:
-    return edit.value is not None and str(edit.value) not in ("", ".")

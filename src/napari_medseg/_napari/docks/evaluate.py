@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushBu
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers, like
 from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
-from napari_medseg._napari.widgets.dock import Dock
+from napari_medseg._napari.widgets.dock import Dock, path_in
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.plot_style import follow_theme
@@ -256,18 +256,18 @@ class EvaluateDock(Dock):
         a, b = self.result.box.currentData(), self.reference.box.currentData()
         reason = "" if a and b and a != b else "Open a result and its reference as Labels layers."
         if mode == FOLDERS:
-            reason = "" if _path(self.results) and _path(self.references) else "Choose both folders."
+            reason = "" if path_in(self.results) and path_in(self.references) else "Choose both folders."
         self.run_bar.set_reason(self.rounds.reason if mode == ROUNDS else reason)
 
     def command(self) -> str:
         """Return the ``medseg evaluate`` line that does the same."""
         if self.mode.currentText() == ROUNDS:
             return self.rounds.command(self.method.currentData())
-        files = [_path(self.results), _path(self.references)]
+        files = [path_in(self.results), path_in(self.references)]
         if self.mode.currentText() == LAYERS:
             chosen = self.result.layer, self.reference.layer
             files = ["" if layer is None else image_from_layer(layer).metadata["source_file"] for layer in chosen]
-        names = [file or word for file, word in zip(files, ("PRED", "REF"), strict=True)]
+        names = [str(file or word) for file, word in zip(files, ("PRED", "REF"), strict=True)]
         return shlex.join(["medseg", "evaluate", self.method.currentData(), *names])
 
     def make_job(self) -> Job[Any]:
@@ -336,8 +336,3 @@ def _group(*fields: Any) -> QWidget:
         layout.addWidget(QLabel(name))
         layout.addWidget(getattr(field, "native", field))
     return box
-
-
-def _path(edit: FileEdit) -> str:
-    value = edit.value
-    return str(value) if value and str(value) not in {"", "."} else ""

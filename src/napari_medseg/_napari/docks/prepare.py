@@ -10,7 +10,7 @@ import napari
 from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
 
-from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
@@ -71,7 +71,7 @@ class PrepareDock(Dock):
         self.note.setText(note)
         for name, folded in self.folded.items():
             folded.setVisible(name == self.chosen)
-        source, destination = _folder(self.source), _folder(self.destination)
+        source, destination = path_in(self.source), path_in(self.destination)
         missing = "" if source else "Choose the folder of raw images and annotations."
         self.check_bar.set_reason(missing)
         if not missing and not is_prepared(self.chosen):
@@ -82,7 +82,7 @@ class PrepareDock(Dock):
 
     def command(self) -> str:
         """Return the ``medseg prepare`` line that does the same."""
-        folders = [str(_folder(self.source) or "SRC"), str(_folder(self.destination) or "DST")]
+        folders = [str(path_in(self.source) or "SRC"), str(path_in(self.destination) or "DST")]
         flags = as_flags(self.forms[self.chosen].value) if self.chosen in self.forms else []
         return shlex.join(["medseg", "prepare", self.chosen, *folders, *flags])
 
@@ -136,8 +136,3 @@ class PrepareDock(Dock):
             write(Path(folder) / "images" / f"{image.name}.png", image)
             write(Path(folder) / "labels" / f"{labels.name}.png", labels)
         self.source.value = Path(folder)
-
-
-def _folder(edit: FileEdit) -> Path | None:
-    value = edit.value
-    return Path(value) if value and str(value) not in {"", "."} else None

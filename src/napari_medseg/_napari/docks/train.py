@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.docks.train_data import TrainData
-from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -295,14 +295,14 @@ class TrainDock(Dock):
 
     def update_reason(self) -> None:
         """Enable Run, or say what is missing."""
-        self.check_bar.set_reason("" if _folder(self.data) else "Choose the folder with images and labels.")
-        missing = "" if _folder(self.data) else "Choose a data folder first."
+        self.check_bar.set_reason("" if path_in(self.data) else "Choose the folder with images and labels.")
+        missing = "" if path_in(self.data) else "Choose a data folder first."
         self.pace_bar.set_reason(missing)
-        self.run_bar.set_reason(missing or ("" if _folder(self.run_folder) else "Choose a folder for the run."))
+        self.run_bar.set_reason(missing or ("" if path_in(self.run_folder) else "Choose a folder for the run."))
 
     def command(self) -> str:
         """Return the ``medseg train`` line that does the same."""
-        data, run = _folder(self.data) or "DATA", _folder(self.run_folder) or "RUN"
+        data, run = path_in(self.data) or "DATA", path_in(self.run_folder) or "RUN"
         words = ["medseg", "train", self.method.currentData(), str(data), "-o", str(run)]
         words += ["--resume"] * self.resume.isChecked()
         words += as_flags(self.method_form.value) + as_flags(
@@ -312,7 +312,7 @@ class TrainDock(Dock):
 
     def make_check(self) -> Job[Any]:
         """Return the job that checks the data."""
-        folder = _folder(self.data)
+        folder = path_in(self.data)
         assert folder is not None  # Check is disabled without a folder
         return check_job(self.built_method(), folder, self.training_form.value)
 
@@ -322,7 +322,7 @@ class TrainDock(Dock):
 
     def make_job(self) -> Job[Any]:
         """Return the training job."""
-        folder, run = _folder(self.data), _folder(self.run_folder)
+        folder, run = path_in(self.data), path_in(self.run_folder)
         if folder is None or run is None:
             raise DataError("Choose a data folder and a run folder first.")
         if (run / "last.pt").exists() and not self.resume.isChecked():
@@ -367,7 +367,7 @@ class TrainDock(Dock):
 
     def make_pace(self) -> Job[Pace]:
         """Return the job that times this computer."""
-        folder = _folder(self.data)
+        folder = path_in(self.data)
         assert folder is not None  # it is disabled without a folder
         return time_steps(self.built_method(), folder, self.training_form.value)
 
@@ -396,8 +396,3 @@ class TrainDock(Dock):
             ModelChooser.session.insert(0, path)
         dock = self.open_next("Segment")
         dock.models.refresh(path)
-
-
-def _folder(edit: FileEdit) -> Path | None:
-    value = edit.value
-    return Path(value) if value and str(value) not in {"", "."} else None

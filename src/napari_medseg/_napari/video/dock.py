@@ -17,7 +17,7 @@ from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.preferences import compute
 from napari_medseg._napari.video.result import Found, OutlineEditor, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.video.timeline import Timeline
-from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
+from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -195,7 +195,7 @@ class VideoDock(Dock):
     def update_reason(self) -> None:
         """Enable Run, or say what is missing."""
         reason = "Open a movie first." if self.movie.layer is None else ""
-        folder = "" if _path(self.folder) else "Choose a folder for the result."
+        folder = "" if path_in(self.folder) else "Choose a folder for the result."
         self.run_bar.set_reason(reason or self.classifier.reason or self.segmenter.reason or folder)
 
     def open_movie(self, path: str = "") -> None:
@@ -208,14 +208,14 @@ class VideoDock(Dock):
         """Return the ``medseg video`` line that does the same."""
         source = movie_of(self.movie.layer) if self.movie.layer is not None else None
         words = ["medseg", "video", str(source) if isinstance(source, Path) else "MOVIE"]
-        words += ["-o", str(_path(self.folder) or "OUT")]
+        words += ["-o", str(path_in(self.folder) or "OUT")]
         words += ["--classifier", str(self.classifier.entry.path)] if self.classifier.entry else []
         words += ["--segmenter", str(self.segmenter.entry.path if self.segmenter.entry else "S.pt")]
         return shlex.join([*words, *as_flags(self.form.value)])
 
     def make_job(self) -> Job[Any]:
         """Return the job for the chosen movie."""
-        folder, segmenter, settings = _path(self.folder), self.segmenter.entry, self.form.value
+        folder, segmenter, settings = path_in(self.folder), self.segmenter.entry, self.form.value
         if folder is None or segmenter is None:
             raise DataError("Choose a segmenter and a result folder first.")
         classifier, self.out = self.classifier.entry, folder
@@ -287,8 +287,3 @@ class VideoDock(Dock):
         self.timeline.open(self.shown.name)
         self.run_bar.say(found.message)
         self.run_bar.offer("Measure", lambda: self.open_next("Measure"))
-
-
-def _path(edit: FileEdit) -> Path | None:
-    value = edit.value
-    return Path(value) if value and str(value) not in {"", "."} else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from magicgui.widgets import FileEdit
 from napari.utils.notifications import show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
@@ -30,6 +32,11 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.io.files import write_text
 
 NARROWEST = 330
+
+
+def path_in(edit: FileEdit) -> Path | None:
+    """Return the path that was chosen, ``None`` where there is none."""
+    return Path(edit.value) if edit.value and str(edit.value) != "." else None
 
 
 class _Column(QScrollArea):

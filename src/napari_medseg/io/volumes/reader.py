@@ -8,16 +8,13 @@ What is not stated, not used or odd (a voxel size, a unit, NaN voxels) is said i
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image, mm_per
-from napari_medseg.io.files import file_stem, replacing
+from napari_medseg.io.files import file_stem, quiet, replacing
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, nifti, nrrd
@@ -56,7 +53,7 @@ def read(path: Path) -> list[Image]:
         If the file is cut or damaged, its voxel size is 0, or a DICOM series is incomplete or mixed.
     """
     path = Path(path)
-    with _quiet():
+    with quiet("nibabel.global"):
         return [_note_nan(_possible(path, image)) for image in _read(path)]
 
 
@@ -96,18 +93,6 @@ def _read(path: Path) -> list[Image]:
         return nrrd.read(path, name, **about)
     module = metaimage if path.name.lower().endswith(metaimage.SUFFIXES) else nifti
     return [module.read(path, name, **about)]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep nibabel's lines about odd headers off the screen: what matters becomes a note or an error."""
-    log = logging.getLogger("nibabel.global")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _possible(path: Path, image: Image) -> Image:

@@ -174,6 +174,7 @@ class DoubleUnet(Method):
     )  # fmt: skip
     tiled = False
     halves = True
+    colours = True
     measure = "video"
     metrics = ("dice", "iou", "precision", "recall", "specificity", "accuracy")
     out_channels = 2
@@ -199,12 +200,8 @@ class DoubleUnet(Method):
         return MULTIPLE
 
     def check(self, image: Image) -> None:
-        """Refuse anything but a grey or colour 2D image of finite values."""
+        """Refuse values that are not finite."""
         super().check(image)
-        if image.n_channels not in (1, 3, 4):
-            raise DataError(
-                f"{self.title} takes grey or RGB frames; {image.name or 'this image'} has {image.n_channels} channels."
-            )
         if np.dtype(image.data.dtype).kind == "f" and not np.isfinite(np.asarray(image.data)).all():
             raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
 

@@ -173,6 +173,7 @@ class FrameClassifier(Method):
     training = FrameClassifierSettings.training
     preparation = Preparation("It needs no preparation: train on one folder of frames per class.")
     tiled = False
+    colours = True
     measure = "video"
     needs = "It names what a frame shows and gives no mask: use it in the dock Nerve movie."
     metrics = ("accuracy", "precision", "recall", "specificity", "mcc")
@@ -198,14 +199,6 @@ class FrameClassifier(Method):
     def in_channels(self) -> int:
         """Three: grey frames are repeated."""
         return 3
-
-    def check(self, image: Image) -> None:
-        """Refuse anything but a grey or colour 2D image."""
-        super().check(image)
-        if image.n_channels not in (1, 3, 4):
-            raise DataError(
-                f"{self.title} takes grey or RGB frames; {image.name or 'this image'} has {image.n_channels} channels."
-            )
 
     def encode(self, batch: Tensor) -> Tensor:
         """Map frames (B, c, Y, X) to float32 (B, 3, size, size): plain bilinear resize, ImageNet standardisation."""

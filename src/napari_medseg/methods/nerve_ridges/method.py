@@ -95,6 +95,7 @@ class NerveRidges(TrainingFreeMethod):
     doi = "10.1109/42.34715"
     Settings = NerveRidgesSettings
     measure = "nerve"
+    colours = True
     metrics = ("f1_1px", "f1_2px", "f1_3px", "dice", "cldice")
 
     def build_network(self) -> LineFilter:
@@ -106,13 +107,6 @@ class NerveRidges(TrainingFreeMethod):
     def halo(self) -> int:
         """Reach of the filters."""
         return receptive_radius(self.settings.width, self.settings.length, self.settings.surroundings)
-
-    def check(self, image: Image) -> None:
-        """Refuse images of another dimension and channel counts other than grey, RGB and RGBA."""
-        super().check(image)
-        if image.n_channels not in (1, 3, 4):
-            raise DataError(f"{self.title} takes grey or RGB images; {image.name or 'this image'} has "
-                            f"{image.n_channels} channels. Give one of them.")  # fmt: skip
 
     def statistics(self, image: Image) -> float:
         """Return the SD of the whole (grey) image."""

@@ -19,7 +19,7 @@ from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
 from napari_medseg.image import Image
 from napari_medseg.io.ccm import parse_name, to_grey
 from napari_medseg.io.pairs import Pair, PairList, find_pairs
-from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.labels import foreground, without_small
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, inaccurate_label_loss, receptive_radius
@@ -47,6 +47,7 @@ class ScDcnn(Method):
     )  # fmt: skip
     measure = "nerve"
     halves = True
+    colours = True
     metrics = ("f1_1px", "f1_2px", "f1_3px", "dice", "iou", "precision", "recall", "specificity", "accuracy", "cldice")
     out_channels = 2
 
@@ -68,13 +69,6 @@ class ScDcnn(Method):
     def halo(self) -> int:
         """Radius of the receptive field."""
         return receptive_radius(LEVELS)
-
-    def check(self, image: Image) -> None:
-        """Refuse images of another dimension and channel counts other than grey, RGB and RGBA."""
-        super().check(image)
-        if image.n_channels not in (1, 3, 4):
-            raise DataError(f"{self.title} takes grey or RGB images; {image.name or 'this image'} has "
-                            f"{image.n_channels} channels. Give one of them.")  # fmt: skip
 
     def preprocess(self, image: Image) -> Image:
         """Even out the whole (grey) image and make dark lines bright, when the settings ask for it."""
@@ -106,7 +100,7 @@ class ScDcnn(Method):
     def _mask(self, nerve: np.ndarray) -> np.ndarray:
         s = self.settings
         mask = keep_lines(nerve, s.threshold, s.strong, s.shortest)
-        return drop_small(mask, s.min_size) if s.min_size > 1 else mask
+        return without_small(mask, s.min_size, mask.ndim)
 
     def choose(self, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
         """Return the thresholds, then the shortest nerve, of the best mean 3-pixel F1."""
@@ -207,16 +201,6 @@ def merge_identical(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
         one, other = joined[first.setdefault(digest, pair.subject)], joined[pair.subject]
         joined = {name: one if group == other else group for name, group in joined.items()}
     return tuple(replace(pair, subject=joined[pair.subject]) for pair in pairs)
-
-
-def drop_small(mask: np.ndarray, size: int) -> np.ndarray:
-    """Remove the 8-/26-connected pieces of `mask` with fewer than `size` pixels."""
-    from scipy.ndimage import label
-
-    pieces, _ = label(mask, np.ones((3,) * mask.ndim))
-    keep = np.bincount(pieces.ravel()) >= size
-    keep[0] = False
-    return np.asarray(keep[pieces])
 
 
 def change_gamma(x: np.ndarray, gamma: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import struct
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.errors import ReadError, one_line
+from napari_medseg.io import files
 
 PREAMBLE = 128
 META, TRANSFER_SYNTAX, UNDEFINED = 0x0002, (0x0002, 0x0010), 0xFFFFFFFF
@@ -70,15 +70,9 @@ def holds_dicom(folder: Path) -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what pydicom and its decoders say of odd files off the screen."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+    with files.quiet("pydicom"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def cut_short(path: Path) -> str:
