@@ -78,7 +78,7 @@ def without_small(mask: np.ndarray, size: int, connectivity: int) -> np.ndarray:
     connectivity
         1: pixels that share an edge (a face) are connected; 2: or a corner (an edge), and so on.
     """
-    if size <= 1:
+    if size <= 1 or not mask.any():
         return mask
     pieces = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))[0]
     keep = np.bincount(pieces.ravel()) >= size

@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
+from napari_medseg.measure.labels import without_small
+
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 EIGHT = np.ones((3, 3), int)
 # geometric, for nerves about 3 pixels wide; docs/reference/nerves.md says what hangs on each
@@ -121,10 +123,7 @@ def prune(skeleton: np.ndarray, spur: float, shortest: int) -> np.ndarray:
         for _, segment in best.values():
             skeleton[tuple(segment.pixels.T)] = False
         skeleton = _remove_corners(np.pad(skeleton, 1))[1:-1, 1:-1]
-    pieces, _ = ndimage.label(skeleton, EIGHT)
-    keep = np.bincount(pieces.ravel()) >= shortest
-    keep[0] = False
-    return np.asarray(keep[pieces])
+    return without_small(skeleton, shortest, 2)
 
 
 def merge_bridges(graph: Graph, longest: float) -> Graph:

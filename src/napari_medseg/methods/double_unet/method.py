@@ -18,7 +18,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.io.pairs import PairList, find_pairs, similarity_groups
-from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.labels import foreground, without_small
 from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH, DoubleUnetSettings, names
 from napari_medseg.nn import frames
@@ -229,10 +229,7 @@ class DoubleUnet(Method):
 
         if self.settings.fill_holes:
             mask = np.asarray(ndimage.binary_fill_holes(mask))
-        if self.settings.min_area > 1 and mask.any():
-            pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-            mask = (np.bincount(pieces.ravel()) >= self.settings.min_area)[pieces] & mask
-        return mask
+        return without_small(mask, self.settings.min_area, 2)
 
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
         """Bring the probability to the image's size, threshold, clean; labels 0 background, 1 nerve."""
