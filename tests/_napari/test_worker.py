@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_medseg._napari.widgets.run_bar import RunBar
+from napari_medseg._napari.worker import JobWorker
 from napari_medseg.jobs import Job, Progress
 
 Wait = Callable[[Callable[[], bool]], None]
@@ -89,3 +93,28 @@ def test_napari_knows_of_a_job_while_it_runs(make_napari_viewer: Any, wait: Wait
         wait(lambda bar=bar: bar.current is None)
         assert not tasks.is_busy()
     assert closed == [True, True]
+
+
+@pytest.mark.usefixtures("qapp")
+def test_a_widget_that_is_gone_hears_nothing_and_the_job_ends(wait: Wait) -> None:
+    closed: list[bool] = []
+
+    def job() -> Job[str]:
+        try:
+            for step in range(50):
+                time.sleep(0.002)
+                yield Progress(step, 50, "working")
+            return "done"
+        finally:
+            closed.append(True)
+
+    line = QLabel("")
+    told = {"on_result": line.setText, "on_error": lambda error: line.setText(str(error))}
+    worker = JobWorker(
+        job(), on_progress=lambda p: line.setText(p.message), on_end=lambda: line.setText("ended"), owner=line, **told
+    )
+    wait(lambda: line.text() == "working")
+    line.deleteLater()
+    QApplication.sendPostedEvents(line, QEvent.Type.DeferredDelete.value)
+    assert not isalive(line)
+    wait(lambda: bool(closed) and not worker.running)

@@ -8,6 +8,7 @@ from typing import Any
 from napari import current_viewer
 from napari.qt.threading import GeneratorWorker
 from napari.utils import progress as activity
+from qtpy.compat import isalive
 
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
@@ -17,7 +18,8 @@ class JobWorker:
     """One running job.
 
     A RuntimeError in a generator worker would vanish without a signal, so it is raised again as `MedSegError`;
-    stopping a worker does not close its generator, so the job is closed when the worker has ended.
+    stopping a worker does not close its generator, so the job is closed when the worker has ended. A widget that is its
+    `owner` hears nothing any more once it is gone.
     """
 
     def __init__(
@@ -30,19 +32,24 @@ class JobWorker:
         on_end: Callable[[], None],
         title: str = "",
         quick: bool = False,
+        owner: Any = None,
     ) -> None:
-        self.job = job
+        self.job, self.owner = job, owner
         # a bar in the activity dock takes longer to make than a quick job to run
         self.bar: Any = None if quick else activity(total=100, desc=title or "Medical segmentation")
-        self.on_progress = on_progress
+        self.on_progress = self._while_alive(on_progress)
         self.worker: Any = GeneratorWorker(_guarded, job)
         self.worker.yielded.connect(self._progress)
-        self.worker.returned.connect(on_result)
-        self.worker.errored.connect(on_error)
+        self.worker.returned.connect(self._while_alive(on_result))
+        self.worker.errored.connect(self._while_alive(on_error))
         self.worker.finished.connect(self._end)
-        self.on_end = on_end
+        self.on_end = self._while_alive(on_end)
         self.task = None if quick else _Task(title or "Medical segmentation", self.stop)
         self.worker.start()
+
+    def _while_alive(self, call: Callable[..., None]) -> Callable[..., None]:
+        """Return `call`, to be left out when the owner is gone."""
+        return lambda *arguments: call(*arguments) if self.owner is None or isalive(self.owner) else None
 
     def stop(self) -> None:
         """Ask the job to end after its present step."""

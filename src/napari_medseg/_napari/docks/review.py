@@ -128,7 +128,7 @@ class ReviewPanel(QWidget):
             self.reader = None
 
         told = {"on_progress": lambda _: None, "on_result": keep, "on_error": lambda _: None, "on_end": end}
-        self.reader = JobWorker(self._reading(index), quick=True, **told)
+        self.reader = JobWorker(self._reading(index), quick=True, owner=self, **told)
 
     def go_to_uncertain(self) -> None:
         """Show the open case that the network was least sure of."""
@@ -199,6 +199,7 @@ class ReviewPanel(QWidget):
             on_error=self._failed,
             on_end=self._ended,
             quick=True,
+            owner=self,
         )
 
     def _failed(self, error: Exception) -> None:

@@ -116,6 +116,7 @@ class NervePaths(QWidget):
             on_error=lambda error: self.line.setText(str(error)),
             on_end=end,
             quick=True,
+            owner=self,
         )
 
     def _add(self, result: tuple[Paths, Sequence[str]]) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.widgets.words import duration
@@ -89,15 +88,12 @@ class RunBar(QWidget):
         self.stop_button.setEnabled(True)
         self.current = JobWorker(
             job,
-            on_progress=self._while_alive(lambda progress: self._progress(progress)),
-            on_result=self._while_alive(lambda result: self._result(result)),
-            on_error=self._while_alive(lambda error: self._error(error)),
-            on_end=self._while_alive(lambda: self._end()),
+            on_progress=lambda progress: self._progress(progress),
+            on_result=lambda result: self._result(result),
+            on_error=lambda error: self._error(error),
+            on_end=lambda: self._end(),
+            owner=self,
         )
-
-    def _while_alive(self, call: Callable[..., None]) -> Callable[..., None]:
-        """Return `call`, to be left out when the dock is gone."""
-        return lambda *arguments: call(*arguments) if isalive(self) else None
 
     def stop(self) -> None:
         """Ask the running job to stop."""
