@@ -15,10 +15,12 @@ from qtpy.QtCore import Qt
 
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
+from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import run
 from napari_medseg.models.catalog import load_model
 from napari_medseg.samples.afm import afm_scan
+from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.settings import PredictSettings
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
@@ -226,6 +228,24 @@ def test_correct_then_fine_tune_then_the_most_uncertain(
     assert (read_one(out / sheet.entries[corrected].labels, kind="labels").data[:8, :8] == 1).all()
     others = [read_one(out / e.labels, kind="labels").metadata["medseg"]["checkpoint_sha256"] for e in sheet.entries]
     assert others.count(dock.models.entry.card["sha256"]) == 2
+
+
+def test_movies_and_stacks_are_refused_before_a_run(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    _, dock = open_dock("Batch")
+    (tmp_path / "films").mkdir()
+    write_movie(tmp_path / "films" / "film.mkv", nerve_video(0, 5, (32, 32))[0])
+    dock.folder.value = tmp_path / "films"
+    wait(lambda: dock.looking is None)
+    assert "dock Nerve movie" in dock.run_bar.reason
+    stack = Image(np.zeros((4, 64, 64), np.float32), "ZYX", (1, 1, 1), ("micrometer",) * 3, name="stack")
+    write(tmp_path / "stacks" / "stack.tif", stack)
+    dock.folder.value = tmp_path / "stacks"
+    wait(lambda: dock.looking is None)
+    assert dock.run_bar.reason
+    assert "movie" not in dock.run_bar.reason
+    row = dock.models.box.model().item(dock.models.box.findText("afm-threshold", Qt.MatchFlag.MatchContains))
+    assert not row.isEnabled()
+    assert "2D" in row.toolTip()
 
 
 def test_a_folder_without_result_says_so(tmp_path: Path) -> None:

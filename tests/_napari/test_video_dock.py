@@ -65,7 +65,7 @@ def test_run_pause_stop_resume_and_seek(
     assert dock.movie.line.text() == f"{FRAMES} frames of 40x32 pixels, 20 frames/s, {FRAMES / 20:.1f} s"
     dock.classifier.browse(str(models["frame-classifier"]))
     dock.segmenter.browse(str(models["double-unet"]))
-    assert "folder for the result" in dock.run_bar.reason
+    assert Path(dock.folder.value) == tmp_path / "film_nerve"  # proposed
     dock.folder.value = tmp_path / "out"
     quick = {"device": "cpu", "batch": 1, "threads": 1, "movie": "none", "nerve_probability": 0.01, "threshold": 0.1}
     dock.form.value = dock.form.value.updated(**quick)
@@ -110,6 +110,31 @@ def test_run_pause_stop_resume_and_seek(
     assert found[["start_s", "stop_s"]].to_numpy().tolist() == [pytest.approx([0, FRAMES / 20])]
 
     check_seeking(viewer, dock.timeline)
+
+
+@pytest.mark.usefixtures("no_models")
+def test_the_sample_can_be_run_as_it_opens(open_dock: Open, wait: Wait, movie: Path) -> None:
+    viewer, dock = open_dock("Nerve movie")
+    viewer.open_sample("napari-medseg", "video")
+    assert dock.classifier.entry.path.stem == "demo_frame_classifier"
+    assert dock.segmenter.entry.path.stem == "demo_double_unet"
+    assert Path(dock.folder.value) == Path.home() / "nerve_video_0_nerve"
+    assert not dock.run_bar.reason
+    dock.classifier.box.setCurrentIndex(0)
+    assert "every frame is taken to show nerve" in dock.classifier.card.text()
+    dock.classifier.refresh()
+    assert dock.classifier.entry is None, "what was declined is proposed again"
+    dock.classifier.box.setCurrentIndex(1)
+    assert dock.classifier.entry is not None
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_real_movie_is_given_no_demo(open_dock: Open, movie: Path) -> None:
+    _, dock = open_dock("Nerve movie")
+    dock.open_movie(str(movie))
+    assert dock.classifier.entry is None
+    assert "train one: dock Train" in dock.classifier.card.text()
+    assert "No model here was made for" in dock.run_bar.reason
 
 
 def check_seeking(viewer: Any, timeline: Any) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import napari
 import pandas as pd
 from magicgui.widgets import FileEdit
-from qtpy.compat import isalive
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -51,6 +50,7 @@ EXPORTS = {
     "tables as one workbook (.xlsx)": ".xlsx",
     "methods paragraph (.txt)": ".txt",
 }
+MOVIE = "These are movies: open one and use the dock Nerve movie, or Segment, which goes frame by frame."
 TRIED = 3  # files that are read to judge the models
 
 
@@ -181,7 +181,8 @@ class BatchDock(Dock):
         self.pattern.setPlaceholderText("pattern, for example *_org.tif; empty: all images")
         self.overlays = QCheckBox("also write a small picture per case")
         self.overlays.setToolTip("For quality control: the image with its labels outlined and tinted")
-        self.models = ModelChooser()
+        self.models = ModelChooser(planes=False)
+        self.movie = ""  # why a folder of movies is not for this dock
         self.models.command = self.command
         self.form = SettingsForm(predict_settings(PredictSettings()))
         kept = "Finished files are kept; Run goes on with the others."
@@ -220,7 +221,7 @@ class BatchDock(Dock):
 
     def update_reason(self) -> None:
         """Enable Run, or say why not."""
-        reason = self.models.reason
+        reason = self.movie or self.models.reason
         reason = "Choose a folder for the results." if not path_in(self.out) else reason
         reason = "Choose a folder of images." if not path_in(self.folder) else reason
         self.run_bar.set_reason(reason)
@@ -239,13 +240,13 @@ class BatchDock(Dock):
             self.found.setText("looking into the folder ...")
             job = look_into(self.folder.value, self.pattern.text().strip(), self.out.value)
             told = {"on_result": self._tell, "on_error": self._tell, "on_end": self._looked}
-            self.looking = JobWorker(job, on_progress=lambda _: None, quick=True, **told)
+            self.looking = JobWorker(job, on_progress=lambda _: None, quick=True, owner=self, **told)
 
     def _tell(self, seen: tuple[str, Image | None] | Exception) -> None:
         told, first = (str(seen), None) if isinstance(seen, Exception) else seen
-        if isalive(self):
-            self.found.setText(told)
-            self.models.set_image(first)
+        self.found.setText(told)
+        self.movie = MOVIE if first is not None and "T" in first.axes else ""
+        self.models.set_image(first)
 
     def _looked(self) -> None:
         self.looking = None

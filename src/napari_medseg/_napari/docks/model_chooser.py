@@ -24,13 +24,19 @@ CHOOSE = "choose a model ..."
 
 
 class ModelChooser(QWidget):
-    """List of models from the package, the model folder and this session."""
+    """List of models from the package, the model folder and this session.
+
+    With `none` no model is a choice too; `without` says what that means.
+    """
 
     changed = Signal()
     session: ClassVar[list[Path]] = []
 
-    def __init__(self, role: Role | None = None, none: str = "", planes: bool = True, movies: bool = False) -> None:
+    def __init__(
+        self, role: Role | None = None, none: str = "", planes: bool = True, movies: bool = False, without: str = ""
+    ) -> None:
         super().__init__()
+        self.without, self.declined = without, False
         self.role, self.movies, self.none, self.planes, self.image = role, movies, none, planes, None
         self.picked: Path | None = None
         self.entries: list[Entry] = []
@@ -134,7 +140,8 @@ class ModelChooser(QWidget):
         if self.none:
             self.box.addItem(self.none, -1)
         judged = sorted(self._judged(), key=lambda judged: (bool(judged[0]), *judged[1]))
-        if not self.none and not self._proposed(judged):
+        proposed = self._proposed(judged) and not self.declined
+        if not self.none and not proposed:
             self.box.addItem(CHOOSE, -1)
         for problem, _, index in judged:
             self.box.addItem(self.entries[index].title, index)
@@ -144,6 +151,8 @@ class ModelChooser(QWidget):
                 item.setToolTip(problem)
             if self.entries[index].path == self.picked:
                 self.box.setCurrentIndex(self.box.count() - 1)
+        if self.none and proposed and self.picked is None:
+            self.box.setCurrentIndex(1)
         self.box.blockSignals(False)
         self._chosen()
 
@@ -177,11 +186,12 @@ class ModelChooser(QWidget):
 
     def _pick(self, index: int = 0) -> None:
         self.picked = self.entry.path if self.entry else None
+        self.declined = bool(self.none) and self.picked is None
         self._chosen()
 
     def _chosen(self) -> None:
         self._show_form()
-        self.card.setText(self.entry.describe() if self.entry else "" if self.none else self.reason)
+        self.card.setText(self.entry.describe() if self.entry else self.without if self.none else self.reason)
         self.changed.emit()
 
     def _show_form(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +26,17 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
+from napari_medseg.io.pairs import file_stem
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import as_flags
 from napari_medseg.video.settings import VideoSettings
 
 LIVE_MS = 100
+NO_NAME = r"[^\w.-]+"  # what a folder's name should not hold
+WITHOUT = (
+    "Without a classifier every frame is taken to show nerve. Browse for one, or train one: dock Train, on frames sorted "
+    "into a folder for each class."
+)
 KEPT = "Finished frames are kept; Run goes on from there."
 
 
@@ -149,6 +157,14 @@ def movie_of(layer: Any) -> Path | Image:
     return image.replace(axes="T" + image.axes[1:], scale=(float(layer.scale[0]), 1.0, 1.0), units=units, affine=None)
 
 
+def result_folder(layer: Any) -> Path:
+    """Return where results of a movie go unless another folder is chosen: beside its file, else in the home folder."""
+    source = movie_of(layer)
+    there = source.parent if isinstance(source, Path) and os.access(source.parent, os.W_OK) else Path.home()
+    name = file_stem(source) if isinstance(source, Path) else layer.name
+    return there / f"{re.sub(NO_NAME, '_', name)}_nerve"
+
+
 def _timed(layer: Any) -> bool:
     return str(layer.units[0]) == "second"
 
@@ -159,7 +175,7 @@ class VideoDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.movie = MovieChooser(napari_viewer)
-        self.classifier = ModelChooser("classify", none="no classifier: every frame shows nerve")
+        self.classifier = ModelChooser("classify", none="none: every frame is segmented", without=WITHOUT)
         self.segmenter = ModelChooser("segment", movies=True)
         self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
         preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
@@ -168,6 +184,7 @@ class VideoDock(Dock):
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
         self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
         self.outlines, self.editing = OutlineEditor(napari_viewer), False
+        self.proposed: Path | None = None  # result folder
         self.outlines.changed.connect(lambda: self.timeline.intervals.show_state(changed=True, edited=True))
         self.timeline.intervals.applied.connect(lambda: self.edit(True))
         self.timeline.intervals.reset.connect(lambda: self.edit(False))
@@ -191,6 +208,8 @@ class VideoDock(Dock):
         layer = self.movie.layer
         for chooser in (self.classifier, self.segmenter):
             chooser.set_image(image_from_layer(layer) if layer is not None else None)
+        if layer is not None and _path(self.folder) in (None, self.proposed):
+            self.proposed = self.folder.value = result_folder(layer)
 
     def update_reason(self) -> None:
         """Enable Run, or say what is missing."""
@@ -274,6 +293,7 @@ class VideoDock(Dock):
             on_result=self.show_found,
             on_error=lambda error: self.run_bar.say(str(error)),
             on_end=lambda: setattr(self, "loader", None),
+            owner=self,
         )
 
     def show_found(self, found: Found) -> None:
