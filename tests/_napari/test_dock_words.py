@@ -9,7 +9,9 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pyqtgraph as pg
 import pytest
+from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QApplication, QLabel, QMessageBox, QScrollArea
 
 from napari_medseg._napari.layers import label_layers
@@ -191,6 +193,9 @@ def test_plots_follow_the_theme(open_dock: Open) -> None:
     for theme in ("light", "dark"):
         viewer.theme = theme
         colours.add(axis.textPen().color().name())
+        ground = get_theme(theme).background.as_rgb_tuple()
+        for plot in dock.curves.findChildren(pg.PlotWidget):
+            assert plot.backgroundBrush().color().getRgb()[:3] == ground
     assert len(colours) == 2
 
 

@@ -1,4 +1,4 @@
-"""Axes and legends of plots in the colour that napari's theme gives to text."""
+"""Plots in the colours of napari's theme: its ground, and for axes and legends that of its text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from qtpy.compat import isalive
 
 
 def follow_theme(viewer: Any, plots: Sequence[pg.PlotWidget]) -> Callable[[], None]:
-    """Draw axes and legends of `plots` in the text colour of the viewer's theme, now and when it changes.
+    """Draw `plots` on the ground of the viewer's theme, axes and legends in its text colour, now and when it changes.
 
     Returns what does it again, after new curves.
     """
 
     def draw(event: Any = None) -> None:
-        colour = get_theme(viewer.theme).text.as_hex()
+        theme = get_theme(viewer.theme)
+        colour = theme.text.as_hex()
         for plot in filter(isalive, plots):
+            plot.setBackground(theme.background.as_hex())  # a transparent one keeps what was painted below it
             for side in ("left", "bottom"):
                 plot.getAxis(side).setPen(colour)
                 plot.getAxis(side).setTextPen(colour)
