@@ -132,5 +132,14 @@ def test_a_registry_that_cannot_be_used_is_refused(tmp_path: Path, changes: dict
         read_registry(registry(tmp_path, "https://a.b/m.pt", **changes))
 
 
+def test_an_empty_registry_says_what_there_is_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "registry.json"
+    empty.write_text('{"models": []}')
+    with pytest.raises(DataError, match=r"names no model 'other'\. It names none: every model .* --registry FILE"):
+        run(fetch("other", empty, tmp_path))
+    assert main(["models", "--registry", str(empty), "--folder", str(tmp_path)]) == 0
+    assert "The registry of models to download: it names none: every model" in capsys.readouterr().out
+
+
 def test_the_packages_own_registry_is_sound() -> None:
     assert all(offer.license for offer in read_registry())

@@ -26,6 +26,10 @@ from napari_medseg.models.purpose import FIELDS
 VARIABLE = "MEDSEG_REGISTRY"  # environment: the registry file of a laboratory
 NAME, DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"), re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".pt", ".onnx", ".zip")
+EMPTY = (
+    "It names none: every model that this program has was installed with it. A laboratory's own registry is named by "
+    "--registry FILE or MEDSEG_REGISTRY."
+)
 CHUNK, TIMEOUT = 2**18, 30.0
 
 
@@ -101,8 +105,8 @@ def fetch(name: str, registry: Path | None = None, folder: Path | None = None) -
     """
     offers = {offer.name: offer for offer in read_registry(registry)}
     if name not in offers:
-        known = ", ".join(offers) or "none"
-        raise DataError(f"The registry names no model {name!r}. It names: {known}.")
+        names = f"It names: {', '.join(offers)}." if offers else EMPTY
+        raise DataError(f"The registry names no model {name!r}. {names}")
     offer, folder = offers[name], folder or DEFAULT_FOLDER
     path = folder / offer.file_name
     if path.is_file() and sha256(path) == offer.sha256:

@@ -47,19 +47,20 @@ def _call(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     from napari_medseg.models.catalog import list_models
-    from napari_medseg.models.registry import read_registry
+    from napari_medseg.models.registry import EMPTY, read_registry
 
     here: list[dict[str, Any]] = [
         {"name": e.path.stem, "field": e.field or "", "licence": e.card.get("license", ""), "where": _where(e)}
         for e in list_models(arguments.folder)
     ]
-    names = {row["name"] for row in here}
+    names, offers = {row["name"] for row in here}, read_registry(arguments.registry)
     here += [
         {"name": o.name, "field": o.field, "licence": o.license, "where": "registry: medseg models get " + o.name}
-        for o in read_registry(arguments.registry)
+        for o in offers
         if o.name not in names
     ]
-    show(here, arguments.json, table(here))
+    more = "" if offers else f"\n\nThe registry of models to download: {EMPTY[0].lower()}{EMPTY[1:]}"
+    show(here, arguments.json, table(here) + more)
 
 
 def _where(entry: Any) -> str:
