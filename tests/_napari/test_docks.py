@@ -75,8 +75,14 @@ def test_segment_then_measure(open_dock: Open, wait: Wait, afm_model: Path) -> N
     frame = measure.table.frame
     assert len(frame) == 2, measure.run_bar.message.text()
     assert any("um^2" in name for name in frame.columns)
+    viewer.reset_view()  # the canvas has its size now
+    seen = viewer.camera.center
     measure.table.selectRow(1)
     assert labels.selected_label == 2
+    assert viewer.camera.center == seen
+    measure.table.selectRow(0)
+    viewer.camera.center, viewer.camera.zoom = labels.data_to_world((0, 0)), 20 * viewer.camera.zoom
+    measure.table.selectRow(1)
     world = labels.data_to_world((49.5, 44.5))
     np.testing.assert_allclose(viewer.camera.center[-2:], world, atol=float(labels.scale[0]) * 2)
     labels.selected_label = 1

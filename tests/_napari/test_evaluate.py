@@ -64,6 +64,7 @@ def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait,
     assert metrics.loc["pq", "value"] == pytest.approx(0.5)
     assert metrics.loc["object_hausdorff", "unit"] == "um"
     assert dock.tables["objects"]["verdict"].tolist() == ["found", "missed", "spurious"]
+    viewer.camera.center, viewer.camera.zoom = reference.data_to_world((0, 0)), 20 * viewer.camera.zoom
     dock.errors.table.selectRow(0)
     assert reference.selected_label == 30
     np.testing.assert_allclose(viewer.camera.center[-2:], reference.data_to_world((24.5, 44.5)))

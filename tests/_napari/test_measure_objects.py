@@ -115,6 +115,29 @@ def test_the_last_two_cells_of_a_scan_stay_merged(open_dock: Open, wait: Wait, t
     assert len(json.loads((tmp_path / "cells.geojson").read_text())["features"]) == 1
 
 
+def test_an_object_in_view_stays_where_it_is_and_its_slice_too(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    labels = np.zeros((9, 40, 50), np.uint8)
+    labels[2:7, 5:15, 5:15] = 1
+    labels[8, 30:35, 40:45] = 2
+    viewer.add_labels(labels, name="two", scale=(3, 1, 1), units=("mm",) * 3)
+    assert measured(dock, wait) == [1, 2]
+    viewer.reset_view()  # the canvas has its size now
+    viewer.dims.set_current_step(0, 3)
+    seen = viewer.camera.center
+    select(dock, 1)
+    assert (viewer.dims.current_step[0], viewer.camera.center) == (3, seen)
+    select(dock, 2)
+    assert (viewer.dims.current_step[0], viewer.camera.center) == (8, seen)
+    viewer.dims.order = (1, 0, 2)  # coronal
+    viewer.dims.set_current_step(1, 20)
+    viewer.camera.zoom *= 20
+    viewer.camera.center = (0, 24, 42)
+    select(dock, 1)
+    assert 5 <= viewer.dims.current_step[1] < 15
+    np.testing.assert_allclose(viewer.camera.center[-2:], (12, 9), atol=1)
+
+
 def test_a_film_of_heights_is_measured_frame_by_frame(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, dock = open_dock("Measure")
     frames = np.zeros((3, 40, 40), np.uint8)

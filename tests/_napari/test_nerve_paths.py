@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -142,14 +143,52 @@ def test_the_table_follows_edits(dock: tuple[Any, Any], wait: Wait) -> None:
 def test_rows_and_paths_select_each_other(dock: tuple[Any, Any]) -> None:
     viewer, measure = dock
     layer = measure.paths.layer
+    viewer.reset_view()  # the canvas has its size now
+    middle, seen = layer.data[1][len(layer.data[1]) // 2], viewer.camera.center
     measure.table.selectRow(1)
     assert set(layer.selected_data) == {1}
-    middle = layer.data[1][len(layer.data[1]) // 2]
+    assert viewer.camera.center == seen
+    measure.table.selectRow(0)
+    viewer.camera.center, viewer.camera.zoom = layer.data_to_world(middle + 100), 20 * viewer.camera.zoom
+    measure.table.selectRow(1)
     np.testing.assert_allclose(viewer.camera.center[-2:], layer.data_to_world(middle), atol=1e-6)
     layer.selected_data = {0}
     assert measure.table.currentIndex().row() == 0
     viewer.layers.remove(layer)
     assert measure.paths.layer is None
+
+
+def test_nerves_and_pieces_of_the_mask_are_told_apart(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
+    viewer, measure = open_dock("Measure")
+    mask = np.zeros((200, 300), np.uint8)
+    mask[50, 10:290] = mask[150, 10:290] = 1
+    mask[50:110, 150] = 1  # hangs on the upper nerve
+    viewer.add_labels(mask, name="traced")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None)
+    assert measure.run_bar.message.text().startswith("Measured 3 nerves (2 main, 1 branch) of traced in ")
+    measure.table.selectRow(1)
+    assert "Press Show paths" in measure.paths.line.text()
+    measure.export_button.save(str(tmp_path / "traced.geojson"))
+    assert len(json.loads((tmp_path / "traced.geojson").read_text())["features"]) == 2
+    assert "It holds 2 outlines, one for each connected piece of the mask" in measure.run_bar.message.text()
+    assert "the table has 3 nerves" in measure.run_bar.message.text()
+
+
+def test_the_table_is_in_view_after_measuring_below_its_first_numbers(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    viewer.window.resize(1280, 800)
+    viewer.open_sample("napari-medseg", "ccm")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None)
+    numbers = [line.partition(" ")[0] for line in measure.summary.text().split("<br>")]
+    assert numbers == ["CNFL", "CNFD", "CNBD", "CTBD"]
+    assert "tortuosity: " in measure.details.text()
+    assert "subject" not in measure.details.text()  # nothing is known of it
+    for widget in (measure.summary, measure.table):
+        wait(lambda widget=widget: widget.visibleRegion().boundingRect().height() == widget.height())
 
 
 def test_show_paths_is_only_for_nerves(open_dock: Open) -> None:

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushBu
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers, like
 from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
+from napari_medseg._napari.view import bring_into_view
 from napari_medseg._napari.widgets.dock import Dock, path_in
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
@@ -84,12 +85,9 @@ class ErrorView(QWidget):
         return layer
 
     def show_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        """Centre the view on the object of a row and select it in both layers."""
+        """Bring the object of a row into view and select it in both layers."""
         row, (predicted, truth) = self.frame.iloc[current.row()], self.layers
-        world = truth.data_to_world(tuple(float(v) for v in row.filter(like="(px)")))
-        axes = range(self.viewer.dims.ndim - len(world), self.viewer.dims.ndim)
-        self.viewer.dims.set_point(axes, world)
-        self.viewer.camera.center = tuple(world)[-3:]
+        bring_into_view(self.viewer, truth, [float(v) for v in row.filter(like="(px)")])
         for layer, label in ((predicted, row["result"]), (truth, row["reference"])):
             layer.selected_label = int(label) or layer.selected_label
 

@@ -31,11 +31,13 @@ from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
 from napari_medseg.measure.labels import box_of, pieces_of
+from napari_medseg.measure.nerve import MAIN
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.purpose import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
 
 EDITS = ("paint", "labels_update")  # events of a Labels layer that changes
+HEADLINES = 4  # numbers of the summary that stand above the table
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
 OF_FIELD: dict[Field, str] = {
     "afm": "afm", "cornea": "nerve", "tissue": "nuclei", "movie": "video", "volume": "volume", "ultrasound": "nuclei"
@@ -176,6 +178,13 @@ def _values(column: pd.Series) -> str:
     return ", ".join(map(text, values)) or text(float("nan"))
 
 
+def _kinds(nerves: pd.DataFrame) -> str:
+    """Say how many nerves of a table are main nerves, the others being branches."""
+    main = int((nerves["class"] == MAIN).sum())
+    others = len(nerves) - main
+    return f" ({main} main, {others} branch{'es' * (others != 1)})"
+
+
 def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
@@ -201,6 +210,7 @@ class MeasureDock(Dock):
         self.kind.setCurrentIndex(self.kind.findData("afm"))
         self.kind_picked = self.proposing = False
         self.measured: Any = None
+        self.measured_as = ""
         self.traced: Any = None
         self.followed: Any = None
         self.changed = False
@@ -209,11 +219,13 @@ class MeasureDock(Dock):
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
         self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_paths)
         self.eyes = NerveEyes(napari_viewer, self.show_eyes)
-        self.table, self.summary = TableView(napari_viewer), QLabel("")
+        self.table, self.summary, self.details = TableView(napari_viewer), QLabel(""), QLabel("")
         self.summary.setWordWrap(True)
+        self.details.setWordWrap(True)
         self.stale, self.charts = QLabel(""), Charts(napari_viewer)
         self.stale.setWordWrap(True)
         self.stale.hide()
+        self.table.unlinked.connect(self.say_unlinked)
         self.tools = ObjectTools(self)
         self.unfollow: Callable[[], None] = lambda: None
         self.then: Callable[[], None] | None = None
@@ -225,7 +237,7 @@ class MeasureDock(Dock):
         self.section("Image (for heights and intensities)", self.image)
         self.section("What", self.kind)
         self.section("Run", self.nerve_settings, self.run_bar, self.export_button, self.paths, self.eyes)
-        self.section("Result", self.stale, self.summary, self.table, self.tools, self.charts)
+        self.section("Result", self.stale, self.summary, self.table, self.tools, self.details, self.charts)
         self.labels.changed.connect(self.update_state)
         self.kind.currentIndexChanged.connect(self.update_kind)
         self.update_kind()
@@ -294,7 +306,9 @@ class MeasureDock(Dock):
         shown = image_from_layer(self.measured)
         self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
         self.offer_export(True)
+        self.scroll_to(self.table)
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
+        rows += _kinds(table) if self.measured_as == "nerve" else ""
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
         then, self.then = self.then, None
@@ -345,12 +359,15 @@ class MeasureDock(Dock):
         self.run_bar.start()
 
     def show_tables(self, table: pd.DataFrame, summary: pd.DataFrame, layer: Any) -> None:
-        """Show the table of `layer` and the one-row summary."""
+        """Show the table of `layer`, the first numbers of the summary above it, and the whole summary below."""
         self.table.show_table(table, layer)
         self.charts.show_table(table)
         self.tools.offer()
-        said = {str(name).replace("_", " "): _values(summary[name]) for name in summary} if len(summary) else {}
-        self.summary.setText("<br>".join(f"{name}: <b>{value}</b>" for name, value in said.items()))
+        known = [name for name in summary if summary[name].astype(str).any()] if len(summary) else []
+        said = {name: f"{str(name).replace('_', ' ')}: <b>{_values(summary[name])}</b>" for name in known}
+        first = [name for name in known if summary[name].dtype.kind in "iuf"][:HEADLINES]
+        self.summary.setText("<br>".join(said[name] for name in first))
+        self.details.setText("<br>".join(said[name] for name in known if name not in first))
 
     def offer_export(self, there: bool) -> None:
         """Offer to export what was measured."""
@@ -366,9 +383,15 @@ class MeasureDock(Dock):
         self.export_button.take(Measured(picture, image_from_layer(self.traced), table, summary, "nerve"))
         self.offer_export(True)
 
+    def say_unlinked(self) -> None:
+        """Say how to see a nerve of the table: rows are nerves, and the mask does not tell them apart."""
+        if self.measured_as == "nerve" and isinstance(self.table.layer, Labels):
+            self.paths.line.setText("Press Show paths to see the nerve of a row in the picture.")
+
     def show_eyes(self, eyes: pd.DataFrame) -> None:
         """Show one row for each eye."""
         self.table.show_table(eyes, None)
         self.charts.show_table(eyes)
         self.tools.offer()
         self.summary.setText(f"{len(eyes)} eyes")
+        self.details.setText("")

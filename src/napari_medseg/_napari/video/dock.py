@@ -26,7 +26,7 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io.pairs import file_stem
+from napari_medseg.io.files import file_stem
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import as_flags
 from napari_medseg.video.settings import VideoSettings
@@ -34,8 +34,8 @@ from napari_medseg.video.settings import VideoSettings
 LIVE_MS = 100
 NO_NAME = r"[^\w.-]+"  # what a folder's name should not hold
 WITHOUT = (
-    "Without a classifier every frame is taken to show nerve. Browse for one, or train one: dock Train, on frames sorted "
-    "into a folder for each class."
+    "Without a classifier every frame is taken to show nerve. Browse for one, or train one: dock Train, on frames "
+    "sorted into a folder for each class."
 )
 KEPT = "Finished frames are kept; Run goes on from there."
 
@@ -208,7 +208,7 @@ class VideoDock(Dock):
         layer = self.movie.layer
         for chooser in (self.classifier, self.segmenter):
             chooser.set_image(image_from_layer(layer) if layer is not None else None)
-        if layer is not None and _path(self.folder) in (None, self.proposed):
+        if layer is not None and path_in(self.folder) in (None, self.proposed):
             self.proposed = self.folder.value = result_folder(layer)
 
     def update_reason(self) -> None:

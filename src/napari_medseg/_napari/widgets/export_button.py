@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import napari
+import numpy as np
 from npe2 import PluginManager
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.widgets.calibration import ask_pixel_size
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import MedSegError, counted
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.files import file_stem, write_text
+from napari_medseg.io.outlines.polygons import objects_of
 from napari_medseg.io.write import write_tables
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ MOVIES = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
 PLUGIN = "napari-medseg."
+OUTLINES = (".geojson", ".zip")
 SIZED = (".csv", ".xlsx", ".html", ".htm", ".pdf", ".gz", ".nii", ".nrrd", ".mha", ".zarr")  # state a pixel size
 TEXT = "Methods paragraph (*.txt)"
 
@@ -132,11 +135,22 @@ class ExportButton(QPushButton):
     def write(self, path: Path, layer: Any) -> None:
         """Write one file and say so, or why not."""
         try:
-            self._say(f"Saved {self._write(path, layer)}.")
+            self._say(" ".join([f"Saved {self._write(path, layer)}.", *self._pieces(path, layer)]))
         except MedSegError as error:
             self._say(str(error))
         except OSError as error:
             self._say(f"{path} could not be written: {error.strerror or error}.")
+
+    def _pieces(self, path: Path, layer: Any) -> list[str]:
+        """Say what the outlines of a mask of nerves are, which are not the nerves of the table."""
+        if self.measured is None or self.measured.kind != "nerve" or path.suffix.lower() not in OUTLINES:
+            return []
+        pieces = int(np.count_nonzero(np.unique(objects_of(image_from_layer(layer)))))
+        nerves = counted(len(self.measured.table), "nerve")
+        return [
+            f"It holds {counted(pieces, 'outline')}, one for each connected piece of the mask; the table has {nerves}: "
+            "a piece may hold several, a very short one none."
+        ]
 
     def _write(self, path: Path, layer: Any) -> Any:
         """Write one file and return its name."""

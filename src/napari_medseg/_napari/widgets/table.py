@@ -1,4 +1,4 @@
-"""Tables in the window: a DataFrame as rows; a row selects its object or path and centres the view, and back."""
+"""Tables in the window: a DataFrame as rows; a row selects its object or path and brings it into view, and back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pandas as pd
 from napari.layers import Labels, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.compat import isalive
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QTableView
 
 from napari_medseg._napari.layers import DERIVED, like, moved_to
+from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.measure.labels import box_of
@@ -52,7 +53,12 @@ class FrameModel(QAbstractTableModel):
 
 
 class TableView(QTableView):
-    """The table of one Labels layer, or of a Shapes layer with one row for each shape."""
+    """The table of one Labels layer, or of a Shapes layer with one row for each shape.
+
+    `unlinked` tells of a chosen row without an object in the picture.
+    """
+
+    unlinked = Signal()
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -91,18 +97,17 @@ class TableView(QTableView):
         if self.following:
             return
         place = self._select_shape(current.row()) if isinstance(self.layer, Shapes) else self._select_label(current)
-        if place is None:
-            return
-        world = self.layer.data_to_world(place)
-        self.viewer.dims.set_point(range(self.viewer.dims.ndim), world)
-        self.viewer.camera.center = tuple(world)[-3:]
+        if place is not None:
+            bring_into_view(self.viewer, self.layer, place)
 
     def _select_label(self, current: QModelIndex) -> tuple[float, ...] | None:
         if "label" not in self.frame:
+            self.unlinked.emit()
             return None
         label = int(self.frame["label"].iloc[current.row()])
         self.layer.selected_label = label
-        return object_centre(whole(self.layer), label)
+        labels, here = whole(self.layer), present_slice(self.viewer, self.layer)
+        return object_centre(labels, label, here) or object_centre(labels, label)
 
     @property
     def chosen(self) -> list[int]:
@@ -193,9 +198,10 @@ def whole(layer: Labels) -> np.ndarray:
     return np.asarray(layer.data[0] if layer.multiscale else layer.data)
 
 
-def object_centre(labels: np.ndarray, label: int) -> tuple[float, ...] | None:
-    """Return the middle pixel of an object (one of its own), or ``None`` when it is not there."""
-    places = np.argwhere(labels == label)
+def object_centre(labels: np.ndarray, label: int, part: tuple[Any, ...] = ()) -> tuple[float, ...] | None:
+    """Return the middle pixel of an object in a part of `labels` (one of its own), ``None`` when it is not there."""
+    inside = tuple(slice(max(one, 0), max(one + 1, 0)) if isinstance(one, int) else one for one in part)
+    places = np.argwhere(labels[inside] == label) + [one if isinstance(one, int) else 0 for one in part or (0,)]
     if not len(places):
         return None
     middle = places[np.argmin(((places - places.mean(0)) ** 2).sum(1))]
