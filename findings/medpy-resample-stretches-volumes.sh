@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # MedPy's resample stretches a volume: what lay within 45 mm fills 49 mm of the result, and lesions are moved and larger.
 #
-# From ten slices of 5 mm, medpy.filter.image.resample (and its program medpy_resample.py) makes 50 and states 1 mm for
-# each, but takes the values of the last of them from the last old slice, at 45 mm, though it now lies at 49 mm. A lesion
-# at 40 mm is found at 43.6 mm, one 15 mm long measures 16.3 mm, and the image no longer fits masks or other series of
-# the patient. The fewer and the thicker the slices, the worse. SimpleITK keeps each value at its place.
+# From ten slices of 5 mm, medpy.filter.image.resample makes 50 and states 1 mm for each, but takes the values of the last
+# of them from the last old slice, at 45 mm, though it now lies at 49 mm. A lesion at 40 mm is found at 43.6 mm, one 15 mm
+# long measures 16.3 mm, and the image no longer fits masks or other series of the patient. The fewer and the thicker the
+# slices, the worse. SimpleITK keeps each value at its place.
 # Seen with MedPy 0.5.2, SimpleITK 2.5.7, scipy 1.17.1, numpy 2.4.6, Python 3.11.
 set -euo pipefail
 work=$(mktemp -d)
