@@ -34,3 +34,9 @@ def test_what_is_not_known_is_said() -> None:
     assert f"napari-medseg {__version__}" in text
     assert "no record of how was kept" in text
     assert "geodesic" in methods_paragraph(LABELS, {"method": "geodesic"})
+
+
+def test_a_network_that_helped_strokes_is_told() -> None:
+    for helped in (False, True):
+        text = methods_paragraph(LABELS, {"method": "geodesic", "settings": {"network": helped}})
+        assert ("network for strokes" in text) == helped

@@ -2,13 +2,15 @@
 
 Each voxel p is for the object by
 
-    u_p = distance clip(log(b_p / f_p), +-most_distance)  +  fine a_p + smooth s_p  +  memory m_p  +  sum of pushes
+    u_p = distance clip(log(b_p / f_p), +-most_distance)  +  fine a_p + smooth s_p  +  memory m_p  +  learned n_p
+          + sum of pushes
 
 f and b are the geodesic distances to the object's strokes and to the background's (and to what is held), a and s the
-appearance odds of the image and of a smoothed copy, m is 1 in the mask so far and -1 beside it, and a push says how
-far new strokes reach: for strokes that should change n voxels, r being the distance of the n-th nearest that they may
-change, ``push clip(log(r / d_p), least_push, most_push)``, d being the distance to these strokes, with the sign of
-their class. Neighbours that differ cost what `minimum_cut` says. Strokes are certain.
+appearance odds of the image and of a smoothed copy, m is 1 in the mask so far and -1 beside it, n what a network makes
+of all of these where there is one, and a push says how far new strokes reach: for strokes that should change n voxels,
+r being the distance of the n-th nearest that they may change, ``push clip(log(r / d_p), least_push, most_push)``, d
+being the distance to these strokes, with the sign of their class. Neighbours that differ cost what `minimum_cut` says.
+Strokes are certain.
 
 All lengths are in cells, so neither the unit of length nor the size of an object matters: the energy is minimised on
 a grid of about `cells` cells, then, cell by cell along the border, on grids twice as fine, down to voxels.
@@ -16,9 +18,9 @@ a grid of about `cells` cells, then, cell by cell along the border, on grids twi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -35,6 +37,10 @@ NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
 OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
+INPUTS = 12  # of a network
+MOST_INPUT = 4.0
+MOST_LEARNED = 6.0  # log-odds of a network
+STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
 ROOM = 3  # cells around what changed that finer levels see
 
@@ -55,6 +61,8 @@ class Energy:
         Weight of what new strokes reach, and where its logarithm ends.
     border
         Cost of a border of one face where the image is flat.
+    learned
+        Weight of what a network says, where a problem has one.
     passes
         How often appearance is learnt from the answer and the answer found anew.
     cells
@@ -71,6 +79,7 @@ class Energy:
     most_push: float
     border: float = 4.0
     blur: float = 1.5
+    learned: float = 0.0
     passes: int = 2
     cells: tuple[int, int] = (6_000, 12_000)
 
@@ -113,6 +122,9 @@ class Problem:
         of them are nearer to the object's strokes.
     weight, metric, engine
         As for `geodesic_distance`.
+    network
+        Returns the log-odds of the object, float32 (*cells), for what `Search.inputs` says of the cells; ``None``:
+        there is none.
     """
 
     image: np.ndarray
@@ -127,6 +139,7 @@ class Problem:
     weight: float = 0.998
     metric: str = "linear"
     engine: str = OWN
+    network: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +221,8 @@ class Search:
         Voxels of a cell along each axis.
     labels
         The object, bool (*cells); none before `solve`.
+    inputs
+        What the network was told; ``None`` where there is none.
     """
 
     def __init__(self, problem: Problem, energy: Energy) -> None:
@@ -215,6 +230,7 @@ class Search:
         self.factors = block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2])
         self._level = _Level(problem, self.factors)
         self.labels = self._level.mask & self._level.held
+        self.inputs: np.ndarray | None = None
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
         self._unary: np.ndarray = self._base
 
@@ -237,12 +253,20 @@ class Search:
     def solve(self) -> np.ndarray:
         """Find the object on the coarsest grid and return it, bool (*cells)."""
         level, problem, energy = self._level, self._problem, self._energy
-        fixed = _distances(level, problem, energy)
+        distances = _distances(level, problem)
+        fixed = energy.distance * np.clip(distances.ratio, -energy.most_distance, energy.most_distance)
+        pushes = np.zeros(level.shape, np.float32)
+        for log, sign in distances.pushes:
+            pushes += sign * np.clip(log, energy.least_push, energy.most_push)
+        fixed += energy.push * pushes
         if problem.mask.any() and energy.memory:
             fixed += energy.memory * (2 * level.share - 1)
         fine = Appearance(level.image) if energy.fine else None
         smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
         labels = level.mask if problem.mask.any() else None
+        if problem.network is not None and energy.learned:
+            self.inputs = _inputs(level, distances, level.odds(smooth, labels), pushes)
+            fixed += energy.learned * np.clip(problem.network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
         neighbours = level.neighbourhood(np.ones(level.shape, bool), self.labels, energy.border)
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
@@ -290,8 +314,16 @@ def minimise(problem: Problem, energy: Energy) -> Answer:
     return search.refined()
 
 
-def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
-    """Return the terms that come from distances: log-ratio and pushes."""
+class _Distances(NamedTuple):
+    """What distances say at each cell, float32 (*cells): to strokes, their log-ratio, and how far new strokes reach."""
+
+    near: np.ndarray
+    far: np.ndarray
+    ratio: np.ndarray
+    pushes: list[tuple[np.ndarray, np.ndarray]]  # logarithms, and the sign of their class, 0 where nothing changes
+
+
+def _distances(level: _Level, problem: Problem) -> _Distances:
     cost: dict[str, Any] = {"spacing": level.steps, "weight": problem.weight, "metric": problem.metric}
     empty = GeodesicMap(level.image, channels=True, **cost)
 
@@ -303,7 +335,7 @@ def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
         return own.distance + np.float32(NEAR)
 
     ours, theirs = level.near_object, level.near_background  # a frame that nothing parts from the object is none
-    total = np.zeros(level.shape, np.float32)
+    near, far, ratio = (np.zeros(level.shape, np.float32) for _ in range(3))
     if ours.any() and theirs.any():
         near = distance(ours)
         if problem.frame is not None:
@@ -312,22 +344,37 @@ def _distances(level: _Level, problem: Problem, energy: Energy) -> np.ndarray:
             usual = float(np.median(near_by[level.frame])) if level.frame.any() else 0.0
             inner = level.faces(problem.frame == INSIDE)
             level.frame &= near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
-        ratio = np.log(distance(level.near_background) / near)
+        far = distance(level.near_background)
+        ratio = np.log(far / near)
         if problem.most < ratio.size * np.prod(level.factors):
             n = int(problem.most / np.prod(level.factors))
             ratio -= np.clip(-np.partition(-ratio, n, axis=None)[n], 0, OVERRULED)
-        total += energy.distance * np.clip(ratio, -energy.most_distance, energy.most_distance)
-    cell = float(np.prod(level.factors))
+    cell, pushes = float(np.prod(level.factors)), []
     for push in problem.pushes:
         seeds = block_any(push.seeds, level.factors)
         open_ = (level.mask != push.to_object) | seeds
         away = distance(seeds)
         values = away[open_]
         n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
-        reach = np.partition(values, n)[n]
-        term = energy.push * np.clip(np.log(reach / away), energy.least_push, energy.most_push)
-        total += np.where(open_, term if push.to_object else -term, 0)
-    return total
+        pushes.append((np.log(np.partition(values, n)[n] / away), open_ * np.float32(1 if push.to_object else -1)))
+    return _Distances(near, far, ratio, pushes)
+
+
+def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:
+    """Return what a network is told of each cell, float32 (`INPUTS`, *cells), all within about +-3.
+
+    Three channels of the image (grey: thrice the same), each with mean 0 and deviation 1; strokes of the object and of
+    the background, the presumed background, log-ratio of the distances, their logarithms, odds by appearance, the mask
+    so far, and how far new strokes reach.
+    """
+    image = level.image[[0, min(1, len(level.image) - 1), min(2, len(level.image) - 1)]]
+    axes = tuple(range(1, image.ndim))
+    image = (image - image.mean(axes, keepdims=True)) / (image.std(axes, keepdims=True) + STEADY)
+    logs = [np.log(d + np.float32(NEAR)) / 2 for d in (distances.near, distances.far)]
+    memory = 2 * level.share - 1 if level.mask.any() else np.zeros(level.shape)
+    presumed = level.near_background & ~level.background
+    rest = [level.object, level.background, presumed, distances.ratio / 2, *logs, odds / 2, memory, pushes / 2]
+    return np.concatenate([image, np.stack(rest)]).astype(np.float32).clip(-MOST_INPUT, MOST_INPUT)
 
 
 def _part(problem: Problem, box: tuple[slice, ...]) -> Problem:

@@ -1,10 +1,10 @@
-"""The geodesic engine: a mask is the minimum of an energy of strokes, image and the mask so far; there is no network.
+"""The geodesic engine: a mask is the minimum of an energy of strokes, image and the mask so far.
 
 An object that strokes alone have made is found anew with each stroke, all strokes and the mask so far having their
-say, so that any stroke takes back whatever grew too far. Where a part was given (a proposal, a label map), strokes
-add to their class around themselves and the rest stays. Either way the engine depends on image, strokes and mask
-alone, and sees a region that grows while the answer touches its edge. A stroke inside its own class changes nothing
-and guards what is there.
+say, so that any stroke takes back whatever grew too far; a small network for objects of any kind helps there, unless
+the border is clearer without it. Where a part was given (a proposal, a label map), strokes add to their class around
+themselves and the rest stays. Either way the engine depends on image, strokes and mask alone, and sees a region that
+grows while the answer touches its edge. A stroke inside its own class changes nothing and guards what is there.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ ALONE = Energy(
     least_push=0.0,
     most_push=3.0,
     border=3.0,
+    learned=1.0,
 )
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
@@ -49,6 +50,7 @@ SPAN, FAR = 0.02, 5.0
 # many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
 HAND, ACROSS = 12.0, 1.1
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
+TRUSTED = 1.2  # times as much contrast along the border of the object without the network: then it is not helped
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -65,7 +67,7 @@ MANY = 32  # strokes that are looked at one by one
 
 
 class GeodesicEngine(Engine):
-    """Finds masks without a network; it keeps nothing between rounds."""
+    """Finds masks of anything, by strokes; it keeps nothing between rounds."""
 
     def __init__(self, image: Image, settings: RefinementSettings) -> None:
         super().__init__(image)
@@ -79,7 +81,9 @@ class GeodesicEngine(Engine):
         features = self.intensities.inside(small)
         strokes = np.zeros(features.shape[1:], np.int8)
         strokes.flat[-1], strokes.flat[0] = -1, 1  # one voxel is both: the object
-        minimise(self._problem(features, strokes, strokes > 1), ALONE)
+        search = self._search(small, self._problem(features, strokes, strokes > 1), self._settings.network)
+        search.solve()
+        search.refined()
 
     def refine(
         self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
@@ -135,7 +139,11 @@ class GeodesicEngine(Engine):
         if most < np.inf:
             larger = self._around(k, start, scribbles, new, own, others, locked)
             if self._contrast(*larger) > CLEARER * self._contrast(box, found):
-                box, found = larger
+                (box, found), most = larger, np.inf
+        if self._settings.network and (own.any() or _across(new, self._steps) is not None):
+            helped = self._around(k, box, scribbles, new, own, others, locked, most, helped=True)
+            if self._contrast(box, found) <= TRUSTED * self._contrast(*helped):
+                box, found = helped
         self._doubt.append((box, found.doubt))
         kept, part = found.labels, labels[box]
         if not self._settings.islands:
@@ -145,9 +153,12 @@ class GeodesicEngine(Engine):
 
     def _around(
         self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
-        locked: np.ndarray, most: float = np.inf,
+        locked: np.ndarray, most: float = np.inf, *, helped: bool = False,
     ) -> tuple[Box, Minimum]:  # fmt: skip
-        """Return the object of class `k` by its strokes in `box`, which grows until the object ends in it."""
+        """Return the object of class `k` by its strokes in `box`, which grows until the object ends in it.
+
+        With `helped` the network has its say; `box` is then one in which the object ends without it.
+        """
         shape, given = scribbles.shape, bool(own.any())
         open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
         for _ in range(MOST_GROWTHS):
@@ -162,7 +173,7 @@ class GeodesicEngine(Engine):
                 self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
                 frame=np.where(open_edges, OVER, _at_image_edge(box, shape)), pushes=pushes, most=most,
             )  # fmt: skip
-            search = Search(problem, self._smoothed(ALONE))
+            search = self._search(box, problem, helped)
             if not given:
                 alike = search.likeness()
                 wider = _enlarged(box, alike > ALIKE, shape)
@@ -178,6 +189,13 @@ class GeodesicEngine(Engine):
                 break
             box = larger
         return box, search.refined()
+
+    def _search(self, box: Box, problem: Problem, helped: bool) -> Search:
+        if helped:
+            from napari_medseg.refinement.stroke_network import bundled  # brings torch
+
+            problem = replace(problem, network=bundled)
+        return Search(problem, self._smoothed(ALONE))
 
     def _contrast(self, box: Box, found: Minimum) -> float:
         """Return the mean difference of intensities over the border of an object."""

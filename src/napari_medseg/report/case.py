@@ -24,6 +24,7 @@ ROWS, COLUMNS = 12, 9
 PACKAGES = ("numpy", "scipy", "scikit-image", "torch")
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "napari")
 SCRIBBLES = "strokes that a geodesic minimum cut answers (engine geodesic)"
+HELPED = ", with the bundled network for strokes"
 WARNING = "Not for diagnosis."
 
 
@@ -168,7 +169,8 @@ def methods_paragraph(
 def _method(facts: Mapping[str, Any]) -> str:
     name = str(facts.get("method", ""))
     if name not in known_methods():
-        return SCRIBBLES if name == "geodesic" else (name or "hand or another program (no record of how was kept)")
+        helped = HELPED if dict(facts.get("settings") or {}).get("network") else ""
+        return SCRIBBLES + helped if name == "geodesic" else (name or "hand or another program (no record of how was kept)")
     try:
         method = get_method(name)
     except MedSegError:

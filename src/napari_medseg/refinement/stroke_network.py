@@ -1,0 +1,90 @@
+"""A small network that says how much each cell is for the object, from what the terms of the energy say of all cells.
+
+A U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) in the manner of R-Net (Wang et al. 2019,
+doi:10.1109/TPAMI.2018.2840695, section 3.2): image, marks and geodesic distances in, log-odds of one object of any
+kind out. It sees the coarsest grid alone, so its cost does not grow with an image, nor its answer depend on the size of
+an object. ``scripts/train_stroke_network.py`` trains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_medseg.graphcut.energy import INPUTS
+from napari_medseg.nn.batch_norm import folded
+
+WEIGHTS = Path(__file__).parent / "weights"
+WIDTHS: dict[int, tuple[int, ...]] = {2: (16, 32, 64, 96), 3: (12, 24, 48)}  # channels of each level, by dimensions
+
+
+class StrokeNet(nn.Module):
+    """Convolutions on cells: (B, C, *cells) to log-odds (B, 1, *cells), cells being multiples of `step`."""
+
+    def __init__(self, ndim: int, in_channels: int = INPUTS, widths: Sequence[int] = ()) -> None:
+        super().__init__()
+        widths = tuple(widths) or WIDTHS[ndim]
+        self.ndim, self.step = ndim, 2 ** (len(widths) - 1)
+        self.down = nn.ModuleList(
+            _block(before, after, ndim) for before, after in zip((in_channels, *widths), widths, strict=False)
+        )
+        self.up = nn.ModuleList(_block(low + high, high, ndim) for high, low in pairwise(widths))
+        self.last = (nn.Conv2d if ndim == 2 else nn.Conv3d)(widths[0], 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, *cells) to (B, 1, *cells)."""
+        pool, mode = (F.max_pool2d, "bilinear") if self.ndim == 2 else (F.max_pool3d, "trilinear")
+        levels: list[Tensor] = []
+        for i, block in enumerate(self.down):
+            x = block(pool(x, 2) if i else x)
+            levels.append(x)
+        for block, level in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
+            x = F.interpolate(x, size=level.shape[2:], mode=mode, align_corners=False)
+            x = block(torch.cat([level, x], 1))
+        out: Tensor = self.last(x)
+        return out
+
+
+def _block(before: int, after: int, ndim: int) -> nn.Sequential:
+    conv, norm = (nn.Conv2d, nn.BatchNorm2d) if ndim == 2 else (nn.Conv3d, nn.BatchNorm3d)
+    layers: list[nn.Module] = []
+    for channels in (before, after):
+        layers += [conv(channels, after, 3, padding=1, bias=False), norm(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def log_odds(network: StrokeNet, inputs: np.ndarray) -> np.ndarray:
+    """Return the log-odds of the object, float32 (*cells), for inputs float32 (C, *cells)."""
+    padding = [p for n in reversed(inputs.shape[1:]) for p in (0, -n % network.step)]
+    inside = tuple(slice(0, n) for n in inputs.shape[1:])
+    with torch.inference_mode():
+        x = F.pad(torch.from_numpy(inputs)[None], padding)
+        return np.asarray(folded(network)(x)[0, 0].float().numpy()[inside])
+
+
+def bundled(inputs: np.ndarray) -> np.ndarray:
+    """Return the log-odds by the network that ships with the package; a volume of one layer is a picture."""
+    layer = next((axis for axis, n in enumerate(inputs.shape) if axis and n == 1 and inputs.ndim > 3), None)
+    if layer is not None:
+        return np.expand_dims(bundled(inputs.squeeze(layer)), layer - 1)
+    return log_odds(load(inputs.ndim - 1), inputs)
+
+
+@cache
+def load(ndim: int) -> StrokeNet:
+    """Return the network for pictures (2) or volumes (3) that ships with the package."""
+    return read(WEIGHTS / f"strokes_{ndim}d.pt", ndim)
+
+
+def read(path: Path, ndim: int) -> StrokeNet:
+    """Return a network with the weights of a file."""
+    network = StrokeNet(ndim)
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(path).items()})
+    return network.eval()

@@ -1,0 +1,117 @@
+"""The network of the geodesic engine: shapes, strokes above all, and sessions with and without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_medseg.graphcut.energy import INPUTS, Problem, Search
+from napari_medseg.image import Image
+from napari_medseg.jobs import run
+from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement.geodesic_engine import ALONE
+from napari_medseg.refinement.stroke_network import StrokeNet, bundled, load, log_odds
+
+
+def disc(shape: tuple[int, ...], radius: float) -> np.ndarray:
+    away = sum((g - n / 2) ** 2 for g, n in zip(np.indices(shape), shape, strict=True))
+    return np.asarray(away <= radius**2)
+
+
+@pytest.mark.parametrize("cells", [(8, 8), (13, 5), (1, 1), (77, 81), (8, 8, 8), (3, 14, 9), (1, 1, 1)])
+def test_answers_every_cell_of_a_grid_of_any_size(cells: tuple[int, ...]) -> None:
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, *cells)).astype(np.float32)
+    found = bundled(inputs)
+    assert found.shape == cells
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+def test_the_batch_norms_that_are_folded_away_change_nothing() -> None:
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, 16, 24)).astype(np.float32)
+    import torch
+
+    with torch.no_grad():
+        expected = load(2)(torch.from_numpy(inputs)[None])[0, 0].numpy()
+    np.testing.assert_allclose(log_odds(load(2), inputs), expected, atol=1e-4)
+
+
+def test_a_volume_of_one_layer_is_a_picture() -> None:
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, 16, 24)).astype(np.float32)
+    for axis in (0, 1, 2):
+        volume = np.expand_dims(inputs, axis + 1)
+        np.testing.assert_array_equal(bundled(volume).squeeze(axis), bundled(inputs))
+
+
+def test_weights_have_the_shapes_of_the_network() -> None:
+    for ndim in (2, 3):
+        assert {k: v.shape for k, v in load(ndim).state_dict().items()} == {
+            k: v.shape for k, v in StrokeNet(ndim).state_dict().items()
+        }
+
+
+@pytest.mark.parametrize("says", [-1e9, 1e9])
+def test_strokes_are_certain_whatever_a_network_says(says: float) -> None:
+    strokes = np.zeros((40, 40), np.int8)
+    strokes[10, 8:20], strokes[30, 8:20] = 1, -1
+    told: list[np.ndarray] = []
+
+    def network(inputs: np.ndarray) -> np.ndarray:
+        told.append(inputs)
+        return np.full(inputs.shape[1:], says, np.float32)
+
+    image = np.random.default_rng(0).random((1, 40, 40), np.float32)
+    search = Search(Problem(image, (1.0, 1.0), strokes, np.zeros((40, 40), bool), network=network), ALONE)
+    labels = search.solve()
+    assert labels[10, 8:20].all()
+    assert not labels[30, 8:20].any()
+    assert len(told) == 1
+    assert told[0].shape == (INPUTS, 40, 40)
+
+
+def test_what_a_network_is_told_is_finite_and_small_on_a_constant_image() -> None:
+    strokes = np.zeros((30, 30), np.int8)
+    strokes[10, 8:20] = 1
+    seen: list[np.ndarray] = []
+    problem = Problem(
+        np.zeros((2, 30, 30), np.float32), (1.0, 1.0), strokes, np.zeros((30, 30), bool),
+        network=lambda x: (seen.append(x), x[0])[1],
+    )  # fmt: skip
+    Search(problem, ALONE).solve()
+    assert np.isfinite(seen[0]).all()
+    assert np.abs(seen[0]).max() <= 4
+
+
+def test_a_session_without_the_network_loads_no_torch() -> None:
+    code = (
+        "import numpy as np, sys; from napari_medseg import Image; from napari_medseg.jobs import run;"
+        "from napari_medseg.refinement import RefinementSession, RefinementSettings;"
+        "m = np.zeros((40, 40), np.uint8); m[10, 8:20] = 2;"
+        "i = Image(np.eye(40, dtype=np.float32), axes='YX');"
+        "s = RefinementSession(i, settings=RefinementSettings(network=NET));"
+        "run(s.propose()); run(s.refine(m)); print('torch' in sys.modules)"
+    )
+    for network in (False, True):
+        shown = subprocess.run(
+            [sys.executable, "-c", code.replace("NET", str(network))], capture_output=True, text=True, check=True
+        )
+        assert shown.stdout.strip() == str(network)
+
+
+@pytest.mark.parametrize("shape", [(120, 150), (24, 40, 40), (1, 120, 150)])
+def test_one_stroke_finds_a_body_in_noise(shape: tuple[int, ...]) -> None:
+    truth = disc(shape, min(n for n in shape if n > 1) / 4)
+    image = Image(
+        (truth + np.random.default_rng(1).normal(0, 0.5, shape)).astype(np.float32), axes="ZYX"[-len(shape) :]
+    )
+    marks = np.zeros(shape, np.uint8)
+    middle = [n // 2 for n in shape]
+    length = min(n for n in shape if n > 1) // 6
+    marks[(*middle[:-1], slice(middle[-1] - length, middle[-1] + length))] = 2
+    session = RefinementSession(image, settings=RefinementSettings())
+    run(session.propose())
+    mask = run(session.refine(marks)).mask > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
