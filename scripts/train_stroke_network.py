@@ -30,14 +30,13 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scribbles as user
-from napari_medseg.graphcut.energy import Problem, Search
+from napari_medseg.graphcut.energy import Network
 from napari_medseg.graphcut.pyramid import block_mean
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.refinement import geodesic_engine as engine
-from napari_medseg.refinement.history import Box
 from napari_medseg.refinement.state import outline_strokes
 from napari_medseg.refinement.stroke_network import WEIGHTS, StrokeNet, log_odds, read
 from napari_medseg.samples.mri import brain_volume, slice_2d
@@ -63,7 +62,6 @@ ROUNDS = 5
 GOOD = 0.975  # Dice at which a user stops
 HELD_OUT = 5  # every fifth picture of the fit half trains nothing
 SMALL = 60  # voxels
-LEARNED = 1.0  # weight of a network in the sessions
 OUTLINES = 0.1  # share of sessions that begin with a box or a lasso
 SHARD = 400
 Picture = tuple[Image, np.ndarray]
@@ -315,21 +313,19 @@ def outline(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Recorder(engine.GeodesicEngine):
-    """The engine, which keeps what the network would be told in the last look of a round, and the box of it."""
+    """The engine, which keeps what the network would be told in the last look of a round."""
 
     network: StrokeNet | None = None
-    last: tuple[Box, Search] | None = None
+    last: engine._Look | None = None
 
-    def _search(self, box: Box, problem: Problem, helped: bool) -> Search:
-        if not helped:
-            return super()._search(box, problem, helped)
+    def _network(self) -> Network:
         net = self.network
-        told = (lambda x: np.zeros(x.shape[1:], np.float32)) if net is None else partial(log_odds, net)
-        search = Search(
-            engine.replace(problem, network=told), engine.replace(self._smoothed(engine.ALONE), learned=LEARNED)
-        )
-        self.last = box, search
-        return search
+        return (lambda x: np.zeros(x.shape[1:], np.float32)) if net is None else partial(log_odds, net)
+
+    def _around(self, *known: Any, unhelped: engine._Look | None = None) -> engine._Look:
+        look = super()._around(*known, unhelped=unhelped)
+        self.last = self.last if unhelped is None else look
+        return look
 
 
 def session_samples(
@@ -353,12 +349,9 @@ def session_samples(
         recorder.last = None
         mask = run(session.refine(marks)).mask > 0
         if recorder.last is not None:
-            box, search = recorder.last
-            if search.inputs is not None:
-                yield (
-                    search.inputs.astype(np.float16),
-                    np.rint(255 * block_mean(case.truth[box], search.factors)).astype(np.uint8),
-                )
+            box, search, _ = recorder.last
+            truth = block_mean(case.truth[box], search.factors)
+            yield np.asarray(search.inputs, np.float16), np.rint(255 * truth).astype(np.uint8)
         if user.dice(mask, case.truth) > GOOD:
             return
 

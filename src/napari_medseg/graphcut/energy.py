@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ MOST_INPUT = 4.0
 MOST_LEARNED = 6.0  # log-odds of a network
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
+Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
 ROOM = 3  # cells around what changed that finer levels see
 
 
@@ -62,7 +64,7 @@ class Energy:
     border
         Cost of a border of one face where the image is flat.
     learned
-        Weight of what a network says, where a problem has one.
+        Weight of what a network says, where one is asked.
     passes
         How often appearance is learnt from the answer and the answer found anew.
     cells
@@ -122,9 +124,6 @@ class Problem:
         of them are nearer to the object's strokes.
     weight, metric, engine
         As for `geodesic_distance`.
-    network
-        Returns the log-odds of the object, float32 (*cells), for what `Search.inputs` says of the cells; ``None``:
-        there is none.
     """
 
     image: np.ndarray
@@ -139,7 +138,6 @@ class Problem:
     weight: float = 0.998
     metric: str = "linear"
     engine: str = OWN
-    network: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ class Search:
     labels
         The object, bool (*cells); none before `solve`.
     inputs
-        What the network was told; ``None`` where there is none.
+        What a network was told, float32 (`INPUTS`, *cells); ``None`` where none was asked.
     """
 
     def __init__(self, problem: Problem, energy: Energy) -> None:
@@ -250,29 +248,52 @@ class Search:
                 out[axis, end] = look.overlap(level.object, level.faces(side))
         return out
 
-    def solve(self) -> np.ndarray:
-        """Find the object on the coarsest grid and return it, bool (*cells)."""
+    def solve(self, network: Network | None = None) -> np.ndarray:
+        """Find the object on the coarsest grid, a `network` having its say if given; return it, bool (*cells)."""
         level, problem, energy = self._level, self._problem, self._energy
-        distances = _distances(level, problem)
-        fixed = energy.distance * np.clip(distances.ratio, -energy.most_distance, energy.most_distance)
-        pushes = np.zeros(level.shape, np.float32)
-        for log, sign in distances.pushes:
-            pushes += sign * np.clip(log, energy.least_push, energy.most_push)
-        fixed += energy.push * pushes
-        if problem.mask.any() and energy.memory:
-            fixed += energy.memory * (2 * level.share - 1)
-        fine = Appearance(level.image) if energy.fine else None
-        smooth = Appearance(np.stack([ndimage.gaussian_filter(c, energy.blur) for c in level.image]))
-        labels = level.mask if problem.mask.any() else None
-        if problem.network is not None and energy.learned:
-            self.inputs = _inputs(level, distances, level.odds(smooth, labels), pushes)
-            fixed += energy.learned * np.clip(problem.network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
-        neighbours = level.neighbourhood(np.ones(level.shape, bool), self.labels, energy.border)
+        labels, fixed, smooth, fine = level.mask if problem.mask.any() else None, self._fixed, self._smooth, self._fine
+        if network is not None:
+            self.inputs = _inputs(level, self._distances, level.odds(smooth, labels), self._pushes)
+            fixed = fixed + energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
-            labels = self.labels = neighbours.cut(self._unary + level.certain())
+            labels = self.labels = self._neighbours.cut(self._unary + level.certain())
         return self.labels
+
+    @cached_property
+    def _distances(self) -> _Distances:
+        return _distances(self._level, self._problem)
+
+    @cached_property
+    def _pushes(self) -> np.ndarray:
+        total, energy = np.zeros(self._level.shape, np.float32), self._energy
+        for log, sign in self._distances.pushes:
+            total += sign * np.clip(log, energy.least_push, energy.most_push)
+        return total
+
+    @cached_property
+    def _fixed(self) -> np.ndarray:
+        """The terms that appearance and a network do not change."""
+        energy, level = self._energy, self._level
+        fixed = energy.distance * np.clip(self._distances.ratio, -energy.most_distance, energy.most_distance)
+        fixed += energy.push * self._pushes
+        if self._problem.mask.any() and energy.memory:
+            fixed += energy.memory * (2 * level.share - 1)
+        return np.asarray(fixed)
+
+    @cached_property
+    def _smooth(self) -> Appearance:
+        blur = self._energy.blur
+        return Appearance(np.stack([ndimage.gaussian_filter(c, blur) for c in self._level.image]))
+
+    @cached_property
+    def _fine(self) -> Appearance | None:
+        return Appearance(self._level.image) if self._energy.fine else None
+
+    @cached_property
+    def _neighbours(self) -> Neighbourhood:
+        return self._level.neighbourhood(np.ones(self._level.shape, bool), self.labels, self._energy.border)
 
     def refined(self) -> Answer:
         """Carry the labels of the coarsest level down to voxels."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import OVER, THIN, Energy, Problem, Push, Search, minimise
+from napari_medseg.graphcut.energy import OVER, THIN, Energy, Network, Problem, Push, Search, minimise
 from napari_medseg.graphcut.energy import Answer as Minimum
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
@@ -31,12 +33,12 @@ ALONE = Energy(
     distance=3.0,
     most_distance=2.0,
     fine=0.0,
-    smooth=0.3,
+    smooth=0.15,
     memory=3.0,
     push=5.5,
     least_push=0.0,
     most_push=3.0,
-    border=3.0,
+    border=4.0,
     learned=1.0,
 )
 GIVEN = Energy(
@@ -66,6 +68,14 @@ FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled a
 MANY = 32  # strokes that are looked at one by one
 
 
+class _Look(NamedTuple):
+    """An object in a box in which it ends, and the search that found it."""
+
+    box: Box
+    search: Search
+    found: Minimum
+
+
 class GeodesicEngine(Engine):
     """Finds masks of anything, by strokes; it keeps nothing between rounds."""
 
@@ -81,8 +91,8 @@ class GeodesicEngine(Engine):
         features = self.intensities.inside(small)
         strokes = np.zeros(features.shape[1:], np.int8)
         strokes.flat[-1], strokes.flat[0] = -1, 1  # one voxel is both: the object
-        search = self._search(small, self._problem(features, strokes, strokes > 1), self._settings.network)
-        search.solve()
+        search = Search(self._problem(features, strokes, strokes > 1), ALONE)
+        search.solve(self._network() if self._settings.network else None)
         search.refined()
 
     def refine(
@@ -135,15 +145,16 @@ class GeodesicEngine(Engine):
         most = np.inf if own.any() else _most(new, self._steps)
         margins = [int(margin / step) for step in self._steps]
         start = widened(core, margins, labels.shape)
-        box, found = self._around(k, start, scribbles, new, own, others, locked, most)
+        look = self._around(k, start, scribbles, new, own, others, locked, most)
         if most < np.inf:
             larger = self._around(k, start, scribbles, new, own, others, locked)
-            if self._contrast(*larger) > CLEARER * self._contrast(box, found):
-                (box, found), most = larger, np.inf
+            if self._contrast(larger) > CLEARER * self._contrast(look):
+                look, most = larger, np.inf
         if self._settings.network and (own.any() or _across(new, self._steps) is not None):
-            helped = self._around(k, box, scribbles, new, own, others, locked, most, helped=True)
-            if self._contrast(box, found) <= TRUSTED * self._contrast(*helped):
-                box, found = helped
+            helped = self._around(k, look.box, scribbles, new, own, others, locked, most, unhelped=look)
+            if self._contrast(look) <= TRUSTED * self._contrast(helped):
+                look = helped
+        box, found = look.box, look.found
         self._doubt.append((box, found.doubt))
         kept, part = found.labels, labels[box]
         if not self._settings.islands:
@@ -153,53 +164,61 @@ class GeodesicEngine(Engine):
 
     def _around(
         self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
-        locked: np.ndarray, most: float = np.inf, *, helped: bool = False,
-    ) -> tuple[Box, Minimum]:  # fmt: skip
+        locked: np.ndarray, most: float = np.inf, unhelped: _Look | None = None,
+    ) -> _Look:  # fmt: skip
         """Return the object of class `k` by its strokes in `box`, which grows until the object ends in it.
 
-        With `helped` the network has its say; `box` is then one in which the object ends without it.
+        With the answer `unhelped` of the same strokes the network has its say, beginning in the box of that.
         """
         shape, given = scribbles.shape, bool(own.any())
         open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
+        network = None if unhelped is None else self._network()
+        search = None if unhelped is None else unhelped.search
         for _ in range(MOST_GROWTHS):
-            part = scribbles[box]
-            strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
-            pushes = [
-                Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
-                for to_object in (True, False)
-                if given and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
-            ]
-            problem = self._problem(
-                self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
-                frame=np.where(open_edges, OVER, _at_image_edge(box, shape)), pushes=pushes, most=most,
-            )  # fmt: skip
-            search = self._search(box, problem, helped)
-            if not given:
-                alike = search.likeness()
-                wider = _enlarged(box, alike > ALIKE, shape)
-                over = _at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
-                if wider != box or over.any():
-                    box, open_edges = wider, open_edges | over
-                    continue
-            cells = search.solve()
+            if search is None:
+                search = self._search(k, box, scribbles, new, own, others, locked, most, open_edges)
+                if not given:
+                    alike = search.likeness()
+                    wider = _enlarged(box, alike > ALIKE, shape)
+                    over = _at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
+                    if wider != box or over.any():
+                        box, open_edges, search = wider, open_edges | over, None
+                        continue
+            cells = search.solve(network)
             if not self._settings.islands:
                 cells = _touching(cells, search.known)
             larger = _grown(cells, box, open_edges, shape)
             if larger is None:
                 break
-            box = larger
-        return box, search.refined()
+            box, search = larger, None
+        assert search is not None  # the last box was looked at
+        return _Look(box, search, search.refined())
 
-    def _search(self, box: Box, problem: Problem, helped: bool) -> Search:
-        if helped:
-            from napari_medseg.refinement.stroke_network import bundled  # brings torch
-
-            problem = replace(problem, network=bundled)
+    def _search(
+        self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
+        locked: np.ndarray, most: float, open_edges: np.ndarray,
+    ) -> Search:  # fmt: skip
+        part = scribbles[box]
+        strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
+        pushes = [
+            Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
+            for to_object in (True, False)
+            if own.any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
+        ]
+        problem = self._problem(
+            self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
+            frame=np.where(open_edges, OVER, _at_image_edge(box, scribbles.shape)), pushes=pushes, most=most,
+        )  # fmt: skip
         return Search(problem, self._smoothed(ALONE))
 
-    def _contrast(self, box: Box, found: Minimum) -> float:
+    def _network(self) -> Network:
+        from napari_medseg.refinement.stroke_network import bundled  # brings torch
+
+        return partial(bundled, precision=self._settings.precision)
+
+    def _contrast(self, look: _Look) -> float:
         """Return the mean difference of intensities over the border of an object."""
-        features, total, count = self.intensities.inside(box), 0.0, 0
+        found, features, total, count = look.found, self.intensities.inside(look.box), 0.0, 0
         for axis in range(found.labels.ndim):
             border = np.diff(found.labels, axis=axis)
             total += float(np.abs(np.diff(features, axis=axis + 1)).sum(0)[border].sum())

@@ -32,7 +32,9 @@ class RefinementSettings(Settings):
         description="numba: ours, exact; geodistk (harmonic, product) and fastgeodis (linear): as published, two scans",
     )  # fmt: skip
     network: bool = Field(
-        True, title="Network", description="geodesic: a small network for objects of any kind helps strokes to make new ones"
+        True,
+        title="Network",
+        description="geodesic: a small network for objects of any kind helps strokes to make new ones",
     )
     crf: bool = Field(True, title="Smooth", description="Smooth borders, along image edges")
     islands: bool = Field(

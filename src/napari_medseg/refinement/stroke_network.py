@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_medseg.device import autocast, fast_precision, memory_format
 from napari_medseg.graphcut.energy import INPUTS
 from napari_medseg.nn.batch_norm import folded
 
+CPU = torch.device("cpu")  # so few cells are no work for a GPU
 WEIGHTS = Path(__file__).parent / "weights"
 WIDTHS: dict[int, tuple[int, ...]] = {2: (16, 32, 64, 96), 3: (12, 24, 48)}  # channels of each level, by dimensions
 
@@ -60,21 +62,21 @@ def _block(before: int, after: int, ndim: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def log_odds(network: StrokeNet, inputs: np.ndarray) -> np.ndarray:
-    """Return the log-odds of the object, float32 (*cells), for inputs float32 (C, *cells)."""
+def log_odds(network: StrokeNet, inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
+    """Return the log-odds of the object, float32 (*cells), for inputs float32 (C, *cells), found on the processor."""
     padding = [p for n in reversed(inputs.shape[1:]) for p in (0, -n % network.step)]
     inside = tuple(slice(0, n) for n in inputs.shape[1:])
-    with torch.inference_mode():
-        x = F.pad(torch.from_numpy(inputs)[None], padding)
+    x = F.pad(torch.from_numpy(inputs)[None], padding).contiguous(memory_format=memory_format(CPU, network.ndim))
+    with torch.inference_mode(), autocast(CPU, fast_precision(precision, CPU, True)):
         return np.asarray(folded(network)(x)[0, 0].float().numpy()[inside])
 
 
-def bundled(inputs: np.ndarray) -> np.ndarray:
+def bundled(inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
     """Return the log-odds by the network that ships with the package; a volume of one layer is a picture."""
     layer = next((axis for axis, n in enumerate(inputs.shape) if axis and n == 1 and inputs.ndim > 3), None)
     if layer is not None:
-        return np.expand_dims(bundled(inputs.squeeze(layer)), layer - 1)
-    return log_odds(load(inputs.ndim - 1), inputs)
+        return np.expand_dims(bundled(inputs.squeeze(layer), precision), layer - 1)
+    return log_odds(load(inputs.ndim - 1), inputs, precision)
 
 
 @cache

@@ -170,7 +170,11 @@ def _method(facts: Mapping[str, Any]) -> str:
     name = str(facts.get("method", ""))
     if name not in known_methods():
         helped = HELPED if dict(facts.get("settings") or {}).get("network") else ""
-        return SCRIBBLES + helped if name == "geodesic" else (name or "hand or another program (no record of how was kept)")
+        return (
+            SCRIBBLES + helped
+            if name == "geodesic"
+            else (name or "hand or another program (no record of how was kept)")
+        )
     try:
         method = get_method(name)
     except MedSegError:
