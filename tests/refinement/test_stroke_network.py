@@ -103,7 +103,7 @@ def test_a_session_without_the_network_loads_no_torch() -> None:
 def test_one_stroke_finds_a_body_in_noise(shape: tuple[int, ...]) -> None:
     truth = disc(shape, min(n for n in shape if n > 1) / 4)
     image = Image(
-        (truth + np.random.default_rng(1).normal(0, 0.5, shape)).astype(np.float32), axes="ZYX"[-len(shape) :]
+        (truth + np.random.default_rng(1).normal(0, 0.2, shape)).astype(np.float32), axes="ZYX"[-len(shape) :]
     )
     marks = np.zeros(shape, np.uint8)
     middle = [n // 2 for n in shape]

@@ -40,7 +40,7 @@ JOINED = 0.2  # share of the median contrast between strokes and frame below whi
 OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
 INPUTS = 12  # of a network
 MOST_INPUT = 4.0
-MOST_LEARNED = 6.0  # log-odds of a network
+MOST_LEARNED = 2.0  # log-odds of a network, so that a clear border still decides
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
@@ -283,9 +283,12 @@ class Search:
         return np.asarray(fixed)
 
     @cached_property
+    def _blurred(self) -> np.ndarray:
+        return np.stack([ndimage.gaussian_filter(channel, self._energy.blur) for channel in self._level.image])
+
+    @cached_property
     def _smooth(self) -> Appearance:
-        blur = self._energy.blur
-        return Appearance(np.stack([ndimage.gaussian_filter(c, blur) for c in self._level.image]))
+        return Appearance(self._blurred)
 
     @cached_property
     def _fine(self) -> Appearance | None:
@@ -294,6 +297,15 @@ class Search:
     @cached_property
     def _neighbours(self) -> Neighbourhood:
         return self._level.neighbourhood(np.ones(self._level.shape, bool), self.labels, self._energy.border)
+
+    def contrast(self) -> float:
+        """Return the mean difference of smoothed intensities over the border of `labels`; 0 without a border."""
+        total, count = 0.0, 0
+        for axis in range(self.labels.ndim):
+            border = np.diff(self.labels, axis=axis)
+            total += float(np.abs(np.diff(self._blurred, axis=axis + 1)).sum(0)[border].sum())
+            count += int(np.count_nonzero(border))
+        return total / count if count else 0.0
 
     def refined(self) -> Answer:
         """Carry the labels of the coarsest level down to voxels."""

@@ -19,7 +19,6 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.graphcut.energy import OVER, THIN, Energy, Network, Problem, Push, Search, minimise
-from napari_medseg.graphcut.energy import Answer as Minimum
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.engine import Answer, Engine
@@ -39,7 +38,7 @@ ALONE = Energy(
     least_push=0.0,
     most_push=3.0,
     border=4.0,
-    learned=1.0,
+    learned=1.2,
 )
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
@@ -52,7 +51,7 @@ SPAN, FAR = 0.02, 5.0
 # many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
 HAND, ACROSS = 12.0, 1.1
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
-TRUSTED = 1.2  # times as much contrast along the border of the object without the network: then it is not helped
+TRUSTED = 1.15  # times as much contrast along the border of the object without the network: then it is not helped
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -69,11 +68,11 @@ MANY = 32  # strokes that are looked at one by one
 
 
 class _Look(NamedTuple):
-    """An object in a box in which it ends, and the search that found it."""
+    """A box in which an object ends, the search that found it, and the contrast along its border."""
 
     box: Box
     search: Search
-    found: Minimum
+    contrast: float
 
 
 class GeodesicEngine(Engine):
@@ -148,13 +147,15 @@ class GeodesicEngine(Engine):
         look = self._around(k, start, scribbles, new, own, others, locked, most)
         if most < np.inf:
             larger = self._around(k, start, scribbles, new, own, others, locked)
-            if self._contrast(larger) > CLEARER * self._contrast(look):
+            if larger.contrast > CLEARER * look.contrast:
                 look, most = larger, np.inf
         if self._settings.network and (own.any() or _across(new, self._steps) is not None):
             helped = self._around(k, look.box, scribbles, new, own, others, locked, most, unhelped=look)
-            if self._contrast(look) <= TRUSTED * self._contrast(helped):
+            if look.contrast <= TRUSTED * helped.contrast:
                 look = helped
-        box, found = look.box, look.found
+            else:
+                look.search.solve()
+        box, found = look.box, look.search.refined()
         self._doubt.append((box, found.doubt))
         kept, part = found.labels, labels[box]
         if not self._settings.islands:
@@ -192,7 +193,7 @@ class GeodesicEngine(Engine):
                 break
             box, search = larger, None
         assert search is not None  # the last box was looked at
-        return _Look(box, search, search.refined())
+        return _Look(box, search, search.contrast())
 
     def _search(
         self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
@@ -215,15 +216,6 @@ class GeodesicEngine(Engine):
         from napari_medseg.refinement.stroke_network import bundled  # brings torch
 
         return partial(bundled, precision=self._settings.precision)
-
-    def _contrast(self, look: _Look) -> float:
-        """Return the mean difference of intensities over the border of an object."""
-        found, features, total, count = look.found, self.intensities.inside(look.box), 0.0, 0
-        for axis in range(found.labels.ndim):
-            border = np.diff(found.labels, axis=axis)
-            total += float(np.abs(np.diff(features, axis=axis + 1)).sum(0)[border].sum())
-            count += int(np.count_nonzero(border))
-        return total / count if count else 0.0
 
     def _same_object(self, own: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Box, np.ndarray]:
         """Return the pieces of `own` that belong to the strokes `new`, the box of both, and the other pieces."""
