@@ -50,7 +50,7 @@ known, start = set(sys.modules), time.thread_time()
 dock = viewer.window.add_plugin_dock_widget("napari-medseg", sys.argv[1])
 shown, torch = time.thread_time() - start, "torch" in sys.modules
 end = time.perf_counter() + 120
-while not type(list(viewer.window.dock_widgets.values())[-1]).__name__.endswith("Dock") and time.perf_counter() < end:
+while not hasattr(list(viewer.window.dock_widgets.values())[-1], "run_bar") and time.perf_counter() < end:
     work(0.05)
 work(3)
 gaps.sort(reverse=True)

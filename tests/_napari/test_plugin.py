@@ -175,14 +175,27 @@ def test_docks_of_networks_appear_before_torch_is_loaded(name: str) -> None:
         "import sys, time, napari; from qtpy.QtWidgets import QApplication; viewer = napari.Viewer();"
         f"first = viewer.window.add_plugin_dock_widget('napari-medseg', {name!r})[1];"
         "print('torch' in sys.modules, 'first time' in first.line.text())\n"
-        "shown = lambda: type(list(viewer.window.dock_widgets.values())[-1]).__name__\n"
+        "shown = lambda: list(viewer.window.dock_widgets.values())[-1]\n"
         "end = time.monotonic() + 120\n"
-        "while not shown().endswith('Dock') and time.monotonic() < end: QApplication.processEvents()\n"
-        "print(len(viewer.window.dock_widgets), shown()); viewer.close()"
+        "while not hasattr(shown(), 'run_bar') and time.monotonic() < end: QApplication.processEvents()\n"
+        "print(len(viewer.window.dock_widgets), type(shown()).__module__); viewer.close()"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    wanted = {"Segment": "SegmentDock", "Nerve movie": "VideoDock"}[name]
-    assert done.stdout.splitlines()[-2:] == ["False True", f"1 {wanted}"]
+    wanted = {"Segment": "docks.segment", "Nerve movie": "video.dock"}[name]
+    assert done.stdout.splitlines()[-2:] == ["False True", f"1 napari_medseg._napari.{wanted}"]
+
+
+def test_what_says_where_a_dock_computes_is_imported_beside_the_window() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from napari_medseg._napari import later\n"
+        "for _ in later.loaded('napari_medseg.device'): pass\n"
+        "print(later.REMOTE in sys.modules, [m for m in sys.modules if m.startswith('napari_medseg._napari.widgets')])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].startswith("True []")
 
 
 def test_channels_of_one_file_are_named_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from napari_medseg._napari.worker import JobWorker
 from napari_medseg.jobs import Job, Progress
 
 HEAVY = "torch"
+REMOTE = "napari_medseg._napari.remote"  # with what it needs: every dock of networks says where it computes
 PLUGIN = "napari-medseg"
 
 
@@ -66,7 +67,8 @@ def is_loaded() -> bool:
 def loaded(module: str) -> Job[None]:
     """Import what a dock and its list of models need; widgets are left to the window's thread."""
     yield Progress(0, 1, "loading the networks")
-    import_module(module)
+    for needed in (module, REMOTE):
+        import_module(needed)
     from napari_medseg.methods import create
     from napari_medseg.models.catalog import list_models
 
