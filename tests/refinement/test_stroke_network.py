@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_medseg.errors import CheckpointError
 from napari_medseg.graphcut.energy import INPUTS, Problem, Search
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.refinement.geodesic_engine import ALONE
-from napari_medseg.refinement.stroke_network import StrokeNet, bundled, load, log_odds
+from napari_medseg.refinement.stroke_network import WEIGHTS, StrokeNet, bundled, load, log_odds, read
 
 
 def disc(shape: tuple[int, ...], radius: float) -> np.ndarray:
@@ -52,6 +54,17 @@ def test_weights_have_the_shapes_of_the_network() -> None:
         assert {k: v.shape for k, v in load(ndim).state_dict().items()} == {
             k: v.shape for k, v in StrokeNet(ndim).state_dict().items()
         }
+
+
+def test_weights_that_are_missing_or_damaged_are_told_in_one_line(tmp_path: Path) -> None:
+    whole = (WEIGHTS / "strokes_2d.pt").read_bytes()
+    for content in (None, b"", whole[:1000], whole[: len(whole) // 2], b"version https://git-lfs", whole):
+        path = tmp_path / "strokes_3d.pt"  # the last are whole, but those of pictures
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"strokes_3d.pt .*turn off the setting Network\.") as raised:
+            read(path, 3)
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("says", [-1e9, 1e9])

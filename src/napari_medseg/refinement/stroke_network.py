@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medseg.device import autocast, fast_precision, memory_format
+from napari_medseg.errors import CheckpointError, one_line
 from napari_medseg.graphcut.energy import INPUTS
 from napari_medseg.nn.batch_norm import folded
 
@@ -86,7 +87,21 @@ def load(ndim: int) -> StrokeNet:
 
 
 def read(path: Path, ndim: int) -> StrokeNet:
-    """Return a network with the weights of a file."""
+    """Return a network with the weights of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file does not exist, is damaged, or holds the weights of another network.
+    """
     network = StrokeNet(ndim)
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(path).items()})
+    try:
+        values = torch.load(path, map_location=CPU, weights_only=True)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
+    except Exception as error:  # the unpickler raises anything on damaged bytes
+        reason = getattr(error, "strerror", None) or one_line(error, 100)
+        raise CheckpointError(
+            f"The network for strokes cannot be read from {path} ({reason}). "
+            "Install napari-medseg again, or turn off the setting Network."
+        ) from error
     return network.eval()
