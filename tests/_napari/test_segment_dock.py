@@ -292,6 +292,25 @@ def test_the_rest_is_told_by_the_pace_since_the_first_step(open_dock: Open, monk
     assert bar.device.text() == "CPU: chosen in the settings"
 
 
+@pytest.mark.parametrize("what", ["changed", "removed"])
+def test_a_layer_that_changes_or_goes_in_a_run_is_said(open_dock: Open, wait: Wait, what: str) -> None:
+    viewer, dock = open_dock("Segment")
+    values = np.random.default_rng(0).normal(size=(96, 96))
+    heights = Image(values, "YX", (0.1, 0.1), ("micrometer",) * 2, name="scan", value_unit="nm")
+    data, options, _ = layer_data(heights)
+    layer = viewer.add_image(data, **options)
+    assert dock.models.entry.path.stem == "afm-threshold"
+    dock.run_bar.run_button.click()
+    if what == "changed":
+        layer.data = data + 1
+    else:
+        viewer.layers.remove(layer)
+    wait(lambda: dock.run_bar.current is None)
+    wanted = {"changed": "scan changed meanwhile: the result is of what it was.", "removed": "the result is kept."}
+    assert wanted[what] in dock.run_bar.message.text()
+    assert viewer.layers[-1].name == "scan · afm-threshold"
+
+
 def test_another_pixel_size_than_the_models_is_said_and_resampling_offered(open_dock: Open) -> None:
     viewer, dock = open_dock("Segment")
     viewer.open_sample("napari-medseg", "histology")

@@ -164,6 +164,7 @@ class SegmentDock(Dock):
     def make_job(self) -> Job[Any]:
         """Return the job for the chosen layers."""
         self.targets = self.chosen_layers()
+        self.before = [layer.data for layer in self.targets]
         cut = [self.extent.cut(layer, *self.channels.chosen) for layer in self.targets]
         images, self.offsets = zip(*cut, strict=True)
         assert self.models.entry is not None  # Run is disabled without a model
@@ -194,11 +195,21 @@ class SegmentDock(Dock):
             self.made = self.show(name, prediction.labels.data, self.viewer.add_labels, {**placed, "opacity": 0.5})
         made = ", ".join(layer.name for layer in self.targets)
         spent = duration(sum(p.seconds for p in results))
-        doubts = dict.fromkeys(doubt for p in results for doubt in p.doubts)
+        doubts = dict.fromkeys([*self.changed_meanwhile(), *(doubt for p in results for doubt in p.doubts)])
         self.run_bar.say(" ".join([f"Segmented {made} in {spent} on {results[0].device}.", *doubts]))
         self.run_bar.offer("Measure", self.open_measure)
         self.export_button.show()
         self.scroll_to(self.export_button)
+
+    def changed_meanwhile(self) -> list[str]:
+        """Say which layers are no longer what was segmented."""
+        said = []
+        for layer, data in zip(self.targets, self.before, strict=True):
+            if layer not in self.viewer.layers:
+                said.append(f"{layer.name} was removed meanwhile; the result is kept.")
+            elif layer.data is not data:
+                said.append(f"{layer.name} changed meanwhile: the result is of what it was. Run again for the new one.")
+        return said
 
     def show(self, name: str, data: Any, add: Any, placed: dict[str, Any]) -> Layer:
         """Add a layer, or fill the earlier one of that name, if that is asked for and its size is the same."""
