@@ -43,6 +43,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
             "ACROSS",
             "CLEARER",
             "TRUSTED",
+            "TOLD",
             "SPAN",
             "FAR",
             "MARGIN",

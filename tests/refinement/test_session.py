@@ -683,6 +683,21 @@ def test_a_stroke_across_one_of_two_discs_in_noise_tells_its_size() -> None:
     assert dice(session.mask, discs[0] | discs[1]) > 0.95
 
 
+def test_strokes_on_background_take_back_an_object_that_leaked_everywhere() -> None:
+    y, x = np.mgrid[:224, :224]
+    head, lesion = (y - 112) ** 2 + (x - 112) ** 2 < 95**2, (y - 100) ** 2 + (x - 95) ** 2 < 28**2
+    photo = (head * 110.0 + lesion * 60 + np.random.default_rng(1).normal(0, 6, y.shape)).astype(np.float32)
+    session = RefinementSession(Image(photo, "YX"), settings=RefinementSettings(network=False))
+    marks = stroke(y.shape, 2, slice(95, 98), slice(76, 115))
+    run(session.refine(marks))
+    leaked = dice(session.mask, lesion)
+    assert leaked < 0.5  # the head has the strongest border of all: one stroke does not tell which of the two is meant
+    for row in (150, 170):
+        marks = marks | stroke(y.shape, 1, slice(row, row + 3), slice(90, 130))
+        run(session.refine(marks))
+    assert dice(session.mask, lesion) > 0.9
+
+
 def test_pieces_without_a_stroke_are_dropped_unless_islands_are_kept() -> None:
     y, x = np.mgrid[:100, :160]
     discs = [(y - 50) ** 2 + (x - column) ** 2 < 18**2 for column in (45, 90)]

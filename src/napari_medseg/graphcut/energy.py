@@ -65,6 +65,8 @@ class Energy:
         Cost of a border of one face where the image is flat.
     learned
         Weight of what a network says, where one is asked.
+    anew
+        Whether appearance is first learnt from the strokes alone, not from the mask so far.
     passes
         How often appearance is learnt from the answer and the answer found anew.
     cells
@@ -82,6 +84,7 @@ class Energy:
     border: float = 4.0
     blur: float = 1.5
     learned: float = 0.0
+    anew: bool = False
     passes: int = 2
     cells: tuple[int, int] = (6_000, 12_000)
 
@@ -251,7 +254,12 @@ class Search:
     def solve(self, network: Network | None = None) -> np.ndarray:
         """Find the object on the coarsest grid, a `network` having its say if given; return it, bool (*cells)."""
         level, problem, energy = self._level, self._problem, self._energy
-        labels, fixed, smooth, fine = level.mask if problem.mask.any() else None, self._fixed, self._smooth, self._fine
+        labels, fixed, smooth, fine = (
+            level.mask if problem.mask.any() and not energy.anew else None,
+            self._fixed,
+            self._smooth,
+            self._fine,
+        )
         if network is not None:
             self.inputs = _inputs(level, self._distances, level.odds(smooth, labels), self._pushes)
             fixed = fixed + energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)

@@ -51,6 +51,9 @@ SPAN, FAR = 0.02, 5.0
 # many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
 HAND, ACROSS = 12.0, 1.1
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
+# Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
+# less against new ones, and its appearance is first learnt from the strokes alone.
+TOLD = 0.6
 TRUSTED = 1.15  # times as much contrast along the border of the object without the network: then it is not helped
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
@@ -210,7 +213,17 @@ class GeodesicEngine(Engine):
             self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
             frame=np.where(open_edges, OVER, _at_image_edge(box, scribbles.shape)), pushes=pushes, most=most,
         )  # fmt: skip
-        return Search(problem, self._smoothed(ALONE))
+        energy, trust = self._smoothed(ALONE), self._told(own, scribbles == k + 1)
+        return Search(problem, replace(energy, memory=trust * energy.memory, anew=trust < 1))
+
+    def _told(self, own: np.ndarray, strokes: np.ndarray) -> float:
+        """Return how much strokes have told of a mask, from 0 to 1: by their extent for its size, in `TOLD`."""
+        drawn = box_of(strokes & own)
+        if drawn is None:
+            return 1.0
+        length = float(np.linalg.norm([(s.stop - s.start) * step for s, step in zip(drawn, self._steps, strict=True)]))
+        size = float(np.count_nonzero(own) * np.prod(self._steps))
+        return min(1.0, length / (TOLD * float(size ** (1 / own.ndim))))
 
     def _network(self) -> Network:
         from napari_medseg.refinement.stroke_network import bundled  # brings torch
