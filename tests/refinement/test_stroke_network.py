@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_medseg.errors import CheckpointError
 from napari_medseg.graphcut.energy import INPUTS, Problem, Search
@@ -126,3 +127,18 @@ def test_one_stroke_finds_a_body_in_noise(shape: tuple[int, ...]) -> None:
     run(session.propose())
     mask = run(session.refine(marks)).mask > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+
+
+@pytest.mark.parametrize("edge", [32, 48, 64])
+def test_a_clear_ball_is_not_peeled(edge: int) -> None:
+    truth = disc((edge, edge, edge), edge / 4)
+    values = ndimage.gaussian_filter(truth.astype(float), 0.7) + np.random.default_rng(1).normal(0, 0.02, truth.shape)
+    marks, m = np.zeros(truth.shape, np.uint8), edge // 2
+    marks[m - 1 : m + 2, m - 1 : m + 2, m - edge // 6 : m + edge // 6] = 2
+    scores = []
+    for network in (False, True):
+        settings = RefinementSettings(network=network)
+        session = RefinementSession(Image(values.astype(np.float32), axes="ZYX"), settings=settings)
+        mask = run(session.refine(marks)).mask > 0
+        scores.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+    assert scores[1] > scores[0] - 0.01, scores

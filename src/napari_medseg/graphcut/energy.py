@@ -41,6 +41,7 @@ OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object
 INPUTS = 12  # of a network
 MOST_INPUT = 4.0
 MOST_LEARNED = 2.0  # log-odds of a network, so that a clear border still decides
+CLEAR = 0.06  # contrast along the border of a body from which a network has no say on finer grids than it has seen
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
@@ -234,6 +235,7 @@ class Search:
         self.inputs: np.ndarray | None = None
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
         self._unary: np.ndarray = self._base
+        self._learned: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:
@@ -260,9 +262,11 @@ class Search:
             self._smooth,
             self._fine,
         )
+        self._learned = None
         if network is not None:
             self.inputs = _inputs(level, self._distances, level.odds(smooth, labels), self._pushes)
-            fixed = fixed + energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
+            self._learned = energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
+            fixed = fixed + self._learned
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
@@ -331,6 +335,8 @@ class Search:
         labels = self.labels[cells]
         base: np.ndarray = self._base[cells]
         unary: np.ndarray = self._unary[cells]
+        if self._learned is not None and labels.ndim == 3 and self.contrast() > CLEAR:
+            base = base - self._learned[cells]  # cells of a volume are coarse: it would peel a clear body
         while max(factors) > 1:
             smaller = finer(factors)
             level = _Level(part, smaller)
