@@ -45,6 +45,7 @@ CLEAR = 0.06  # contrast along the border of a body from which a network has no 
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
+LOOSE = 0.25  # share of the cost of a border where at the full cost a stroke would stay alone
 ROOM = 3  # cells around what changed that finer levels see
 
 
@@ -271,6 +272,11 @@ class Search:
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
             labels = self.labels = self._neighbours.cut(self._unary + level.certain())
+        if (
+            not problem.mask.any() and not (labels & ~level.near_object).any()
+        ):  # the strokes alone: their border is short
+            loose = level.neighbourhood(np.ones(level.shape, bool), labels, LOOSE * energy.border)
+            self.labels = loose.cut(self._unary + level.certain())
         return self.labels
 
     @cached_property
