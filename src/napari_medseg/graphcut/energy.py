@@ -272,10 +272,9 @@ class Search:
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
             labels = self.labels = self._neighbours.cut(self._unary + level.certain())
-        if (
-            not problem.mask.any() and not (labels & ~level.near_object).any()
-        ):  # the strokes alone: their border is short
-            loose = level.neighbourhood(np.ones(level.shape, bool), labels, LOOSE * energy.border)
+        alone = not (self.labels & ~level.near_object).any()
+        if alone and not problem.mask.any():  # the border of a stroke is short
+            loose = level.neighbourhood(np.ones(level.shape, bool), self.labels, LOOSE * energy.border)
             self.labels = loose.cut(self._unary + level.certain())
         return self.labels
 
