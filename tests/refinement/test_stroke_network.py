@@ -43,6 +43,17 @@ def test_the_batch_norms_that_are_folded_away_change_nothing() -> None:
     np.testing.assert_allclose(log_odds(load(2), inputs, "bfloat16"), expected, atol=0.5)
 
 
+def test_a_caller_may_be_in_inference_mode() -> None:
+    import torch
+
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, 16, 24)).astype(np.float32)
+    expected = bundled(inputs)
+    load.cache_clear()
+    with torch.inference_mode():
+        np.testing.assert_array_equal(bundled(inputs), expected)
+    np.testing.assert_array_equal(bundled(inputs), expected)
+
+
 def test_a_volume_of_one_layer_is_a_picture() -> None:
     inputs = np.random.default_rng(0).normal(size=(INPUTS, 16, 24)).astype(np.float32)
     for axis in (0, 1, 2):

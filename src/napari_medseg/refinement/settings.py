@@ -47,11 +47,11 @@ class RefinementSettings(Settings):
     max_history_mb: int = Field(
         256, ge=1, le=65_536, title="History (MB)", description="Memory for undo; the oldest rounds are dropped first"
     )
-    device: Device = Field("auto", title="Device", description="Where the network runs")
+    device: Device = Field("auto", title="Device", description="Where P-Net and R-Net run")
     precision: Precision = Field(
         "auto", title="Precision", description="auto: bfloat16 on GPU and on processors that compute in it"
     )
-    tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of the network in voxels; 0: automatic")
+    tile: int = Field(0, ge=0, le=8192, title="Tile", description="Tile edge of P-Net and R-Net; 0: automatic")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

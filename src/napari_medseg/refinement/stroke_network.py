@@ -94,10 +94,11 @@ def read(path: Path, ndim: int) -> StrokeNet:
     CheckpointError
         If the file does not exist, is damaged, or holds the weights of another network.
     """
-    network = StrokeNet(ndim)
     try:
-        values = torch.load(path, map_location=CPU, weights_only=True)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
+        with torch.inference_mode(False):  # a caller's inference mode would not let batch norms be folded
+            network = StrokeNet(ndim)
+            values = torch.load(path, map_location=CPU, weights_only=True)
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
     except Exception as error:  # the unpickler raises anything on damaged bytes
         reason = getattr(error, "strerror", None) or one_line(error, 100)
         raise CheckpointError(

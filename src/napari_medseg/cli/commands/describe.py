@@ -25,7 +25,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         total, trainable = count_parameters(method.build_network())
         settings = method.settings.model_dump(mode="json")
         value = {"name": method.name, "parameters": total, "trainable_parameters": trainable, "settings": settings}
-        text = [f"{method.title} ({method.name}), doi:{method.doi}", f"{total:,} parameters, {trainable:,} trainable"]
+        paper = f", doi:{method.doi}" if method.doi else ""
+        text = [f"{method.title} ({method.name}){paper}", f"{total:,} parameters, {trainable:,} trainable"]
         show(value, arguments.json, "\n".join(text + [f"  {k} = {v}" for k, v in settings.items()]))
 
     parser.set_defaults(call=call)
