@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from napari_medseg.models.checkpoint import read_checkpoint
 from napari_medseg.settings import Settings, TrainSettings
 from napari_medseg.training.data import Batches, Cases, inspect, split
 from napari_medseg.training.loop import Pace, fit, time_steps, train
-from napari_medseg.training.run import smoothed, training_format
+from napari_medseg.training.run import Run, smoothed, training_format
 from napari_medseg.training.schedule import WeightAverage, rate_factor
 
 
@@ -426,3 +427,19 @@ def test_training_reads_every_case_once(cases: Path, tmp_path: Path) -> None:
     method = Counting()
     run(train(method, cases, tmp_path / "run", SETTINGS.updated(folds=2, epochs=2)))
     assert sorted(method.reads) == sorted(pair.stem for pair in method.find_pairs(cases).pairs)
+
+
+def test_calibration_closes_its_batches_itself() -> None:
+    """Left to the garbage collector, a generator that waits for its threads would swallow Ctrl+C."""
+
+    def endless() -> Iterator[int]:
+        while True:
+            yield 1
+
+    source = endless()
+    made = Run.__new__(Run)
+    made.batches = SimpleNamespace(epoch=lambda epoch: source, steps=3)  # type: ignore[assignment]
+    made.settings = SimpleNamespace(calibrate_batches=2)  # type: ignore[assignment]
+    made.state = SimpleNamespace(epoch=0)  # type: ignore[assignment]
+    assert list(made._calibration_batches()) == [1, 1]
+    assert source.gi_frame is None  # type: ignore[attr-defined]

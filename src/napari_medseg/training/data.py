@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,7 +188,7 @@ class Batches:
         self.cases, self.settings = cases, settings
         self.steps = settings.steps_per_epoch or max(1, -(-len(cases) // settings.batch_size))
 
-    def epoch(self, epoch: int, rank: int = 0, size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, rank: int = 0, size: int = 1) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the epoch's batches x (B, C, *spatial), y; with several processes only this rank's share of each."""
         indices = self._indices(epoch)
         batch = self.settings.batch_size

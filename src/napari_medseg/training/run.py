@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -257,7 +258,8 @@ class Run:
         return self.method.Settings.parse(content["settings"])
 
     def _calibration_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return islice(self.batches.epoch(self.state.epoch), min(self.settings.calibrate_batches, self.batches.steps))
+        with closing(self.batches.epoch(self.state.epoch)) as batches:  # left to be collected it would swallow Ctrl+C
+            yield from islice(batches, min(self.settings.calibrate_batches, self.batches.steps))
 
     @property
     def _prediction(self) -> PredictSettings:
