@@ -174,7 +174,7 @@ class GeodesicEngine(Engine):
 
         With the answer `unhelped` of the same strokes the network has its say, beginning in the box of that.
         """
-        shape, given = scribbles.shape, bool(own.any())
+        shape, given = scribbles.shape, bool(own[box].any())
         open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
         network = None if unhelped is None else self._network()
         search = None if unhelped is None else unhelped.search
@@ -207,13 +207,13 @@ class GeodesicEngine(Engine):
         pushes = [
             Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
             for to_object in (True, False)
-            if own.any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
+            if own[box].any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
         ]
         problem = self._problem(
             self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
             frame=np.where(open_edges, OVER, _at_image_edge(box, scribbles.shape)), pushes=pushes, most=most,
         )  # fmt: skip
-        energy, trust = self._smoothed(ALONE), self._told(own, scribbles == k + 1)
+        energy, trust = self._smoothed(ALONE), self._told(own[box], part == k + 1)
         return Search(problem, replace(energy, memory=trust * energy.memory, anew=trust < 1))
 
     def _told(self, own: np.ndarray, strokes: np.ndarray) -> float:
