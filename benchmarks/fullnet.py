@@ -1,7 +1,8 @@
 """Processor time, memory and labels of FullNet against an older commit, in turns.
 
 Run ``python -m benchmarks fullnet --against COMMIT [IMAGE ...]``. Both sides run in processes of their own, one after
-the other, with one thread: prediction of the bundled nuclei model on whole tiles, and a training step (loss included).
+the other, with one thread: prediction of whole tiles by the nuclei model of the older commit, which both can read, and a
+training step (loss included).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("benchmarks fullnet", description=__doc__)
     parser.add_argument("images", nargs="*", type=Path, help="colour tiles; default: a generated one of 1000 x 1000")
     parser.add_argument("--against", required=True, help="commit to compare with")
-    parser.add_argument("--model", type=Path, default=ROOT / "src/napari_medseg/models/nuclei_dsb2018.pt")
+    parser.add_argument("--model", type=Path, help="checkpoint that both can read; default: the older commit's nuclei")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args(argv)
     print(header(f"fullnet --against {args.against}", ("numpy", "torch")))
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
             archive.extractall(work, filter="data")
         sources = (Path(work) / "src", ROOT / "src")
+        args.model = args.model or sources[0] / "napari_medseg/models/nuclei_dsb2018.pt"
         steps = [[ask(source, STEP)["seconds"] for source in sources] for _ in range(args.repeats)]
         row("training step, 6 crops of 96 x 96, s", steps)
         for index, tile in enumerate(tiles):
@@ -121,10 +123,10 @@ def compare(name: str, tile: np.ndarray, args: argparse.Namespace, sources: Sequ
 
 
 def row(what: str, pairs: Sequence[Sequence[float]]) -> None:
-    """Print medians of (before, now) and the ratio of the smaller ones."""
+    """Print medians of (before, now) and of their ratios in each turn."""
     before, now = (statistics.median(values) for values in zip(*pairs, strict=True))
-    least = [min(values) for values in zip(*pairs, strict=True)]
-    print(f"| {what} | {before:.3g} | {now:.3g} | {least[0] / least[1]:.2f} |", flush=True)
+    ratio = statistics.median(old / new for old, new in pairs)
+    print(f"| {what} | {before:.3g} | {now:.3g} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

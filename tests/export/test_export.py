@@ -16,13 +16,14 @@ from toy import ToyMethod
 from napari_medseg.cli.main import main
 from napari_medseg.errors import WriteError
 from napari_medseg.export import PackageInfo, export_bioimageio, export_onnx, load_exported
-from napari_medseg.export.network import normalisation
+from napari_medseg.export.network import left_out, normalisation
 from napari_medseg.export.onnx_file import axes_of, start_session
 from napari_medseg.image import Image
 from napari_medseg.inference.network import infer
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.methods import create
+from napari_medseg.models.catalog import load_model
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.settings import PredictSettings
 
@@ -97,6 +98,25 @@ def test_what_onnx_cannot_hold_is_refused_in_one_sentence(kind: str, reason: str
         run(export_onnx(Model(method, method.build_network(), {}), tmp_path / "m.onnx"))
     assert len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_file_cannot_do_is_said_in_result_and_file(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+    for given, words in (
+        (load_model("nuclei_dsb2018"), "statistics of training"),
+        (model("sc-dcnn", {"width": 4, "flips": True}), "flips and turns"),
+        (model("sc-dcnn", {"width": 4}), ""),
+    ):
+        result = run(export_onnx(given, tmp_path / "m.onnx"))
+        kept = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
+        assert result.get("note") == kept.get("note")
+        assert words in kept["note"] if words else "note" not in kept
+
+
+def test_what_is_left_out_follows_the_model() -> None:
+    assert left_out(create("fullnet", {"adapt": 0}), {}) == ""
+    assert "statistics of training" in left_out(create("fullnet", {"adapt": 1}), {})
+    assert "0.5" in left_out(create("afm-unet"), {"pixel_size": {"median": [0.5, 0.5], "unit": "micrometer"}})
 
 
 def test_a_network_that_needs_scribbles_is_no_bioimageio_model(tmp_path: Path) -> None:

@@ -87,6 +87,40 @@ def test_one_pixel_has_no_variance_to_adapt_to() -> None:
     np.testing.assert_allclose(found, [[[7 / np.sqrt(1 + 1e-5)]]], rtol=1e-6)
 
 
+GPU = torch.device("meta")  # stands for one: tensors go there, and no network does
+
+
+class _LargeNorm(torch.nn.BatchNorm2d):
+    """Batch norm that does not fit into the memory of a GPU."""
+
+    def to(self, *args: object, **options: object) -> _LargeNorm:
+        return self if args and args[0] == GPU else super().to(*args, **options)  # type: ignore[call-overload,no-any-return]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device == GPU:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(x)
+
+
+def test_adapting_goes_to_the_cpu_when_the_gpu_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, settings = RNG.normal(7, 3, (40, 60)).astype(np.float32), PredictSettings(precision="float32")
+    expected = run(predict(model(Adaptive), Image(data, "YX"), settings.updated(device="cpu"))).probabilities
+    full = Model(Adaptive(), _LargeNorm(1, affine=False), {})
+    monkeypatch.setattr("napari_medseg.inference.network.choose_device", lambda wanted: (GPU, "a GPU"))
+    said: list[Progress] = []
+    found = run(predict(full, Image(data, "YX"), settings), said.append)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    messages = [p.message for p in said]
+    first = messages.index("adapting to the image")
+    assert messages[first + 1 : first + 3] == ["memory ran out on the GPU: going on with the CPU", messages[first]]
+    assert found.device == "cpu"
+
+
+def test_adapting_that_fails_is_an_error_in_words() -> None:
+    with pytest.raises(DeviceError, match="smallest tile"):
+        run(predict(Model(Adaptive(), _Greedy(3), {}), Image(np.zeros((8, 8), np.float32), "YX")))
+
+
 def test_an_image_without_pixels_is_refused() -> None:
     with pytest.raises(DataError, match="has no pixels"):
         run(predict(model(Adaptive), Image(np.zeros((0, 5), np.float32), "YX")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.method import Method, Model, RefinementMethod
 from napari_medseg.methods import create
+from napari_medseg.models.purpose import PixelSize
 
 SMALLEST = {2: 32, 3: 16}
 
@@ -46,6 +48,21 @@ def load_exported(method: str, settings: dict[str, Any]) -> Exported:
 def exported(model: Model) -> Exported:
     """Return the model's network on the CPU in evaluation mode, probabilities included."""
     return Exported(model.method, model.network.cpu()).eval()
+
+
+def left_out(method: Method, card: Mapping[str, Any]) -> str:
+    """Say in sentences what this program does around the network and an exported file does not; "" if nothing."""
+    said = []
+    if method.adapt:
+        said.append(
+            "Batch norm has the statistics of training: napari-medseg moves them towards each image (setting adapt), "
+            "which a file cannot, so results differ, as with --no-adapt."
+        )
+    if method.views:
+        said.append("It answers for one view: napari-medseg averages over flips and turns.")
+    if size := PixelSize.of_card(card):
+        said.append(f"It was trained at {size}: bring images of other pixel sizes there first, and labels back.")
+    return " ".join(said)
 
 
 def fixed_size(method: Method) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import torch
 
 from napari_medseg import __version__
 from napari_medseg.errors import WriteError, require
-from napari_medseg.export.network import Exported, exported, fixed_size, other_sizes, random_input, reference, sizes
+from napari_medseg.export.network import (
+    Exported,
+    exported,
+    fixed_size,
+    left_out,
+    other_sizes,
+    random_input,
+    reference,
+    sizes,
+)
 from napari_medseg.io.files import replacing
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import Method, Model
@@ -25,11 +35,12 @@ LIMIT = 2**31 - 2**20  # bytes of one protobuf message
 
 
 def export_onnx(model: Model, path: Path) -> Job[dict[str, Any]]:
-    """Write `model` as ONNX and return where it is, its axes and the largest difference that was seen.
+    """Write `model` as ONNX and return where it is, its axes, the largest difference seen, and what it leaves out.
 
     The input ``"input"`` float32 (batch, C, *spatial) is what `Method.normalise` returns, the output
     ``"probabilities"`` includes the activation. Batch and spatial axes are free where the network takes any size;
-    sizes must be multiples of the method's `size_multiple`. Provenance is in the file's metadata.
+    sizes must be multiples of the method's `size_multiple`. Provenance is in the file's metadata, and under ``note``
+    what this program does around the network and the file does not (`left_out`).
 
     Raises
     ------
@@ -54,6 +65,7 @@ def export_onnx(model: Model, path: Path) -> Job[dict[str, Any]]:
         "axes": axes_of(content),
         "size_multiple": model.method.size_multiple,
         "largest_difference": difference,
+        **noted(model.method, model.card),
     }
 
 
@@ -123,6 +135,12 @@ def axes_of(content: bytes) -> dict[str, list[str | int]]:
     return {value.name: list(value.shape) for value in (*session.get_inputs(), *session.get_outputs())}
 
 
+def noted(method: Method, card: Mapping[str, Any]) -> dict[str, str]:
+    """Return `left_out` under ``note``, if there is anything to say."""
+    note = left_out(method, card)
+    return {"note": note} if note else {}
+
+
 def _dynamic_axes(method: Method) -> dict[int, str]:
     spatial = "" if fixed_size(method) else "zyx"[3 - method.ndim :]
     return {0: "batch"} | dict(enumerate(spatial, 2))
@@ -140,6 +158,7 @@ def _properties(method: Method, card: dict[str, Any]) -> dict[str, str]:
         "halo": str(method.halo),
         "input": f"image as napari-medseg's {method.name} normalises it, float32",
         "output": "probabilities (sigmoid or softmax included)",
+        "note": left_out(method, card),
     }
     return {key: value for key, value in kept.items() if value}
 

@@ -16,8 +16,17 @@ from pydantic import ValidationError
 
 from napari_medseg import __version__
 from napari_medseg.errors import MissingDependencyError, WriteError, require
-from napari_medseg.export.network import Exported, exported, fixed_size, normalisation, random_input, reference, sizes
-from napari_medseg.export.onnx_file import OPSET, TOLERANCE, compare, to_onnx
+from napari_medseg.export.network import (
+    Exported,
+    exported,
+    fixed_size,
+    left_out,
+    normalisation,
+    random_input,
+    reference,
+    sizes,
+)
+from napari_medseg.export.onnx_file import OPSET, TOLERANCE, compare, noted, to_onnx
 from napari_medseg.export.settings import PackageInfo
 from napari_medseg.io.files import disk_errors, replacing
 from napari_medseg.jobs import Job, Progress
@@ -176,6 +185,7 @@ def _documentation(method: Method, card: dict[str, Any], known: dict[str, Any] |
         f"Sizes are multiples of {method.size_multiple}. Tiles should overlap by {2 * method.halo} pixels: the outer "
         f"{method.halo} pixels of a tile depend on what lies beyond it.",
         "The output holds probabilities, activation included.",
+        *filter(None, [left_out(method, card)]),
         "## Validation",
         f"Scores of the held-out cases in training: {best or 'not recorded'}.",
         f"Trained on: {card.get('trained_on', 'not recorded')}. SHA-256 of the checkpoint: {card.get('sha256', '')}",
@@ -219,7 +229,8 @@ def export_bioimageio(model: Model, path: Path, info: PackageInfo | None = None)
             summary = core.test_model(part)
             if summary.status != "passed":
                 raise WriteError(f"bioimageio.core refuses the package of {path.name}: {_problems(summary)}.")
-    return {"file": str(path), "format": "bioimageio", "largest_difference": difference, "validation": summary.status}
+    result = {"file": str(path), "format": "bioimageio", "largest_difference": difference, "validation": summary.status}
+    return {**result, **noted(model.method, model.card)}
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ ON_DISK_BYTES = 2**29
 LOOK = 0.5  # seconds between looks at a network that computes
 FINE = 1000  # parts of a run that are told apart within a tile
 AUTO_TILE = {2: 1024, 3: 256}
+SMALLEST_TILE = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class _Plan:
         if self.batch > 1:
             self.batch //= 2
             return f"memory ran out: going on with batches of {self.batch}"
-        if self.tile > 64:
+        if self.tile > SMALLEST_TILE:
             self.tile //= 2
             return f"memory ran out: going on with tiles of {self.tile}"
         if self.device.type != "cpu":
@@ -145,8 +147,14 @@ def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
     """Adapt to network input `array` (C, *spatial), if asked to: n pixels of it count n / (n + ``method.adapt``)."""
     if not settings.adapt or not model.method.adapt or math.prod(array.shape[1:]) == 1:  # one pixel has no variance
         return model
-    yield Progress(0, 1, "adapting to the image")
     device, _ = choose_device(settings.device)
+    plan = _Plan(device, SMALLEST_TILE, 1)  # other blocks would be other statistics: only the device may change
+    return (yield from _within_memory(plan, lambda: _adapt(model, array, plan.device, settings)))
+
+
+def _adapt(model: Model, array: Any, device: torch.device, settings: PredictSettings) -> Job[Model]:
+    """Do `_adapted` on a device."""
+    yield Progress(0, 1, "adapting to the image")
     layout, sizes = memory_format(device, model.method.ndim), array.shape[1:]
     numbers = [min(math.ceil(n / tiling.PART_EDGE), tiling.PARTS) for n in sizes]
     parts = [min(math.ceil(n / k), tiling.PART_EDGE) for n, k in zip(sizes, numbers, strict=True)]
@@ -200,9 +208,14 @@ def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool =
         device, model.method.tile_edge or settings.tile or AUTO_TILE.get(len(array.shape) - 1, 512), settings.batch
     )
     yield Progress(0, 1, reason)
+    return (yield from _within_memory(plan, lambda: _infer(model, array, plan, settings, logits)))
+
+
+def _within_memory(plan: _Plan, attempt: Callable[[], Job[T]]) -> Job[T]:
+    """Do `attempt`, again with a smaller plan each time that memory runs out."""
     while True:
         try:
-            return (yield from _infer(model, array, plan, settings, logits))
+            return (yield from attempt())
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise DeviceError(f"The network failed: {error}") from error

@@ -148,6 +148,22 @@ def test_this_programs_onnx_is_prepared_as_its_checkpoint(tmp_path: Path) -> Non
     assert again.method.measure == model.method.measure
 
 
+def test_an_onnx_file_that_cannot_adapt_says_so_on_every_result(tmp_path: Path) -> None:
+    model = load_model("nuclei_dsb2018")
+    run(export_onnx(model, tmp_path / "nuclei.onnx"))
+    image, exact = (
+        Image(np.random.default_rng(4).integers(0, 255, (64, 80, 3), np.uint8), "YXC"),
+        CPU.updated(precision="float32"),
+    )
+    first, second = (
+        run(predict(m, image, settings))
+        for m, settings in ((model, exact.updated(adapt=False)), (load_model(tmp_path / "nuclei.onnx"), exact))
+    )
+    np.testing.assert_allclose(second.probabilities, first.probabilities, atol=1e-3)  # batch norm is folded in one
+    assert any("statistics of training" in note for note in second.labels.metadata["notes"])
+    assert not any("statistics of training" in note for note in first.labels.metadata.get("notes", ()))
+
+
 def test_what_is_not_known_is_refused_in_a_sentence(tmp_path: Path) -> None:
     plain = network(tmp_path / "plain.onnx", ["b", 1, "y", "x"])
     five = network(tmp_path / "five.onnx", ["b", 1, "y", "x"], inputs=5)

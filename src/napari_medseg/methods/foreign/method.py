@@ -18,6 +18,10 @@ from napari_medseg.methods.foreign.settings import ForeignSettings
 from napari_medseg.methods.foreign.steps import NAMED, Resolved, apply, checked, resolve
 
 SAMPLED = 2**24  # values of an image whose statistics are taken
+NOT_ADAPTED = (
+    "Its model adapts to each image as a checkpoint (.pt) but cannot as an ONNX file: batch norm had the statistics of "
+    "training."
+)
 
 
 class OnnxNetwork(nn.Module):
@@ -173,10 +177,12 @@ class ForeignNetwork(Method):
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
         """Take the most probable class, or what is above the threshold."""
         if self.own is not None:
-            return self.own.postprocess(probabilities, image)
+            labels = self.own.postprocess(probabilities, image)
+            notes = [*labels.metadata.get("notes", ()), *([NOT_ADAPTED] if self.own.adapt else [])]
+            return labels.replace(metadata={**labels.metadata, "notes": notes}) if notes else labels
         one = len(probabilities) == 1
-        labels = probabilities[0] > self.settings.threshold if one else probabilities.argmax(0)
-        return image.labels_like(np.asarray(labels).astype(np.min_scalar_type(max(len(probabilities) - 1, 1))))
+        found = probabilities[0] > self.settings.threshold if one else probabilities.argmax(0)
+        return image.labels_like(np.asarray(found).astype(np.min_scalar_type(max(len(probabilities) - 1, 1))))
 
     def target(self, labels: Image) -> np.ndarray:
         """Refuse: it cannot be trained here."""
