@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor, nn
 
-from napari_medseg.errors import DeviceError
+from napari_medseg.errors import DeviceError, one_line, require
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # feature maps in huge pages; read when torch first takes memory
 
 OUT_OF_MEMORY_SIGNS = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
+
+LOOK = 200  # milliseconds between looks at whether somebody still wants OpenVINO's answer
+
+_translated: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], OpenvinoNetwork]] = WeakKeyDictionary()
 
 
 def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
@@ -60,6 +68,69 @@ def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
     if ndim == 2:
         return torch.channels_last if device.type in {"cpu", "cuda"} else torch.contiguous_format
     return torch.channels_last_3d if ndim == 3 and device.type == "cpu" else torch.contiguous_format
+
+
+class OpenvinoNetwork(nn.Module):
+    """A network in evaluation mode as OpenVINO runs it on the processor: float32 (B, C, *spatial) in and out.
+
+    Parameters
+    ----------
+    network
+        What is translated; its answer is one tensor.
+    shape
+        (1, C, *spatial), the only size it takes; the images of a batch go one after the other.
+    example
+        The smallest (1, C, *spatial) that the network takes, with which it is followed.
+    precision
+        ``"bfloat16"``, else float32.
+    """
+
+    def __init__(self, network: nn.Module, shape: Sequence[int], example: Sequence[int], precision: str) -> None:
+        super().__init__()
+        openvino = require("openvino", "openvino", "The setting OpenVINO")
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the tracer
+                small = torch.zeros(*example)
+                graph = openvino.convert_model(torch.jit.trace(network, small, check_trace=False), example_input=small)  # type: ignore[no-untyped-call]
+            graph.reshape(list(shape))
+            hint = "bf16" if precision == "bfloat16" else "f32"
+            options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+            self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
+        except Exception as error:  # its errors have no common base
+            raise DeviceError(
+                f"OpenVINO cannot translate this network ({one_line(error)}). Turn the setting OpenVINO off."
+            ) from error
+        self.waiting = nn.Identity()  # a layer, for whoever watches the layers and leaves a network in the middle
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's answer."""
+        return torch.cat([self._one(x[k : k + 1]) for k in range(len(x))])
+
+    def _one(self, x: Tensor) -> Tensor:
+        self._request.start_async({0: x.float().contiguous().numpy()})
+        try:
+            while not self._request.wait_for(LOOK):
+                self.waiting(x)
+        except BaseException:
+            self._request.cancel()
+            raise
+        return torch.from_numpy(self._request.get_output_tensor(0).data.copy())
+
+
+def with_openvino(network: nn.Module, shape: Sequence[int], example: Sequence[int], precision: str) -> nn.Module:
+    """Return the `OpenvinoNetwork` of a network; what was translated last is kept while the network lives.
+
+    Raises
+    ------
+    MissingDependencyError, DeviceError
+        If OpenVINO is not installed, or cannot translate the network.
+    """
+    kept, key = _translated.setdefault(network, {}), (*shape, precision, torch.get_num_threads())
+    if key not in kept:
+        kept.clear()
+        kept[key] = OpenvinoNetwork(network, shape, example, precision)
+    return kept[key]
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

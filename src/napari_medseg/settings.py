@@ -108,6 +108,10 @@ class PredictSettings(Settings):
         False, title="Resample",
         description="Show the network images at the pixel size of its training images; results keep the image's own",
     )  # fmt: skip
+    openvino: bool = Field(
+        False, title="OpenVINO",
+        description="On a processor run networks with OpenVINO (extra openvino): faster from some dozen tiles on",
+    )  # fmt: skip
 
 
 class TrainSettings(Settings):

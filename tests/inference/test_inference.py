@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import ClassVar
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 from toy import Identity, ToyMethod
 
-from napari_medseg.errors import DataError, DeviceError
+from napari_medseg.errors import DataError, DeviceError, MissingDependencyError
 from napari_medseg.image import Image
 from napari_medseg.inference.network import infer, predict
 from napari_medseg.jobs import Progress, run
 from napari_medseg.method import Model
+from napari_medseg.methods import create
 from napari_medseg.settings import PredictSettings
 
 RNG = np.random.default_rng(1)
@@ -186,6 +188,36 @@ def test_memory_fallback_halves_batch_then_tile_and_says_so() -> None:
 def test_memory_that_never_suffices_is_an_error_in_words() -> None:
     with pytest.raises(DeviceError, match="smallest tile"):
         run(infer(Model(Identity(), _Greedy(3), {}), np.zeros((1, 64, 64), np.float32), PredictSettings(device="cpu")))
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "shape"),
+    [
+        ("afm-unet", {"architecture": "unet3"}, (70, 90)),
+        ("sc-dcnn", {"width": 4, "flips": True}, (50, 61)),
+        ("p-net", {"width": 4, "ndim": 3}, (20, 34, 41)),
+        ("p-net", {"width": 4, "modern": True, "downsample": 2}, (70, 90)),
+        ("fullnet", {"preset": "light"}, (100, 130)),
+        ("double-unet", {"encoder_weights": "none", "width": 4}, (64, 64)),
+    ],
+)
+def test_openvino_answers_as_torch(name: str, chosen: dict[str, object], shape: tuple[int, ...]) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    torch.manual_seed(0)
+    method = create(name, chosen)
+    ours = Model(method, method.build_network().eval(), {})
+    x = np.random.default_rng(0).standard_normal((method.in_channels, *shape)).astype(np.float32)
+    settings = PredictSettings(device="cpu", tile=48, precision="float32", batch=2)
+    expected, found = (run(infer(ours, x, settings.updated(openvino=on))) for on in (False, True))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.mean((found > 0.5) != (expected > 0.5)) <= 1e-3
+
+
+def test_openvino_that_is_missing_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    ours, settings = model(), PredictSettings(device="cpu", openvino=True)
+    with pytest.raises(MissingDependencyError, match=r"napari-medseg\[openvino\]"):
+        run(infer(ours, np.zeros((1, 32, 32), np.float32), settings))
 
 
 def test_big_inputs_are_read_block_by_block() -> None:

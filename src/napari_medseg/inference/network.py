@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from napari_medseg import __version__
-from napari_medseg.device import autocast, choose_device, fast_precision, is_out_of_memory, memory_format
+from napari_medseg.device import (
+    autocast,
+    choose_device,
+    fast_precision,
+    is_out_of_memory,
+    memory_format,
+    with_openvino,
+)
 from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.image import Image
 from napari_medseg.inference import tiling
@@ -34,6 +41,7 @@ LOOK = 0.5  # seconds between looks at a network that computes
 FINE = 1000  # parts of a run that are told apart within a tile
 AUTO_TILE = {2: 1024, 3: 256}
 SMALLEST_TILE = 64
+EXAMPLE = 32  # pixels along each axis, at least, of the input with which a network is followed to be translated
 T = TypeVar("T")
 
 
@@ -251,12 +259,15 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
     sizes = tuple(array.shape[1:])
     if not method.tiled:
         padded = tuple(tiling.rounded_up(n, method.size_multiple) for n in sizes)
+        model = _translated(model, padded, padded, plan.device, settings)
         block = tiling.read_block(np.asarray(array), (0,) * len(sizes), padded)
         answer = _finite((yield from _attended(model, block[None], plan.device, settings, logits))[0])
         return answer if padded == sizes else answer[(slice(None), *(slice(0, n) for n in sizes))]
     overlap = 2 * method.halo if settings.overlap < 0 else settings.overlap
     overlap = min(overlap, plan.tile * 3 // 4)
     axes = [tiling.tile_axis(n, plan.tile, overlap, method.halo, method.size_multiple) for n in sizes]
+    small = (tiling.rounded_up(EXAMPLE, method.size_multiple),) * method.ndim
+    model = _translated(model, tuple(axis.tile for axis in axes), small, plan.device, settings)
     total, done = tiling.count(axes), 0
     out = _allocate((method.out_channels, *sizes))
     tiles = tiling.grid(axes)
@@ -271,6 +282,17 @@ def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, log
         pace = (time.perf_counter() - start) / done
         yield Progress(done, total, f"tile {done} of {total}, {pace:.2g} s/tile")
     return out
+
+
+def _translated(
+    model: Model, tile: tuple[int, ...], example: tuple[int, ...], device: torch.device, settings: PredictSettings
+) -> Model:
+    """Return the model with its network as OpenVINO runs it on tiles of one size, if asked to."""
+    if not settings.openvino or device.type != "cpu" or not any(True for _ in model.network.parameters()):
+        return model
+    before = 1, model.method.in_channels
+    network = with_openvino(model.network, (*before, *tile), (*before, *example), settings.precision)
+    return replace(model, network=network)
 
 
 def _within(done: int, tiles: int, total: int, progress: Progress) -> Progress:

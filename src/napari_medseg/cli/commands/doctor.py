@@ -22,6 +22,7 @@ NEEDED = (
 )  # fmt: skip
 OPTIONAL = {
     "OpenSlide": ("slide", "openslide"),
+    "OpenVINO": ("openvino", "openvino"),
     "TiffSlide": ("slide", "tiffslide"),
     "PyAV": ("video", "av"),
     "MONAI": ("video", "monai"),
