@@ -4,11 +4,15 @@ A generated scan is open in napari with the dock Refine with scribbles. Each str
 differs most from the lesion. The clock starts when the stroke is released and stops when the canvas has drawn the new
 mask; strokes come one second apart, as from a hand. Processor time counts all threads, software rendering included: on
 an idle machine the answer comes at least as soon as that.
+
+``--large`` opens no window: a session of 20 classes on 1500x400x400 voxels, each stroke in another class, handed over as
+the dock does it, as the box that it lies in.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
@@ -19,19 +23,23 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
+from scipy import ndimage
 
 from benchmarks import header
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.setup import DEEPIGEOS
 from napari_medseg.image import Image
+from napari_medseg.jobs import run
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
+from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 SHAPES = ((512, 512), (160, 192, 128))
 TARGETS = {("geodesic", 2): 150.0, ("deepigeos", 2): 1500.0}
 LENGTH, PAUSE_MS, LIMIT_MS = 7, 1000, 120_000
+LARGE, CLASSES, NOISE = (1500, 400, 400), 20, 12
 
 
 class Window:
@@ -134,6 +142,65 @@ def scan(shape: tuple[int, ...], seed: int) -> tuple[Image, np.ndarray]:
     return image, np.asarray(truth.data) > 0
 
 
+def bodies(shape: tuple[int, ...], classes: int, seed: int) -> tuple[Image, np.ndarray]:
+    """Return a noisy volume of one ellipsoid for each class, four beside one another, and its classes (uint8)."""
+    rng, truth = np.random.default_rng(seed), np.zeros(shape, np.uint8)
+    cell = np.array([shape[0] / -(-classes // 4), shape[1] / 2, shape[2] / 2])
+    for k in range(classes):
+        middle, radii = (np.array([k // 4, k // 2 % 2, k % 2]) + 0.5) * cell, cell * rng.uniform(0.2, 0.42, 3)
+        box = tuple(slice(int(m - r), int(m + r) + 1) for m, r in zip(middle, radii, strict=True))
+        away = [((x - m) / r) ** 2 for x, m, r in zip(np.ogrid[box], middle, radii, strict=True)]
+        truth[box][sum(away) < 1] = k + 1
+    levels = np.array([60, *rng.integers(100, 200, classes)], np.int16)
+    data = levels[truth]
+    for plane in data:
+        plane += rng.normal(0, NOISE, plane.shape).astype(np.int16)
+    return Image(data, "ZYX", (1.0, 1.0, 1.0)), truth
+
+
+def large(strokes: int, seed: int) -> None:
+    """Print the cost of a round in a large volume, from nothing and with two thirds of each object given."""
+    image, truth = bodies(LARGE, CLASSES, seed)
+    objects = ndimage.find_objects(truth)
+    given = truth.copy()
+    for k, box in enumerate(objects, 1):
+        part = given[box][..., : (box[2].stop - box[2].start) // 3]
+        part[part == k] = 0
+    print("| start | rounds | processor time, median | fastest, slowest | Dice, median | undo | memory at the peak |")
+    print("|---|---|---|---|---|---|---|")
+    for start, mask in (("nothing", None), ("two thirds", given)):
+        session = RefinementSession(image, proposal=mask, settings=RefinementSettings(classes=CLASSES))
+        run(session.propose())
+        seconds, scores = [], []
+        for number in range(strokes):
+            k = number * 7 % CLASSES + 1
+            z, y, (low, high) = *((s.start + s.stop) // 2 for s in objects[k - 1][:2]), _ends(objects[k - 1][2], mask)
+            box = (slice(z, z + 1), slice(y - 1, y + 2), slice(low, high))
+            began = time.process_time()
+            run(session.refine(np.full((1, 3, high - low), k + 1, np.uint8), box))
+            seconds.append(time.process_time() - began)
+            found, true = session.mask[objects[k - 1]] == k, truth[objects[k - 1]] == k
+            scores.append(2 * np.count_nonzero(found & true) / (np.count_nonzero(session.mask == k) + true.sum()))
+        began = time.process_time()
+        session.undo()
+        undo = time.process_time() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        cells = [
+            start,
+            str(strokes),
+            f"{statistics.median(seconds):.2f} s",
+            f"{min(seconds):.2f}, {max(seconds):.2f} s",
+        ]
+        cells += [f"{statistics.median(scores):.3f}", f"{1000 * undo:.0f} ms", f"{peak:.1f} GB"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _ends(row: slice, given: np.ndarray | None) -> tuple[int, int]:
+    """Return where a stroke along a row begins and ends: two thirds of an object, or most of what lacks of it."""
+    width = row.stop - row.start
+    return (row.start + width // 6, row.stop - width // 6) if given is None else (row.start + 6, row.start + width // 3)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and print markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks refine", description=__doc__)
@@ -142,7 +209,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ndim", type=int, nargs="+", default=[2, 3], choices=[2, 3])
     parser.add_argument("--bundled", action="store_true", help="the small bundled R-Net instead of the paper's size")
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--large", action="store_true", help="a session of 20 classes on 1500x400x400 voxels instead")
     options = parser.parse_args(argv)
+    if options.large:
+        print(header(f"refine --large --strokes {options.strokes}", ("numpy", "numba", "torch")) + "\n")
+        large(options.strokes, options.seed)
+        return
     words = f"refine --strokes {options.strokes} --engine {' '.join(options.engine)}{' --bundled' * options.bundled}"
     words += "" if options.ndim == [2, 3] else f" --ndim {' '.join(map(str, options.ndim))}"
     print(header(words, ("napari", "numpy", "numba", "torch")) + "\n")

@@ -25,7 +25,7 @@ from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.method import Model
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.deepigeos_engine import undecided
-from napari_medseg.refinement.engine import Answer, Engine
+from napari_medseg.refinement.engine import Answer, Engine, Known
 from napari_medseg.refinement.history import Box, Change, box_of
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.settings import PredictSettings
@@ -91,10 +91,11 @@ class RemoteEngine(Engine):
             self.local.prepare()
 
     def refine(
-        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
-    ) -> Job[Answer]:
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray,
+        known: Known | None = None,
+    ) -> Job[Answer]:  # fmt: skip
         """Return the labels for all scribbles, as the engines here do."""
-        now = dict(zip(NAMES, (scribbles, before, mask, given, locked), strict=True))
+        now = dict(zip(NAMES, (scribbles, before, mask, given, (locked > 0).astype(np.uint8)), strict=True))
         message = ""
         if not self.lost:
             changes = {name: Change.between(self._sent[name], array) for name, array in now.items()}
@@ -108,7 +109,7 @@ class RemoteEngine(Engine):
             except UnreachableError as error:
                 self.lost = True
                 message = f"{error} Refining on this computer."
-        answer = yield from self.local.refine(scribbles, before, mask, given, locked)
+        answer = yield from self.local.refine(scribbles, before, mask, given, locked, known)
         answer.message = f"{message} {answer.message}".strip()
         return answer
 

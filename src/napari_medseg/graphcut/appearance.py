@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-from scipy import ndimage
+
+from napari_medseg.geodesic.compiled import compiled
 
 LEVELS = {1: 64, 2: 32, 3: 16}  # grey levels of each of the first one, two or three channels
 BANDWIDTH = {1: 1.5, 2: 1.0, 3: 0.8}  # of the smoothing of a histogram, in levels
+TRUNCATED = 3  # bandwidths at which the smoothing ends
 FLOOR = 0.05  # density, in units of the mean one, that any intensity has in both classes
 MOST_ODDS = 3.0
 SAMPLE = 200_000  # voxels of an image that densities are learnt from
@@ -43,24 +46,66 @@ class Appearance:
 
     def overlap(self, first: np.ndarray, second: np.ndarray) -> float:
         """Return how alike two sets of voxels, bool (*spatial), look: the share that their densities have in common."""
-        densities = [self._density([chosen]) for chosen in (first, second)]
-        if densities[0] is None or densities[1] is None:
-            return 0.0
-        return float(np.minimum(densities[0], densities[1]).mean())
+        return self.overlaps(first, [second])[0]
+
+    def overlaps(self, first: np.ndarray, others: Sequence[np.ndarray]) -> list[float]:
+        """Return `overlap` of a set of voxels with each of `others`."""
+        ours, out = self._density([first]), []
+        for other in others:
+            theirs = self._density([other])
+            out.append(0.0 if ours is None or theirs is None else float(np.minimum(ours, theirs).mean()))
+        return out
 
     def _density(self, sets: Sequence[np.ndarray]) -> np.ndarray | None:
-        size = self.levels**self.channels
-        step = max(1, self.codes.size // SAMPLE)
-        codes = self.codes.reshape(-1)[::step]
-        counts = [np.bincount(codes[chosen.reshape(-1)[::step]], minlength=size) for chosen in sets]
-        shares = [count / count.sum() for count in counts if count.any()]
+        size, codes = self.levels**self.channels, self.codes.reshape(-1)
+        step = max(1, codes.size // SAMPLE)
+        counts = [_counts(codes, chosen.reshape(-1), step, size) for chosen in sets]
+        totals = [int(count.sum()) for count in counts]
+        shares = [count / total for count, total in zip(counts, totals, strict=True) if total]
         if not shares:
             return None
-        mean = np.mean(shares, 0).reshape((self.levels,) * self.channels)
-        smooth = ndimage.gaussian_filter(mean, BANDWIDTH[self.channels], mode="nearest", truncate=3)
-        return np.asarray(smooth.ravel() * size)
+        mean = sum(shares[1:], start=shares[0]) / len(shares)
+        _smooth(mean, self.levels, _weights(BANDWIDTH[self.channels]))
+        return np.asarray(mean * size)
 
 
 def _trust(sets: Sequence[np.ndarray]) -> float:
     count = sum(int(np.count_nonzero(chosen)) for chosen in sets)
     return count / (count + FEW)
+
+
+@cache
+def _weights(deviation: float) -> np.ndarray:
+    """Return a sampled Gaussian whose sum is 1."""
+    radius = int(TRUNCATED * deviation + 0.5)
+    values = np.exp(-0.5 / (deviation * deviation) * np.arange(-radius, radius + 1) ** 2)
+    return np.asarray(values / values.sum())
+
+
+@compiled
+def _counts(codes: np.ndarray, chosen: np.ndarray, step: int, size: int) -> np.ndarray:
+    """Return how often each code is among every `step`-th voxel of `chosen`, int64 (size,)."""
+    out = np.zeros(size, np.int64)
+    for i in range(0, codes.size, step):
+        if chosen[i]:
+            out[codes[i]] += 1
+    return out
+
+
+@compiled
+def _smooth(values: np.ndarray, levels: int, weights: np.ndarray) -> None:
+    """Convolve a histogram, in place, along each of its axes of `levels`; the outermost values go on beyond it."""
+    radius, stride = weights.size // 2, values.size // levels
+    line = np.empty(levels + 2 * radius)
+    while stride:
+        for start in range(values.size):
+            if start // stride % levels:
+                continue
+            for i in range(line.size):
+                line[i] = values[start + min(max(i - radius, 0), levels - 1) * stride]
+            for i in range(levels):
+                total = line[i + radius] * weights[radius]
+                for j in range(radius):
+                    total += (line[i + j] + line[i + 2 * radius - j]) * weights[j]
+                values[start + i * stride] = total
+        stride //= levels

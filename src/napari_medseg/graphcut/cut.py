@@ -8,8 +8,9 @@ The energy of labels y is the sum over voxels p of ``-u_p y_p`` and over neighbo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,8 @@ LEAST_CONTRAST = 1e-6  # of an image without any
 
 _NONE, _TERMINAL, _ORPHAN = -1, -2, -3
 _FAR = 1 << 30
-_OUTSIDE, _HELD = -2, -1
+_HELD = -1
+_ALONG = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 class _Graph(NamedTuple):
@@ -43,8 +45,9 @@ class _Trees(NamedTuple):
 
 def mean_contrast(image: np.ndarray) -> float:
     """Return the mean of ``|x_p - x_q|^2`` over neighbours along the axes of an image (C, *spatial)."""
-    gaps = [float(np.square(np.diff(image, axis=a)).sum(0).mean()) for a in range(1, image.ndim) if image.shape[a] > 1]
-    return float(np.mean(gaps)) if gaps else 0.0
+    features = np.ascontiguousarray(image).reshape(len(image), *(1,) * (4 - image.ndim), *image.shape[1:])
+    gaps = [float(_gaps(features, *step).mean()) for n, step in zip(features.shape[1:], _ALONG, strict=True) if n > 1]
+    return sum(gaps) / len(gaps) if gaps else 0.0
 
 
 def minimum_cut(
@@ -75,7 +78,10 @@ def minimum_cut(
 
 
 class Neighbourhood:
-    """What neighbours cost, for several cuts of the same voxels; parameters as for `minimum_cut`."""
+    """What neighbours cost, for several cuts of the same voxels; parameters as for `minimum_cut`.
+
+    `contrast` is the `mean_contrast` of the image, where that is known.
+    """
 
     def __init__(
         self,
@@ -85,26 +91,23 @@ class Neighbourhood:
         *,
         steps: Sequence[float] | None = None,
         weight: float = 4.0,
+        contrast: float | None = None,
     ) -> None:
         self._free, self._labels = free, labels
-        places = np.flatnonzero(_framed(free, free.ndim))
-        number = np.full([n + 2 for n in free.shape], _OUTSIDE, np.int32)
-        number[(slice(1, -1),) * free.ndim] = _HELD
-        number.reshape(-1)[places] = np.arange(places.size, dtype=np.int32)
-        offsets = np.array([d for d in product((-1, 0, 1), repeat=free.ndim) if _neighbours(d)])
-        strides = np.cumprod((1, *number.shape[:0:-1]))[::-1]
-        size = np.ones(free.ndim) if steps is None else np.asarray(steps) / min(steps)
-        shares = np.float32(weight * PRECISION) / np.linalg.norm(offsets * size, axis=1).astype(np.float32)
-        flat = _framed(image, free.ndim).reshape(len(image), -1)
-        beta = np.float32(0.5 / (mean_contrast(image) + LEAST_CONTRAST))
+        offsets, lengths = _offsets(free.ndim, None if steps is None else tuple(steps))
+        shares = np.float32(weight * PRECISION) / lengths
+        beta = np.float32(0.5 / ((mean_contrast(image) if contrast is None else contrast) + LEAST_CONTRAST))
+        count, lead = int(np.count_nonzero(free)), (1,) * (3 - free.ndim)  # the kernel knows volumes only
         self._graph = _Graph(
-            np.full((places.size, len(offsets)), -1, np.int32),
-            np.zeros((places.size, len(offsets)), np.int32),
-            np.zeros(places.size, np.int64),
+            np.full((count, len(offsets)), -1, np.int32),
+            np.zeros((count, len(offsets)), np.int32),
+            np.zeros(count, np.int64),
         )
-        self._own = np.zeros(places.size, np.int64)
-        held = _framed(labels, labels.ndim).reshape(-1)
-        _connect(self._graph, places, number.reshape(-1), held, flat, offsets @ strides, shares, beta)
+        self._own = np.zeros(count, np.int64)
+        grid = lead + free.shape
+        features = np.ascontiguousarray(image).reshape(len(image), *grid)
+        held = np.ascontiguousarray(labels).reshape(grid)
+        _connect(self._graph, np.ascontiguousarray(free).reshape(grid), held, features, offsets, shares, beta)
 
     def cut(self, unary: np.ndarray) -> np.ndarray:
         """Return the labels, bool (*spatial), of least energy for a `unary`, float (*spatial).
@@ -121,12 +124,13 @@ class Neighbourhood:
         return out
 
 
-def _framed(array: np.ndarray, ndim: int) -> np.ndarray:
-    """Return an array with a frame of zeros around its last `ndim` axes."""
-    out = np.zeros((*array.shape[:-ndim], *(n + 2 for n in array.shape[-ndim:])), array.dtype)
-    inside: tuple[Any, ...] = (..., *(slice(1, -1),) * ndim)
-    out[inside] = array
-    return out
+@cache
+def _offsets(ndim: int, steps: tuple[float, ...] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps to all neighbours as in a volume, int64 (k, 3), and their lengths, float32 (k,)."""
+    offsets = np.array([d for d in product((-1, 0, 1), repeat=ndim) if _neighbours(d)])
+    size = np.ones(ndim) if steps is None else np.asarray(steps) / min(steps)
+    lengths = np.linalg.norm(offsets * size, axis=1).astype(np.float32)
+    return np.pad(offsets, ((0, 0), (3 - ndim, 0))), lengths
 
 
 def _neighbours(offset: tuple[int, ...]) -> bool:
@@ -134,34 +138,73 @@ def _neighbours(offset: tuple[int, ...]) -> bool:
 
 
 @compiled
+def _numbers(free: np.ndarray) -> np.ndarray:
+    """Return the numbers of the free voxels in their order, int32, and `_HELD` at the others."""
+    out = np.full(free.size, _HELD, np.int32)
+    flat, count = free.reshape(-1), 0
+    for i in range(free.size):
+        if flat[i]:
+            out[i] = count
+            count += 1
+    return out.reshape(free.shape)
+
+
+@compiled
+def _gap(image: np.ndarray, p: tuple[int, int, int], q: tuple[int, int, int]) -> np.float32:
+    """Return the squared difference of the intensities (C, *spatial) of two voxels."""
+    gap = np.float32(0)
+    for c in range(image.shape[0]):
+        gap += (image[c, p[0], p[1], p[2]] - image[c, q[0], q[1], q[2]]) ** 2
+    return gap
+
+
+@compiled
+def _gaps(image: np.ndarray, dz: int, dy: int, dx: int) -> np.ndarray:
+    """Return the squared difference of all neighbours of a volume (C, *spatial) one step away, float32."""
+    channels, depth, height, width = image.shape
+    out = np.empty((depth - dz, height - dy, width - dx), np.float32)
+    for z in range(depth - dz):
+        for y in range(height - dy):
+            for c in range(channels):
+                for x in range(width - dx):
+                    gap = image[c, z + dz, y + dy, x + dx] - image[c, z, y, x]
+                    out[z, y, x] = gap * gap + (out[z, y, x] if c else np.float32(0))
+    return out
+
+
+@compiled
 def _connect(
     graph: _Graph,
-    places: np.ndarray,
-    number: np.ndarray,
+    free: np.ndarray,
     labels: np.ndarray,
     image: np.ndarray,
-    jumps: np.ndarray,
+    offsets: np.ndarray,
     shares: np.ndarray,
     beta: np.float32,
 ) -> None:
     """Fill in neighbours and capacities; a held neighbour adds to the voxel's own terminal."""
-    last = len(jumps) - 1
-    for i in range(len(places)):
-        p = places[i]
-        for j in range(last + 1):
-            q = p + jumps[j]
-            n = number[q]
-            if n == _OUTSIDE or (n >= 0 and jumps[j] < 0):  # each edge once
-                continue
-            gap = np.float32(0)
-            for c in range(image.shape[0]):
-                gap += (image[c, p] - image[c, q]) ** 2
-            cost = np.int32(shares[j] * np.exp(-beta * gap)) + np.int32(1)
-            if n >= 0:
-                graph.near[i, j], graph.near[n, last - j] = n, i
-                graph.capacity[i, j] = graph.capacity[n, last - j] = cost
-            else:
-                graph.terminal[i] += cost if labels[q] else -cost
+    depth, height, width = free.shape
+    last = len(offsets) - 1
+    number = _numbers(free)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                i = number[z, y, x]
+                if i < 0:
+                    continue
+                for j in range(last + 1):
+                    a, b, e = z + offsets[j, 0], y + offsets[j, 1], x + offsets[j, 2]
+                    if not (0 <= a < depth and 0 <= b < height and 0 <= e < width):
+                        continue
+                    n = number[a, b, e]
+                    if n >= 0 and 2 * j < last:  # each edge once
+                        continue
+                    cost = np.int32(shares[j] * np.exp(-beta * _gap(image, (z, y, x), (a, b, e)))) + np.int32(1)
+                    if n >= 0:
+                        graph.near[i, j], graph.near[n, last - j] = n, i
+                        graph.capacity[i, j] = graph.capacity[n, last - j] = cost
+                    else:
+                        graph.terminal[i] += cost if labels[a, b, e] else -cost
 
 
 @compiled

@@ -18,9 +18,10 @@ a grid of about `cells` cells, then, cell by cell along the border, on grids twi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from scipy import ndimage
 
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.cut import Neighbourhood
+from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
 
 INSIDE, EDGE, OVER = 0, 1, 2  # what lies beyond a side of a box
@@ -47,6 +48,23 @@ OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
 LOOSE = 0.25  # share of the cost of a border where at the full cost a stroke would stay alone
 ROOM = 3  # cells around what changed that finer levels see
+SLAB = 2**22  # voxels that are made into cells at a time
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """An array whose boxes are made when they are asked for, so that a large region is never there as a whole."""
+
+    shape: tuple[int, ...]
+    make: Callable[[Box], np.ndarray]
+    filled: Box | None  # outside of which it holds zeros; ``None``: it holds nothing else
+
+    def __getitem__(self, box: Any) -> np.ndarray:
+        return self.make(box)
+
+
+Array = np.ndarray | Lazy
 
 
 @dataclass(frozen=True)
@@ -95,14 +113,14 @@ class Energy:
 class Push:
     """New strokes, bool (*spatial), for the object or against it, and about how many voxels they should change."""
 
-    seeds: np.ndarray
+    seeds: Array
     to_object: bool
     count: float
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is known of an object in a box of an image.
+    """What is known of an object in a box of an image; arrays may be `Lazy` for `Search`, not for `minimise`.
 
     Parameters
     ----------
@@ -131,12 +149,12 @@ class Problem:
         As for `geodesic_distance`.
     """
 
-    image: np.ndarray
+    image: Array
     steps: tuple[float, ...]
-    strokes: np.ndarray
-    mask: np.ndarray
-    held: np.ndarray | None = None
-    closed: np.ndarray | None = None
+    strokes: Array
+    mask: Array
+    held: Array | None = None
+    closed: Array | None = None
     frame: np.ndarray | None = None
     pushes: Sequence[Push] = field(default_factory=tuple)
     most: float = np.inf
@@ -144,19 +162,32 @@ class Problem:
     metric: str = "linear"
     engine: str = OWN
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the box."""
+        return self.mask.shape
+
+    def part(self, box: Box) -> Problem:
+        """Return what is known of the object in a smaller box, without its frame and pushes."""
+        held, closed = (None if part is None else part[box] for part in (self.held, self.closed))
+        return Problem(self.image[(slice(None), *box)], self.steps, self.strokes[box], self.mask[box], held, closed)
+
 
 @dataclass(frozen=True)
 class Answer:
-    """A minimum.
+    """A minimum, in a box outside of which the object is what is held of the mask.
 
     Parameters
     ----------
+    box
+        The box.
     labels
-        The object, bool (*spatial).
+        The object, bool (*box).
     doubt
-        How undecided each voxel along its border is, float32 (*spatial) in [0, 1].
+        How undecided each voxel along its border is, float32 (*box) in [0, 1].
     """
 
+    box: Box
     labels: np.ndarray
     doubt: np.ndarray
 
@@ -166,17 +197,20 @@ class _Level:
 
     def __init__(self, problem: Problem, factors: Factors) -> None:
         self.factors = factors
-        self.image = np.stack([block_mean(channel, factors) for channel in problem.image])
-        self.object = block_any(problem.strokes > 0, factors)
-        self.background = block_any(problem.strokes < 0, factors) & ~self.object
-        self.share = block_mean(problem.mask, factors)
+        shape, image = problem.shape, problem.image
+        voxels = Lazy(shape, lambda box: image[(slice(None), *box)], tuple(slice(0, n) for n in shape))
+        self.image = _in_cells(voxels, factors, partial(_means, factors), np.float32)
+        marks = [_in_cells(problem.strokes, factors, partial(_any_of_sign, sign, factors), bool) for sign in (1, -1)]
+        self.object, self.background = marks[0], marks[1] & ~marks[0]
+        self.share = _in_cells(problem.mask, factors, partial(block_mean, factors=factors), np.float32)
         self.mask = self.share > 0.5
         self.held, self.closed = (
-            np.zeros(self.shape, bool) if part is None or not part.any() else block_mean(part, factors) > 0.5
+            np.zeros(self.shape, bool) if part is None else _in_cells(part, factors, partial(_most_of, factors), bool)
             for part in (problem.held, problem.closed)
         )
-        beyond = np.zeros((problem.mask.ndim, 2), bool) if problem.frame is None else problem.frame != OVER
+        beyond = np.zeros((len(problem.shape), 2), bool) if problem.frame is None else problem.frame != OVER
         self.frame = self.faces(beyond) & ~self.object
+        self._contrast: float | None = None
         sizes = np.multiply(factors, problem.steps)
         self.steps = tuple(float(s) for s in sizes / sizes.min())
 
@@ -212,7 +246,48 @@ class _Level:
 
     def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
         free = (free & ~(self.held | self.closed)) | self.object | self.background
-        return Neighbourhood(self.image, free, labels, steps=self.steps, weight=border)
+        if self._contrast is None:
+            self._contrast = mean_contrast(self.image)
+        return Neighbourhood(self.image, free, labels, steps=self.steps, weight=border, contrast=self._contrast)
+
+
+def _in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.ndarray], kind: type) -> np.ndarray:
+    """Return what `reduce` makes of the blocks of an array (*spatial), (..., *cells) of a `kind` of number.
+
+    Only what is filled is looked at, slab by slab along the first axis, whole cells at a time.
+    """
+    shape = array.shape
+    filled = array.filled if isinstance(array, Lazy) else tuple(slice(0, n) for n in shape)
+    cells, out = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True)), None
+    if filled is None:
+        return np.zeros(cells, kind)
+    first, *rest = (slice(s.start // f, -(-s.stop // f)) for s, f in zip(filled, factors, strict=True))
+    area = int(np.prod([(s.stop - s.start) * f for s, f in zip(rest, factors[1:], strict=True)]))
+    rows = max(1, SLAB // (area * factors[0]))
+    for at in range(first.start, first.stop, rows):
+        part = (slice(at, min(at + rows, first.stop)), *rest)
+        box = tuple(slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(part, factors, shape, strict=True))
+        found = reduce(array[box])
+        if found.shape[-len(cells) :] == cells:
+            return found
+        if out is None:
+            out = np.zeros((*found.shape[: -len(cells)], *cells), kind)
+        place: Any = (..., *part)
+        out[place] = found
+    assert out is not None  # what is filled is not empty
+    return out
+
+
+def _means(factors: Factors, channels: np.ndarray) -> np.ndarray:
+    return np.stack([block_mean(channel, factors) for channel in channels])
+
+
+def _any_of_sign(sign: int, factors: Factors, strokes: np.ndarray) -> np.ndarray:
+    return block_any(strokes == sign, factors)
+
+
+def _most_of(factors: Factors, part: np.ndarray) -> np.ndarray:
+    return np.asarray(block_mean(part, factors) > 0.5)
 
 
 class Search:
@@ -230,7 +305,7 @@ class Search:
 
     def __init__(self, problem: Problem, energy: Energy) -> None:
         self._problem, self._energy = problem, energy
-        self.factors = block_sizes(problem.mask.shape, problem.steps, energy.cells[problem.mask.ndim - 2])
+        self.factors = block_sizes(problem.shape, problem.steps, energy.cells[len(problem.shape) - 2])
         self._level = _Level(problem, self.factors)
         self.labels = self._level.mask & self._level.held
         self.inputs: np.ndarray | None = None
@@ -238,34 +313,40 @@ class Search:
         self._unary: np.ndarray = self._base
         self._learned: np.ndarray | None = None
 
+    def limited(self, most: float) -> Search:
+        """Return this search with another `Problem.most`; the two share what does not depend on it."""
+        other = copy.copy(self)
+        other._problem = replace(self._problem, most=most)
+        for name in ("_ratio", "_fixed"):
+            other.__dict__.pop(name, None)
+        return other
+
     @property
     def known(self) -> np.ndarray:
         """Cells of which strokes or what is held say that they are the object's, bool (*cells)."""
         return self._level.near_object
 
+    @cached_property
     def likeness(self) -> np.ndarray:
         """Return how much each face of the box looks like the object's strokes, (ndim, 2): 0 not at all, 1 the same."""
-        level, out = self._level, np.zeros((self.labels.ndim, 2))
-        look = Appearance(level.image)
-        for axis in range(len(out)):
-            for end in (0, 1):
-                side = np.zeros(out.shape, bool)
-                side[axis, end] = True
-                out[axis, end] = look.overlap(level.object, level.faces(side))
-        return out
+        level, ndim = self._level, self.labels.ndim
+        sides = np.eye(2 * ndim, dtype=bool).reshape(-1, ndim, 2)
+        alike = Appearance(level.image).overlaps(level.object, [level.faces(side) for side in sides])
+        return np.array(alike).reshape(ndim, 2)
 
     def solve(self, network: Network | None = None) -> np.ndarray:
         """Find the object on the coarsest grid, a `network` having its say if given; return it, bool (*cells)."""
-        level, problem, energy = self._level, self._problem, self._energy
+        level, energy = self._level, self._energy
         labels, fixed, smooth, fine = (
-            level.mask if problem.mask.any() and not energy.anew else None,
+            level.mask if self._given and not energy.anew else None,
             self._fixed,
             self._smooth,
             self._fine,
         )
         self._learned = None
         if network is not None:
-            self.inputs = _inputs(level, self._distances, level.odds(smooth, labels), self._pushes)
+            distances = self._distances._replace(ratio=self._ratio)
+            self.inputs = _inputs(level, distances, level.odds(smooth, labels), self._pushes)
             self._learned = energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
             fixed = fixed + self._learned
         for _ in range(energy.passes):
@@ -273,14 +354,27 @@ class Search:
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
             labels = self.labels = self._neighbours.cut(self._unary + level.certain())
         alone = not (self.labels & ~level.near_object).any()
-        if alone and not problem.mask.any():  # the border of a stroke is short
+        if alone and not self._given:  # the border of a stroke is short
             loose = level.neighbourhood(np.ones(level.shape, bool), self.labels, LOOSE * energy.border)
             self.labels = loose.cut(self._unary + level.certain())
         return self.labels
 
     @cached_property
+    def _given(self) -> bool:
+        return bool(self._level.share.any())
+
+    @cached_property
     def _distances(self) -> _Distances:
         return _distances(self._level, self._problem)
+
+    @cached_property
+    def _ratio(self) -> np.ndarray:
+        """The log-ratio of distances, lowered where the object would be larger than it can be."""
+        ratio, cell = self._distances.ratio, np.prod(self.factors)
+        if not self._distances.parted or self._problem.most >= ratio.size * cell:
+            return ratio
+        n = int(self._problem.most / cell)
+        return np.asarray(ratio - np.clip(-np.partition(-ratio, n, axis=None)[n], 0, OVERRULED))
 
     @cached_property
     def _pushes(self) -> np.ndarray:
@@ -293,9 +387,9 @@ class Search:
     def _fixed(self) -> np.ndarray:
         """The terms that appearance and a network do not change."""
         energy, level = self._energy, self._level
-        fixed = energy.distance * np.clip(self._distances.ratio, -energy.most_distance, energy.most_distance)
+        fixed = energy.distance * np.clip(self._ratio, -energy.most_distance, energy.most_distance)
         fixed += energy.push * self._pushes
-        if self._problem.mask.any() and energy.memory:
+        if self._given and energy.memory:
             fixed += energy.memory * (2 * level.share - 1)
         return np.asarray(fixed)
 
@@ -324,19 +418,17 @@ class Search:
             count += int(np.count_nonzero(border))
         return total / count if count else 0.0
 
-    def refined(self) -> Answer:
-        """Carry the labels of the coarsest level down to voxels."""
+    def refined(self) -> Answer | None:
+        """Carry the labels of the coarsest level down to voxels; ``None`` where the object is what is held."""
         problem, energy, level = self._problem, self._energy, self._level
-        kept = problem.mask & problem.held if problem.held is not None else np.zeros(problem.mask.shape, bool)
-        doubt = np.zeros(problem.mask.shape, np.float32)
         changed = np.nonzero(self.labels != (level.mask & level.held))
         if not changed[0].size:
-            return Answer(kept, doubt)
+            return None
         cells = tuple(slice(max(0, int(i.min()) - ROOM), int(i.max()) + 1 + ROOM) for i in changed)
         box = tuple(
-            slice(c.start * f, min(n, c.stop * f)) for c, f, n in zip(cells, self.factors, kept.shape, strict=True)
+            slice(c.start * f, min(n, c.stop * f)) for c, f, n in zip(cells, self.factors, problem.shape, strict=True)
         )
-        part, factors, band = _part(problem, box), self.factors, border_band(self.labels[cells])
+        part, factors, band = problem.part(box), self.factors, border_band(self.labels[cells])
         labels = self.labels[cells]
         base: np.ndarray = self._base[cells]
         unary: np.ndarray = self._unary[cells]
@@ -354,25 +446,35 @@ class Search:
             neighbours = level.neighbourhood(band, labels, energy.border)
             labels = neighbours.cut(unary + level.certain())
             factors = smaller
-        kept[box] = labels
-        doubt[box] = (1 - np.abs(np.tanh(unary / 2))) * band
-        return Answer(kept, doubt)
+        doubt = np.zeros(labels.shape, np.float32)
+        doubt[band] = 1 - np.abs(np.tanh(unary[band] / 2))
+        return Answer(box, labels, doubt)
 
 
 def minimise(problem: Problem, energy: Energy) -> Answer:
-    """Return the object of least energy."""
+    """Return the object of least energy, in the whole of the problem's box."""
     search = Search(problem, energy)
     search.solve()
-    return search.refined()
+    kept, doubt = np.zeros(problem.shape, bool), np.zeros(problem.shape, np.float32)
+    if problem.held is not None:
+        kept |= problem.mask & problem.held  # type: ignore[operator]
+    found = search.refined()
+    if found is not None:
+        kept[found.box], doubt[found.box] = found.labels, found.doubt
+    return Answer(tuple(slice(0, n) for n in problem.shape), kept, doubt)
 
 
 class _Distances(NamedTuple):
-    """What distances say at each cell, float32 (*cells): to strokes, their log-ratio, and how far new strokes reach."""
+    """What distances say at each cell, float32 (*cells): to strokes, their log-ratio, and how far new strokes reach.
+
+    `parted` is whether there are strokes of both kinds, a frame being one of the background.
+    """
 
     near: np.ndarray
     far: np.ndarray
     ratio: np.ndarray
     pushes: list[tuple[np.ndarray, np.ndarray]]  # logarithms, and the sign of their class, 0 where nothing changes
+    parted: bool
 
 
 def _distances(level: _Level, problem: Problem) -> _Distances:
@@ -388,7 +490,8 @@ def _distances(level: _Level, problem: Problem) -> _Distances:
 
     ours, theirs = level.near_object, level.near_background  # a frame that nothing parts from the object is none
     near, far, ratio = (np.zeros(level.shape, np.float32) for _ in range(3))
-    if ours.any() and theirs.any():
+    parted = bool(ours.any() and theirs.any())
+    if parted:
         near = distance(ours)
         if problem.frame is not None:
             way = ndimage.distance_transform_edt(~ours, level.steps)
@@ -398,18 +501,15 @@ def _distances(level: _Level, problem: Problem) -> _Distances:
             level.frame &= near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
         far = distance(level.near_background)
         ratio = np.log(far / near)
-        if problem.most < ratio.size * np.prod(level.factors):
-            n = int(problem.most / np.prod(level.factors))
-            ratio -= np.clip(-np.partition(-ratio, n, axis=None)[n], 0, OVERRULED)
     cell, pushes = float(np.prod(level.factors)), []
     for push in problem.pushes:
-        seeds = block_any(push.seeds, level.factors)
+        seeds = _in_cells(push.seeds, level.factors, partial(block_any, factors=level.factors), bool)
         open_ = (level.mask != push.to_object) | seeds
         away = distance(seeds)
         values = away[open_]
         n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
         pushes.append((np.log(np.partition(values, n)[n] / away), open_ * np.float32(1 if push.to_object else -1)))
-    return _Distances(near, far, ratio, pushes)
+    return _Distances(near, far, ratio, pushes, parted)
 
 
 def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:
@@ -427,12 +527,6 @@ def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.n
     presumed = level.near_background & ~level.background
     rest = [level.object, level.background, presumed, distances.ratio / 2, *logs, odds / 2, memory, pushes / 2]
     return np.concatenate([image, np.stack(rest)]).astype(np.float32).clip(-MOST_INPUT, MOST_INPUT)
-
-
-def _part(problem: Problem, box: tuple[slice, ...]) -> Problem:
-    held, closed = (None if part is None else part[box] for part in (problem.held, problem.closed))
-    image, strokes, mask = problem.image[(slice(None), *box)], problem.strokes[box], problem.mask[box]
-    return Problem(image, problem.steps, strokes, mask, held, closed)
 
 
 def border_band(labels: np.ndarray) -> np.ndarray:

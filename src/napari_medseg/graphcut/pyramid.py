@@ -69,11 +69,10 @@ def _block_means(array: np.ndarray, deep: int, high: int, wide: int) -> np.ndarr
 
 def nearest(cells: np.ndarray, factors: Factors, finer: Factors, shape: Sequence[int]) -> np.ndarray:
     """Return values (*cells) of one level on a `finer` one of `shape`, each from the cell that holds the middle."""
-    index = [
-        np.minimum((np.arange(n) * g + g // 2) // f, m - 1)
-        for n, f, g, m in zip(shape, factors, finer, cells.shape, strict=True)
-    ]
-    return np.asarray(cells[np.ix_(*index)])
+    for axis, (n, f, g) in enumerate(zip(shape, factors, finer, strict=True)):
+        if f != g or n != cells.shape[axis]:
+            cells = np.take(cells, np.minimum((np.arange(n) * g + g // 2) // f, cells.shape[axis] - 1), axis)
+    return np.asarray(cells)
 
 
 def linear(cells: np.ndarray, factors: Factors, finer: Factors, shape: Sequence[int]) -> np.ndarray:
@@ -84,6 +83,20 @@ def linear(cells: np.ndarray, factors: Factors, finer: Factors, shape: Sequence[
         place = np.clip((np.arange(n) * g + (g - f) / 2) / f, 0, cells.shape[axis] - 1)
         low = place.astype(int)
         high = np.minimum(low + 1, cells.shape[axis] - 1)
-        share = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(cells.ndim)])
-        cells = np.take(cells, low, axis) * (1 - share) + np.take(cells, high, axis) * share
+        sides = int(np.prod(cells.shape[:axis])), int(np.prod(cells.shape[axis + 1 :]))
+        flat = np.ascontiguousarray(cells, np.float32).reshape(sides[0], -1, sides[1])
+        made = _between(flat, low, high, (place - low).astype(np.float32))
+        cells = made.reshape(*cells.shape[:axis], n, *cells.shape[axis + 1 :])
     return np.asarray(cells, np.float32)
+
+
+@compiled
+def _between(cells: np.ndarray, low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return float32 (a, n, b): values (a, m, b) at the places `low` and `high`, mixed by the share of the latter."""
+    out = np.empty((cells.shape[0], low.size, cells.shape[2]), np.float32)
+    for i in range(out.shape[0]):
+        for j in range(low.size):
+            near, far, other = cells[i, low[j]], cells[i, high[j]], np.float32(1) - share[j]
+            for k in range(out.shape[2]):
+                out[i, j, k] = near[k] * other + far[k] * share[j]
+    return out

@@ -14,7 +14,7 @@ from napari_medseg.geodesic.incremental import GeodesicMap
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.preprocessing.volumes import unit_range
-from napari_medseg.refinement.engine import Answer, Engine
+from napari_medseg.refinement.engine import Answer, Engine, Known
 from napari_medseg.refinement.history import Box, box_of, union
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import elements
@@ -60,8 +60,9 @@ class DeepIGeoSEngine(Engine):
         self._distances(np.zeros(self.image.spatial_shape, np.uint8))
 
     def refine(
-        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
-    ) -> Job[Answer]:
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray,
+        known: Known | None = None,
+    ) -> Job[Answer]:  # fmt: skip
         """Return R-Net's labels for all scribbles, with `mask` as its proposal (all uint8)."""
         from napari_medseg.inference.network import fast_settings, infer
 

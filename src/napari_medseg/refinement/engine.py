@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job
+from napari_medseg.refinement.history import Box, Extents, box_of, changed_box, extents_of
 from napari_medseg.refinement.intensities import Intensities
 from napari_medseg.settings import PredictSettings
 
@@ -20,11 +21,44 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """What an engine makes of scribbles: labels uint8 (*spatial), seconds per step, a sentence for the user."""
+    """What an engine makes of scribbles: labels uint8 (*spatial), seconds per step, a sentence for the user.
+
+    Outside the boxes `changed` the labels are those of the mask; ``None``: they may differ anywhere.
+    """
 
     labels: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    changed: list[Box] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the arrays of a round, so that an engine need not look through the whole of them.
+
+    Parameters
+    ----------
+    where
+        Box outside of which strokes are those of before; ``None``: nowhere do they differ.
+    mask, given
+        Where the classes of these lie, as `extents_of`.
+    painted, taken
+        Boxes that hold all strokes and all accepted objects; ``None``: there are none.
+    """
+
+    where: Box | None
+    mask: Extents
+    given: Extents
+    painted: Box | None
+    taken: Box | None
+
+    @classmethod
+    def of(
+        cls, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
+    ) -> Known:
+        """Look through all of the arrays."""
+        boxes = changed_box(scribbles, before), box_of(scribbles > 0), box_of(locked > 0)
+        return cls(boxes[0], extents_of(mask), extents_of(given), *boxes[1:])
 
 
 class Engine(ABC):
@@ -48,8 +82,9 @@ class Engine(ABC):
 
     @abstractmethod
     def refine(
-        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
-    ) -> Job[Answer]:
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray,
+        known: Known | None = None,
+    ) -> Job[Answer]:  # fmt: skip
         """Return the labels for all scribbles.
 
         Parameters
@@ -59,7 +94,9 @@ class Engine(ABC):
         mask, given
             The present classes, and what of them no stroke has made (a proposal, a label map); uint8 (*spatial).
         locked
-            Accepted objects, which count as background; uint8 (*spatial), not 0 inside.
+            Accepted objects, which count as background; integers (*spatial), not 0 inside.
+        known
+            What is known of these arrays; without it they are looked through.
         """
 
     @abstractmethod

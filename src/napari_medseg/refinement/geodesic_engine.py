@@ -10,19 +10,32 @@ grows while the answer touches its edge. A stroke inside its own class changes n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import OVER, THIN, Energy, Network, Problem, Push, Search, minimise
+from napari_medseg.graphcut.energy import OVER, THIN, Array, Energy, Lazy, Network, Problem, Push, Search, minimise
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement.engine import Answer, Engine
-from napari_medseg.refinement.history import Box, box_of, union, widened
+from napari_medseg.refinement.engine import Answer, Engine, Known
+from napari_medseg.refinement.history import (
+    Box,
+    Extents,
+    Voxels,
+    box_of,
+    common,
+    inner,
+    joined,
+    outer,
+    union,
+    whole,
+    widened,
+)
 from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
@@ -70,6 +83,48 @@ FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled a
 MANY = 32  # strokes that are looked at one by one
 
 
+@dataclass
+class _Round:
+    """Strokes, labels on the way to the answer, accepted objects (*spatial), and where the labels' classes lie.
+
+    `painted` and `taken` are boxes that hold all strokes and all accepted objects, if there are any.
+    """
+
+    scribbles: np.ndarray
+    labels: np.ndarray
+    locked: np.ndarray
+    extents: Extents
+    painted: Box | None
+    taken: Box | None
+    changed: list[Box] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.labels.shape
+
+    def of_class(self, k: int) -> Voxels:
+        box = self.extents.get(k, (slice(0, 0),) * self.labels.ndim)
+        return Voxels.found(box, self.labels[box] == k)
+
+    def write(self, box: Box, where: np.ndarray, value: int) -> None:
+        """Give the voxels `where`, bool (*box), of a box another class."""
+        np.copyto(self.labels[box], value, where=where)
+        self.changed.append(box)
+        if value:
+            self.extents = joined(self.extents, {value: box})
+
+
+@dataclass
+class _Object:
+    """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already."""
+
+    k: int
+    new: Voxels
+    own: Voxels
+    others: Voxels
+    searches: dict[tuple[object, ...], Search] = field(default_factory=dict)
+
+
 class _Look(NamedTuple):
     """A box in which an object ends, the search that found it, and the contrast along its border."""
 
@@ -98,23 +153,25 @@ class GeodesicEngine(Engine):
         search.refined()
 
     def refine(
-        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray
-    ) -> Job[Answer]:
+        self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray,
+        known: Known | None = None,
+    ) -> Job[Answer]:  # fmt: skip
         """Return the labels for all scribbles; see `Engine.refine`."""
         start = time.perf_counter()
         yield Progress(0, 1, "geodesic distances")
-        answer, self._doubt = mask.copy(), []
-        where = box_of((scribbles != before) & (scribbles > 0))
-        if where is not None:
-            for k, new in wrong_strokes(scribbles[where], before[where], mask[where]):
-                part = np.zeros(mask.shape, bool)
-                part[where] = new
-                if (given == k).any():
-                    self._correct(k, scribbles, answer, part, locked)
+        known = known or Known.of(scribbles, before, mask, given, locked)
+        turn = _Round(scribbles, mask.copy(), locked, known.mask, known.painted, known.taken)
+        self._doubt = []
+        if known.where is not None:
+            for k, new in wrong_strokes(scribbles[known.where], before[known.where], mask[known.where]):
+                strokes = Voxels.found(known.where, new)
+                if k in known.given and (given[known.given[k]] == k).any():
+                    self._correct(k, turn, strokes)
                 else:
-                    self._alone(k, scribbles, answer, part, locked)
-        message = "" if answer.any() or (scribbles > 1).any() else ONLY_BACKGROUND
-        return Answer(answer, {"geodesic": time.perf_counter() - start}, message)
+                    self._alone(k, turn, strokes)
+        filled = any(turn.labels[box].any() for box in turn.extents.values()) or bool((scribbles > 1).any())
+        message = "" if filled else ONLY_BACKGROUND
+        return Answer(turn.labels, {"geodesic": time.perf_counter() - start}, message, turn.changed)
 
     def uncertainty(self) -> np.ndarray | None:
         """Return how undecided each voxel was in the last round, float32 in [0, 1]."""
@@ -125,7 +182,7 @@ class GeodesicEngine(Engine):
             np.maximum(out[box], doubt, out=out[box])
         return out
 
-    def _problem(self, features: np.ndarray, strokes: np.ndarray, mask: np.ndarray, **more: object) -> Problem:
+    def _problem(self, features: Array, strokes: Array, mask: Array, **more: object) -> Problem:
         settings = self._settings
         cost = {"weight": settings.weight, "metric": settings.metric, "engine": settings.distance_engine}
         return Problem(features, self._steps, strokes, mask, **cost, **more)  # type: ignore[arg-type]
@@ -134,55 +191,67 @@ class GeodesicEngine(Engine):
         return energy if self._settings.crf else replace(energy, border=ROUGH)
 
     # ---- an object that strokes alone have made
-    def _alone(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray) -> None:
-        """Find class `k` anew in `labels`, in place, around the strokes `new`."""
-        own, core, others = self._same_object(labels == k, new)
-        painted = box_of(scribbles[core] == k + 1)
+    def _alone(self, k: int, turn: _Round, new: Voxels) -> None:
+        """Find class `k` anew around the strokes `new`."""
+        thing, core = self._same_object(k, turn, new)
+        painted = box_of(turn.scribbles[core] == k + 1)
         if painted is None:
-            np.copyto(labels, 0, where=new & (labels == k))
+            turn.write(new.box, new.inside & (turn.labels[new.box] == k), 0)
             return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         beyond = max(_margin(stroke, self._steps) for stroke in _strokes(new))
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
-        most = np.inf if own.any() else _most(new, self._steps)
+        most = np.inf if thing.own else _most(new, self._steps, turn.shape)
         margins = [int(margin / step) for step in self._steps]
-        start = widened(core, margins, labels.shape)
-        look = self._around(k, start, scribbles, new, own, others, locked, most)
+        start = widened(core, margins, turn.shape)
+        look = self._around(thing, turn, start, most)
         if most < np.inf:
-            larger = self._around(k, start, scribbles, new, own, others, locked)
+            larger = self._around(thing, turn, start)
             if larger.contrast > CLEARER * look.contrast:
                 look, most = larger, np.inf
-        if self._settings.network and (own.any() or _across(new, self._steps) is not None):
-            helped = self._around(k, look.box, scribbles, new, own, others, locked, most, unhelped=look)
+        if self._settings.network and (thing.own or _across(new, self._steps) is not None):
+            helped = self._around(thing, turn, look.box, most, unhelped=look)
             if look.contrast <= TRUSTED * helped.contrast:
                 look = helped
-            else:
-                look.search.solve()
-        box, found = look.box, look.search.refined()
-        self._doubt.append((box, found.doubt))
-        kept, part = found.labels, labels[box]
+        self._keep(thing, turn, look)
+
+    def _keep(self, thing: _Object, turn: _Round, look: _Look) -> None:
+        """Write the object that was found into the labels."""
+        found = look.search.refined()
+        here = None if found is None else outer(found.box, look.box)
+        box = union(here, common(thing.own.box, look.box))
+        if found is None or here is None:
+            self._doubt.append(((slice(0, 0),) * len(turn.shape), np.zeros((0,) * len(turn.shape), np.float32)))
+        else:
+            self._doubt.append((here, found.doubt))
+        if box is None:
+            return
+        box = common(widened(box, [1] * len(box), turn.shape), look.box) or box  # a voxel more: what a piece touches
+        others = thing.others.within(box)
+        kept = others.copy()
+        if found is not None and here is not None:
+            kept[inner(here, box)] = found.labels
         if not self._settings.islands:
-            kept = _touching(kept, (scribbles[box] == k + 1) | others[box])
-        np.copyto(part, 0, where=(part == k) & ~kept)
-        np.copyto(part, k, where=kept)
+            kept = _touching(kept, (turn.scribbles[box] == thing.k + 1) | others)
+        turn.write(box, (turn.labels[box] == thing.k) & ~kept, 0)
+        turn.write(box, kept, thing.k)
 
     def _around(
-        self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
-        locked: np.ndarray, most: float = np.inf, unhelped: _Look | None = None,
-    ) -> _Look:  # fmt: skip
-        """Return the object of class `k` by its strokes in `box`, which grows until the object ends in it.
+        self, thing: _Object, turn: _Round, box: Box, most: float = np.inf, unhelped: _Look | None = None
+    ) -> _Look:
+        """Return the object by its strokes in `box`, which grows until the object ends in it.
 
         With the answer `unhelped` of the same strokes the network has its say, beginning in the box of that.
         """
-        shape, given = scribbles.shape, bool(own[box].any())
+        shape = turn.shape
         open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
         network = None if unhelped is None else self._network()
-        search = None if unhelped is None else unhelped.search
+        search = None if unhelped is None else copy(unhelped.search)
         for _ in range(MOST_GROWTHS):
             if search is None:
-                search = self._search(k, box, scribbles, new, own, others, locked, most, open_edges)
-                if not given:
-                    alike = search.likeness()
+                search = self._search(thing, turn, box, most, open_edges)
+                if not thing.own:
+                    alike = search.likeness
                     wider = _enlarged(box, alike > ALIKE, shape)
                     over = _at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
                     if wider != box or over.any():
@@ -198,94 +267,127 @@ class GeodesicEngine(Engine):
         assert search is not None  # the last box was looked at
         return _Look(box, search, search.contrast())
 
-    def _search(
-        self, k: int, box: Box, scribbles: np.ndarray, new: np.ndarray, own: np.ndarray, others: np.ndarray,
-        locked: np.ndarray, most: float, open_edges: np.ndarray,
-    ) -> Search:  # fmt: skip
-        part = scribbles[box]
-        strokes = np.where(part == k + 1, 1, np.where(part > 0, -1, 0)).astype(np.int8)
-        pushes = [
-            Push(seeds, to_object, _count(seeds, own[box] != to_object, self._steps))
-            for to_object in (True, False)
-            if own[box].any() and (seeds := new[box] & (strokes == (1 if to_object else -1))).any()
-        ]
+    def _search(self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray) -> Search:
+        key = (*((s.start, s.stop) for s in box), open_edges.tobytes())
+        known = thing.searches.get(key)
+        if known is not None:
+            return known.limited(most)
+        search = thing.searches[key] = self._new_search(thing, turn, box, most, open_edges)
+        return search
+
+    def _new_search(self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray) -> Search:
+        k, new, own, others = thing.k, thing.new, thing.own, thing.others
+        shape = tuple(s.stop - s.start for s in box)
+
+        def lazy(make: Callable[[Box], np.ndarray], filled: Box | None) -> Lazy:
+            shared = common(filled, box)
+            return Lazy(shape, lambda part: make(outer(part, box)), None if shared is None else inner(shared, box))
+
+        marks = turn.scribbles[new.box]
+        pushes = []
+        for to_object, chosen in ((True, marks == k + 1), (False, (marks > 0) & (marks != k + 1))):
+            seeds = Voxels.found(new.box, new.inside & chosen)
+            if own and seeds:
+                open_ = partial(_beside if to_object else Voxels.within, own)
+                pushes.append(Push(lazy(seeds.within, seeds.box), to_object, _count(seeds, open_, box, self._steps)))
+        image = Lazy((self.image.n_channels, *shape), lambda part: self.intensities.inside(outer(part[1:], box)), None)
         problem = self._problem(
-            self.intensities.inside(box), strokes, own[box] | others[box], held=others[box], closed=locked[box] > 0,
-            frame=np.where(open_edges, OVER, _at_image_edge(box, scribbles.shape)), pushes=pushes, most=most,
-        )  # fmt: skip
-        energy, trust = self._smoothed(ALONE), self._told(own[box], part == k + 1)
+            image,
+            lazy(lambda part: _signs(turn.scribbles[part], k + 1), turn.painted),
+            lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k)),
+            held=lazy(others.within, others.box),
+            closed=lazy(lambda part: turn.locked[part] > 0, turn.taken),
+            frame=np.where(open_edges, OVER, _at_image_edge(box, turn.shape)),
+            pushes=pushes,
+            most=most,
+        )
+        energy, trust = self._smoothed(ALONE), self._told(own, turn.scribbles, k)
         return Search(problem, replace(energy, memory=trust * energy.memory, anew=trust < 1))
 
-    def _told(self, own: np.ndarray, strokes: np.ndarray) -> float:
+    def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
         """Return how much strokes have told of a mask, from 0 to 1: by their extent for its size, in `TOLD`."""
-        drawn = box_of(strokes & own)
+        drawn = box_of((scribbles[own.box] == k + 1) & own.inside)
         if drawn is None:
             return 1.0
         length = float(np.linalg.norm([(s.stop - s.start) * step for s, step in zip(drawn, self._steps, strict=True)]))
-        size = float(np.count_nonzero(own) * np.prod(self._steps))
-        return min(1.0, length / (TOLD * float(size ** (1 / own.ndim))))
+        size = float(np.count_nonzero(own.inside) * np.prod(self._steps))
+        return min(1.0, length / (TOLD * float(size ** (1 / scribbles.ndim))))
 
     def _network(self) -> Network:
         from napari_medseg.refinement.stroke_network import bundled  # brings torch
 
         return partial(bundled, precision=self._settings.precision)
 
-    def _same_object(self, own: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Box, np.ndarray]:
-        """Return the pieces of `own` that belong to the strokes `new`, the box of both, and the other pieces."""
-        core = box_of(new)
-        assert core is not None  # there are strokes
-        have = box_of(own)
-        if have is None:
-            return own, core, own
+    def _same_object(self, k: int, turn: _Round, new: Voxels) -> tuple[_Object, Box]:
+        """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both."""
+        have, core = turn.of_class(k), new.box
+        if not have:
+            return _Object(k, new, have, have), core
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
-        beside = widened(core, [int(BESIDE * length / step) for step in self._steps], own.shape)
-        pieces, _ = ndimage.label(own[have], np.ones((3,) * own.ndim))
-        near = np.zeros(own.shape, bool)
-        near[beside] = True
-        chosen = np.unique(pieces[near[have]])
-        same = np.zeros(own.shape, bool)
-        same[have] = np.isin(pieces, chosen[chosen > 0])
-        return same, union(core, box_of(same)) or core, own & ~same
+        beside = common(widened(core, [int(BESIDE * length / step) for step in self._steps], turn.shape), have.box)
+        pieces, count = ndimage.label(have.inside, np.ones((3,) * len(core)))
+        chosen = np.zeros(count + 1, bool)
+        if beside is not None:
+            chosen[pieces[inner(beside, have.box)]] = True
+        chosen[0] = False
+        same = chosen[pieces]
+        own, others = Voxels.found(have.box, same), Voxels.found(have.box, have.inside & ~same)
+        return _Object(k, new, own, others), union(core, own.box if own else None) or core
 
     # ---- a mask of which a part was given
-    def _correct(self, k: int, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray) -> None:
-        """Let the strokes `new` take class `k` away, then add to it, in `labels`, in place."""
+    def _correct(self, k: int, turn: _Round, new: Voxels) -> None:
+        """Let the strokes `new` take class `k` away, then add to it."""
         for gain in (False, True):
-            seeds = new & ((scribbles == k + 1) == gain) & ((labels == k) != gain)
+            right = (turn.scribbles[new.box] == k + 1) == gain
+            seeds = Voxels.found(new.box, new.inside & right & ((turn.labels[new.box] == k) != gain))
             for stroke in _strokes(seeds):  # each with its own depth, as if drawn in a round of its own
-                wrong = stroke & ((labels == k) != gain)
-                if wrong.any():
-                    box, found = self._gained(k, gain, scribbles, labels, wrong, locked)
-                    np.copyto(labels[box], k if gain else 0, where=found)
+                wrong = Voxels.found(stroke.box, stroke.inside & ((turn.labels[stroke.box] == k) != gain))
+                if wrong:
+                    box, found = self._gained(k, gain, turn, wrong)
+                    turn.write(box, found, k if gain else 0)
 
-    def _gained(
-        self, k: int, gain: bool, scribbles: np.ndarray, labels: np.ndarray, new: np.ndarray, locked: np.ndarray
-    ) -> tuple[Box, np.ndarray]:
+    def _gained(self, k: int, gain: bool, turn: _Round, new: Voxels) -> tuple[Box, np.ndarray]:
         """Return a box and the voxels in it, bool, that class `k` gains (or loses) by the strokes `new`."""
-        own = (labels == k) == gain
-        depth = max(_depth(stroke, ~own, self._steps) for stroke in _strokes(new))
-        around, most = box_of(new), MOST_OF_MASK * float(np.count_nonzero(labels == k))
-        assert around is not None  # there are strokes
+
+        def error(box: Box) -> np.ndarray:
+            return np.asarray((turn.labels[box] == k) != gain)
+
+        everywhere = whole(turn.shape)
+        depth = max(_depth(stroke, error, everywhere, self._steps) for stroke in _strokes(new))
+        most = MOST_OF_MASK * float(np.count_nonzero(turn.of_class(k).inside))
         zone = ZONE * depth + SLACK
         for _ in range(MOST_GROWTHS):
-            box = widened(around, [int(zone / step) + 3 for step in self._steps], labels.shape)
-            away = ndimage.distance_transform_edt(~new[box], self._steps)
-            count = min(float(np.count_nonzero(~own[box] & (away <= DEPTH * depth))), most)
-            marks, others = scribbles[box], gain & (labels[box] > 0)  # other classes give way near strokes alone
+            box = widened(new.box, [int(zone / step) + 3 for step in self._steps], turn.shape)
+            seeds, own = new.within(box), ~error(box)
+            away = ndimage.distance_transform_edt(~seeds, self._steps)
+            count = min(float(np.count_nonzero(~own & (away <= DEPTH * depth))), most)
+            marks, others = turn.scribbles[box], gain & (turn.labels[box] > 0)  # others give way near strokes alone
             strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
             problem = self._problem(
-                self.intensities.inside(box), strokes, own[box], held=own[box] | (away > np.where(others, depth, zone)),
-                closed=locked[box] > 0,
-                pushes=[Push(new[box], True, count)],
+                self.intensities.inside(box), strokes, own, held=own | (away > np.where(others, depth, zone)),
+                closed=turn.locked[box] > 0, pushes=[Push(seeds, True, count)],
             )  # fmt: skip
             energy = replace(GIVEN, memory=SHALLOW / max(depth, 1.0))
             minimum = minimise(problem, self._smoothed(energy))
-            found = _touching(minimum.labels & ~own[box], new[box])
+            found = _touching(minimum.labels & ~own, seeds)
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
             zone *= 1 + GROWTH
         self._doubt.append((box, minimum.doubt))
         return box, found
+
+
+def _signs(marks: np.ndarray, value: int) -> np.ndarray:
+    """Return the strokes of a class, int8: 1 its own, -1 others, 0 none."""
+    if not marks.any():
+        return np.zeros(marks.shape, np.int8)
+    ours = (marks == value).view(np.int8)
+    return np.asarray(ours + ours - (marks > 0).view(np.int8))
+
+
+def _beside(voxels: Voxels, box: Box) -> np.ndarray:
+    """Return which voxels of a box do not belong to `voxels`."""
+    return ~voxels.within(box)
 
 
 def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -297,81 +399,83 @@ def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -
             yield int(k), new & ((scribbles == k + 1) | (mask == k))
 
 
-def _count(seeds: np.ndarray, open_: np.ndarray, steps: tuple[float, ...]) -> float:
-    """Return how many voxels strokes should change.
+def _count(seeds: Voxels, open_: Callable[[Box], np.ndarray], limits: Box, steps: tuple[float, ...]) -> float:
+    """Return how many voxels strokes should change, of those that are `open_` to them within a box.
 
     Those as near to them as they are deep in what they contradict; where one short stroke was drawn across an error,
     the geometric mean of that and of what its length says.
     """
-    depth = _depth(seeds, open_, steps)
-    around = box_of(seeds)
-    assert around is not None  # there are strokes
-    box = widened(around, [int(depth / step) + 1 for step in steps], seeds.shape)
-    near = float(np.count_nonzero(open_[box] & (ndimage.distance_transform_edt(~seeds[box], steps) <= DEPTH * depth)))
+    depth = _depth(seeds, open_, limits, steps)
+    box = _about(seeds, depth, limits, steps)
+    away = ndimage.distance_transform_edt(~seeds.within(box), steps)
+    near = float(np.count_nonzero(open_(box) & (away <= DEPTH * depth)))
     return float(np.sqrt(near * (_across(seeds, steps) or near)))
 
 
-def _across(strokes: np.ndarray, steps: tuple[float, ...]) -> float | None:
+def _about(seeds: Voxels, distance: float, limits: Box, steps: tuple[float, ...]) -> Box:
+    """Return the box that reaches a distance beyond strokes, as far as `limits` go."""
+    margins = [int(distance / step) + 1 for step in steps]
+    return tuple(
+        slice(max(limit.start, s.start - m), min(limit.stop, s.stop + m))
+        for s, m, limit in zip(seeds.box, margins, limits, strict=True)
+    )
+
+
+def _across(strokes: Voxels, steps: tuple[float, ...]) -> float | None:
     """Return about how many voxels the piece has that one stroke was drawn across, ``None`` where it may go on."""
     first, *others = _strokes(strokes)
     length, widths = _size(first, steps)
-    return None if others or widths >= HAND else float(length**strokes.ndim / np.prod(steps))
+    return None if others or widths >= HAND else float(length ** len(steps) / np.prod(steps))
 
 
-def _strokes(seeds: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the connected strokes (bool) of `seeds`; all at once when there are too many to look at each."""
-    box = box_of(seeds)
-    if box is None:
+def _strokes(seeds: Voxels) -> Iterator[Voxels]:
+    """Yield the connected strokes of `seeds`; all at once when there are too many to look at each."""
+    if not seeds:
         return
-    pieces, count = ndimage.label(seeds[box], np.ones((3,) * seeds.ndim))
+    pieces, count = ndimage.label(seeds.inside, np.ones((3,) * seeds.inside.ndim))
     if count > MANY:
         yield seeds
         return
-    for number in range(1, count + 1):
-        stroke = np.zeros_like(seeds)
-        stroke[box] = pieces == number
-        yield stroke
+    for number, box in enumerate(ndimage.find_objects(pieces), 1):
+        yield Voxels(outer(box, seeds.box), pieces[box] == number)
 
 
-def _margin(stroke: np.ndarray, steps: tuple[float, ...]) -> float:
+def _margin(stroke: Voxels, steps: tuple[float, ...]) -> float:
     """Return how far beyond a stroke its object may end, by length and width of the stroke."""
     length, widths = _size(stroke, steps)
     return float(length * min(FAR, SPAN * widths**2))
 
 
-def _most(strokes: np.ndarray, steps: tuple[float, ...]) -> float:
+def _most(strokes: Voxels, steps: tuple[float, ...], shape: tuple[int, ...]) -> float:
     """Return how many voxels a new object has at most; infinite where it may go over an edge of the image."""
-    across, around = _across(strokes, steps), box_of(strokes)
+    across = _across(strokes, steps)
     length = max(_size(stroke, steps)[0] for stroke in _strokes(strokes))
-    assert around is not None  # there are strokes
-    nearby = widened(around, [int(length / step) for step in steps], strokes.shape)
-    at_edge = _at_image_edge(nearby, strokes.shape)[np.array(strokes.shape) > THIN].any()
+    nearby = widened(strokes.box, [int(length / step) for step in steps], shape)
+    at_edge = _at_image_edge(nearby, shape)[np.array(shape) > THIN].any()
     return np.inf if across is None or at_edge else ACROSS * across
 
 
-def _size(stroke: np.ndarray, steps: tuple[float, ...]) -> tuple[float, float]:
+def _size(stroke: Voxels, steps: tuple[float, ...]) -> tuple[float, float]:
     """Return the length of a stroke in the unit of `steps`, and how many times its width it is."""
-    box = box_of(stroke)
-    assert box is not None  # there is a stroke
-    sizes, size = np.array([s.stop - s.start for s in box]), np.asarray(steps)
+    sizes, size = np.array(stroke.inside.shape), np.asarray(steps)
     length, wide = float(np.linalg.norm(sizes * size)), sizes > 1
-    area = np.count_nonzero(stroke) * float(np.prod(size[wide]))
+    area = np.count_nonzero(stroke.inside) * float(np.prod(size[wide]))
     width = float(area / length) ** (1 / max(1, int(np.count_nonzero(wide)) - 1))
     return length, length / width
 
 
-def _depth(seeds: np.ndarray, error: np.ndarray, steps: tuple[float, ...]) -> float:
-    """Return the largest distance of a seed from the end of `error`, bool (*spatial), in the unit of `steps`."""
-    around, radius = box_of(seeds), FIRST_LOOK
-    assert around is not None  # there are strokes
+def _depth(seeds: Voxels, error: Callable[[Box], np.ndarray], limits: Box, steps: tuple[float, ...]) -> float:
+    """Return the largest distance of a seed from the end of an error, bool of a box in `limits`, in `steps`' unit."""
+    radius = FIRST_LOOK
     while True:
-        box = widened(around, [int(radius / step) + 1 for step in steps], error.shape)
-        inside, whole = error[box], all(s.stop - s.start == n for s, n in zip(box, error.shape, strict=True))
+        box = _about(seeds, radius, limits, steps)
+        inside = error(box)
         if not inside.all():
-            farthest = float(ndimage.distance_transform_edt(inside, steps)[seeds[box]].max())
-            if farthest <= radius or whole:
+            away = ndimage.distance_transform_edt(inside, steps)[inner(seeds.box, box)]
+            farthest = float(away[seeds.inside].max())
+            if farthest <= radius or box == limits:
                 return farthest
-        elif whole:
+        elif box == limits:
             return radius
         radius *= 2
 

@@ -1,7 +1,7 @@
 """Autosave of a session and its interaction log.
 
 A session folder holds ``session.json`` (index, rounds, settings, timings, hashes of the image, of the arrays and of
-itself, a token that every save draws anew), ``state_<token>.npz`` (the present arrays), one
+itself, a token that every save draws anew), ``state_<token>.npz`` (the filled boxes of the present arrays), one
 ``round_<key>_<digest>.npz`` per round (changed boxes of mask, strokes and result) and ``log.jsonl``, one event per
 line, which `replay` turns into the same mask. Each file appears when it is complete; ``session.json`` comes last and
 names the others, so a crash leaves the older save whole.
@@ -26,12 +26,12 @@ from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.files import disk_errors, read_json, replacing, sweep, write_text
 from napari_medseg.io.locks import holding
-from napari_medseg.refinement.history import Change, Round
+from napari_medseg.refinement.history import Box, Change, History, Round, around_all, changes_between
 
 if TYPE_CHECKING:
     from napari_medseg.refinement import RefinementSession
 
-FORMAT = 1
+FORMATS = (1, 2)  # that are read; the last is written, since it the state holds the boxes of arrays that are filled
 WAIT = 10.0  # seconds for another window that saves the same session
 Event = Mapping[str, Any]
 
@@ -48,10 +48,12 @@ def image_hash(image: Image) -> str:
     return digest.hexdigest()
 
 
-def encode(old: Mapping[str, np.ndarray] | None = None, **arrays: np.ndarray) -> dict[str, Any]:
-    """Return JSON-serialisable changes of arrays against `old` (default: zeros)."""
-    changes = {n: Change.between(np.zeros_like(a) if old is None else old[n], a) for n, a in arrays.items()}
-    return {"changes": {n: _plain(c) for n, c in changes.items() if c is not None}}
+def encode(
+    old: Mapping[str, np.ndarray] | None = None, within: Mapping[str, Box | None] | None = None, **arrays: np.ndarray
+) -> dict[str, Any]:
+    """Return JSON-serialisable changes of arrays against `old` (default: zeros), which are known to lie in boxes."""
+    changes = changes_between({n: np.zeros_like(a) for n, a in arrays.items()} if old is None else old, arrays, within)
+    return {"changes": {n: _plain(c) for n, c in changes.items()}}
 
 
 def write_session(session: RefinementSession, folder: Path) -> Path:
@@ -91,7 +93,8 @@ def _write(session: RefinementSession, folder: Path) -> Path:
     sweep(folder)
     state = f"state_{token}.npz"
     with replacing(folder / state) as part, part.open("wb") as file:
-        np.savez_compressed(file, **history.arrays)  # type: ignore[arg-type]
+        stored = _filled(history)
+        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
     rounds: list[dict[str, Any]] = []
     for made in history.rounds:
         rounds.append({"file": round_name(made), "key": made.key, "facts": dict(made.facts)})
@@ -100,7 +103,7 @@ def _write(session: RefinementSession, folder: Path) -> Path:
     document = {
         **_header(session), "settings": session.settings.model_dump(), "first": history.first,
         "events": len(session.log), "index": history.index, "state": state, "token": token,
-        "state_sha256": digests_of(history.arrays), "rounds": rounds,
+        "state_sha256": digests_of(stored), "rounds": rounds,
         "source_file": str(session.image.metadata.get("source_file", "")),
     }  # fmt: skip
     write_text(folder / "session.json", json.dumps({**document, "checksum": checksum(document)}, indent=1))
@@ -110,6 +113,15 @@ def _write(session: RefinementSession, folder: Path) -> Path:
         if old.name not in kept:
             old.unlink()
     return folder
+
+
+def _filled(history: History) -> dict[str, np.ndarray]:
+    """Return a box of each array that holds all of it that is not 0, and the boxes: a large one is mostly empty."""
+    out: dict[str, np.ndarray] = {}
+    for name, array in history.arrays.items():
+        box = around_all(history.extents[name]) or (slice(0, 1),) * array.ndim
+        out[name], out[f"{name}.box"] = array[box], np.array([[s.start, s.stop] for s in box])
+    return out
 
 
 def checksum(document: Mapping[str, Any]) -> str:
@@ -153,7 +165,7 @@ def _box(pairs: Iterable[Iterable[int]]) -> tuple[slice, ...]:
 
 def _header(session: RefinementSession) -> dict[str, Any]:
     return {
-        "event": "header", "format": FORMAT, "version": __version__, "image": session.image.name,
+        "event": "header", "format": FORMATS[-1], "version": __version__, "image": session.image.name,
         "shape": list(session.image.data.shape), "sha256": session.image_hash,
     }  # fmt: skip
 

@@ -15,13 +15,14 @@ from napari_medseg.errors import DataError, MedSegError, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, read_json
 from napari_medseg.refinement.history import Change, Round
-from napari_medseg.refinement.log import FORMAT, check_change, checksum, digests_of, image_hash, round_name
+from napari_medseg.refinement.log import FORMATS, check_change, checksum, digests_of, image_hash, round_name
 from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
     from napari_medseg.refinement import RefinementSession
 
+BOX = ".box"  # after the name of an array: where what is stored of it lies
 HEADER = 1024  # bytes of an array's header, at most
 CHECKED = {"checksum", "token", "state_sha256"}  # a session without any of them is older than they are
 LIMITS = {"mask": 0, "given": 0, "scribbles": 1}  # by how much an array may exceed the number of classes
@@ -82,7 +83,7 @@ def read_session(
     """
     try:
         document = read_json(folder / "session.json")
-        if isinstance(document, dict) and document.get("format") != FORMAT:
+        if isinstance(document, dict) and document.get("format") not in FORMATS:
             check_format(document)
         saved = Saved.model_validate(document)
         if CHECKED & document.keys() and document.pop("checksum", None) != checksum(document):
@@ -101,8 +102,7 @@ def read_session(
         log = _read_events(folder / "log.jsonl", saved.events)
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise _incomplete(folder, error) from error
-    session.history.arrays = arrays
-    session.history.restore(rounds, saved.first, saved.index)
+    session.history.restore(arrays, rounds, saved.first, saved.index)
     session.log = log
     session.save_token = str(document.get("token", ""))
     return session
@@ -110,8 +110,9 @@ def read_session(
 
 def check_format(document: Mapping[str, Any]) -> None:
     """Refuse a session or log of another version."""
-    if document.get("format") != FORMAT:
-        raise DataError(f"The session has format {document.get('format')}; this version reads {FORMAT}. Update.")
+    if document.get("format") not in FORMATS:
+        read = " and ".join(map(str, FORMATS))
+        raise DataError(f"The session has format {document.get('format')}; this version reads {read}. Update.")
 
 
 def check_hash(document: Mapping[str, Any], image: Image) -> None:
@@ -145,7 +146,11 @@ def _source(document: Mapping[str, Any], image: Image | None) -> Image:
 
 def _read_state(folder: Path, saved: Saved, own: Mapping[str, np.ndarray], classes: int) -> dict[str, np.ndarray]:
     """Return the present arrays, which must be like the session's `own`."""
-    arrays = _read_arrays(folder / saved.state, sum(array.nbytes for array in own.values()))
+    stored = _read_arrays(folder / saved.state, sum(array.nbytes for array in own.values()))
+    known = digests_of(stored)
+    if any(known[name] != value for name, value in saved.state_sha256.items() if name in known):
+        raise ValueError(f"{saved.state} is not the state that was saved")
+    arrays = {name: _spread(stored, name, own) for name in stored if not name.endswith(BOX)}
     if arrays.keys() | {"given"} != own.keys():
         raise ValueError(f"{saved.state} holds other arrays")
     for name, array in arrays.items():
@@ -153,10 +158,24 @@ def _read_state(folder: Path, saved: Saved, own: Mapping[str, np.ndarray], class
             raise ValueError(f"{name} is {array.dtype} {array.shape} instead of {own[name].dtype} {own[name].shape}")
         if name in LIMITS and array.max(initial=0) > classes + LIMITS[name]:
             raise ValueError(f"{name} holds a class that there is not")
-    known = digests_of(arrays)
-    if any(known[name] != value for name, value in saved.state_sha256.items() if name in known):
-        raise ValueError(f"{saved.state} is not the state that was saved")
     return {"given": arrays["mask"].copy(), **arrays}  # `given` is younger than the other arrays
+
+
+def _spread(stored: Mapping[str, np.ndarray], name: str, own: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return an array of which a box may have been stored, like the session's own of its name."""
+    part, box = stored[name], stored.get(name + BOX)
+    if box is None:
+        return part
+    shape = own[name].shape
+    if (
+        box.shape != (len(shape), 2)
+        or part.shape != tuple(box[:, 1] - box[:, 0])
+        or not ((box[:, 0] >= 0).all() and (box[:, 1] <= shape).all())
+    ):
+        raise ValueError(f"the box of {name} does not fit")
+    out = np.zeros(shape, part.dtype)
+    out[tuple(slice(int(a), int(b)) for a, b in box)] = part
+    return out
 
 
 def _read_round(folder: Path, saved: SavedRound, own: Mapping[str, np.ndarray]) -> Round:

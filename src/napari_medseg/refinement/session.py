@@ -15,10 +15,20 @@ from napari_medseg.errors import DataError, counted
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
-from napari_medseg.refinement.engine import Engine
+from napari_medseg.refinement.engine import Engine, Known
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.guidance import boundary_uncertainty, disagreement, uncertain_place
-from napari_medseg.refinement.history import round_with, taken_back
+from napari_medseg.refinement.history import (
+    Box,
+    around_all,
+    changed_box,
+    common,
+    inner,
+    round_with,
+    taken_back,
+    union,
+    whole,
+)
 from napari_medseg.refinement.log import encode, image_hash, write_session
 from napari_medseg.refinement.saved import read_session
 from napari_medseg.refinement.settings import RefinementSettings
@@ -118,43 +128,79 @@ class RefinementSession(Timeline):
         fits = probabilities.shape[1:] == self.image.spatial_shape
         self._proposed = undecided(probabilities) if fits else None
         self.log.append({"event": "propose"})
-        new = {"mask": self._imposed(labels, self.scribbles), "given": labels}
+        new = {"mask": self._imposed(labels.copy(), self.scribbles, whole(labels.shape)), "given": labels}
         return self._commit("propose", new, {"network": time.perf_counter() - start})
 
-    def refine(self, scribbles: Image | np.ndarray) -> Job[RefinementState]:
+    def refine(self, scribbles: Image | np.ndarray, box: Box | None = None) -> Job[RefinementState]:
         """Bring the mask to all scribbles painted so far (not only the new ones).
+
+        Parameters
+        ----------
+        scribbles
+            All strokes; with `box` those of that box, (*box), the others being as they are.
+        box
+            What is known to hold every stroke that changed since the present round, so that a large image is not
+            looked through for them.
 
         Raises
         ------
         DataError
             If there is no stroke at all, or the scribbles do not fit the image.
         """
-        marks = align_scribbles(scribbles, self.image, self.settings.classes)
-        painted = marks.any()
-        marks[self.result > 0] = 0
-        if not marks.any() and not self.scribbles.any():
+        marks, where, any_painted = self._marks(scribbles, box)
+        if where is None and not self.scribbles[self._around("scribbles")].any():
             raise DataError(
                 "All strokes lie on locked objects. Paint beside them, or undo until the object is open again."
-                if painted
+                if any_painted
                 else "There is no stroke yet. Paint at least one stroke, then refine."
             )
-        mask, before = taken_back(self.history, marks)
-        locked = (self.result > 0).astype(np.uint8)
-        answer = yield from self.engine.refine(marks, before, mask, self.history.arrays["given"], locked)
-        n_strokes = count_strokes(self.scribbles, marks)
-        self.log.append({"event": "refine", **encode(self.history.arrays, scribbles=marks)})
-        new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks)}
-        return self._commit("refine", new, answer.timings, answer.message, n_strokes)
+        arrays, history = self.history.arrays, self.history
+        start = taken_back(history, marks, where)
+        painted = union(around_all(history.extents["scribbles"]), where)
+        taken = around_all(history.extents["result"])
+        known = Known(start.where, start.extents, history.extents["given"], painted, taken)
+        answer = yield from self.engine.refine(
+            marks, start.scribbles, start.mask, arrays["given"], arrays["result"], known
+        )
+        n_strokes = 0 if where is None else count_strokes(self.scribbles[where], marks[where])
+        within = {"scribbles": where, "mask": whole(marks.shape)}
+        if answer.changed is not None:
+            within["mask"] = union(start.mask_box, start.where)
+            for changed in answer.changed:
+                within["mask"] = union(within["mask"], changed)
+        self.log.append({"event": "refine", **encode(arrays, within, scribbles=marks)})
+        new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks, within["mask"])}
+        return self._commit("refine", new, answer.timings, answer.message, n_strokes, within=within)
 
-    def follow(self, scribbles: Image | np.ndarray) -> Job[RefinementState]:
+    def follow(self, scribbles: Image | np.ndarray, box: Box | None = None) -> Job[RefinementState]:
         """Go to the round that had just these strokes, earlier or later; where none had, `refine`."""
-        marks = align_scribbles(scribbles, self.image, self.settings.classes)
-        marks[self.result > 0] = 0
-        index = round_with(self.history, marks)
+        marks, where, _ = self._marks(scribbles, box)
+        index = round_with(self.history, marks, where)
         if index is None:
-            return (yield from self.refine(scribbles))
+            return (yield from self.refine(scribbles, box))
         yield Progress(0, 1, "going there")
         return self.go_to(index)
+
+    def _marks(self, scribbles: Image | np.ndarray, box: Box | None) -> tuple[np.ndarray, Box | None, bool]:
+        """Return the strokes beside locked objects, where they differ from the present ones, and if any was painted."""
+        present = self.history.arrays["scribbles"]
+        if box is None:
+            marks = align_scribbles(scribbles, self.image, self.settings.classes)
+            painted, box = bool(marks.any()), whole(marks.shape)
+            part = marks
+        else:
+            part = align_scribbles(scribbles, self.image, self.settings.classes, box)
+            painted, marks = bool(part.any()), present.copy()
+        taken = common(self._around("result"), box)
+        if taken is not None:
+            part[inner(taken, box)][self.history.arrays["result"][taken] > 0] = 0
+        if part is not marks:
+            marks[box] = part
+        return marks, changed_box(present, marks, box), painted
+
+    def _around(self, name: str) -> Box:
+        """Return a box that holds everything in an array of the session."""
+        return around_all(self.history.extents[name]) or (slice(0, 0),) * len(self.image.spatial_shape)
 
     def accept_object(self, label: int | None = None) -> RefinementState:
         """Write the mask into the result under `label`, lock it, clear the strokes.
@@ -319,7 +365,7 @@ class RefinementSession(Timeline):
         mask = np.where(result > 0, np.uint8(0), mask)
         self.log.append({"event": "edit", "what": what, **encode(self.history.arrays, mask=mask, result=result)})
         new = {"mask": mask, "given": mask, "scribbles": np.zeros_like(mask), "result": result}
-        return self._commit("edit", new, {}, what, **facts)
+        return self._commit("edit", new, {}, what, 0, None, **facts)
 
     def _own_label(self) -> int:
         """Return the label of the object that was opened again and is not accepted since, else the next free one."""

@@ -173,7 +173,7 @@ class Timeline:
     # ---- inner workings
     def _commit(
         self, kind: str, new: Mapping[str, np.ndarray], timings: dict[str, float], message: str = "",
-        n_strokes: int = 0, **more: Any,
+        n_strokes: int = 0, within: Mapping[str, Box | None] | None = None, **more: Any,
     ) -> RefinementState:  # fmt: skip
         if self.can_redo:
             dropped = self.history.last - self.history.index
@@ -187,7 +187,7 @@ class Timeline:
             "time": time.time(),
             **more,
         }
-        made = self.history.push(new, facts)
+        made = self.history.push(new, facts, within)
         state = self._state(kind, [made], before)
         made.facts.update(n_changed=state.n_changed, volume_change=state.volume_change, unit=state.unit)
         return state
@@ -215,13 +215,15 @@ class Timeline:
         return self._state("now", [], message=message)
 
     def _foreground(self) -> int:
-        return int(np.count_nonzero(self.mask))
+        return self.history.filled
 
-    def _imposed(self, labels: np.ndarray, marks: np.ndarray) -> np.ndarray:
-        """Return uint8 labels with scribbled voxels at their class and locked voxels at 0."""
-        out = np.where(marks > 0, marks - 1, labels).astype(np.uint8)
-        out[self.result > 0] = 0
-        return out
+    def _imposed(self, labels: np.ndarray, marks: np.ndarray, box: Box | None) -> np.ndarray:
+        """Give scribbled voxels of uint8 labels in a box their class, in place, locked ones 0; return the labels."""
+        if box is not None:
+            part, strokes = labels[box], marks[box]
+            np.copyto(part, strokes - 1, where=strokes > 0)
+            part[self.result[box] > 0] = 0
+        return labels
 
 
 def _view(array: np.ndarray) -> np.ndarray:
@@ -298,8 +300,8 @@ def elements(ndim: int) -> str:
     return "pixels" if ndim == 2 else "voxels"
 
 
-def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -> np.ndarray:
-    """Return a uint8 copy of scribbles on the image's grid.
+def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int, box: Box | None = None) -> np.ndarray:
+    """Return a uint8 copy of scribbles on the image's grid, or of those of a box of it.
 
     A scribble image with another affine or size is brought over voxel by voxel through world coordinates, so that
     thin strokes survive.
@@ -309,7 +311,10 @@ def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int) -
     DataError
         If the shape of a plain array differs, all strokes lie outside the image, or a value has no class.
     """
-    if isinstance(scribbles, Image) and not same_grid(scribbles, image):
+    if box is not None:
+        inside = Image(np.broadcast_to(np.uint8(0), [s.stop - s.start for s in box]), image.spatial_axes)
+        data = label_array(np.asarray(scribbles), inside, "part of the scribble layer")
+    elif isinstance(scribbles, Image) and not same_grid(scribbles, image):
         data = _through_world(scribbles, image)
     else:
         data = label_array(scribbles, image, "scribble layer")

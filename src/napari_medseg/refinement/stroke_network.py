@@ -77,7 +77,14 @@ def bundled(inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
     layer = next((axis for axis, n in enumerate(inputs.shape) if axis and n == 1 and inputs.ndim > 3), None)
     if layer is not None:
         return np.expand_dims(bundled(inputs.squeeze(layer), precision), layer - 1)
-    return log_odds(load(inputs.ndim - 1), inputs, precision)
+    return log_odds(_ready(inputs.ndim - 1), inputs, precision)
+
+
+@cache
+def _ready(ndim: int) -> StrokeNet:
+    """Return the network that ships with the package without its batch norms, whose folding costs a look at each."""
+    network: StrokeNet = folded(load(ndim))  # type: ignore[assignment]
+    return network
 
 
 @cache

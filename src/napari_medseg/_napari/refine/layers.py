@@ -16,13 +16,14 @@ from napari.layers import Layer
 from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.refine.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, union
+from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
 MOST_BRUSH = 200  # pixels of the image
 OBJECTS_OF = "medseg_objects_of"
 DRAWING = ("paint", "fill", "polygon")
+CHUNK = 2**22  # voxels that are compared at a time
 
 
 class RefineLayers:
@@ -51,7 +52,9 @@ class RefineLayers:
         self.mask.editable = self.objects.editable = False
         self.overlay: Layer | None = None
         self.sent, self.writing = state.scribbles.copy(), False
-        self.box: Box | None = box_of(state.scribbles > 0)
+        first = box_of(state.scribbles > 0)
+        self.boxes: list[Box] = [] if first is None else [first]  # apart, where strokes are or have been
+        self.waiting: Box | None = None  # what was sent and no round has answered yet
         size = min(self.scribbles.data.shape[-2:]) // BRUSH_SHARE
         self.scribbles.brush_size = int(np.clip(size, *BRUSH_RANGE))
         self.following, self.on_screen = False, self.scribbles.brush_size * viewer.camera.zoom
@@ -97,9 +100,39 @@ class RefineLayers:
         if not self.following:
             self.on_screen = self.scribbles.brush_size * self.viewer.camera.zoom
 
+    def note(self, atoms: Sequence[Any] | None) -> None:
+        """Remember where napari's brush, fill, lasso or another plugin has just painted, as its paint event tells."""
+        shape = self.scribbles.data.shape
+        for atom in atoms or ():
+            key = getattr(atom, "slice_key", None)  # a box; versions of napari before it tell the places
+            if key is None:
+                key = tuple(slice(int(np.min(i)), int(np.max(i)) + 1) for i in atom[0] if np.size(i))
+            if len(key) == len(shape):
+                self._note(tuple(slice(*part.indices(n)[:2]) for part, n in zip(key, shape, strict=True)))
+
+    def _note(self, box: Box) -> None:
+        near = [other for other in self.boxes if common(other, box)]
+        while near:
+            self.boxes = [other for other in self.boxes if other not in near]
+            for other in near:
+                box = union(box, other) or box
+            near = [other for other in self.boxes if common(other, box)]
+        self.boxes.append(box)
+
+    def look(self) -> None:
+        """Look for strokes everywhere: a script may have written them without telling."""
+        data, sent = self.scribbles.data, self.sent
+        rows = max(1, CHUNK * len(data) // data.size)
+        for at in range(0, len(data), rows):
+            found = changed_box(data, sent, (slice(at, min(at + rows, len(data))), *whole(data.shape)[1:]))
+            if found is not None:
+                self._note(found)
+
     def add_strokes(self, new: np.ndarray) -> None:
         """Paint where `new` (uint8, *spatial) is not 0, as one step of napari's own undo."""
-        self._write(np.where(new > 0, new, self.scribbles.data))
+        box = box_of(new > 0)
+        if box is not None:
+            self._write(box, np.where(new[box] > 0, new[box], self.scribbles.data[box]))
 
     def paint_with(self, value: int) -> None:
         """Select the scribbles layer and class value `value`, with the brush unless another drawing tool is out."""
@@ -120,16 +153,23 @@ class RefineLayers:
         before = int(self.scribbles.selected_label)
         self.paint_with(before if before and not self.painting else before % (self.classes + 1) + 1)
 
-    def strokes(self) -> np.ndarray:
-        """Return a copy of the strokes, which counts as sent."""
-        self.sent = np.asarray(self.scribbles.data).copy()
-        return self.sent
+    def strokes(self) -> tuple[np.ndarray, Box]:
+        """Return a copy of the strokes in a box that holds all that no round knows yet, and the box; they are sent."""
+        for box in self.boxes:
+            self.waiting = union(self.waiting, changed_box(self.scribbles.data, self.sent, box))
+        box = self.waiting or (slice(0, 0),) * self.scribbles.data.ndim
+        part = np.asarray(self.scribbles.data[box]).copy()
+        self.sent[box] = part
+        return part, box
 
-    def changed(self, everywhere: bool = False) -> bool:
-        """Whether strokes differ from those sent last; looks only where strokes have been, unless `everywhere`."""
-        if everywhere:
-            return not np.array_equal(self.scribbles.data, self.sent)
-        return self.box is not None and not np.array_equal(self.scribbles.data[self.box], self.sent[self.box])
+    def changed(self) -> bool:
+        """Whether strokes differ from those sent last, where strokes have been noted."""
+        return any(not np.array_equal(self.scribbles.data[box], self.sent[box]) for box in self.boxes)
+
+    def differ(self, scribbles: np.ndarray, result: np.ndarray) -> bool:
+        """Whether strokes beside accepted objects differ from `scribbles`, where strokes have been noted."""
+        data = self.scribbles.data
+        return any(bool(((data[box] != scribbles[box]) & (result[box] == 0)).any()) for box in self.boxes)
 
     # ---- showing
     def show(self, state: RefinementState) -> None:
@@ -138,7 +178,9 @@ class RefineLayers:
             if box is not None:
                 layer.data[box] = new[box]
                 layer.refresh(extent=False, thumbnail=layer is self.objects)
-        self.box = union(self.box, state.stroke_box)
+        self.waiting = None
+        if state.stroke_box is not None:
+            self._note(state.stroke_box)
         if state.kind in BEGINNINGS:
             self._clear()
         elif state.kind != "refine":
@@ -146,16 +188,23 @@ class RefineLayers:
 
     def restore(self, strokes: np.ndarray) -> None:
         """Show `strokes`, as one step of napari's own undo."""
-        self._write(strokes)
-        self.sent = strokes.copy()
+        changed: Box | None = None
+        for box in self.boxes:
+            changed = union(changed, changed_box(self.scribbles.data, strokes, box))
+            self.sent[box] = strokes[box]
+        self.waiting = None
+        if changed is not None:
+            self._write(changed, strokes[changed])
 
-    def _write(self, strokes: np.ndarray) -> None:
-        places = np.nonzero(self.scribbles.data != strokes)
+    def _write(self, box: Box, strokes: np.ndarray) -> None:
+        """Write strokes, (*box), into a box."""
+        inside = np.nonzero(self.scribbles.data[box] != strokes)
         self.writing = True
         try:
-            if len(places[0]):
-                self.box = union(self.box, tuple(slice(int(p.min()), int(p.max()) + 1) for p in places))
-                self.scribbles.data_setitem(places, strokes[places], refresh=False)
+            if len(inside[0]):
+                self._note(box)
+                places = tuple(i + s.start for i, s in zip(inside, box, strict=True))
+                self.scribbles.data_setitem(places, strokes[inside], refresh=False)
                 self.scribbles.refresh(extent=False)
         finally:
             self.writing = False
@@ -167,7 +216,8 @@ class RefineLayers:
         layer.editable = False  # napari forgets the layer's undo history here
         layer.editable, layer.mode = True, mode
         layer.refresh(extent=False)
-        self.sent = np.zeros_like(self.sent)
+        self.sent[...] = 0
+        self.boxes = []
 
     def outline(self, outline: bool) -> None:
         """Show the mask as an outline or as a tint."""

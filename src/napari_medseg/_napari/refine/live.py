@@ -131,14 +131,16 @@ class Live:
     # ---- strokes
     def _painted(self, event: Any = None) -> None:
         """Refine when a stroke is released: before it is drawn, but napari may tell before it is written."""
+        if not self.layers.writing:
+            self.layers.note(getattr(event, "value", None))
         if not self.layers.writing and self.panel.automatic:
             self.catch_up()
             self.release.start()
 
     def catch_up(self) -> None:
         """Refine if there are strokes that are not refined yet."""
-        if not self.closed and self.layers.changed(everywhere=True):
-            self.refine()
+        if not self.closed and self.layers.changed():
+            self._refine()
 
     def _shown(self, event: Any = None) -> None:
         if not self.layers.writing and not self.closed:
@@ -147,7 +149,7 @@ class Live:
     def _follow(self) -> None:
         """Follow napari's own undo: go to the round that had these strokes, so that redo still reaches the others."""
         if not self.closed and self.panel.automatic and self.layers.changed():
-            self.steps.do(REFINE, lambda: self.session.follow(self.layers.strokes()), self._show)
+            self.steps.do(REFINE, lambda: self.session.follow(*self.layers.strokes()), self._show)
 
     # ---- boxes and lassos
     def draw(self, kind: str) -> None:
@@ -213,15 +215,19 @@ class Live:
     # ---- rounds
     def refine(self) -> None:
         """Bring the mask to the strokes; a newer call cancels an older one."""
-        self.steps.do(REFINE, lambda: self.session.refine(self.layers.strokes()), self._show)
+        self.layers.look()
+        self._refine()
+
+    def _refine(self) -> None:
+        self.steps.do(REFINE, lambda: self.session.refine(*self.layers.strokes()), self._show)
 
     def undo(self) -> None:
         """Take back strokes that are not refined yet, else the last round."""
         self.steps.do(ROUNDS, self._undo, self._show)
 
     def _undo(self) -> Job[RefinementState] | None:
-        strokes = np.asarray(self.layers.scribbles.data)
-        if np.any((strokes != self.session.scribbles) & (self.session.result == 0)):
+        self.layers.look()
+        if self.layers.differ(self.session.scribbles, self.session.result):
             self.layers.restore(self.session.scribbles)
             self.panel.say("Strokes that were not refined yet are taken back; Ctrl+Z brings them back.")
             return None
@@ -302,7 +308,8 @@ class Live:
 
     def _all_refined(self) -> bool:
         """Whether no stroke waits; otherwise say what to do with it."""
-        waiting = self.layers.changed(everywhere=True)
+        self.layers.look()
+        waiting = self.layers.changed()
         if waiting:
             self.panel.say("Some strokes are not refined yet. Press S to refine or U to take them back first.")
         return not waiting

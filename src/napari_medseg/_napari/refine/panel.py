@@ -243,8 +243,8 @@ class Panel(QWidget):
         started = state.kind in ("start", "now")
         told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
         self.status.setText(told if started else accepted(state) if state.kind == "accept" else state.describe())
-        hint = CORRECT if state.mask.any() else HINT
-        self.message.setText(state.message or (hint if started else ""))
+        hint = "" if not started else CORRECT if state.mask.any() else HINT
+        self.message.setText(state.message or hint)
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
         self._enable()
 
