@@ -14,7 +14,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.docks.segment import CONTEXT
+from napari_medseg._napari.view import CONTEXT
 from napari_medseg.samples.afm import afm_folder
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]

@@ -11,8 +11,9 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from napari_medseg._napari.docks.segment import CONTEXT, MOST, VIEW, WHOLE, ExtentChooser
+from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
 from napari_medseg._napari.readers import outlines_to_labels, read_layers
+from napari_medseg._napari.view import CONTEXT
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
@@ -101,6 +102,10 @@ def test_a_slide_is_multiscale_and_its_view_comes_first(make_napari_viewer_proxy
     np.testing.assert_array_equal(np.asarray(image.data), rgb[: 237 + CONTEXT, 80 - CONTEXT : 317 + CONTEXT])
     chooser.setCurrentText(WHOLE)
     assert chooser.cut(layer)[0].spatial_shape == (1024, 1280)
+    chooser.setCurrentText(VIEW)
+    viewer.camera.center = (0, 0, -9000)
+    with pytest.raises(DataError, match="Nothing of s is in view"):
+        chooser.cut(layer)
 
 
 def test_labels_of_a_slide_open_as_multiscale_labels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_medseg.cli.main import main
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
+from napari_medseg.io.geometry import at_level, cut_out
 from napari_medseg.io.grids import same_grid
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import run
@@ -54,6 +56,41 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert code == 2
     assert "Traceback" not in message
     return message
+
+
+def test_strokes_on_a_part_of_a_slide_refine_that_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    inside = np.hypot(*np.ogrid[-300:300, -300:300]) < 120
+    picture = np.where(inside[..., None], (150, 80, 160), 230) + rng.normal(0, 8, (600, 600, 1))
+    picture = picture.clip(0, 255).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "s.tif") as file:
+        for k in (1, 2, 4):
+            level = picture.reshape(600 // k, k, 600 // k, k, 3).mean((1, 3)).astype(np.uint8)
+            resolution = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"} if k == 1 else {"subfiletype": 1}
+            file.write(level, tile=(128, 128), photometric="rgb", **resolution)
+    slide = read_one(tmp_path / "s.tif")
+    part = cut_out(at_level(slide, 1), (slice(60, 240), slice(70, 250)))
+    session = RefinementSession(
+        part.replace(data=np.asarray(part.data), metadata={**part.metadata, "part": {
+            "level": 1, "box": [[60, 240], [70, 250]], "of": [600, 600, 3]}})
+    )  # fmt: skip
+    strokes = np.zeros((180, 180), np.uint8)
+    strokes[60:120, 80] = 2
+    run(session.refine(strokes))
+    scribbles = write(tmp_path / "strokes.tif", part.labels_like(strokes))
+    code, _, _ = call(capsys, "refine", tmp_path / "s.tif", scribbles, "-o", tmp_path / "mask.tif")
+    assert code == 0
+    mask = read_one(tmp_path / "mask.tif", "labels")
+    np.testing.assert_array_equal(mask.data, session.mask)
+    assert mask.scale == (1.0, 1.0)
+    world = np.argwhere(mask.data) @ mask.affine[:2, :2].T + mask.affine[:2, 2]
+    np.testing.assert_allclose(world.mean(0), (149.75, 149.75), atol=1)  # (299.5 pixels of 0.5 um)
+    assert mask.data.sum() == pytest.approx(np.pi * 60**2, rel=0.05)
+
+    folder = session.save(tmp_path / "session")
+    assert call(capsys, "refine", tmp_path / "s.tif", "--replay", folder, "-o", tmp_path / "again.tif")[0] == 0
+    np.testing.assert_array_equal(read_one(tmp_path / "again.tif", "labels").data, session.mask)
+    np.testing.assert_array_equal(RefinementSession.load(folder).mask, session.mask)
 
 
 def test_a_stroke_makes_a_mask_on_the_grid_of_the_image(case: Case, capsys: pytest.CaptureFixture[str]) -> None:

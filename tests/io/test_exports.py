@@ -153,3 +153,35 @@ def test_a_damaged_ome_zarr_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.zarr" / ".zattrs").write_text(content)
     with pytest.raises(ReadError):
         io.read(tmp_path / "x.zarr")
+
+
+def test_outlines_of_a_level_count_the_pixels_of_full_resolution(tmp_path: Path) -> None:
+    """Of a level of means of 4 x 4 pixels they are those of full resolution, corners cut over half a pixel."""
+    roifile = pytest.importorskip("roifile")
+    small = np.zeros((5, 6), np.uint8)
+    small[1:4, 2:5] = 1
+    small[3, 4] = 0
+    um, frame = ("micrometer",) * 2, {"picture": np.diag([0.5, 0.5, 1.0]).tolist()}
+
+    def placed(data: np.ndarray, step: float, begin: float, **known: object) -> Image:
+        affine = np.array([[step, 0, begin], [0, step, begin], [0, 0, 1]])
+        return Image(data, "YX", (step, step), um, affine, "labels", "s", metadata={**frame, **known})
+
+    level = placed(small, 2.0, 0.5 * (8 + 1.5), level=2)  # begins at pixel 8
+    full = placed(np.kron(small, np.ones((4, 4), np.uint8)), 0.5, 0.5 * 8)
+    for name, image in (("level", level), ("full", full)):
+        write(tmp_path / f"{name}.geojson", image)
+        write(tmp_path / f"{name}_rois.zip", image)
+    mine, theirs = (io.read_one(tmp_path / f"{name}.geojson") for name in ("level", "full"))
+    corners, cut = 10, 3  # pixels of full resolution that each loses or gains
+    assert 0 < np.count_nonzero(mine.data != theirs.data) <= corners * cut
+    for axis in (0, 1):
+        assert [f(np.nonzero(mine.data)[axis]) for f in (np.min, np.max)] == [
+            8 + 4 * (1 + axis),
+            8 + 4 * (4 + axis) - 1,
+        ]
+    assert mine.scale == theirs.scale == (0.5, 0.5)
+    rois = [roifile.roiread(tmp_path / f"{name}_rois.zip") for name in ("level", "full")]
+    (first,), (second,) = ([one] if not isinstance(one, list) else one for one in rois)
+    for extreme in (np.min, np.max):
+        np.testing.assert_array_equal(extreme(first.coordinates(), 0), extreme(second.coordinates(), 0))

@@ -9,8 +9,17 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
-from napari_medseg.io.geometry import describe_grid, in_order, sized_like, upright, with_pixel_size
-from napari_medseg.io.grids import moved_notes, on_grid, same_grid, stack_channels, together
+from napari_medseg.io.geometry import (
+    at_level,
+    cut_out,
+    describe_grid,
+    in_order,
+    in_picture,
+    sized_like,
+    upright,
+    with_pixel_size,
+)
+from napari_medseg.io.grids import moved_notes, on_grid, part_under, same_grid, stack_channels, together
 
 MM = ("millimeter",) * 3
 STEPS = (3.0, 1.0, 0.5)
@@ -154,6 +163,49 @@ def test_a_part_knows_its_picture() -> None:
     assert {tuple(i) for i in np.argwhere(whole.data)} == set(product(range(2, 5), range(4, 8)))
     with pytest.raises(DataError, match="no place"):
         on_grid(part.replace(metadata={}), picture)
+
+
+def pyramid(affine: np.ndarray | None = None) -> Image:
+    """A picture of 24 x 30 pixels, and a level of the means of every 3 x 3 of them."""
+    data = np.arange(24 * 30, dtype=float).reshape(24, 30)
+    means = data.reshape(8, 3, 10, 3).mean((1, 3))
+    known = {"levels": [data, means], "level_grids": [[[1, 1], [0, 0]], [[3, 3], [1, 1]]]}
+    return Image(data, "YX", (0.5, 0.25), ("micrometer",) * 2, affine, name="slide", metadata=known)
+
+
+@pytest.mark.parametrize("affine", [None, np.array([[0, 0.25, 3.0], [0.5, 0, -4.0], [0, 0, 1]])])
+def test_a_pixel_of_a_level_lies_in_the_middle_of_those_it_stands_for(affine: np.ndarray | None) -> None:
+    whole = pyramid(affine)
+    level = cut_out(at_level(whole, 1), (slice(2, 6), slice(4, 9)))
+    matrix = np.diag([0.5, 0.25, 1]) if affine is None else affine
+    for (i, j), (rows, columns) in {(0, 0): ((6, 9), (12, 15)), (3, 4): ((15, 18), (24, 27))}.items():
+        covered = np.array([(y, x, 1) for y, x in product(range(*rows), range(*columns))], float)
+        np.testing.assert_allclose(level.affine @ (i, j, 1), (covered @ matrix.T).mean(0))
+        assert level.data[i, j] == whole.data[rows[0] : rows[1], columns[0] : columns[1]].mean()
+    np.testing.assert_allclose(level.scale, (1.5, 0.75))
+    np.testing.assert_allclose(in_picture(level) @ (0, 0, 1), (7, 13, 1))
+    with pytest.raises(DataError, match="levels 0 to 1, not 2"):
+        at_level(whole, 2)
+
+
+def test_a_level_that_states_no_grid_covers_the_same_field() -> None:
+    whole = pyramid()
+    odd = whole.replace(metadata={"levels": [whole.data, np.zeros((7, 9))]})
+    np.testing.assert_allclose(at_level(odd, 1).scale, (0.5 * 24 / 7, 0.25 * 30 / 9))
+
+
+def test_what_lies_under_labels_is_taken_from_the_level_of_their_pixel_size() -> None:
+    whole = pyramid()
+    level = cut_out(at_level(whole, 1), (slice(2, 6), slice(4, 9)))
+    found = part_under(whole, level.labels_like(np.ones((4, 5), np.uint8)))
+    np.testing.assert_array_equal(found.data, level.data)
+    assert same_grid(found, level)
+    assert found.metadata["part"] == {"level": 1, "box": [[2, 6], [4, 9]], "of": [24, 30]}
+    finest = cut_out(at_level(whole, 0), (slice(20, 24), slice(0, 5)))
+    np.testing.assert_array_equal(part_under(whole, finest.labels_like(np.ones((4, 5), np.uint8))).data, finest.data)
+    away = level.affine + np.array([[0, 0, 1000.0], [0, 0, 0], [0, 0, 0]])
+    with pytest.raises(DataError, match="elsewhere"):
+        part_under(whole, level.labels_like(np.ones((4, 5), np.uint8)).replace(affine=away))
 
 
 def test_axes_are_put_in_order() -> None:

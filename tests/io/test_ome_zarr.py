@@ -12,6 +12,7 @@ import pytest
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_one, write
+from napari_medseg.io.geometry import at_level
 
 zarr = pytest.importorskip("zarr")
 UM = dict.fromkeys("zyx", "micrometer")
@@ -43,6 +44,21 @@ def test_transformations_of_the_pyramid_follow_those_of_a_level(tmp_path: Path) 
     assert (image.scale, image.units) == ((0.5, 0.5), ("micrometer",) * 2)
     assert image.affine is not None
     np.testing.assert_allclose(image.affine, [[0.5, 0, 10.75], [0, 0.5, 20.75], [0, 0, 1]])
+
+
+def test_each_level_lies_where_it_says(tmp_path: Path) -> None:
+    """Level 1 of means of 4 x 4 pixels, of a pyramid that is cut off at the end: its scale, not its size, says so."""
+    path = store(tmp_path / "a.zarr", np.zeros((10, 11), np.uint8), "yx", [0.5, 0.5])
+    group = zarr.open_group(str(path), mode="a")
+    (pyramid,) = group.attrs["multiscales"]
+    steps = [{"type": "scale", "scale": [2.0, 2.0]}, {"type": "translation", "translation": [0.75, 0.75]}]
+    group.create_array("1", data=np.zeros((2, 2), np.uint8))
+    second = {"path": "1", "coordinateTransformations": steps}
+    group.attrs["multiscales"] = [{**pyramid, "datasets": [*pyramid["datasets"], second]}]
+    level = at_level(read_one(path), 1)
+    assert level.scale == (2.0, 2.0)
+    assert level.affine is not None
+    np.testing.assert_allclose(level.affine @ (1, 0, 1), (0.5 * (4 + 7) / 2, 0.5 * 3 / 2, 1))  # mean of pixels 4 to 7
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import OBJECTS, PIXEL, Image
-from napari_medseg.io.geometry import FRAME
+from napari_medseg.io.geometry import FRAME, LEVEL, LEVELS, at_level
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 
@@ -34,11 +34,12 @@ NOTED = (
     "site",
     "frame",
     OBJECTS,
+    LEVEL,
 )
 
 
 def image_from_layer(layer: Layer) -> Image:
-    """Return the `Image` that an Image or Labels layer shows, at the place where it shows it.
+    """Return the `Image` that an Image or Labels layer shows, at the place where it shows it; of a pyramid level 0.
 
     Scale, translate, rotate, shear and affine of the layer make up the image's affine; what the file said of directions
     that a window cannot show (`geometry`) is taken into account. A layer along the axes that begins at the origin, and
@@ -83,6 +84,22 @@ def image_from_layer(layer: Layer) -> Image:
         value_unit,
         metadata if affine is None else {**metadata, FRAME: picture.tolist()},
     )
+
+
+def level_from_layer(layer: Layer, level: int) -> Image:
+    """Return a level of a layer of several resolutions at its place, as its file states it, else as napari shows it.
+
+    Raises
+    ------
+    DataError
+        If there is no such level, or as `image_from_layer`.
+    """
+    whole = image_from_layer(layer)
+    if not getattr(layer, "multiscale", False):
+        return whole
+    grids = layer.metadata.get("medseg_image", {}).get(LEVELS)
+    stated = {LEVELS: grids} if grids is not None and len(grids) == len(layer.data) else {}
+    return at_level(whole.replace(metadata={**whole.metadata, "levels": list(layer.data), **stated}), level)
 
 
 def grid_of_shapes(layer: Shapes) -> Image:
@@ -157,7 +174,8 @@ def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | Non
     stated, shown = (_matrix(kept, name, n) for name in ("affine", "shown"))
     if stated is None:
         picture = _matrix(kept, FRAME, n)
-        return (None if np.allclose(world, plain) else world), plain if picture is None else picture
+        somewhere = LEVEL in kept or not np.allclose(world, plain)
+        return (world if somewhere else None), plain if picture is None else picture
     shown = stated if shown is None else shown
     affine = stated if np.allclose(world, shown) or _split(layer, kept) else stated @ np.linalg.inv(shown) @ world
     picture = _matrix(kept, FRAME, n)
@@ -201,6 +219,9 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
     if "C" in image.axes:
         kwargs["channel_axis"] = 0
         kwargs["name"] = [f"{image.name} {c}" for c in image.channels] or kwargs["name"]
+    if len(levels) > 1 and image.spatial_axes == "YX":
+        first = (image.replace(data=level) for level in levels)
+        data, kwargs["multiscale"] = [one.channels_first() if "C" in image.axes else one.data for one in first], True
     return data, kwargs, "image"
 
 
@@ -217,6 +238,16 @@ def add_time_point(viewer: Any, layer: ImageLayer, index: int) -> ImageLayer:
     data, kwargs, _ = layer_data(image, name)
     layer.visible = False
     return _taken(viewer, data, {**kwargs, **_look(layer)})
+
+
+def add_level(viewer: Any, layer: ImageLayer, image: Image) -> ImageLayer:
+    """Return a hidden layer of `image`, a level of `layer` or a part of one; one that is there already is taken."""
+    there = list(viewer.layers)
+    data, kwargs, _ = layer_data(image, f"{layer.name} · level {image.metadata[LEVEL]}")
+    made = _taken(viewer, data, {**kwargs, **_look(layer)})
+    if made not in there:
+        made.visible = False  # the pyramid below shows more when the view comes nearer
+    return made
 
 
 def add_part(viewer: Any, layer: ImageLayer, box: tuple[slice, ...]) -> ImageLayer:
@@ -296,7 +327,8 @@ def like(layer: Layer) -> dict[str, Any]:
     rgb = bool(getattr(layer, "rgb", False))
     kept = dict(layer.metadata.get("medseg_image", {}))
     if rgb:
-        kept = {name: kept[name] for name in ("affine", "shown", FRAME) if name in kept}
+        kept = {name: kept[name] for name in ("affine", "shown", FRAME, LEVEL) if name in kept}
+    kept.pop(LEVELS, None)
     if kept.get("affine") is None:
         kept.setdefault(FRAME, world_of(layer).tolist())
     return {
@@ -323,7 +355,7 @@ def metadata(image: Image) -> dict[str, Any]:
         shown = _shown(image)
         kept["shown"] = np.diag([*image.scale, 1.0]) if shown is None else shown
         kept["units"] = image.units
-    kept |= {key: image.metadata[key] for key in (*NOTED, FRAME) if key in image.metadata}
+    kept |= {key: image.metadata[key] for key in (*NOTED, FRAME, LEVELS) if key in image.metadata}
     known = {"medseg_image": kept}
     return {**known, "medseg": image.metadata["medseg"]} if "medseg" in image.metadata else known
 

@@ -1,11 +1,17 @@
-"""Where the picture looks: places are brought into view, and what is in view already stays where it is."""
+"""Where the picture looks: places are brought into view, what is in view stays where it is, or is taken to work on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
+
+from napari_medseg.batch.settings import SlideSettings
+from napari_medseg.errors import DataError
+
+CONTEXT = SlideSettings().reach  # pixels around the view that are taken too, so that objects at its edge are whole
 
 
 def bring_into_view(viewer: Any, layer: Any, place: Sequence[float]) -> None:
@@ -24,10 +30,51 @@ def in_view(viewer: Any, layer: Any, place: Sequence[float]) -> bool:
     if viewer.dims.ndisplay > 2:
         return False
     world, first = layer.data_to_world(place), viewer.dims.ndim - layer.ndim
+    sides = _sides(viewer)
+    return all(abs(world[axis - first] - centre) <= reach for axis, centre, reach in sides if axis >= first)
+
+
+def _sides(viewer: Any) -> list[tuple[int, float, float]]:
+    """Return for each axis of the picture in view its number, the middle, and how far the canvas reaches from there."""
     size = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size  # napari up to 0.8
     half = np.array(size) / viewer.camera.zoom / 2
-    sides = zip(viewer.dims.displayed, viewer.camera.center[-2:], half, strict=True)
-    return all(abs(world[axis - first] - centre) <= reach for axis, centre, reach in sides if axis >= first)
+    return list(zip(viewer.dims.displayed, viewer.camera.center[-2:], half, strict=True))
+
+
+def view_box(viewer: Any, layer: Any, level: int = 0) -> tuple[slice, ...]:
+    """Return what is in view of the last two axes of a layer, and `CONTEXT` pixels around it, in pixels of a level.
+
+    Raises
+    ------
+    DataError
+        If nothing of the layer is in view.
+    """
+    first = viewer.dims.ndim - layer.ndim
+    sides = [(axis - first, centre, reach) for axis, centre, reach in _sides(viewer) if axis >= first]
+    point = np.array(viewer.dims.point[first:], float)
+    corners = []  # of the canvas, in pixels of full resolution
+    for signs in product((-1, 1), repeat=len(sides)):
+        for sign, (axis, centre, reach) in zip(signs, sides, strict=True):
+            point[axis] = centre + sign * reach
+        corners.append(layer.world_to_data(point))
+    low, high = np.min(corners, 0), np.max(corners, 0)
+    levels = layer.data if getattr(layer, "multiscale", False) else [layer.data]
+    factors, drawn = np.ones((len(levels), layer.ndim)), layer.corner_pixels.astype(float)
+    if len(levels) > 1:
+        factors = layer.downsample_factors[:, : layer.ndim]
+        drawn = drawn * factors[layer.data_level]
+    box = []
+    for axis in range(layer.ndim - 2, layer.ndim):
+        n, factor = levels[level].shape[axis], factors[level][axis]
+        if axis not in [k for k, _, _ in sides]:  # of an axis that the view is turned away from all is taken
+            box.append(slice(0, n))
+            continue
+        if high[axis] < 0 or low[axis] > levels[0].shape[axis] - 1:
+            raise DataError(f"Nothing of {layer.name} is in view. Bring it there (Home shows all of it).")
+        begin = int(max(low[axis], drawn[0, axis]) / factor) - CONTEXT
+        end = int(min(high[axis], drawn[1, axis]) / factor) + CONTEXT
+        box.append(slice(min(max(begin, 0), n - 1), max(min(end + 1, n), 1)))
+    return tuple(box)
 
 
 def present_slice(viewer: Any, layer: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_medseg.errors import WriteError, require
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.files import replacing
-from napari_medseg.io.geometry import first_pixel
+from napari_medseg.io.geometry import to_picture
 from napari_medseg.io.outlines.polygons import objects_of, outlines
 
 CORNER = 0.5  # ImageJ counts from the outer corner of the first pixel
@@ -47,17 +47,19 @@ def write_rois(path: Path, image: Image) -> str:
             f"{image.axes} and shape {image.data.shape}. Write them as .ome.zarr."
         )
     with replacing(path) as part:
-        roifile.roiwrite(part, list(_rois(roifile, objects_of(image), first_pixel(image))), mode="w")
+        roifile.roiwrite(part, list(_rois(roifile, image)), mode="w")
     return image.axes
 
 
-def _rois(roifile: Any, labels: np.ndarray, first: tuple[int, ...]) -> Iterator[Any]:
+def _rois(roifile: Any, image: Image) -> Iterator[Any]:
+    labels = objects_of(image)
     stack = labels if labels.ndim == 3 else labels[None]
+    first = int(to_picture(image, np.zeros((1, 3)))[0, 0]) if labels.ndim == 3 else 0
     for plane, part in enumerate(stack):
         for index, region in outlines(part):
-            rings = [ring[:, ::-1] + first[:-3:-1] + CORNER for ring in region.rings]
+            rings = [to_picture(image, ring)[:, ::-1] + CORNER for ring in region.rings]
             roi = _composite(roifile, rings) if len(rings) > 1 else roifile.ImagejRoi.frompoints(rings[0])
-            position = plane + 1 + first[0] if labels.ndim == 3 else 0
+            position = plane + 1 + first if labels.ndim == 3 else 0
             roi.name = f"{position:04}-{index:04}" if position else str(index)
             roi.position = position
             yield roi

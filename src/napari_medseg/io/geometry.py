@@ -8,14 +8,17 @@ from itertools import product
 
 import numpy as np
 
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 
 NEAR = 0.1  # voxels by which two grids may differ anywhere and be one: matrices of three decimals, single precision
 SAME_STEP = 1e-3  # share by which stated pixel sizes may differ, as TIFF's fractions do
 ORDER = "CTZYX"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
-FIRST = "first_pixel"  # metadata of `as_picture`
+FIRST, STEP = "first_pixel", "pixels_apart"  # metadata of `as_picture`
+LEVELS = "level_grids"  # metadata of a pyramid: steps and first pixel of each level, in pixels of full resolution
+LEVEL = "level"  # metadata of a level of a pyramid, or of a part of one: its number
+PART = "part"  # metadata of such a part: level, box at that level, size of the pyramid
 ROUNDING = 1e-4  # pixels
 
 
@@ -180,10 +183,59 @@ def part_of(image: Image, offset: Sequence[int]) -> Image:
     return image.replace(affine=affine, metadata={FRAME: whole.tolist(), **image.metadata})
 
 
+def cut_out(image: Image, box: Sequence[slice]) -> Image:
+    """Return the part of an image in `box` (a slice per axis of space and time), at its place; see `part_of`."""
+    index = [slice(None)] * image.data.ndim
+    for axis, one in zip(image.spatial_axes, box, strict=True):
+        index[image.axes.index(axis)] = one
+    return part_of(image.replace(data=image.data[tuple(index)]), [s.start or 0 for s in box])
+
+
+def level_grid(image: Image, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and first pixel of a level of a pyramid (``metadata["levels"]``), in pixels of full resolution.
+
+    Both are float (n,). Where the file does not state them, the level covers what full resolution covers and begins at
+    the same pixel.
+    """
+    stated = image.metadata.get(LEVELS)
+    if stated is not None:
+        steps, first = np.asarray(stated[level], float)
+        return steps, first
+    shape = image.metadata["levels"][level].shape
+    along = [image.axes.index(axis) for axis in image.spatial_axes]
+    return np.array([image.data.shape[k] / shape[k] for k in along]), np.zeros(len(along))
+
+
+def at_level(image: Image, level: int) -> Image:
+    """Return a level of a pyramid, at its place; level 0 is full resolution.
+
+    Raises
+    ------
+    DataError
+        If there is no such level.
+    """
+    levels = image.metadata.get("levels", (image.data,))
+    if not 0 <= level < len(levels):
+        raise DataError(f"{image.name or 'The image'} has levels 0 to {len(levels) - 1}, not {level}. Give another.")
+    steps, first = level_grid(image, level) if level else (np.ones(len(image.scale)), np.zeros(len(image.scale)))
+    whole = matrix_of(image)
+    affine = whole.copy()
+    affine[:-1, -1] += whole[:-1, :-1] @ first
+    affine[:-1, :-1] = whole[:-1, :-1] * steps
+    known = {name: value for name, value in image.metadata.items() if name not in ("levels", "downsamples", LEVELS)}
+    return image.replace(
+        data=levels[level],
+        scale=tuple(float(s) for s in image.scale * steps),
+        affine=affine,
+        metadata={FRAME: whole.tolist(), **known, LEVEL: level},
+    )
+
+
 def in_picture(image: Image) -> np.ndarray:
     """Return the (n+1, n+1) matrix from an image's indices to those of the picture that it is a part of.
 
-    The identity where it is no part, or where a pixel size was corrected, for then the picture has it too.
+    Of a level of a pyramid the picture is its full resolution. The identity where it is no part, or where a pixel size
+    was corrected, for then the picture has it too.
     """
     n = len(image.scale)
     frame = np.asarray(image.metadata.get(FRAME, ()), float)
@@ -193,13 +245,15 @@ def in_picture(image: Image) -> np.ndarray:
     rounded = np.rint(matrix)
     matrix = np.where(np.abs(matrix - rounded) < ROUNDING, rounded, matrix)
     resized = not np.allclose(np.linalg.norm(matrix[:-1, :-1], axis=0), 1, rtol=SAME_STEP)
-    return np.eye(n + 1) if resized else matrix
+    return np.eye(n + 1) if resized and not image.metadata.get(LEVEL) else matrix
 
 
 def as_picture(image: Image, what: str) -> Image:
     """Return labels of a part of a picture in the order of its pixels, for formats that count these and know no place.
 
     ``metadata["first_pixel"]`` is the part's first pixel in the picture, ``metadata["picture"]`` the picture's matrix.
+    Labels of a level of a pyramid keep their pixels, which lie ``metadata["pixels_apart"]`` in the picture;
+    `to_picture` places them.
 
     Raises
     ------
@@ -208,6 +262,11 @@ def as_picture(image: Image, what: str) -> Image:
     """
     index = in_picture(in_order(image))
     image = in_order(image)
+    steps = np.diag(index)[:-1]
+    if image.metadata.get(LEVEL) and (steps > 0).all() and np.allclose(index[:-1, :-1], np.diag(steps)):
+        apart = {STEP: steps.tolist(), FIRST: index[:-1, -1].tolist(), FRAME: image.metadata[FRAME]}
+        scale = tuple(float(s) for s in image.scale / steps)
+        return image.replace(scale=scale, affine=None, metadata={**image.metadata, **apart})
     turned = only_swaps(index, image.spatial_shape)
     why, first = "", np.zeros(len(index) - 1, int)
     if turned is None or np.abs(turned - index).max() > ROUNDING:
@@ -237,10 +296,13 @@ def as_picture(image: Image, what: str) -> Image:
     )
 
 
-def first_pixel(image: Image) -> tuple[int, ...]:
-    """Return the first pixel of `as_picture` labels in their picture, one number per axis."""
-    known: Sequence[int] = image.metadata.get(FIRST, ()) if image.affine is None else ()
-    return tuple(known) if len(known) == len(image.scale) else (0,) * len(image.scale)
+def to_picture(image: Image, points: np.ndarray) -> np.ndarray:
+    """Return where points (m, k) of the last k axes of `as_picture` labels lie in the pixels of their picture."""
+    k = points.shape[1]
+    first, steps = image.metadata.get(FIRST, ()), image.metadata.get(STEP, (1.0,) * len(image.scale))
+    if image.affine is not None or len(first) != len(image.scale):
+        return points
+    return np.asarray(points * steps[-k:] + first[-k:])
 
 
 def with_pixel_size(image: Image, micrometres: float) -> Image:

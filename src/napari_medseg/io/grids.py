@@ -18,8 +18,11 @@ from napari_medseg.image import Image, um_per
 from napari_medseg.io.geometry import (
     FRAME,
     NEAR,
+    PART,
     SAME_STEP,
     IndexMap,
+    at_level,
+    cut_out,
     describe_grid,
     has_size,
     in_order,
@@ -31,6 +34,7 @@ from napari_medseg.io.geometry import (
 
 MOVED = "moved"  # metadata: the sentences of `on_grid`, which are among the notes too
 ADVICE = "Give both on one grid."
+MOST_UNDER = 100_000_000  # pixels of a pyramid that are worked on in memory
 
 
 def on_grid(moving: Image, reference: Image, what: str = "") -> Image:
@@ -116,6 +120,42 @@ def together(labels: Image, image: Image) -> tuple[Image, Image]:
     """
     labels = sized_like(in_order(labels), in_order(image))
     return labels, on_grid(sized_like(image, labels), labels, "image")
+
+
+def part_under(image: Image, labels: Image) -> Image:
+    """Return what of a pyramid lies under labels: of the level whose pixels are nearest to theirs in size.
+
+    An image of one resolution is returned as it is.
+
+    Raises
+    ------
+    DataError
+        If nothing says how the two lie on each other, they lie elsewhere, or it is more than `MOST_UNDER` pixels.
+    """
+    count = len(image.metadata.get("levels", ()))
+    if count < 2:
+        return image
+    levels = [at_level(image, level) for level in range(count)]
+    maps = [index_matrix(labels, level, "labels") for level in levels]
+    steps = [np.linalg.norm(matrix[:-1, :-1], axis=0) for matrix in maps]
+    nearest = min(range(count), key=lambda k: float(np.abs(np.log(steps[k])).sum()))
+    matrix, level = maps[nearest], levels[nearest]
+    ends = product(*((0, n - 1) for n in labels.spatial_shape))
+    corners = np.rint(np.array([(*end, 1) for end in ends]) @ matrix.T)[:, :-1]
+    low, high = (
+        np.maximum(corners.min(0), 0).astype(int),
+        np.minimum(corners.max(0) + 1, level.spatial_shape).astype(int),
+    )
+    if (high <= low).any():
+        raise DataError(f"{_both(labels, level, 'labels')} They lie elsewhere. {ADVICE}")
+    if np.prod(high - low, dtype=float) > MOST_UNDER:
+        raise DataError(
+            f"{_name(labels, 'labels')} ({describe_grid(labels)}) cover more than {MOST_UNDER:,} pixels of "
+            f"{image.name or 'the image'}. Give labels of a part or of a coarser level."
+        )
+    part = cut_out(level, [slice(int(a), int(b)) for a, b in zip(low, high, strict=True)])
+    place = {"level": nearest, "box": np.stack([low, high], 1).tolist(), "of": list(image.data.shape)}
+    return part.replace(data=np.asarray(part.data), metadata={**part.metadata, PART: place})
 
 
 def index_matrix(moving: Image, reference: Image, what: str = "") -> np.ndarray:

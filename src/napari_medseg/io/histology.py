@@ -16,7 +16,7 @@ import numpy as np
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import plain, slide, tiff
-from napari_medseg.io.geometry import FIRST, FRAME, matrix_of
+from napari_medseg.io.geometry import FIRST, FRAME, STEP, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
 from napari_medseg.io.outlines.polygons import NAMED, Drawing, Overlap, Region, contains, draw, outlines_left_out
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
@@ -199,7 +199,9 @@ def _written_grid(path: Path, drawing: Drawing) -> Image | None:
             return None
         known = saved["metadata"]
         first = known.get(FIRST, (0, 0))
-        shape = saved["shape"][0] + first[0], saved["shape"][1] + first[1]
+        steps = known.get(STEP, (1, 1))
+        sizes = zip(saved["shape"], steps, first, strict=True)
+        shape = tuple(int(np.ceil(at + (n - 0.5) * step + 0.5)) for n, step, at in sizes)
         extent = _extent(drawing.regions, border=0) if drawing.regions else (1, 1)
         if extent[0] > shape[0] + 1 or extent[1] > shape[1] + 1:
             return None

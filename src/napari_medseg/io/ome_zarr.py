@@ -17,6 +17,7 @@ from napari_medseg.errors import ReadError, one_line, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, seconds_per, um_per
 from napari_medseg.io import tiff
 from napari_medseg.io.files import read_json
+from napari_medseg.io.geometry import LEVELS
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
@@ -92,7 +93,10 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
         levels = [da.from_zarr(group[level["path"]]) for level in scales["datasets"]]
         axes, units = _axes(scales, levels[0].ndim)
         common = scales.get("coordinateTransformations", [])
-        steps, place = _placed([*scales["datasets"][0].get("coordinateTransformations", []), *common], len(axes))
+        grids = [
+            _placed([*level.get("coordinateTransformations", []), *common], len(axes)) for level in scales["datasets"]
+        ]
+        steps, place = grids[0]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({one_line(error)}). Export it again.") from error
     kept = [k for k, axis in enumerate(axes) if axis in "YX" or levels[0].shape[k] > 1]
@@ -116,8 +120,28 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
         kind="labels" if "image-label" in attributes else "image",
         name=name,
         channels=channels if len(channels) == count else (),
-        metadata={"source_file": str(path), "levels": levels, **({"notes": notes} if notes else {})},
+        metadata={
+            "source_file": str(path),
+            "levels": levels,
+            **_level_grids(scales["datasets"], grids, along),
+            **({"notes": notes} if notes else {}),
+        },
     )
+
+
+def _level_grids(
+    datasets: Sequence[Mapping[str, Any]], grids: Sequence[tuple[list[float], list[float]]], along: Sequence[int]
+) -> dict[str, Any]:
+    """Return steps and first pixel of each level along the axes `along`, in pixels of the first, if all are stated."""
+    if not all(level.get("coordinateTransformations") for level in datasets):
+        return {}
+    (steps, place), *_ = grids
+    return {
+        LEVELS: [
+            [[own[k] / steps[k] for k in along], [(first[k] - place[k]) / steps[k] for k in along]]
+            for own, first in grids
+        ]
+    }
 
 
 def _notes(stated: Sequence[tuple[str, float, str | None]], units: Sequence[str], images: int) -> list[str]:

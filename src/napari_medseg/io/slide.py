@@ -17,6 +17,7 @@ from napari_medseg.errors import MissingDependencyError, ReadError, one_line
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
 from napari_medseg.io.files import file_stem
+from napari_medseg.io.geometry import LEVELS
 from napari_medseg.io.plain import check_size
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -184,7 +185,8 @@ def read_slide(path: Path) -> Image:
     """Read a slide as a ``YXC`` image of lazy 1024-pixel blocks; nothing is decoded yet.
 
     ``metadata["levels"]`` holds every resolution from the full one down, for a multiscale layer, and
-    ``metadata["downsamples"]`` their factors. The scale is the stored microns per pixel.
+    ``metadata["downsamples"]`` their factors; their pixels are means of those of full resolution, so the outer edges
+    coincide. The scale is the stored microns per pixel.
     """
     slide = open_slide(path)
     for width, height in slide.level_dimensions:
@@ -204,6 +206,7 @@ def read_slide(path: Path) -> Image:
             "source_file": str(path),
             "levels": levels,
             "downsamples": [float(d) for d in slide.level_downsamples],
+            LEVELS: [[[d, d], [(d - 1) / 2] * 2] for d in map(float, slide.level_downsamples)],
             **corner,
         },
     )

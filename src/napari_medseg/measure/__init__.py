@@ -110,7 +110,8 @@ def _in_picture(frame: DataFrame, labels: Image) -> DataFrame:
     if len(names) != 2 or np.array_equal(matrix, np.eye(3)):
         return frame
     centres = frame[names].to_numpy(float) / labels.scale
-    y, x = ((centres @ matrix[:2, :2].T + matrix[:2, 2]) * labels.scale).T
+    steps = labels.scale / np.linalg.norm(matrix[:2, :2], axis=0)  # of the picture, whose level they may be
+    y, x = ((centres @ matrix[:2, :2].T + matrix[:2, 2]) * steps).T
     return frame.assign(**{names[0]: y, names[1]: x})
 
 

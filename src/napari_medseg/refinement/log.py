@@ -25,6 +25,7 @@ from napari_medseg import __version__
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.files import disk_errors, read_json, replacing, sweep, write_text
+from napari_medseg.io.geometry import PART
 from napari_medseg.io.locks import holding
 from napari_medseg.refinement.history import Box, Change, History, Round, around_all, changes_between
 
@@ -164,9 +165,11 @@ def _box(pairs: Iterable[Iterable[int]]) -> tuple[slice, ...]:
 
 
 def _header(session: RefinementSession) -> dict[str, Any]:
+    part = session.image.metadata.get(PART)
     return {
         "event": "header", "format": FORMATS[-1], "version": __version__, "image": session.image.name,
         "shape": list(session.image.data.shape), "sha256": session.image_hash,
+        **({PART: part} if part else {}),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json
 from napari_medseg.jobs import run
 from napari_medseg.refinement.log import Event, apply_changes
-from napari_medseg.refinement.saved import check_hash
+from napari_medseg.refinement.saved import check_hash, taken_part
 from napari_medseg.refinement.settings import RefinementSettings
 
 DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, zlib.error)
@@ -47,7 +47,7 @@ def read_log(log: str | Path) -> Iterator[dict[str, Any]]:
 def replay(
     image: Image, log: str | Path | Iterable[Event], *, model: Model | None = None, pnet: Model | None = None
 ) -> Image:
-    """Repeat a logged session on `image` and return its mask as a label image.
+    """Repeat a logged session on `image`, or on the part of that pyramid it was made on; return the mask as labels.
 
     Raises
     ------
@@ -72,7 +72,9 @@ def replayed(
 
     events = list(read_log(log) if isinstance(log, str | Path) else log)
     if events and events[0].get("event") == "header":
-        check_hash(events.pop(0), image)
+        header = events.pop(0)
+        image = taken_part(header, image)
+        check_hash(header, image)
     if not events or events[0].get("event") != "start":
         raise DataError("The interaction log does not begin with a start event. Give a whole log.jsonl.")
     try:

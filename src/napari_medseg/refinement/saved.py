@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from napari_medseg.errors import DataError, MedSegError, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, read_json
+from napari_medseg.io.geometry import PART, at_level, cut_out
 from napari_medseg.refinement.history import Change, Round
 from napari_medseg.refinement.log import FORMATS, check_change, checksum, digests_of, image_hash, round_name
 from napari_medseg.refinement.settings import RefinementSettings
@@ -125,6 +126,25 @@ def check_hash(document: Mapping[str, Any], image: Image) -> None:
         )
 
 
+def taken_part(document: Mapping[str, Any], image: Image) -> Image:
+    """Return the part of a level of a pyramid that a saved session or log was made on; of any other image all.
+
+    Raises
+    ------
+    DataError
+        If the image has no such part.
+    """
+    part = document.get(PART)
+    if part is None or "levels" not in image.metadata:
+        return image
+    try:
+        level, box = int(part["level"]), tuple(slice(int(a), int(b)) for a, b in part["box"])
+        found = cut_out(at_level(image, level), box)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"The session does not say which part of {image.name} it was made on.") from error
+    return found.replace(data=np.asarray(found.data), metadata={**found.metadata, PART: part})
+
+
 def _incomplete(folder: Path, error: Exception) -> DataError:
     reason = one_line(error)
     if isinstance(error, ValidationError):
@@ -139,7 +159,8 @@ def _source(document: Mapping[str, Any], image: Image | None) -> Image:
     from napari_medseg.io import read_one
 
     try:
-        return read_one(str(document.get("source_file") or "?"))
+        whole = read_one(str(document.get("source_file") or "?"))
+        return taken_part(document, whole)
     except MedSegError as error:
         raise DataError(f"The session's image is not found ({error}). Open the image first.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import replace
 from typing import Any
 
 import napari
@@ -15,6 +14,7 @@ from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like, moved_to
 from napari_medseg._napari.preferences import predict_settings
+from napari_medseg._napari.view import view_box
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, show_device
 from napari_medseg._napari.widgets.export_button import ExportButton
@@ -23,16 +23,14 @@ from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
-from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io.geometry import part_of
+from napari_medseg.io.geometry import cut_out
 from napari_medseg.jobs import Job
 from napari_medseg.models.purpose import FAR, PixelSize
 from napari_medseg.settings import PredictSettings, as_flags
 
 WHOLE, VIEW = "whole image", "current view"
-CONTEXT = SlideSettings().reach  # pixels around the view, so that objects at its edge are whole
 MOST = 100_000_000  # pixels that a window segments at once
 
 
@@ -57,32 +55,22 @@ class ExtentChooser(QComboBox):
         Raises
         ------
         DataError
-            If that is more of a slide than a window can segment at once.
+            If that is more of a slide than a window can segment at once, or nothing is in view.
         """
-        image = combined([layer, *channels])
-        shape = image.spatial_shape
-        offset = (0,) * len(shape)
-        if self.currentText() == VIEW and self.viewer.dims.ndisplay == 2:
-            box = view_box(layer, shape, CONTEXT)
-            index = (..., *box, slice(None)) if image.axes.endswith("C") else (..., *box)
-            offset = (*offset[:-2], *(s.start for s in box))
-            image = part_of(replace(image, data=image.data[index]), offset)
-        height, width = image.spatial_shape[-2:]
+        box = [slice(0, n) for n in image_from_layer(layer).spatial_shape]
+        part = self.currentText() == VIEW and self.viewer.dims.ndisplay == 2
+        if part:
+            box[-2:] = view_box(self.viewer, layer)
+        offset = tuple(s.start for s in box)
+        height, width = (s.stop - s.start for s in box[-2:])
         if getattr(layer, "multiscale", False) and height * width > MOST:
             raise DataError(
                 f"{layer.name}: {width} x {height} pixels are too many to segment in the window. Zoom in and choose "
                 f"{VIEW!r}, or give the slide's folder to the Batch dock, which writes the result to files."
             )
-        return image, offset
-
-
-def view_box(layer: Layer, shape: tuple[int, ...], context: int = 0) -> list[slice]:
-    """Return what is in view of the last two axes, and `context` pixels around it, in pixels of full resolution."""
-    corners = layer.corner_pixels[:, -2:].astype(float)
-    if getattr(layer, "multiscale", False):
-        corners = corners * layer.downsample_factors[layer.data_level][-2:]
-    low, high = corners[0].astype(int) - context, corners[1].astype(int) + context
-    return [slice(min(max(a, 0), n - 1), max(min(b + 1, n), 1)) for a, b, n in zip(low, high, shape[-2:], strict=True)]
+        if not part:
+            return combined([layer, *channels]), offset
+        return combined([layer, *channels], lambda one: cut_out(image_from_layer(one), box)), offset
 
 
 class SegmentDock(Dock):

@@ -31,6 +31,7 @@ class RefineDock(Dock):
         super().__init__(napari_viewer)
         self.live: Live | None = None
         self.continuing = False
+        self.source: Layer | None = None  # the chosen layer; `target` may be a part of it
         self.target: Layer | None = None
         self.made: Layer | None = None
         self.setup, self.panel = Setup(napari_viewer), Panel(napari_viewer)
@@ -62,7 +63,8 @@ class RefineDock(Dock):
     def make_job(self) -> Job[Opened]:
         """Return the job that opens the session."""
         continuing, self.continuing = self.continuing, False
-        self.target = self.setup.target()
+        self.source = self.setup.input.layer
+        self.target = self.setup.target(self.setup.saved if continuing else None)
         self.save_button.hide()
         self.scroll_to(self.run_bar)
         start: Start = self.setup.resumed() if continuing else self.setup.start(self.target)
@@ -71,10 +73,10 @@ class RefineDock(Dock):
 
     def open(self, opened: Opened) -> None:
         """Show the refinement instead of the choices."""
-        if self.target is None or self.target not in self.viewer.layers:
+        if any(layer is None or layer not in self.viewer.layers for layer in (self.source, self.target)):
             self.run_bar.say("The image was closed meanwhile. Choose another one.")
             return
-        self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end)
+        self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end, self.source)
         self.setFocus()  # the Start button goes, and Space must not press what comes next
         self._show_panel(True)
 

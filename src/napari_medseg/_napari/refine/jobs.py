@@ -26,7 +26,10 @@ MERGED = "All labels became one foreground. To keep them apart: Finish, set Sett
 
 @dataclass(frozen=True)
 class Start:
-    """What a session begins with; `saved`: folder of one to continue, `box`: layer of a box around the object."""
+    """What a session begins with.
+
+    `saved`: folder of one to continue; `box`: layer of a box around the object; `note`: a sentence for the user.
+    """
 
     image: Image
     settings: RefinementSettings = field(default_factory=RefinementSettings)
@@ -36,6 +39,7 @@ class Start:
     pnet: Path | None = None
     saved: Path | None = None
     box: Any = None
+    note: str = ""
 
     def provenance(self) -> dict[str, Any]:
         """Return what is kept with the layers that this makes."""
@@ -81,7 +85,7 @@ def open_session(start: Start) -> Job[Opened]:
     yield Progress(1, 3, "preparing the image")
     if start.saved is not None:
         session = RefinementSession.load(start.saved, start.image, model=rnet, pnet=pnet)
-        start = Start(start.image, session.settings, rnet=start.rnet, pnet=start.pnet, saved=start.saved)
+        start = replace(start, settings=session.settings, initial=None, locked=None, box=None)
     else:
         start = _placed(start)
         settings = start.settings.updated(classes=rnet.method.out_channels - 1) if rnet else start.settings
@@ -97,7 +101,7 @@ def open_session(start: Start) -> Job[Opened]:
     if start.initial is not None and session.settings.classes == 1 and start.initial.data.max() > 1:
         note = f"{note} {MERGED}".strip()
     moved = (sentence for one in (start.initial, start.locked) if one is not None for sentence in moved_notes(one))
-    note = " ".join(filter(None, (note, *dict.fromkeys(moved))))
+    note = " ".join(filter(None, (start.note, note, *dict.fromkeys(moved))))
     if start.saved is None:
         yield from session.propose()
     else:

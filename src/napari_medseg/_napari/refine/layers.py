@@ -246,6 +246,7 @@ class RefineLayers:
     def release(self) -> None:
         """Leave the layers as ordinary layers and put the brush away."""
         self.scribbles.mode = "pan_zoom"
+        self.scribbles.bounding_box.visible = False
         self.mask.editable = self.objects.editable = True
 
 

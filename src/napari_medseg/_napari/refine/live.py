@@ -85,12 +85,20 @@ FOLLOW_MS = 60
 
 
 class Live:
-    """A session with its layers and keys; `panel` shows what happens, `ended` is called with why it ended."""
+    """A session with its layers and keys; `panel` shows what happens, `ended` is called with why it ended.
 
-    def __init__(self, viewer: Any, image: Layer, opened: Opened, panel: Any, ended: Callable[[str], None]) -> None:
+    Where `source` is a pyramid of which `image` is a part, the refinement ends with that layer too, and is framed.
+    """
+
+    def __init__(
+        self, viewer: Any, image: Layer, opened: Opened, panel: Any, ended: Callable[[str], None],
+        source: Layer | None = None,
+    ) -> None:  # fmt: skip
         self.viewer, self.opened, self.session, self.panel, self.ended = viewer, opened, opened.session, panel, ended
         state, classes = self.session.state, self.session.settings.classes
         self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
+        self.source = source if getattr(source, "multiscale", False) else image
+        self.layers.scribbles.bounding_box.visible = self.source is not image
         take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
         self.steps = Steps(panel.say, panel.busy)
         self.guidance = Guidance(self.session, self.layers, self.steps, panel)
@@ -105,7 +113,7 @@ class Live:
             (strokes.mode, self._selected), (viewer.layers.events.removing, self._removing),
             (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
             (viewer.camera.events.zoom, self.layers.follow_zoom), (strokes.brush_size, self.layers.note_brush),
-            (image.events.data, self._replaced),
+            (self.source.events.data, self._replaced),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -198,9 +206,10 @@ class Live:
         """Put the brush away before a layer goes: napari may crash when the painted one goes under the brush."""
         if self.viewer.layers[event.index] in self.layers.own:
             self.layers.scribbles.mode = "pan_zoom"
+            self.layers.scribbles.bounding_box.visible = False
 
     def _removed(self, event: Any) -> None:
-        if event.value in self.layers.own:
+        if event.value in (*self.layers.own, self.source):
             self.close(f"The layer {event.value.name} was removed. The refinement is saved and can be continued.")
         elif event.value == self.layers.overlay:
             self.layers.overlay = None
@@ -208,7 +217,7 @@ class Live:
 
     def _replaced(self, event: Any = None) -> None:
         self.close(
-            f"The picture in the layer {self.layers.image.name} was replaced. The refinement of the earlier one is "
+            f"The picture in the layer {self.source.name} was replaced. The refinement of the earlier one is "
             "saved and can be continued when that is open again; Start refines the new one."
         )
 

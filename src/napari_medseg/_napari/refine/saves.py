@@ -22,8 +22,10 @@ from napari_medseg._napari.refine.steps import SAVE, Steps, timer
 from napari_medseg.errors import MedSegError, ReadError, counted
 from napari_medseg.image import Image
 from napari_medseg.io.files import home, read_json, write_json
+from napari_medseg.io.geometry import PART
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.history import Box
 from napari_medseg.refinement.log import SavedElsewhereError, image_hash
 
 SESSIONS = home() / ".napari-medseg" / "sessions"
@@ -33,17 +35,19 @@ HASH = 12  # letters of an image's hash that name its folder
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved session that can be continued."""
+    """A saved session that can be continued; `part`: of a pyramid the level, and the box of it, that it was made on."""
 
     folder: Path
     time: float
     rounds: int
+    part: tuple[int, Box] | None = None
 
     def describe(self) -> str:
         """Say when it was and how long."""
         then, now = time.localtime(self.time), time.localtime()
         form = "%H:%M" if then[:3] == now[:3] else "%d %b, %H:%M"
-        return f"session of {time.strftime(form, then)} ({counted(self.rounds, 'round')})"
+        where = "" if self.part is None else f", level {self.part[0]}"
+        return f"session of {time.strftime(form, then)} ({counted(self.rounds, 'round')}{where})"
 
 
 class Autosave:
@@ -150,17 +154,36 @@ def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str,
         logging.getLogger(__name__).warning("The refinement was not saved: %s", error)
 
 
-def saved_sessions(image: Image) -> list[Saved]:
-    """Return the sessions with a round that were made on these values, whatever the file is called, newest first."""
-    fitting = [d for d in _documents() if d[1].get("shape") == list(image.data.shape)]
-    own = image_hash(image) if fitting else ""
+def saved_sessions(image: Image, pyramid: Layer | None = None) -> list[Saved]:
+    """Return the sessions with a round that were made on these values, whatever the file is called, newest first.
+
+    Of a `pyramid` those made on a part of one of that name and size: whose values it has shows when it is opened.
+    """
+    if pyramid is None:
+        fitting = [d for d in _documents() if d[1].get("shape") == list(image.data.shape)]
+        own = image_hash(image) if fitting else ""
+        fitting = [d for d in fitting if d[1].get("sha256") == own]
+    else:
+        fitting = [d for d in _documents() if d[1].get("image") == image.name and part_of(d[1], pyramid) is not None]
     found = []
     for when, document, folder in sorted(fitting, key=lambda entry: -entry[0]):
         first, rounds = document.get("first"), document.get("rounds")
-        known = isinstance(first, int) and isinstance(rounds, list)
-        if known and document.get("sha256") == own and first + len(rounds):
-            found.append(Saved(folder, when, first + len(rounds)))
+        if isinstance(first, int) and isinstance(rounds, list) and first + len(rounds):
+            part = None if pyramid is None else part_of(document, pyramid)
+            found.append(Saved(folder, when, first + len(rounds), part))
     return found
+
+
+def part_of(document: Mapping[str, Any], pyramid: Layer) -> tuple[int, Box] | None:
+    """Return level and box of a layer of several resolutions that a session was made on, ``None`` if of another."""
+    place = document.get(PART)
+    try:
+        level, box = int(place["level"]), tuple(slice(int(a), int(b)) for a, b in place["box"])  # type: ignore[index]
+        shape = pyramid.data[level].shape[: pyramid.ndim][-len(box) :]
+        inside = level >= 0 and all(0 <= s.start < s.stop <= n for s, n in zip(box, shape, strict=True))
+        return (level, box) if inside and place["of"] == list(pyramid.data[0].shape) else None  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
 
 
 def saved_models(folder: Path) -> dict[str, Path | None]:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Shapes
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from napari_medseg._napari.layers import add_part, add_time_point, image_from_layer, image_layers, label_layers
+from napari_medseg._napari.layers import (
+    add_level,
+    add_part,
+    add_time_point,
+    image_from_layer,
+    image_layers,
+    label_layers,
+    level_from_layer,
+)
 from napari_medseg._napari.refine.jobs import Start
 from napari_medseg._napari.refine.layers import RefineLayers
 from napari_medseg._napari.refine.outlines import Outline, closed_shapes, part_around
 from napari_medseg._napari.refine.saves import KEPT, Saved, saved_models, saved_sessions
+from napari_medseg._napari.view import view_box
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
 from napari_medseg._napari.widgets.dock import FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
-from napari_medseg.errors import MedSegError
-from napari_medseg.image import Image
-from napari_medseg.io.geometry import part_of
+from napari_medseg.errors import DataError, MedSegError, one_line
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.io.geometry import PART, cut_out, in_picture
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.refinement.history import Box
 from napari_medseg.refinement.settings import RefinementSettings
@@ -32,7 +44,9 @@ from napari_medseg.settings import Role, as_flags
 if TYPE_CHECKING:
     from napari_medseg._napari.docks.model_chooser import ModelChooser
 
-WHOLE = "whole image"
+WHOLE, VIEW = "whole image", "level in view"
+CORNER = 256  # pixels along each axis
+MOST = 16_000_000  # pixels of a level that are refined at once: of a larger one the part in view
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
 GEODESIC, DEEPIGEOS = "geodesic (works on anything)", "DeepIGeoS (R-Net model)"
 
@@ -50,12 +64,16 @@ class Setup(QWidget):
         self.time = QSpinBox()
         self.time.setToolTip("Of a movie one time point is refined; pictures of a movie can be refined all together")
         self.where = QComboBox()
-        self.where.setToolTip("Of a large image only the part around a box: what lies outside the box is background")
+        self.where.setToolTip(
+            "Of a large image only the part around a box: what lies outside the box is background. Of a slide or "
+            "another image of several resolutions the one in view when Start is pressed; of a large one what is in view"
+        )
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             listen(event, self.list_boxes)
         self.box_button = QPushButton("Draw a box")
         self.box_button.clicked.connect(lambda: self.draw_box())
         self.sessions, self.problem = QComboBox(), ""
+        self.taken: Image | None = None  # the part of a layer of several resolutions that is refined
         self.resume_button = QPushButton("Continue session")
         self.resume_button.clicked.connect(lambda: self.resume.emit())
         self.origin, self.engine = QComboBox(), QComboBox()
@@ -121,14 +139,13 @@ class Setup(QWidget):
         layer = self.input.layer
         if layer is None:
             return None
+        if self._pyramid:
+            return self._level(lambda one: self._corner(one, int(layer.data_level)))
         image = combined([layer, *self.channels.chosen])
         if image.spatial_axes.startswith("T"):
             image = as_stack(image) if self.time.value() < 0 else at_time(image, self.time.value())
         box = self._box()
-        if box is None:
-            return image
-        index = (slice(None), *box) if image.axes.startswith("C") else box
-        return part_of(image.replace(data=image.data[index]), [s.start for s in box])
+        return image if box is None else cut_out(image, box)
 
     def _box(self) -> Box | None:
         """Return the part of the chosen image that is refined, ``None`` for all of it."""
@@ -142,9 +159,89 @@ class Setup(QWidget):
         image = self.input.image
         return int(image is not None and image.spatial_axes.startswith("T") and self.time.value() >= 0)
 
-    def target(self) -> Any:
-        """Return the layer that the refinement lies on: the chosen one, or one of its time point or part."""
-        chosen, box = self.input.layer, self._box()
+    # ---- layers of several resolutions
+    @property
+    def _pyramid(self) -> bool:
+        return bool(getattr(self.input.layer, "multiscale", False))
+
+    def _read(self, layer: Any, level: int, box: Box | None = None) -> Image:
+        """Return a level of a layer, of a movie the chosen time point, or what is stored of that in `box`."""
+        image = level_from_layer(layer, level)
+        image = at_time(image, self.time.value()) if self._timed else image
+        if box is None:
+            return image
+        image = cut_out(image, box)
+        try:
+            return image.replace(data=np.asarray(image.data))
+        except (OSError, ValueError, RuntimeError, LookupError) as error:
+            raise DataError(
+                f"Level {level} of {layer.name} cannot be read ({one_line(error)}). Copy it again."
+            ) from error
+
+    def _corner(self, layer: Any, level: int) -> Image:
+        """Return a small part of a level, by which models are judged before anything larger is read."""
+        image = self._read(layer, level)
+        return cut_out(image, [slice(0, min(n, CORNER)) for n in image.spatial_shape])
+
+    def _level(self, read: Callable[[Any], Image]) -> Image:
+        """Return what is refined of the chosen layers, each of which `read` reads."""
+        image = combined([self.input.layer, *self.channels.chosen], read)
+        return as_stack(image) if image.spatial_axes.startswith("T") else image
+
+    def _part(self) -> tuple[int, Box]:
+        """Return the level in view and what of it is refined, a slice per axis: all, or of a large one what is in view.
+
+        Where a box is chosen, that is what lies around it.
+
+        Raises
+        ------
+        DataError
+            If nothing of the layer is in view, or too much.
+        """
+        layer, around, first = self.input.layer, self._box(), self._timed
+        level = int(layer.data_level)
+        shape = layer.data[level].shape[first : layer.ndim]
+        box: Box = tuple(slice(0, n) for n in shape)
+        flat = self.viewer.dims.ndisplay == 2
+        in_view = view_box(self.viewer, layer, level) if flat else box[-2:]
+        if around is not None:
+            grid = in_picture(level_from_layer(layer, level))
+            places = zip(around, np.diag(grid)[first:-1], grid[first:-1, -1], shape, strict=True)
+            box = tuple(
+                slice(max(int((s.start - at) / step), 0), min(math.ceil((s.stop - at) / step) + 1, n))
+                for s, step, at, n in places
+            )
+        elif math.prod(shape) > MOST:
+            box = (*box[:-2], *in_view)
+        sizes = [s.stop - s.start for s in box]
+        if math.prod(sizes) > MOST or min(sizes) < 1:
+            raise DataError(
+                f"{' x '.join(map(str, sizes))} pixels of {layer.name} (level {level}) cannot be refined at once; at "
+                f"most {MOST:,} can. Zoom in, in 2D, or draw a box around what you want."
+            )
+        return level, box
+
+    def target(self, saved: Saved | None = None) -> Any:
+        """Return the layer that the refinement lies on: the chosen one, or one of its time point, level or part.
+
+        Of a layer of several resolutions that is the part in view, or the one of a `saved` session.
+
+        Raises
+        ------
+        DataError
+            If nothing of the layer is in view, or too much.
+        """
+        chosen, self.taken = self.input.layer, None
+        if self._pyramid:
+            level, box = self._part() if saved is None or saved.part is None else saved.part
+            cuts = {one: self._read(one, level, box) for one in (chosen, *self.channels.chosen)}
+            layer = add_level(self.viewer, chosen, cuts[chosen])
+            self.input.choose(chosen)
+            place = {"level": level, "box": [[s.start, s.stop] for s in box], "of": list(chosen.data[0].shape)}
+            image = self._level(cuts.__getitem__)
+            self.taken = image.replace(metadata={**image.metadata, PART: place})
+            return layer
+        box = self._box()
         layer = add_time_point(self.viewer, chosen, self.time.value()) if self._timed else chosen
         layer = layer if box is None else add_part(self.viewer, layer, box)
         self.input.choose(chosen)  # the list follows the layer that is added
@@ -156,6 +253,23 @@ class Setup(QWidget):
         if layer is not None:
             self.drawn = Outline(self.viewer, layer, "box", self._drawn)
             self.input.choose(layer)
+
+    def _note(self, image: Image) -> str:
+        """Say which part of a pyramid is refined, and what another zoom means for it."""
+        if not self._pyramid or PART not in image.metadata:
+            return ""
+        place, layer = image.metadata[PART], self.input.layer
+        sizes = [b - a for a, b in place["box"]]
+        whole = sizes == list(layer.data[place["level"]].shape[self._timed : layer.ndim])
+        unit = SHORT_UNITS.get(image.units[-1], image.units[-1])
+        finer = np.diag(in_picture(image))[-2]
+        step = f"{image.scale[-1]:.3g} {unit}" if image.units[-1] != PIXEL else f"{finer:.3g} pixels of the full size"
+        what = f"Level {place['level']} of {layer.name}" if whole else f"The framed part of level {place['level']}"
+        again = (
+            " Move and zoom as you like: strokes and mask keep these pixels. For finer borders or another place: "
+            "Finish, go there, Start again; to correct what you have at another zoom, start from its Labels layer."
+        )
+        return f"{what} is refined, {' x '.join(map(str, sizes))} pixels of {step}.{again}"
 
     def _drawn(self, shapes: Shapes) -> None:
         shapes.mode = "select"  # so that the box can be moved and stretched
@@ -170,12 +284,13 @@ class Setup(QWidget):
     def list_boxes(self, event: Any = None) -> None:
         """List the Shapes layers whose boxes can be worked in."""
         chosen, names = self.where.currentText(), [layer.name for layer in closed_shapes(self.viewer)]
+        everything = VIEW if self._pyramid else WHOLE
         self.where.blockSignals(True)
         self.where.clear()
-        self.where.addItems([WHOLE, *names])
-        self.where.setCurrentText(chosen if chosen in names else WHOLE)
+        self.where.addItems([everything, *names])
+        self.where.setCurrentText(chosen if chosen in names else everything)
         self.where.blockSignals(False)
-        self.where.setVisible(bool(names))
+        self.where.setVisible(bool(names) or self._pyramid)
 
     def update_input(self) -> None:
         """List the further channels that fit the image, offer its time points, and judge it."""
@@ -191,6 +306,7 @@ class Setup(QWidget):
             self.time.setValue(min(int(self.viewer.dims.current_step[-len(image.spatial_axes)]), frames - 1))
             self.time.blockSignals(False)
         self.box_button.setVisible(image is not None)
+        self.list_boxes()
         self.channels.show_for(self.input.layer)
         self.update_image()
 
@@ -207,7 +323,8 @@ class Setup(QWidget):
         for name in self.__dict__.keys() & {"pnet", "rnet"}:
             getattr(self, name).set_image(image)
         self.sessions.clear()
-        for saved in saved_sessions(image) if image is not None else ():
+        layer = self.input.layer if self._pyramid else None
+        for saved in saved_sessions(image, layer) if image is not None else ():
             self.sessions.addItem(saved.describe(), saved)
             self.sessions.setItemData(self.sessions.count() - 1, str(saved.folder), Qt.ItemDataRole.ToolTipRole)
         self.sessions.setToolTip(f"Of each image the newest {KEPT} sessions are kept")
@@ -237,7 +354,7 @@ class Setup(QWidget):
         MedSegError
             If a setting or a layer does not fit.
         """
-        image, layer, origin = self.image, target or self.input.layer, self.origin.currentText()
+        image, layer, origin = self.taken or self.image, target or self.input.layer, self.origin.currentText()
         assert image is not None  # Start is disabled without one
         deep = self.engine.currentText() == DEEPIGEOS
         settings = self.form.value.updated(engine="deepigeos" if deep else "geodesic")
@@ -250,7 +367,7 @@ class Setup(QWidget):
             locked=image_from_layer(objects) if objects is not None else None,
             rnet=self.rnet.entry.path if deep and self.rnet.entry else None,
             pnet=self.pnet.entry.path if origin == PROPOSAL and self.pnet.entry else None,
-            box=self.box_layer,
+            box=self.box_layer, note=self._note(image),
         )  # fmt: skip
 
     def resumed(self) -> Start:
@@ -261,12 +378,13 @@ class Setup(QWidget):
             path = models[name]
             if path is not None and not path.exists() and getattr(self, name).entry is not None:
                 models[name] = getattr(self, name).entry.path
-        image = self.image
+        image = self.taken or self.image
         assert image is not None  # the button is hidden without one
-        return Start(image, saved=self.saved.folder, **models)
+        return Start(image, saved=self.saved.folder, note=self._note(image), **models)
 
     def command(self) -> str:
         """Return the ``medseg refine`` line that does the same."""
+        self.taken = None
         start = self.start()
         source = str(start.image.metadata.get("source_file") or "IMAGE")
         words = ["medseg", "refine", source, "SCRIBBLES", "-o", "MASK", *as_flags(start.settings)]

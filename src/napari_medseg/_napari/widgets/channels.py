@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari.layers import Layer
@@ -16,15 +17,15 @@ from napari_medseg.io.grids import same_grid, stack_channels
 ROW, MOST_ROWS = 26, 4
 
 
-def combined(layers: list[Layer]) -> Image:
-    """Return layers on one grid as the channels of one image, which is named after the first.
+def combined(layers: list[Layer], read: Callable[[Layer], Image] = image_from_layer) -> Image:
+    """Return layers on one grid as the channels of one image, which is named after the first; `read` reads each.
 
     Raises
     ------
     MedSegError
         If a layer is no image, or their voxels do not coincide.
     """
-    images = [image_from_layer(layer) for layer in layers]
+    images = [read(layer) for layer in layers]
     stacked = stack_channels(images)
     return stacked if len(images) == 1 else stacked.replace(metadata={**stacked.metadata, "source_file": ""})
 

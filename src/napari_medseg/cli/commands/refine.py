@@ -21,7 +21,10 @@ SCRIBBLES = "label image of strokes: 1 background, 2 foreground, 3 ... further c
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the arguments; `words` are those of the command line after the command."""
-    parser.description = f"Refine a mask with scribbles. SCRIBBLES is a {SCRIBBLES}. MASK: 1 foreground, 2 ... classes."
+    parser.description = (
+        f"Refine a mask with scribbles. SCRIBBLES is a {SCRIBBLES}. MASK: 1 foreground, 2 ... classes. Of a slide or "
+        "another pyramid the part and level that SCRIBBLES were drawn on is refined."
+    )
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("scribbles", type=Path, nargs="?", metavar="SCRIBBLES", help=SCRIBBLES)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help="mask on the image's grid")
@@ -74,12 +77,12 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
     from napari_medseg.io import read_one
     from napari_medseg.io.geometry import describe_grid, sized_like
-    from napari_medseg.io.grids import moved_notes, on_grid, same_grid
+    from napari_medseg.io.grids import moved_notes, on_grid, part_under, same_grid
     from napari_medseg.measure.files import notes_of
     from napari_medseg.refinement import RefinementSession
 
     scribbles = _of_time(read_one(arguments.scribbles, "labels"), arguments.time)
-    image = sized_like(image, scribbles)
+    image = sized_like(image if arguments.channel else part_under(image, scribbles), scribbles)
     initial = read_one(arguments.initial, "labels") if arguments.initial else None
     initial = on_grid(_of_time(initial, arguments.time), image, "initial mask") if initial else None
     implied: dict[str, Any] = {"classes": max(1, int(initial.data.max(initial=0)))} if initial is not None else {}

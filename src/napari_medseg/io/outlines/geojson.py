@@ -18,7 +18,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, write_text
-from napari_medseg.io.geometry import first_pixel
+from napari_medseg.io.geometry import to_picture
 from napari_medseg.io.outlines.polygons import (
     NAMED,
     Drawing,
@@ -248,9 +248,9 @@ def write_labels(
     data = np.asarray(image.data if image is not None else labels)
     known = image.metadata.get("objects", {}) if image is not None else {}
     regions = []
-    first = first_pixel(image) if image is not None else (0, 0)
     for index, region in outlines(data):
-        region = replace(region, rings=tuple(ring + first for ring in region.rings))
+        if image is not None:
+            region = replace(region, rings=tuple(to_picture(image, ring) for ring in region.rings))
         kept = known.get(str(index), {})
         numbers = (measurements or {}).get(index) or kept.get("measurements") or {}
         properties = {"objectType": kept.get("objectType") or object_type}
