@@ -852,7 +852,7 @@ def test_of_a_slide_the_level_in_view_is_refined_at_its_place(open_dock: Open, w
     world = [layers.mask.data_to_world(place) for place in np.argwhere(mask.data)]
     np.testing.assert_allclose(np.mean(world, 0), (256, 256), atol=1)
     assert mask.data.sum() * (factor / 16) ** 2 == pytest.approx(np.pi * 100**2, rel=0.05)
-    scene.look(4, (256, 160))  # another zoom changes nothing
+    scene.look(1, (256, 160))  # another zoom changes nothing
     scene.settle()
     assert scene.mask.shape == mask.data.shape
 
