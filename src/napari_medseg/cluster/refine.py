@@ -105,7 +105,7 @@ class RemoteEngine(Engine):
                 labels = mask.copy()
                 if change is not None:
                     change.apply(labels)
-                return Answer(labels, timings, message)
+                return Answer(labels, timings, message, [] if change is None else [change.box])
             except UnreachableError as error:
                 self.lost = True
                 message = f"{error} Refining on this computer."

@@ -257,6 +257,8 @@ def _in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.
     Only what is filled is looked at, slab by slab along the first axis, whole cells at a time.
     """
     shape = array.shape
+    if not isinstance(array, Lazy) and array.size <= SLAB:
+        return reduce(array)
     filled = array.filled if isinstance(array, Lazy) else tuple(slice(0, n) for n in shape)
     cells, out = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True)), None
     if filled is None:
@@ -531,4 +533,10 @@ def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.n
 
 def border_band(labels: np.ndarray) -> np.ndarray:
     """Return the voxels on both sides of the border between the two labels, bool (*spatial)."""
-    return np.asarray(ndimage.binary_dilation(labels) & ~ndimage.binary_erosion(labels, border_value=1))
+    out = np.zeros(labels.shape, bool)
+    for axis in range(labels.ndim):
+        apart = np.diff(labels, axis=axis)
+        low, high = (np.moveaxis(out, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        low |= np.moveaxis(apart, axis, 0)
+        high |= np.moveaxis(apart, axis, 0)
+    return out

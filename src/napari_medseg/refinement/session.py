@@ -213,20 +213,22 @@ class RefinementSession(Timeline):
         DataError
             If the mask is empty, or the label is taken or not positive.
         """
-        mask, result = self.mask, self.result
+        within: dict[str, Box | None] = {name: self._around(name) for name in ("mask", "given", "scribbles")}
+        box, taken = self._around("mask"), self.result[self._around("result")]
+        mask = self.mask[box]
         if not mask.any():
             raise DataError("There is no object to accept: the mask is empty.")
         label = self._own_label() if label is None else label
         wanted = np.unique(mask[mask > 0]).astype(np.int64) + label - 1
-        if label < 1 or wanted.max() > MAX_LABEL or np.isin(wanted, result).any():
-            raise DataError(
-                f"Label {label} is taken or not positive. Choose a free one, the next is {result.max() + 1}."
-            )
-        merged = np.where((mask > 0) & (result == 0), mask.astype(np.int32) + np.int32(label - 1), result)
+        if label < 1 or wanted.max() > MAX_LABEL or np.isin(wanted, taken).any():
+            free = int(taken.max(initial=0)) + 1
+            raise DataError(f"Label {label} is taken or not positive. Choose a free one, the next is {free}.")
+        result = self.result.copy()
+        np.copyto(result[box], mask.astype(np.int32) + np.int32(label - 1), where=(mask > 0) & (result[box] == 0))
         self.log.append({"event": "accept", "label": label})
-        empty = np.zeros_like(mask)
-        new = {"result": merged, "mask": empty, "given": empty, "scribbles": empty}
-        return self._commit("accept", new, {})
+        empty = np.zeros_like(self.mask)
+        new = {"result": result, "mask": empty, "given": empty, "scribbles": empty}
+        return self._commit("accept", new, {}, within={**within, "result": box})
 
     def reopen_object(self, label: int) -> RefinementState:
         """Take the locked object `label` out of the result and into the mask, to be corrected and accepted again.
@@ -374,7 +376,7 @@ class RefinementSession(Timeline):
                 return int(made.facts["label"])
             if made.facts["kind"] in ("accept", "reopen"):
                 break
-        return int(self.result.max()) + 1
+        return int(self.result[self._around("result")].max(initial=0)) + 1
 
     # ---- where to look
     def uncertainty(self) -> np.ndarray:

@@ -65,11 +65,16 @@ def _block(before: int, after: int, ndim: int) -> nn.Sequential:
 
 def log_odds(network: StrokeNet, inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
     """Return the log-odds of the object, float32 (*cells), for inputs float32 (C, *cells), found on the processor."""
+    return _answer(folded(network), inputs, precision)  # type: ignore[arg-type]
+
+
+def _answer(network: StrokeNet, inputs: np.ndarray, precision: str) -> np.ndarray:
+    """Return what a network without batch norms says."""
     padding = [p for n in reversed(inputs.shape[1:]) for p in (0, -n % network.step)]
     inside = tuple(slice(0, n) for n in inputs.shape[1:])
     x = F.pad(torch.from_numpy(inputs)[None], padding).contiguous(memory_format=memory_format(CPU, network.ndim))
     with torch.inference_mode(), autocast(CPU, fast_precision(precision, CPU, True)):
-        return np.asarray(folded(network)(x)[0, 0].float().numpy()[inside])
+        return np.asarray(network(x)[0, 0].float().numpy()[inside])
 
 
 def bundled(inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
@@ -77,7 +82,7 @@ def bundled(inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
     layer = next((axis for axis, n in enumerate(inputs.shape) if axis and n == 1 and inputs.ndim > 3), None)
     if layer is not None:
         return np.expand_dims(bundled(inputs.squeeze(layer), precision), layer - 1)
-    return log_odds(_ready(inputs.ndim - 1), inputs, precision)
+    return _answer(_ready(inputs.ndim - 1), inputs, precision)
 
 
 @cache
