@@ -192,6 +192,36 @@ def check_saved(out: Path) -> None:
     assert set(last["corrected"]) == {"yes"}
 
 
+def test_what_was_painted_in_a_review_is_kept_when_layers_go_or_napari_is_closed(
+    make_napari_viewer_proxy: Any, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = BatchSettings(pattern="scan_[0-2].tif")
+    run(predict_files(load_model(afm_model), [folder], out, PredictSettings(device="cpu"), options=options))
+    viewer = make_napari_viewer_proxy(show=True)
+    dock = viewer.window.add_plugin_dock_widget("napari-medseg", "Batch")[1]
+    dock.folder.value, dock.out.value = folder, out
+    dock.start_review()
+    review = dock.review
+    wait(lambda: review.worker is None and len(viewer.layers) == 2)
+    review.layers[-1].data[:5, :5] = 7
+    viewer.layers.remove(review.layers[-1])
+    assert "was removed from the view" in review.line.text()
+    review.go(1)
+    wait(lambda: review.worker is None and review.index == 1 and len(viewer.layers) == 2)
+    review.layers[-1].data = np.zeros((8, 8), np.uint8)
+    review.go(2)
+    wait(lambda: review.worker is None and review.index == 2 and len(viewer.layers) == 2)
+    review.layers[-1].data[:5, :5] = 9
+    viewer.close()
+    entries = ReviewSheet(out).entries
+    assert [entry.corrected for entry in entries] == [True, False, True]
+    kept = [read_one(out / entry.labels, "labels").data for entry in entries]
+    assert (kept[0][:5, :5] == 7).all()
+    assert kept[1].shape == (64, 64)
+    assert (kept[2][:5, :5] == 9).all()
+
+
 def test_correct_then_fine_tune_then_the_most_uncertain(
     open_dock: Open, wait: Wait, afm_model: Path, folder: Path, tmp_path: Path
 ) -> None:

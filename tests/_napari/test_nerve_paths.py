@@ -19,7 +19,7 @@ from napari_medseg._napari.readers import read_layers
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
-from napari_medseg.io.outlines.tracings import write_tracings
+from napari_medseg.io.outlines.tracings import read_tracing, write_tracings
 from napari_medseg.jobs import Progress
 from napari_medseg.measure import nerve
 
@@ -81,6 +81,30 @@ def test_export_writes_the_paths_as_they_are_drawn(dock: tuple[Any, Any], wait: 
     wait(lambda: len(measure.table.frame) == before + 1)
     measure.export_button.save(str(tmp_path / "nerves.csv"))
     assert len(pd.read_csv(tmp_path / "nerves.csv")) == before + 1
+    measure.export_button.save(str(tmp_path / "nerves.swc"))
+    drawn, lengths = swc_length(tmp_path / "nerves.swc"), measure.table.frame["length [um]"]
+    assert drawn == pytest.approx(lengths.sum(), rel=2e-3)
+
+
+def swc_length(path: Path) -> float:
+    """Return the length of all paths of an SWC file, whose rows are number, type, x, y, z, radius and parent."""
+    rows = np.loadtxt(path, comments="#", ndmin=2)
+    at = {int(row[0]): row[2:5] for row in rows}
+    return sum(float(np.linalg.norm(row[2:5] - at[int(row[6])])) for row in rows if row[6] > 0)
+
+
+@pytest.mark.parametrize("suffix", ["ndf", "swc"])
+def test_a_tracing_is_exported_from_the_mask_alone(open_dock: Open, wait: Wait, tmp_path: Path, suffix: str) -> None:
+    viewer, measure = open_dock("Measure")
+    viewer.open_sample("napari-medseg", "ccm")
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None)
+    assert sum(f"*.{suffix}" in kind for kind in measure.export_button.kinds()) == 1
+    measure.export_button.save(str(tmp_path / f"nerves.{suffix}"))
+    assert f"nerves.{suffix}" in measure.run_bar.message.text()
+    paths = read_tracing(tmp_path / f"nerves.{suffix}").paths
+    assert len(paths) == len(nerve.paths(measure.chosen_labels())[0])
 
 
 def test_closed_shapes_are_no_tracing(tmp_path: Path) -> None:

@@ -593,6 +593,39 @@ def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) ->
     assert used == [1]
 
 
+def test_a_picture_that_is_replaced_while_it_opens_is_not_refined_as_another(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.run_bar.run_button.click()
+    scene.scan.data = np.asarray(scene.scan.data)[::-1].copy()
+    wait(lambda: scene.dock.run_bar.current is None)
+    assert scene.live is None
+    assert "was replaced meanwhile" in scene.dock.run_bar.message.text()
+    scene.start()
+    np.testing.assert_array_equal(scene.live.session.image.data, scene.scan.data)
+
+
+@pytest.mark.parametrize("how", ["image removed", "dock closed"])
+def test_the_last_stroke_is_kept_whatever_ends_the_refinement(open_dock: Open, wait: Wait, how: str) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    live, image, first = scene.live, scene.live.session.image, scene.round
+    scene.scribbles.paint(tuple(n - 3 for n in scene.mask.shape), OUTSIDE)
+    wait(lambda: live.steps.current is not None)
+    if how == "image removed":
+        scene.viewer.layers.remove(scene.scan)
+    else:
+        scene.viewer.window.remove_dock_widget(scene.dock)
+    wait(lambda: live.steps.current is None and not live.autosave.pending)
+    saved = RefinementSession.load(live.opened.folder, image)
+    assert saved.state.index == live.session.state.index == first + 1
+    np.testing.assert_array_equal(saved.mask, live.layers.mask.data)
+    np.testing.assert_array_equal(saved.scribbles, live.layers.scribbles.data)
+    if how == "image removed":
+        scene.pause(lambda: not scene.dock.saved.isActive())
+        assert "was removed" in scene.dock.run_bar.message.text()
+
+
 def test_all_layers_can_go_while_the_brush_is_out(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QDockWidget
 from napari_medseg._napari.layers import image_layers, layer_data
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg.image import Image
-from napari_medseg.jobs import Progress
+from napari_medseg.jobs import Progress, Speed
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import bundled, pack, write_checkpoint
 from napari_medseg.models.purpose import PixelSize
@@ -102,6 +102,8 @@ def test_the_probability_never_becomes_the_input(open_dock: Open, wait: Wait, tm
     dock.run_bar.next_button.click()
     _, measure = next((n, w) for n, w in viewer.window.dock_widgets.items() if "Measure" in n)
     assert measure.labels.layer == dock.made
+    wait(lambda: measure.run_bar.current is None)
+    assert dock.made.name in measure.run_bar.message.text(), "one press measures what was made"
     frame_of(dock).raise_()
     wait(lambda: measure.visibleRegion().isEmpty())
     dock.run_bar.next_button.click()
@@ -160,6 +162,21 @@ def test_what_knows_only_generated_images_is_never_proposed_for_others(open_dock
     viewer.add_image(noise.integers(0, 255, (384, 384), np.uint8), name="cornea")
     assert dock.models.entry.field == "cornea"
     assert "corneal nerves" in dock.models.card.text().splitlines()[0]
+
+
+def test_a_scan_in_which_no_cell_fits_is_proposed_no_model_of_cells(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    heights = Image(np.random.default_rng(0).random((64, 64)), "YX", (0.005, 0.005), ("micrometer",) * 2, name="dna",
+                    value_unit="nm")  # fmt: skip
+    data, options, _ = layer_data(heights)
+    viewer.add_image(data, **options)
+    assert dock.models.entry is None
+    assert "0.32 um wide: no cell fits in it" in dock.run_bar.reason
+    dock.models.refresh(bundled("afm-threshold"))
+    assert not dock.run_bar.reason
+    assert not dock.size_line.isHidden()
+    assert "no cell fits" in dock.size_line.text()
+    assert dock.resample.isHidden()
 
 
 def test_a_film_of_heights_is_proposed_what_finds_cells_and_no_volume(open_dock: Open, wait: Wait) -> None:
@@ -271,15 +288,15 @@ def test_closing_the_dock_stops_what_runs(open_dock: Open, wait: Wait, tmp_path:
     assert steps[-1] < 10**9 - 1  # it was stopped, not finished
 
 
-def test_the_rest_is_told_by_the_pace_since_the_first_step(open_dock: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_is_told_by_the_speed_after_the_first_step(open_dock: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     _, dock = open_dock("Segment")
     bar, clock = dock.run_bar, [1000.0]
     monkeypatch.setattr("napari_medseg._napari.widgets.run_bar.time.monotonic", lambda: clock[0])
-    bar.started, bar.pace = 900.0, (0.0, 0.0)  # loading took 100 s
-    for step, message in ((0, "tile 0"), (10, "tile 10 · 18 s left"), (20, "tile 20 · 16 s left")):
+    bar.started, bar.speed = 900.0, Speed()  # loading took 100 s
+    for step, message in ((0, "tile 0"), (10, "tile 10"), (20, "tile 20 · 16 s left"), (30, "tile 30 · 14 s left")):
         bar._progress(Progress(step, 100, f"tile {step}"))
         assert bar.message.text() == message
-        clock[0] += 2
+        clock[0] += 2 if step else 60  # the first step compiles
     assert [duration(s) for s in (0.004, 0.42, 32, 700, 11100)] == [
         "less than 0.1 s",
         "0.4 s",

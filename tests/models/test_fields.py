@@ -8,7 +8,7 @@ import pytest
 from napari_medseg.image import Image
 from napari_medseg.models.catalog import entry, list_models
 from napari_medseg.models.checkpoint import bundled
-from napari_medseg.models.purpose import FIELDS, likely_field
+from napari_medseg.models.purpose import FIELDS, doubts_on, likely_field, no_cell_fits
 
 GREY, COLOUR = np.zeros((40, 40), np.uint8), np.arange(4800).reshape(40, 40, 3).astype(np.uint8)
 UM = ("micrometer", "micrometer")
@@ -54,3 +54,21 @@ def test_hippocampus_model_is_proposed_for_volumes_of_its_size_alone(
 ) -> None:
     image = Image(np.zeros(shape, np.uint8), "ZYX", (scale,) * 3, (unit,) * 3)
     assert entry(bundled("hippocampus_pnet")).made_for(image) == fits
+
+
+@pytest.mark.parametrize(
+    ("pixels", "step", "unit", "fits"),
+    [(256, 1.277e-3, "micrometer", False), (512, 0.9766, "nanometer", False), (128, 0.2, "micrometer", True)],
+)
+def test_no_cells_are_looked_for_in_a_scan_that_cannot_hold_one(
+    pixels: int, step: float, unit: str, fits: bool
+) -> None:
+    scan = Image(np.zeros((pixels, pixels)), "YX", (step, step), (unit, unit), value_unit="nm")
+    model = entry(bundled("afm-threshold"))
+    assert model.made_for(scan) == fits
+    said = no_cell_fits(scan)
+    assert bool(said) != fits
+    assert fits or said in doubts_on(scan, model.card, "afm")[0]
+    own = {"pixel_size": {"unit": unit, "median": [step, step]}}
+    assert not doubts_on(scan, own, "afm"), "a model that learnt from such scans knows what is on them"
+    assert not no_cell_fits(scan.replace(units=("pixel", "pixel")))

@@ -12,6 +12,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_medseg._napari.view import keep_whole, seen_whole
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.jobs import Job, Progress
 
@@ -37,6 +38,8 @@ class _Later(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        if seen_whole(napari_viewer):
+            keep_whole(napari_viewer, self)
         self.line = QLabel("Loading the networks. This takes a few seconds, the first time only ...")
         self.line.setWordWrap(True)
         column = QVBoxLayout(self)
@@ -54,8 +57,11 @@ class _Later(QWidget):
     def _open(self, result: Any = None) -> None:
         """Put the dock in this one's place, unless it was closed meanwhile."""
         if isalive(self) and self.parent() is not None:
+            whole = seen_whole(self.viewer)  # beside this one, which leaves its room for a moment
             self.viewer.window.remove_dock_widget(self)
-            self.viewer.window.add_plugin_dock_widget(PLUGIN, self.name)
+            _, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, self.name)
+            if whole:
+                keep_whole(self.viewer, dock)
 
 
 def is_loaded() -> bool:

@@ -7,6 +7,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QWidget
+
+SETTLED_MS = 100  # after which a new dock has its place
+ALIKE = 0.1  # relative difference of zooms, as where the sliders below a stack came after it
 
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
@@ -82,3 +88,26 @@ def present_slice(viewer: Any, layer: Any) -> tuple[Any, ...]:
     point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
     seen = [axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed]
     return tuple(slice(None) if axis in seen else round(value) for axis, value in enumerate(point))
+
+
+def seen_whole(viewer: Any) -> bool:
+    """Whether all of a picture is seen, as napari shows it at first."""
+    camera = viewer.camera
+    if viewer.dims.ndisplay > 2 or not len(viewer.layers):
+        return False
+    zoom, centre = camera.zoom, camera.center
+    viewer.reset_view()
+    whole = np.allclose(camera.center, centre) and abs(camera.zoom / zoom - 1) < ALIKE
+    camera.zoom, camera.center = zoom, centre
+    return bool(whole)
+
+
+def keep_whole(viewer: Any, dock: QWidget) -> None:
+    """Fit the picture again once `dock` has taken its room beside it."""
+    before = viewer.camera.zoom, viewer.camera.center
+
+    def fit() -> None:
+        if isalive(dock) and (viewer.camera.zoom, viewer.camera.center) == before:
+            viewer.reset_view()
+
+    QTimer.singleShot(SETTLED_MS, fit)

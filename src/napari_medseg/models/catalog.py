@@ -32,7 +32,7 @@ from napari_medseg.models.checkpoint import (
     rebuild,
     write_checkpoint,
 )
-from napari_medseg.models.purpose import FIELDS, TITLES, Field, PixelSize, likely_field
+from napari_medseg.models.purpose import FIELDS, TITLES, Field, PixelSize, likely_field, no_cell_fits
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
@@ -87,7 +87,8 @@ class Entry:
             return bool(image.metadata.get("generated"))
         field = likely_field(image)
         if self.bundled:
-            return field is not None and self.field == field and self._has_extent_of(image)
+            fits = self._has_extent_of(image) and not (field == "afm" and no_cell_fits(image))
+            return field is not None and self.field == field and fits
         return field in (None, self.field) or self.field is None
 
     def _has_extent_of(self, image: Image) -> bool:

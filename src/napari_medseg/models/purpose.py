@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from napari_medseg.image import Image, mm_per, steps_as_said
+from napari_medseg.image import Image, mm_per, steps_as_said, um_per
 
 Field = Literal["afm", "cornea", "tissue", "movie", "volume", "ultrasound"]
 FIELDS: tuple[Field, ...] = get_args(Field)
@@ -24,6 +24,7 @@ TITLES: dict[Field, str] = {
 CORNEAL_PIXEL_UM = 0.8  # corneal microscopes show 400 um on 384 pixels; scans of cells are finer
 CORNEAL_FRAME = (384, 384)
 HEIGHTS = ("nm", "um", "m")
+SMALLEST_CELL_UM = 1.0  # bacteria are about 1 um long, animal cells ten times that
 LOOK = 64  # pixels along an edge that are looked at to tell colour from grey
 FAR = 1.2  # pixel sizes that differ by more are warned of: 1.3 times finer, `nerve-ridges` falls from F1 .80 to .55
 SWAPPED = 1.0  # of skewness beyond that of training images, on the other side of 0; stains of laboratories differ by .8
@@ -47,6 +48,16 @@ def likely_field(image: Image) -> Field | None:
     if image.units[-1] == "micrometer" and image.scale[-1] >= CORNEAL_PIXEL_UM:
         return "cornea"
     return "cornea" if image.units[-1] == "pixel" and image.spatial_shape == CORNEAL_FRAME else None
+
+
+def no_cell_fits(image: Image) -> str:
+    """Say that a scan of heights is too small to hold a cell; empty where one fits, or its size is not known."""
+    if likely_field(image) != "afm" or (micrometres := um_per(image.units[-1])) is None:
+        return ""
+    edges = [n * step for n, step in zip(image.spatial_shape[-2:], image.scale[-2:], strict=True)]
+    if max(edges) * micrometres >= SMALLEST_CELL_UM:
+        return ""
+    return f"The whole scan is {size_in_words(edges, image.units[-1])} wide: no cell fits in it."
 
 
 def _grey(image: Image) -> bool:
@@ -220,6 +231,8 @@ def doubts_on(seen: Image, card: Mapping[str, Any], field: str) -> tuple[str, ..
     likely = None if same_size else likely_field(seen)
     if field == "afm" and seen.value_unit and seen.value_unit not in HEIGHTS:
         return (f"Its values are {seen.value_unit}, and the model expects heights: choose the height channel.",)
+    if field == "afm" and not same_size and (small := no_cell_fits(seen)):
+        return (f"{small} The model was made for {TITLES['afm']}: look closely at what was found.",)
     if likely in (None, "movie", field) or field not in FIELDS:
         return ()
     return (

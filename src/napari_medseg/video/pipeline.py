@@ -20,7 +20,7 @@ from napari_medseg.errors import DataError, DeviceError
 from napari_medseg.image import Image
 from napari_medseg.io.identity import fingerprint
 from napari_medseg.io.locks import held_folder
-from napari_medseg.jobs import Job, Progress
+from napari_medseg.jobs import Job, Progress, Speed
 from napari_medseg.measure.video import contrast, shape_of
 from napari_medseg.method import Model
 from napari_medseg.methods import for_movies, role_of
@@ -246,13 +246,13 @@ def _run(
 ) -> Job[VideoResult]:
     columns = _columns(networks.classes, settings, source.named)
     output = Output(folder, source, settings, columns, identity)
-    started, finished = time.perf_counter(), False
+    started, speed, finished = time.perf_counter(), Speed(), False
     results = _results(source, networks, output, settings)
     try:
         yield Progress(0, len(source.numbers), _greeting(source, networks, output))
         for computed, row, overlay in results:
             output.add(computed.position, row, overlay)
-            yield _progress(computed, row, overlay, source, started)
+            yield _progress(computed, row, overlay, source, speed)
         finished = True
     finally:
         close(results)
@@ -309,7 +309,7 @@ def _finish(item: Computed, source: Source, networks: Networks, output: Output, 
 
 
 def _progress(
-    item: Computed, row: dict[str, Any] | None, overlay: np.ndarray | None, source: Source, started: float
+    item: Computed, row: dict[str, Any] | None, overlay: np.ndarray | None, source: Source, speed: Speed
 ) -> Progress:
     step, total = item.position + 1, len(source.numbers)
     number = source.numbers[item.position]
@@ -317,8 +317,9 @@ def _progress(
     if row is None:
         return Progress(step, total, f"frame {step} of {total}: done before", {"frame": float(number)}, preview)
     numbers = {name: float(value) for name, value in row.items() if not isinstance(value, str)}
-    pace = step / max(time.perf_counter() - started, 1e-9)
-    return Progress(step, total, f"frame {step} of {total}: {row['label']}, {pace:.1f} frames/s", numbers, preview)
+    pace = speed.note(step, time.perf_counter())
+    told = f", {pace:.1f} frames/s" if pace else ""
+    return Progress(step, total, f"frame {step} of {total}: {row['label']}{told}", numbers, preview)
 
 
 def _columns(classes: tuple[str, ...], settings: VideoSettings, named: bool) -> list[str]:

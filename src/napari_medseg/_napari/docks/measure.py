@@ -232,6 +232,7 @@ class MeasureDock(Dock):
         self.export_button = ExportButton(
             self, lambda: self.followed, lambda sentence: self.run_bar.say(sentence), self.measure_again
         )
+        self.export_button.paths = lambda: self.paths.layer if self.followed is self.traced else None
         self.offer_export(False)
         self.section("Labels", self.labels)
         self.section("Image (for heights and intensities)", self.image)

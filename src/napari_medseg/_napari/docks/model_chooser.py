@@ -17,7 +17,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg.image import Image
 from napari_medseg.methods import create
 from napari_medseg.models.catalog import Entry, entry, list_models, load_model, with_settings
-from napari_medseg.models.purpose import TITLES, likely_field
+from napari_medseg.models.purpose import TITLES, likely_field, no_cell_fits
 from napari_medseg.settings import Role, as_flags
 
 CHOOSE = "choose a model ..."
@@ -176,6 +176,8 @@ class ModelChooser(QWidget):
         what = f"this image ({TITLES[field]})" if field else "images like this one, as far as it says"
         if self.image is None:
             return "Choose a model."
+        small = no_cell_fits(self.image)
+        what = f"what is on such a scan. {small.removesuffix('.')}" if small else what
         works = "Choose one, draw strokes in Refine with scribbles, or train your own."
         return f"No model here was made for {what}. {works}"
 

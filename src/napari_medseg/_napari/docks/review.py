@@ -11,6 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED, ReviewSheet, load_case
 from napari_medseg.errors import MedSegError
@@ -56,6 +57,7 @@ class ReviewPanel(QWidget):
         for widget in (self.keys, self.line, self.reason):
             layout.addWidget(widget)
         layout.addLayout(row)
+        listen(viewer.layers.events.removed, self._removed)
         self.hide()
 
     def open(self, folder: Path, uncertain: bool = False) -> None:
@@ -175,7 +177,13 @@ class ReviewPanel(QWidget):
     def correction(self) -> Job[None] | None:
         """Return the job that saves and measures this case's labels, ``None`` if they were not painted on."""
         painted = np.asarray(self.layers[-1].data) if self.layers else None
-        if self.sheet is None or self.loaded is None or np.array_equal(painted, self.loaded.data):
+        if self.sheet is None or self.loaded is None or painted is None or np.array_equal(painted, self.loaded.data):
+            return None
+        if painted.shape != self.loaded.data.shape:
+            show_info(
+                f"The labels of {self.image.name} were replaced by some of another size ({painted.shape} instead of "
+                f"{self.loaded.data.shape}). These are not saved; the case keeps the labels it had."
+            )
             return None
         labels = self.loaded.replace(data=painted.copy())
         return self._saved(labels, self.sheet.correct(self.index, labels, self.image))
@@ -186,10 +194,19 @@ class ReviewPanel(QWidget):
 
     def remove_layers(self) -> None:
         """Remove this case's layers."""
-        for layer in self.layers:
+        going, self.layers = self.layers, []
+        for layer in going:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.layers, self.loaded, self.image = [], None, None
+        self.loaded = self.image = None
+
+    def _removed(self, event: Any) -> None:
+        """Say what becomes of a layer of this case that somebody removed."""
+        if any(layer == event.value for layer in self.layers):  # either may be a proxy
+            self.line.setText(
+                f"{self.where()}{event.value.name} was removed from the view. Its file is kept, and what was painted "
+                "on the labels is saved when you go on; go on and come back to see it again."
+            )
 
     def _work(self, job: Job[Any], done: Any) -> None:
         self.worker = JobWorker(

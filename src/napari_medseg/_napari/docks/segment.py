@@ -27,7 +27,7 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.geometry import cut_out
 from napari_medseg.jobs import Job
-from napari_medseg.models.purpose import FAR, PixelSize
+from napari_medseg.models.purpose import FAR, PixelSize, no_cell_fits
 from napari_medseg.settings import PredictSettings, as_flags
 
 WHOLE, VIEW = "whole image", "current view"
@@ -121,16 +121,18 @@ class SegmentDock(Dock):
         self.update_size()
 
     def update_size(self) -> None:
-        """Say where the model was trained at another pixel size, and offer to resample."""
+        """Say where no cell fits in a scan, or the model was trained at another pixel size; offer to resample."""
         entry, image = self.models.entry, self.image
         size = None if entry is None or image is None else PixelSize.of_card(entry.card)
         other = size is not None and size.steps_for(image) is not None
         far = "The results may be poor." if other and size.factor(image) > FAR else ""
         self.size_line.setText(f"The model was trained at {size}; this image has other pixels. {far}" if other else "")
-        for widget in (self.size_line, self.resample):
-            widget.setVisible(other)
+        self.resample.setVisible(other)
         if not other:
             self.resample.setChecked(False)
+            cells = image is not None and entry is not None and entry.field == "afm" and not (size and size.of(image))
+            self.size_line.setText(no_cell_fits(image) if cells else "")
+        self.size_line.setVisible(bool(self.size_line.text()))
 
     def update_reason(self) -> None:
         """Enable Run, or say why not."""
@@ -215,5 +217,5 @@ class SegmentDock(Dock):
             self.run_bar.clear()
 
     def open_measure(self) -> None:
-        """Open the Measure dock with what was made."""
-        self.open_next("Measure").labels.choose(self.made)
+        """Measure what was made, in the dock Measure."""
+        self.measure_next(self.made)

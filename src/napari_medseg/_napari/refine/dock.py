@@ -69,12 +69,16 @@ class RefineDock(Dock):
         self.scroll_to(self.run_bar)
         start: Start = self.setup.resumed() if continuing else self.setup.start(self.target)
         self.close_session()
+        self.begun = self.source.data
         return open_session(start)
 
     def open(self, opened: Opened) -> None:
         """Show the refinement instead of the choices."""
         if any(layer is None or layer not in self.viewer.layers for layer in (self.source, self.target)):
             self.run_bar.say("The image was closed meanwhile. Choose another one.")
+            return
+        if self.source.data is not self.begun:
+            self.run_bar.say(f"The picture in {self.source.name} was replaced meanwhile: press Start for the new one.")
             return
         self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end, self.source)
         self.setFocus()  # the Start button goes, and Space must not press what comes next
@@ -93,7 +97,7 @@ class RefineDock(Dock):
         self.save_button.setVisible(anything)
         if anything:
             reason = " ".join(filter(None, (f"The result is the layer {made.name}.", ended.layers.left_out, reason)))
-            self.run_bar.offer("Measure", lambda: self.open_next("Measure").labels.choose(made))
+            self.run_bar.offer("Measure", lambda: self.measure_next(made))
         self.run_bar.say(reason or self.setup.reason)
         self.scroll_to(self.run_bar)
         self.saved = timer(LOOK_MS, lambda: self._look_again(ended.autosave))

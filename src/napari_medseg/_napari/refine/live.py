@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer, Shapes
 from qtpy.compat import isalive
+from qtpy.QtCore import QThreadPool
 
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.refine.jobs import Opened, call
@@ -103,7 +106,7 @@ class Live:
         self.steps = Steps(panel.say, panel.busy)
         self.guidance = Guidance(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
-        self.closed, self.going = False, True
+        self.closed, self.going, self.shown = False, True, state.index
         self.drawn: Outline | None = None
         self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
         self.autosave = Autosave(opened.saving, self.steps)
@@ -325,6 +328,7 @@ class Live:
 
     def _show(self, state: RefinementState) -> None:
         self.layers.show(state)
+        self.shown = state.index
         self.panel.show_state(state, self.session.rounds)
         if state.kind == "accept":
             self.layers.paint_with(2)
@@ -340,7 +344,10 @@ class Live:
         self.viewer.layers.selection.active = self.layers.result
 
     def close(self, reason: str = "") -> None:
-        """End: unbind the keys, leave the layers as they are, cancel what runs, save."""
+        """End: unbind the keys, leave the layers, let the last stroke's round end, save.
+
+        What Python's end finds unsaved is saved then: nobody tells of the round that runs when napari is closed.
+        """
         if self.closed:
             return
         self.closed = True
@@ -352,5 +359,20 @@ class Live:
         self._put_away()
         self.going = False
         self.layers.release()
-        self.steps.close(self.autosave.last)
+        atexit.register(self._at_exit)
+        self.steps.close(self._last)
         self.ended(reason)
+
+    def _last(self) -> None:
+        """Show and save what came after the last save."""
+        atexit.unregister(self._at_exit)
+        if self.session.state.index != self.shown:
+            self.autosave.dirty = True
+            with contextlib.suppress(RuntimeError):  # napari's window is gone
+                self.layers.show(self.session.state)
+        self.autosave.last()
+
+    def _at_exit(self) -> None:
+        QThreadPool.globalInstance().waitForDone()
+        self.autosave.dirty |= self.session.state.index != self.shown
+        self.autosave.now()

@@ -83,6 +83,12 @@ class Autosave:
             self.thread.start()
             self.dirty = False
 
+    def now(self) -> None:
+        """Save what is not saved yet, and wait for it."""
+        if self.dirty:
+            self.dirty = False
+            _save_quietly(*self.saving)
+
     @property
     def pending(self) -> bool:
         """Whether something is still to be saved."""

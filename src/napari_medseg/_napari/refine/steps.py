@@ -61,14 +61,14 @@ class Steps:
             self.worker.stop()
 
     def close(self, then: Callable[[], None]) -> None:
-        """Cancel everything; call `then` once nothing runs."""
+        """Let the newest refinement end and cancel all else; call `then` once nothing runs."""
         if self.closing is not None:
             return
-        self.queue.clear()
+        self.queue = [step for step in self.queue if step.kind == REFINE]
         self.closing = then
         if self.current is None:
             then()
-        elif self.worker is not None:
+        elif self.worker is not None and self.current.kind != REFINE:
             self.worker.stop()
 
     def _next(self) -> None:
@@ -94,7 +94,9 @@ class Steps:
     def _end(self) -> None:
         step, self.current, self.worker = self.current, None, None
         if self.closing is not None:
-            self.closing()
+            self._next()
+            if self.current is None:
+                self.closing()
             return
         self.busy("")
         if step is not None and step.finished:

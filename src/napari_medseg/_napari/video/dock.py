@@ -301,9 +301,9 @@ class VideoDock(Dock):
         self.timeline.show_table(found.frames, f"p_{found.nerve_class.split()[0].lower()}")
         bounds = [(row["start_s"], row["stop_s"]) for row in found.numbers.get("nerve_intervals", [])]
         self.timeline.intervals.set(bounds, found.folder, "edited" in found.summary)
-        if found.masks is not None:
-            add_masks(self.viewer, self.shown, found)
+        masks = add_masks(self.viewer, self.shown, found) if found.masks is not None else None
         self.outlines.show_result(found, self.shown)
         self.timeline.open(self.shown.name)
         self.run_bar.say(found.message)
-        self.run_bar.offer("Measure", lambda: self.open_next("Measure"))
+        if masks is not None:
+            self.run_bar.offer("Measure", lambda: self.measure_next(masks))

@@ -201,13 +201,13 @@ class OutlineEditor(QWidget):
             show_info(str(error))
 
 
-def add_masks(viewer: Any, movie: Any, found: Found) -> None:
-    """Show the masks over the movie; a layer of the same result folder takes the new ones."""
+def add_masks(viewer: Any, movie: Any, found: Found) -> Any:
+    """Show the masks over the movie and return their layer; one of the same result folder takes the new ones."""
     folder, run, numbers = str(found.folder), found.summary["run"], found.frames["frame"]
     for layer in viewer.layers:
         if layer.metadata.get("medseg", {}).get("folder") == folder:
             layer.data = found.masks.data
-            return
+            return layer
     step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
     provenance = {
         "method": run["segmenter"]["method"],
@@ -226,3 +226,4 @@ def add_masks(viewer: Any, movie: Any, found: Found) -> None:
     colour = tuple(value / 255 for value in COLOURS[run["settings"]["colour"]])
     layer.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: (*colour, 1.0)})
     layer.editable = False
+    return layer

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QMessageBox,
     QPushButton,
     QScrollArea,
@@ -25,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_medseg._napari.view import keep_whole, seen_whole
 from napari_medseg._napari.widgets.export_button import offer_own_writers_first
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.run_bar import RunBar
@@ -70,6 +72,9 @@ class Dock(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = viewer
+        self.watching = False  # napari's window, which is not kept here
+        if seen_whole(viewer):
+            keep_whole(viewer, self)
         offer_own_writers_first()
         inner = QWidget()
         self.column = _Sections(inner)
@@ -97,12 +102,27 @@ class Dock(QWidget):
     def event(self, event: QEvent) -> bool:
         """Notice that the dock is closed: napari takes the widget out of its window."""
         handled = bool(super().event(event))
+        if event.type() == QEvent.Type.Show and not self.watching:
+            main = self.parentWidget()
+            while main is not None and not isinstance(main, QMainWindow):
+                main = main.parentWidget()
+            if main is not None:
+                main.installEventFilter(self)
+                self.watching = True
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.leave()
         if event.type() == QEvent.Type.ParentChange and hasattr(self.parent(), "destroyOnClose"):
             frame = self.parent()
             close, frame.destroyOnClose = frame.destroyOnClose, lambda: self.ask_to_leave() and close()
         return handled
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Notice that napari is closed: its window is hidden, and everything is there still."""
+        closing = event.type() == QEvent.Type.Hide and not event.spontaneous()
+        if closing and isinstance(watched, QMainWindow):
+            watched.removeEventFilter(self)
+            self.leave()
+        return False
 
     def ask_to_leave(self) -> bool:
         """Ask before the dock is closed by its button while something runs; return whether to close it."""
@@ -124,6 +144,13 @@ class Dock(QWidget):
         """Open the dock of the next step as a tab beside this one, in front also where it was open already."""
         frame, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)
         frame.raise_()
+        return dock
+
+    def measure_next(self, labels: Any) -> Any:
+        """Open the dock Measure and measure `labels` as it proposes; return it."""
+        dock = self.open_next("Measure")
+        dock.labels.choose(labels)
+        dock.run_bar.start()
         return dock
 
 

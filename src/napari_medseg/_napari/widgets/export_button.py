@@ -18,6 +18,7 @@ from napari_medseg.image import PIXEL, Image
 from napari_medseg.io.files import file_stem, write_text
 from napari_medseg.io.outlines.polygons import objects_of
 from napari_medseg.io.write import write_tables
+from napari_medseg.jobs import run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +30,11 @@ PICTURES = (
 )  # fmt: skip
 MOVIES = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr)")
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
+TRACINGS = ("NeuronJ tracing (*.ndf)", "Tracing (*.swc)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
 PLUGIN = "napari-medseg."
 OUTLINES = (".geojson", ".zip")
+TRACED = (".ndf", ".swc")
 SIZED = (".csv", ".xlsx", ".html", ".htm", ".pdf", ".gz", ".nii", ".nrrd", ".mha", ".zarr")  # state a pixel size
 TEXT = "Methods paragraph (*.txt)"
 
@@ -92,10 +95,11 @@ class ExportButton(QPushButton):
     ) -> None:
         super().__init__("Export ...")
         self._again = again
+        self.paths: Callable[[], Any] = lambda: None  # returns the Shapes layer of nerves, where they are shown
         self.measured: Measured | None = None
         self._parent, self._layer, self._say = parent, layer, say
         self.setToolTip(
-            "Labels, outlines, table, report or a paragraph for the methods section, with voxel size and place"
+            "Labels, outlines, tracing, table, report or a paragraph for the methods section, with voxel size and place"
         )
         self.clicked.connect(lambda: self.save())
 
@@ -107,7 +111,14 @@ class ExportButton(QPushButton):
         """Return the kinds of files that can be written now."""
         layer, known = self._layer(), self.measured
         labels = () if layer is None else VOLUMES if is_volume(layer) else PICTURES if layer.ndim == 2 else MOVIES
-        return (*labels, *(TABLES if known else ()), *(REPORTS if known and known.image is not None else ()), TEXT)
+        traced = TRACINGS if known and known.kind == "nerve" else ()
+        return (
+            *labels,
+            *traced,
+            *(TABLES if known else ()),
+            *(REPORTS if known and known.image is not None else ()),
+            TEXT,
+        )
 
     def save(self, path: str = "") -> None:
         """Write what the suffix asks for, under a name that is asked for."""
@@ -161,6 +172,8 @@ class ExportButton(QPushButton):
 
             more = {"measured_as": known.kind, "objects": len(known.table)} if known else {}
             return write_text(path, methods_paragraph(image_from_layer(layer), facts, **more))
+        if suffix in TRACED:
+            return self._trace(path, layer)
         if suffix in (".csv", ".xlsx", ".html", ".htm", ".pdf"):
             if known is None:
                 raise MedSegError(f"{path.name} holds measurements: measure the objects first (dock Measure).")
@@ -171,6 +184,18 @@ class ExportButton(QPushButton):
 
         data, attributes, _ = layer.as_layer_data_tuple()
         return write_labels(str(path), data, attributes)[0]
+
+    def _trace(self, path: Path, layer: Any) -> str:
+        """Write the paths that are shown, with their edits, else those of the mask."""
+        from napari_medseg._napari.nerves.paths import path_layer_name, trace
+        from napari_medseg._napari.nerves.tracings import shapes_data, write_paths
+
+        if self.paths() is not None:
+            data, attributes, _ = self.paths().as_layer_data_tuple()
+        else:
+            labels = image_from_layer(layer)
+            data, attributes, _ = shapes_data(*run(trace(labels)), labels, path_layer_name(layer.name))
+        return write_paths(str(path), data, attributes)[0]
 
 
 def _report(path: Path, known: Measured, facts: dict[str, Any]) -> Path:

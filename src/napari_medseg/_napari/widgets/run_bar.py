@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
-from napari_medseg.jobs import Job, Progress
+from napari_medseg.jobs import Job, Progress, Speed
 
 
 class RunBar(QWidget):
@@ -57,7 +57,7 @@ class RunBar(QWidget):
         if self.current is None:
             self.run_button.setEnabled(not reason)
             self.run_button.setToolTip(reason)
-            if reason or before:  # what was made stays to be read
+            if reason != before:  # what was made, or why something ended, stays to be read
                 self.say(reason)
             if reason:
                 self.next_button.hide()
@@ -80,7 +80,7 @@ class RunBar(QWidget):
             return
         self.done = done
         self.next_button.hide()
-        self.started, self.pace = time.monotonic(), (0.0, 0.0)
+        self.started, self.speed = time.monotonic(), Speed()
         self.failed = self.stopping = False
         self.bar.setValue(0)
         self.say("Starting ...")
@@ -134,13 +134,9 @@ class RunBar(QWidget):
         self.on_progress(progress)
 
     def _left(self, share: float) -> str:
-        """Say how long the rest takes, by the pace since the first step: what came before it is not repeated."""
-        now, (since, first) = time.monotonic() - self.started, self.pace
-        if not since or share < first:
-            self.pace = now, share
-        if not first < share < 1 or not since:
-            return ""
-        return f" · {duration((now - since) / (share - first) * (1 - share))} left"
+        """Say how long the rest takes at the present speed."""
+        speed = self.speed.note(share, time.monotonic() - self.started)
+        return f" · {duration((1 - share) / speed)} left" if speed and share < 1 else ""
 
     def _result(self, result: Any) -> None:
         self.stopping = False
