@@ -144,7 +144,7 @@ class Hand:
                 field = dialog.findChild(QLineEdit)
                 self.key("a", held=["Control_L"])
                 self.type(path)
-                self.wait(lambda: field.text() == path, 10)
+                self.wait(lambda: field.text() == path, 60)
                 save = next(b for b in dialog.findChildren(QPushButton) if b.text().strip("&") == "Save")
                 self.click(save)
             except Exception as error:  # Qt would swallow it

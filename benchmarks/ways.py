@@ -130,7 +130,7 @@ def export(walk: Walk, measure: Any, name: str) -> Path:
     """Export from the dock Measure and return the file."""
     path = walk.out / name
     walk.hand.save_as(measure.export_button, str(path))
-    walk.hand.wait(path.exists, 30)
+    walk.hand.wait(path.exists)
     walk.hand.settle(0.5)
     return path
 
@@ -244,7 +244,7 @@ def mri(walk: Walk) -> None:
     walk.useful(f"the object after {live.session.state.index} strokes", "Dice", 0.8, score)
     path = walk.out / "mask.nii.gz"
     walk.hand.save_as(live.panel.buttons["save"], str(path))
-    walk.hand.wait(path.exists, 30)
+    walk.hand.wait(path.exists)
     image, written = nibabel.load(walk.image), nibabel.load(path)
     same("place", written.affine, image.affine)
     mask = np.asarray(live.layers.result.data)
