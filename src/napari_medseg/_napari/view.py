@@ -11,12 +11,11 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-SETTLED_MS = 100  # after which a new dock has its place
-ALIKE = 0.1  # relative difference of zooms, as where the sliders below a stack came after it
-
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 
+SETTLED_MS = 100  # after which a new dock has its place
+ALIKE = 0.1  # relative difference of zooms, as where the sliders below a stack came after it
 CONTEXT = SlideSettings().reach  # pixels around the view that are taken too, so that objects at its edge are whole
 
 
