@@ -33,7 +33,7 @@ ALONE, GIVEN = ("nothing",), ("half", "too much")
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
     "ALONE": (
         ALONE,
-        ("distance", "most_distance", "smooth", "memory", "push", "most_push", "border", "blur", "learned"),
+        ("distance", "most_distance", "smooth", "memory", "push", "most_push", "border", "blur", "learned", "soft"),
     ),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
     "engine alone": (
@@ -43,6 +43,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
             "ACROSS",
             "CLEARER",
             "TRUSTED",
+            "SURE",
             "TOLD",
             "SPAN",
             "FAR",
@@ -55,7 +56,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
         ),
     ),
     "engine given": (GIVEN, ("ZONE", "SLACK", "DEPTH", "MOST_OF_MASK", "SHALLOW", "AT_LIMIT")),
-    "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED")),
+    "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED", "CLEAR", "FINE", "LOOSE")),
     "energy both": (tuple(STARTS), ("NEAR",)),
 }
 

@@ -8,8 +8,9 @@ before. ``pack --network FILE`` writes the weights to where the package looks fo
 seen: ``python -m benchmarks scribbles`` tells how it does on them.
 
 The bundled weights came of several rounds of both, the later ones with the network so far in the sessions, while the
-shares of the pictures, the generated tissue and the constants of the engine were still changing (46,663 samples in
-pictures, 9,000 and then 16,405 in volumes; 74 and 71 minutes of a shared core): a run gives others like them.
+shares of the pictures, the generated pictures and the constants of the engine were still changing (46,663 and then
+25,200 samples in pictures, 9,000, 16,405 and 16,884 in volumes; about three hours of a shared core each, the last one
+with cross-entropy alone, before it with Dice as well): a run gives others like them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ NUCLEI = (
 ULTRASOUND = "nerves and vessels of 32 ultrasound stills (usgra-seg data set, T. M. K., 2025; CC BY 4.0)"
 TRAINED_ON = {
     2: f"{NUCLEI}, {ULTRASOUND}, {HIPPOCAMPUS.format('planes of 80 T1 volumes')}, and generated pictures of regions, "
-    "tissue, cells and lesions",
+    "tissue, cells and lesions, some put together from parts of the stained images",
     3: f"{HIPPOCAMPUS.format('80 T1 volumes')}, and generated volumes of regions and lesions",
 }
 FAILS_ON = "objects that nothing tells from their surroundings; strokes much shorter than an object is wide"
@@ -129,15 +130,14 @@ def smooth(shape: Sequence[int], sigma: float, rng: np.random.Generator) -> np.n
     return np.asarray((field - field.mean()) / (field.std() + 1e-9))
 
 
-def patchwork(ndim: int, rng: np.random.Generator) -> Picture:
-    """Return a picture of regions of random shape, shade, colour and grain, and one object.
+def regions_of(ndim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return regions of random shape, numbered from 1, and one object.
 
-    Objects are whole regions, or bodies over them, many with another shade in the middle (a rim and a lumen), some with
-    specks.
+    Objects are whole regions, or bodies over them, many with another region in the middle (a rim and a lumen), some
+    with specks.
     """
     edge = rng.integers(80, 250, 2) * rng.choice([1, 1, 2, 3]) if ndim == 2 else rng.integers(26, 60, 3)
     shape, size = tuple(int(n) for n in edge), float(min(edge))
-    channels = 3 if ndim == 2 and rng.random() < 0.5 else 1
     scale = size * rng.uniform(0.03, 0.14)
     regions = np.argmax([smooth(shape, scale, rng) for _ in range(rng.integers(2, 8))], 0) + 1
     body = body_of(shape, size, rng)
@@ -155,6 +155,14 @@ def patchwork(ndim: int, rng: np.random.Generator) -> Picture:
         specks = smooth(shape, rng.uniform(1, max(1.5, 0.03 * size)), rng) > rng.uniform(0.8, 1.6)
         where = np.isin(regions, rng.choice(regions.max(), rng.integers(1, 3)) + 1)
         regions[specks & where] = regions.max() + 1
+    return regions, truth
+
+
+def patchwork(ndim: int, rng: np.random.Generator) -> Picture:
+    """Return a picture of regions of random shade, colour and grain, and one object."""
+    regions, truth = regions_of(ndim, rng)
+    shape, size = regions.shape, float(min(regions.shape))
+    channels = 3 if ndim == 2 and rng.random() < 0.5 else 1
     values = np.zeros((channels, *shape))
     count = int(regions.max()) + 1
     shades = rng.uniform(0, 1, count)[:, None] + rng.normal(0, 0.2, (count, channels))
@@ -178,8 +186,8 @@ def patchwork(ndim: int, rng: np.random.Generator) -> Picture:
 WHITE, PINK, PURPLE = (0.92, 0.88, 0.93), (0.85, 0.55, 0.72), (0.45, 0.28, 0.55)
 
 
-def tissue(rng: np.random.Generator) -> Picture:
-    """Return a picture of bodies with rim, lumen and specks, close to each other, and one of them."""
+def glands(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each pixel of bodies close to each other is (0 between, 1 rim, 2 lumen, 3 speck), and one of them."""
     shape = tuple(int(n) for n in rng.integers(280, 680, 2))
     size, wanted = float(min(shape)), int(rng.integers(1, 12))
     bodies = np.zeros(shape, np.int32)
@@ -194,12 +202,6 @@ def tissue(rng: np.random.Generator) -> Picture:
     depth = depth + rng.uniform(0, 6) * smooth(shape, rng.uniform(4, 12), rng)
     rim = rng.uniform(6, 60)
     lumen = (depth > rim) & (bodies > 0)
-    if rng.random() < 0.5:
-        palette = np.array([PINK, PURPLE, WHITE, PURPLE]) + rng.normal(0, 0.08, (4, 3))
-        if rng.random() < 0.6:  # cells of a rim are pale, their nuclei dark
-            palette[1] = palette[0] + rng.normal(0, 0.1, 3)
-    else:
-        palette = rng.uniform(0, 1, (4, 3))
     kinds = np.where(lumen, 2, np.where(bodies > 0, 1, 0))
     holes = smooth(shape, rng.uniform(6, 30), rng) > rng.uniform(1.2, 2.5)
     kinds[holes & (bodies == 0)] = 2
@@ -209,11 +211,54 @@ def tissue(rng: np.random.Generator) -> Picture:
     kinds[(rows > rng.uniform(0.3, 1.4)) & (kinds == 1)] = 3
     if rng.random() < 0.3:
         kinds[(smooth(shape, rng.uniform(1.5, 5), rng) > rng.uniform(1.2, 2.2)) & (kinds == 2) & (bodies > 0)] = 3
+    return kinds, truth
+
+
+def tissue(rng: np.random.Generator) -> Picture:
+    """Return a picture of bodies with rim, lumen and specks in flat colours, and one of them."""
+    kinds, truth = glands(rng)
+    shape = kinds.shape
+    if rng.random() < 0.5:
+        palette = np.array([PINK, PURPLE, WHITE, PURPLE]) + rng.normal(0, 0.08, (4, 3))
+        if rng.random() < 0.6:  # cells of a rim are pale, their nuclei dark
+            palette[1] = palette[0] + rng.normal(0, 0.1, 3)
+    else:
+        palette = rng.uniform(0, 1, (4, 3))
     values = palette[kinds] + (rng.uniform(0, 0.12) * smooth(shape, rng.uniform(0.5, 3), rng))[..., None]
-    values += (rng.uniform(0, 0.1) * smooth(shape, size / 4, rng))[..., None]
+    values += (rng.uniform(0, 0.1) * smooth(shape, min(shape) / 4, rng))[..., None]
     values = ndimage.gaussian_filter(values, (rng.uniform(0, 1.5),) * 2 + (0,)) + rng.normal(
         0, rng.uniform(0, 0.06), values.shape
     )
+    if rng.random() < 0.2:
+        return Image((values @ rng.dirichlet(np.ones(3))).astype(np.float32), axes="YX"), truth
+    return Image(np.clip(255 * values, 0, 255).astype(np.uint8), axes="YXC"), truth
+
+
+def cutting(pairs: Sequence[tuple[Path, Path]], shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Return a part of a real picture in colours of its own, of any size, mirrored to fill `shape`: (*shape, 3)."""
+    image = read_one(pairs[rng.integers(len(pairs))][0])
+    values = np.moveaxis(np.asarray(image.channels_first(), np.float32), 0, -1)
+    low, high = np.percentile(values, (1, 99))
+    values = np.clip((values - low) / (high - low + 1e-9), 0, 1)[..., [0, min(1, values.shape[-1] - 1), -1]]
+    values = ndimage.zoom(values, (rng.uniform(0.3, 1.5),) * 2 + (1,), order=1)
+    start = [int(rng.integers(n // 2 + 1)) for n in values.shape[:2]]
+    part = values[start[0] :, start[1] :]
+    after = [(0, max(0, n - m)) for n, m in zip(shape, part.shape, strict=False)]
+    part = np.pad(part, [*after, (0, 0)], mode="symmetric")[: shape[0], : shape[1]]
+    return np.asarray(part @ (np.eye(3) + rng.normal(0, 0.1, (3, 3))) + rng.normal(0, 0.12, 3))
+
+
+def collage(pairs: Sequence[tuple[Path, Path]], rng: np.random.Generator) -> Picture:
+    """Return a picture of regions filled with parts of real pictures, and one object."""
+    kinds, truth = glands(rng) if rng.random() < 0.7 else regions_of(2, rng)
+    source = [pairs[rng.integers(len(pairs))]] if rng.random() < 0.6 else pairs  # one slide, or several
+    values = np.zeros((*kinds.shape, 3))
+    for kind in np.unique(kinds):
+        where, flat = kinds == kind, rng.random() < (0.7 if kind == 2 else 0.15)
+        shade = np.array(WHITE) if kind == 2 and rng.random() < 0.7 else rng.uniform(0, 1, 3)
+        part = cutting(source, kinds.shape, rng)
+        values[where] = (shade + 0.15 * (part - part.mean((0, 1))) if flat else part)[where]
+    values = ndimage.gaussian_filter(values, (rng.uniform(0, 1.2),) * 2 + (0,))
     if rng.random() < 0.2:
         return Image((values @ rng.dirichlet(np.ones(3))).astype(np.float32), axes="YX"), truth
     return Image(np.clip(255 * values, 0, 255).astype(np.uint8), axes="YXC"), truth
@@ -252,8 +297,9 @@ def sources(ndim: int, data: Path, held_out: bool) -> list[tuple[float, Callable
         (0.05, partial(generated, slice_2d)),
         (0.06, partial(generated, partial(tissue_tile, size=256))),
         (0.05, partial(generated, partial(hard_scan, size=256))),
-        (0.2, partial(patchwork, 2)),
-        (0.22, tissue),
+        (0.15, partial(patchwork, 2)),
+        (0.12, tissue),
+        (0.15, partial(collage, files("nuclei", data, held_out))),
     ]
 
 
@@ -427,12 +473,10 @@ def changed(x: np.ndarray, y: np.ndarray, count: np.ndarray, rng: np.random.Gene
 
 
 def loss_of(logits: torch.Tensor, y: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    """Return cross-entropy and soft Dice, each as the mean over samples."""
+    """Return cross-entropy, the mean over samples: log-odds that are true, for `for_overlap` weighs them."""
     logits, axes = logits[:, 0].float(), tuple(range(1, y.ndim))
-    entropy = (F.binary_cross_entropy_with_logits(logits, y, reduction="none") * count).sum(axes) / count.sum(axes)
-    p = torch.sigmoid(logits) * count
-    overlap = 1 - (2 * (p * y).sum(axes) + 1) / ((p + y).sum(axes) + 1)
-    return (entropy + overlap).mean()
+    entropy = F.binary_cross_entropy_with_logits(logits, y, reduction="none") * count
+    return (entropy.sum(axes) / count.sum(axes)).mean()
 
 
 def batches(
@@ -489,7 +533,7 @@ def train(
                 mean[name].lerp_(value, 1 - decay)
             else:
                 mean[name].copy_(value)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         if step % 200 == 0:
             print(
                 f"{time.time() - began:.0f} s, {step} steps, {len(samples)} samples, loss {np.mean(losses[-200:]):.4f}",

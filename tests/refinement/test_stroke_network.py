@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from napari_medseg.errors import CheckpointError
-from napari_medseg.graphcut.energy import INPUTS, Problem, Search
+from napari_medseg.graphcut.energy import INPUTS, Problem, Search, for_overlap
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
@@ -41,6 +42,25 @@ def test_the_batch_norms_that_are_folded_away_change_nothing() -> None:
         expected = load(2)(torch.from_numpy(inputs)[None])[0, 0].numpy()
     np.testing.assert_allclose(log_odds(load(2), inputs, "float32"), expected, atol=1e-4)
     np.testing.assert_allclose(log_odds(load(2), inputs, "bfloat16"), expected, atol=0.5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_zero_is_where_the_expected_dice_is_the_largest(seed: int) -> None:
+    odds = np.random.default_rng(seed).normal(-1, 1.5, 10).astype(np.float32)
+    p = 1 / (1 + np.exp(-odds.astype(float)))
+    subsets = np.array(list(itertools.product((False, True), repeat=10)))
+    expected = 2 * (subsets * p).sum(1) / (subsets.sum(1) + p.sum())
+    moved, best = for_overlap(odds)
+    assert best == pytest.approx(expected.max())
+    np.testing.assert_array_equal(moved > 0, subsets[expected.argmax()])
+    np.testing.assert_allclose(np.diff(moved), np.diff(odds), atol=1e-5)
+
+
+@pytest.mark.parametrize("odds", [-1e9, -50.0, 0.0, 50.0, 1e9])
+def test_a_network_of_one_opinion_gives_finite_votes(odds: float) -> None:
+    moved, best = for_overlap(np.full((3, 4), odds, np.float32))
+    assert np.isfinite(moved).all()
+    assert 0 < best <= 1
 
 
 def test_a_caller_may_be_in_inference_mode() -> None:

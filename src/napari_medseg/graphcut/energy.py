@@ -7,10 +7,10 @@ Each voxel p is for the object by
 
 f and b are the geodesic distances to the object's strokes and to the background's (and to what is held), a and s the
 appearance odds of the image and of a smoothed copy, m is 1 in the mask so far and -1 beside it, n what a network makes
-of all of these where there is one, and a push says how far new strokes reach: for strokes that should change n voxels,
-r being the distance of the n-th nearest that they may change, ``push clip(log(r / d_p), least_push, most_push)``, d
-being the distance to these strokes, with the sign of their class. Neighbours that differ cost what `minimum_cut` says.
-Strokes are certain.
+of all of these where there is one (distance, memory and push then have the share `others`), and a push says how far new
+strokes reach: for strokes that should change n voxels, r being the distance of the n-th nearest that they may change,
+``push clip(log(r / d_p), least_push, most_push)``, d being the distance to these strokes, with the sign of their class.
+Neighbours that differ cost what `minimum_cut` says. Strokes are certain.
 
 All lengths are in cells, so neither the unit of length nor the size of an object matters: the energy is minimised on
 a grid of about `cells` cells, then, cell by cell along the border, on grids twice as fine, down to voxels.
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
@@ -41,8 +42,10 @@ JOINED = 0.2  # share of the median contrast between strokes and frame below whi
 OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
 INPUTS = 12  # of a network
 MOST_INPUT = 4.0
-MOST_LEARNED = 2.0  # log-odds of a network, so that a clear border still decides
+MOST_LEARNED = 4.0  # log-odds of a network
 CLEAR = 0.06  # contrast along the border of a body from which a network has no say on finer grids than it has seen
+FINE = 0.7  # share of the cost of a border in pictures on finer grids than a network has seen
+NONE = 1e-3  # the least Dice that a network can expect
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
@@ -85,6 +88,9 @@ class Energy:
         Cost of a border of one face where the image is flat.
     learned
         Weight of what a network says, where one is asked.
+    others, soft
+        Shares of distance, memory and push, which a network was told of (in 2D and 3D), and of the border's cost, where
+        one is asked.
     anew
         Whether appearance is first learnt from the strokes alone, not from the mask so far.
     passes
@@ -104,6 +110,8 @@ class Energy:
     border: float = 4.0
     blur: float = 1.5
     learned: float = 0.0
+    others: tuple[float, float] = (1.0, 1.0)
+    soft: float = 1.0
     anew: bool = False
     passes: int = 2
     cells: tuple[int, int] = (6_000, 12_000)
@@ -303,6 +311,8 @@ class Search:
         The object, bool (*cells); none before `solve`.
     inputs
         What a network was told, float32 (`INPUTS`, *cells); ``None`` where none was asked.
+    expected
+        The Dice that the network expects of its answer; 0 where none was asked.
     """
 
     def __init__(self, problem: Problem, energy: Energy) -> None:
@@ -314,6 +324,7 @@ class Search:
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
         self._unary: np.ndarray = self._base
         self._learned: np.ndarray | None = None
+        self.expected = 0.0
 
     def limited(self, most: float) -> Search:
         """Return this search with another `Problem.most`; the two share what does not depend on it."""
@@ -349,15 +360,17 @@ class Search:
         if network is not None:
             distances = self._distances._replace(ratio=self._ratio)
             self.inputs = _inputs(level, distances, level.odds(smooth, labels), self._pushes)
-            self._learned = energy.learned * np.clip(network(self.inputs), -MOST_LEARNED, MOST_LEARNED)
+            odds, self.expected = for_overlap(network(self.inputs))
+            odds = energy.learned * np.clip(odds, -MOST_LEARNED, MOST_LEARNED)
+            self._learned = odds - (1 - energy.others[fixed.ndim - 2]) * fixed
             fixed = fixed + self._learned
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
-            labels = self.labels = self._neighbours.cut(self._unary + level.certain())
+            labels = self.labels = self._neighbours(self._border).cut(self._unary + level.certain())
         alone = not (self.labels & ~level.near_object).any()
         if alone and not self._given:  # the border of a stroke is short
-            loose = level.neighbourhood(np.ones(level.shape, bool), self.labels, LOOSE * energy.border)
+            loose = self._neighbours(LOOSE * self._border)
             self.labels = loose.cut(self._unary + level.certain())
         return self.labels
 
@@ -407,9 +420,12 @@ class Search:
     def _fine(self) -> Appearance | None:
         return Appearance(self._level.image) if self._energy.fine else None
 
-    @cached_property
-    def _neighbours(self) -> Neighbourhood:
-        return self._level.neighbourhood(np.ones(self._level.shape, bool), self.labels, self._energy.border)
+    @property
+    def _border(self) -> float:
+        return self._energy.border * (1.0 if self._learned is None else self._energy.soft)
+
+    def _neighbours(self, border: float) -> Neighbourhood:
+        return self._level.neighbourhood(np.ones(self._level.shape, bool), self.labels, border)
 
     def contrast(self) -> float:
         """Return the mean difference of smoothed intensities over the border of `labels`; 0 without a border."""
@@ -434,8 +450,10 @@ class Search:
         labels = self.labels[cells]
         base: np.ndarray = self._base[cells]
         unary: np.ndarray = self._unary[cells]
+        border = self._border if self._learned is None or labels.ndim == 3 else FINE * energy.border
         if self._learned is not None and labels.ndim == 3 and self.contrast() > CLEAR:
             base = base - self._learned[cells]  # cells of a volume are coarse: it would peel a clear body
+            border = energy.border
         while max(factors) > 1:
             smaller = finer(factors)
             level = _Level(part, smaller)
@@ -445,12 +463,23 @@ class Search:
             unary = base
             if energy.fine:
                 unary = base + energy.fine * level.odds(Appearance(level.image), labels)
-            neighbours = level.neighbourhood(band, labels, energy.border)
+            neighbours = level.neighbourhood(band, labels, border)
             labels = neighbours.cut(unary + level.certain())
             factors = smaller
         doubt = np.zeros(labels.shape, np.float32)
         doubt[band] = 1 - np.abs(np.tanh(unary[band] / 2))
         return Answer(box, labels, doubt)
+
+
+def for_overlap(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return log-odds of the object (any shape) moved so that zero expects the largest Dice, and that Dice.
+
+    If p are the probabilities, sorted down, the n first have ``2 sum_n p / (n + sum p)``; its maximum F is reached by
+    all with p above F / 2 (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15).
+    """
+    p = np.sort(expit(log_odds.astype(np.float64)), axis=None)[::-1]
+    best = max(float((2 * np.cumsum(p) / (np.arange(1, p.size + 1) + p.sum())).max()), NONE)
+    return log_odds - np.float32(np.log(best / (2 - best))), best
 
 
 def minimise(problem: Problem, energy: Energy) -> Answer:

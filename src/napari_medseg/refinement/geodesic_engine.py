@@ -52,6 +52,8 @@ ALONE = Energy(
     most_push=3.0,
     border=4.0,
     learned=1.2,
+    others=(0.35, 0.25),
+    soft=0.25,
 )
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
@@ -67,7 +69,9 @@ CLEARER = 1.5  # times as much contrast along its border: then an object is larg
 # Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
 # less against new ones, and its appearance is first learnt from the strokes alone.
 TOLD = 0.6
-TRUSTED = 1.15  # times as much contrast along the border of the object without the network: then it is not helped
+# Where the object without the network has a border of TRUSTED times the contrast it is not helped, unless the network
+# expects a Dice above SURE of its answer.
+TRUSTED, SURE = 1.05, 0.65
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
@@ -209,9 +213,9 @@ class GeodesicEngine(Engine):
             larger = self._around(thing, turn, start)
             if larger.contrast > CLEARER * look.contrast:
                 look, most = larger, np.inf
-        if self._settings.network and (thing.own or _across(new, self._steps) is not None):
+        if self._settings.network:
             helped = self._around(thing, turn, look.box, most, unhelped=look)
-            if look.contrast <= TRUSTED * helped.contrast:
+            if look.contrast <= TRUSTED * helped.contrast or helped.search.expected > SURE:
                 look = helped
         self._keep(thing, turn, look)
 
