@@ -125,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for group in options.group:
         whole = group != "hippocampus"
         found = list(cases(options.cases, "choose", whole=whole, groups=[group], data=options.data))
+        if len(found) < 2:
+            print(f"| {group} | at least two pictures are needed{' |' * 6}")
+            continue
         Taught.lessons = ()
         first = [play(case, TAUGHT) for case in found]
         lessons = [learn(case, mask) for case, (_, mask) in zip(found, first, strict=True)]
