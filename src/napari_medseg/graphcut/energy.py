@@ -19,8 +19,8 @@ a grid of about `cells` cells, then, cell by cell along the border, on grids twi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -31,9 +31,9 @@ from scipy.special import expit
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast
+from napari_medseg.graphcut.problem import INSIDE, OVER, OWN, Answer, Array, Lazy, Problem
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
 
-INSIDE, EDGE, OVER = 0, 1, 2  # what lies beyond a side of a box
 THIN = 2  # an axis of so few cells has no frame
 CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
@@ -47,27 +47,10 @@ CLEAR = 0.06  # contrast along the border of a body from which a network has no 
 FINE = 0.7  # share of the cost of a border in pictures on finer grids than a network has seen
 NONE = 1e-3  # the least Dice that a network can expect
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
-OWN = "numba"  # the engine of distances whose maps are kept
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
 LOOSE = 0.25  # share of the cost of a border where at the full cost a stroke would stay alone
 ROOM = 3  # cells around what changed that finer levels see
 SLAB = 2**22  # voxels that are made into cells at a time
-Box = tuple[slice, ...]
-
-
-@dataclass(frozen=True)
-class Lazy:
-    """An array whose boxes are made when they are asked for, so that a large region is never there as a whole."""
-
-    shape: tuple[int, ...]
-    make: Callable[[Box], np.ndarray]
-    filled: Box | None  # outside of which it holds zeros; ``None``: it holds nothing else
-
-    def __getitem__(self, box: Any) -> np.ndarray:
-        return self.make(box)
-
-
-Array = np.ndarray | Lazy
 
 
 @dataclass(frozen=True)
@@ -115,89 +98,6 @@ class Energy:
     anew: bool = False
     passes: int = 2
     cells: tuple[int, int] = (6_000, 12_000)
-
-
-@dataclass(frozen=True)
-class Push:
-    """New strokes, bool (*spatial), for the object or against it, and about how many voxels they should change."""
-
-    seeds: Array
-    to_object: bool
-    count: float
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is known of an object in a box of an image; arrays may be `Lazy` for `Search`, not for `minimise`.
-
-    Parameters
-    ----------
-    image
-        Intensities float32 (C, *spatial) in [0, 1].
-    steps
-        Size of a voxel along each axis, in any unit.
-    strokes
-        Int8 (*spatial): 1 object, -1 background, 0 neither.
-    mask
-        The object so far, bool (*spatial).
-    held
-        Voxels that stay what they are in `mask`, and count as near their class as strokes; ``None``: none.
-    closed
-        Voxels that are never the object's, nor tell how the background looks; ``None``: none.
-    frame
-        What lies beyond the box, for both ends of each axis, (ndim, 2): `INSIDE` the image goes on, `EDGE` it ends,
-        `OVER` the object goes on. But for `OVER` the outer cells are presumed background, where the image does not
-        speak against it.
-    pushes
-        What new strokes reach.
-    most
-        About how many voxels the object has at most, where that is known: `log(b_p / f_p)` is lowered until no more
-        of them are nearer to the object's strokes.
-    weight, metric, engine
-        As for `geodesic_distance`.
-    """
-
-    image: Array
-    steps: tuple[float, ...]
-    strokes: Array
-    mask: Array
-    held: Array | None = None
-    closed: Array | None = None
-    frame: np.ndarray | None = None
-    pushes: Sequence[Push] = field(default_factory=tuple)
-    most: float = np.inf
-    weight: float = 0.998
-    metric: str = "linear"
-    engine: str = OWN
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the box."""
-        return self.mask.shape
-
-    def part(self, box: Box) -> Problem:
-        """Return what is known of the object in a smaller box, without its frame and pushes."""
-        held, closed = (None if part is None else part[box] for part in (self.held, self.closed))
-        return Problem(self.image[(slice(None), *box)], self.steps, self.strokes[box], self.mask[box], held, closed)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A minimum, in a box outside of which the object is what is held of the mask.
-
-    Parameters
-    ----------
-    box
-        The box.
-    labels
-        The object, bool (*box).
-    doubt
-        How undecided each voxel along its border is, float32 (*box) in [0, 1].
-    """
-
-    box: Box
-    labels: np.ndarray
-    doubt: np.ndarray
 
 
 class _Level:

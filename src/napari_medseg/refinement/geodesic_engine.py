@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import OVER, THIN, Array, Energy, Lazy, Network, Problem, Push, Search, minimise
+from napari_medseg.graphcut.energy import THIN, Energy, Network, Search, minimise
+from napari_medseg.graphcut.problem import OVER, Array, Lazy, Problem, Push
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.engine import Answer, Engine, Known

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.energy import EDGE, Energy, Problem, minimise
+from napari_medseg.graphcut.energy import Energy, minimise
+from napari_medseg.graphcut.problem import EDGE, Problem
 from napari_medseg.image import Image
 from napari_medseg.refinement.history import box_of, widened
 from napari_medseg.refinement.intensities import Intensities
