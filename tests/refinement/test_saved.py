@@ -51,6 +51,19 @@ def refused(folder: Path) -> None:
         RefinementSession.load(folder, picture())
 
 
+def test_of_large_arrays_the_filled_boxes_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = RefinementSession(picture(), settings=FAST)
+    painted(session, 9)
+    monkeypatch.setattr("napari_medseg.refinement.log.LARGE", 100)
+    folder = session.save(tmp_path / "session")
+    with np.load(one(folder, "state_*.npz")) as stored:
+        assert stored["mask"].size < session.mask.size
+        assert stored["mask.box"].tolist() == [[0, 32], [20, 40]]
+    again = RefinementSession.load(folder, picture())
+    for name, array in session.history.arrays.items():
+        np.testing.assert_array_equal(again.history.arrays[name], array)
+
+
 Change = Callable[[dict[str, Any]], object]
 CHANGES: dict[str, Change] = {
     "index before the start": lambda d: d.update(index=-1),

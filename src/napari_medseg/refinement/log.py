@@ -32,7 +32,8 @@ from napari_medseg.refinement.history import Box, Change, History, Round, around
 if TYPE_CHECKING:
     from napari_medseg.refinement import RefinementSession
 
-FORMATS = (1, 2)  # that are read; the last is written, since it the state holds the boxes of arrays that are filled
+FORMATS = (1, 2)  # that are read; the last is written: the state may hold boxes of large arrays
+LARGE = 2**24  # values: larger arrays are saved as the box that is filled
 WAIT = 10.0  # seconds for another window that saves the same session
 Event = Mapping[str, Any]
 
@@ -117,9 +118,12 @@ def _write(session: RefinementSession, folder: Path) -> Path:
 
 
 def _filled(history: History) -> dict[str, np.ndarray]:
-    """Return a box of each array that holds all of it that is not 0, and the boxes: a large one is mostly empty."""
+    """Return each array; of a `LARGE` one, which is mostly empty, a box that holds all that is not 0, and the box."""
     out: dict[str, np.ndarray] = {}
     for name, array in history.arrays.items():
+        if array.size <= LARGE:
+            out[name] = array
+            continue
         box = around_all(history.extents[name]) or (slice(0, 1),) * array.ndim
         out[name], out[f"{name}.box"] = array[box], np.array([[s.start, s.stop] for s in box])
     return out
