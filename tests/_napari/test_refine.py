@@ -768,7 +768,7 @@ def test_errors_are_one_sentence_and_leave_the_session(
     scene.paint((5, 5), OUTSIDE)
     assert "foreground stroke too" in scene.dock.panel.message.text()
 
-    def broken(session: Any, scribbles: Any) -> Any:
+    def broken(session: Any, scribbles: Any, box: Any = None) -> Any:
         yield Progress(0, 1)
         raise RuntimeError("out of memory")
 
