@@ -91,6 +91,7 @@ def test_run_pause_stop_resume_and_seek(
     assert "Not finished" in dock.run_bar.message.text()
     assert "running" not in viewer.layers
     assert viewer.layers["film · nerve"].data.shape == (stopped, 32, 40)
+    assert viewer.dims.current_step[0] == 0, "where nerve begins"
 
     dock.follow.setChecked(False)
     viewer.dims.set_current_step(0, 1)

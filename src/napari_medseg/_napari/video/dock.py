@@ -100,6 +100,7 @@ class LivePicture:
     def __init__(self, viewer: Any) -> None:
         self.viewer, self.layer, self.movie = viewer, None, None
         self.latest: tuple[int, Any] | None = None
+        self.moved = False  # the picture, in the last run
         self.timer = QTimer()
         self.timer.setSingleShot(True)
         self.timer.timeout.connect(self.draw)
@@ -107,7 +108,7 @@ class LivePicture:
     def open(self, movie: Any) -> None:
         """Begin with a movie layer."""
         self.close()
-        self.movie = movie
+        self.movie, self.moved = movie, False
 
     def show(self, progress: Progress) -> None:
         """Take a frame's overlay; the picture follows a little later."""
@@ -129,6 +130,7 @@ class LivePicture:
             self.layer.data = picture
         dims = self.viewer.dims
         dims.set_point(dims.ndim - self.movie.ndim, self.movie.data_to_world((number, 0, 0))[0])
+        self.moved = True
 
     def close(self) -> None:
         """Remove the picture."""
@@ -304,6 +306,9 @@ class VideoDock(Dock):
         masks = add_masks(self.viewer, self.shown, found) if found.masks is not None else None
         self.outlines.show_result(found, self.shown)
         self.timeline.open(self.shown.name)
+        if bounds and self.live.moved:  # the run left the picture at its last frame
+            self.live.moved = False
+            self.timeline.seek(bounds[0][0])
         self.run_bar.say(found.message)
         if masks is not None:
             self.run_bar.offer("Measure", lambda: self.measure_next(masks))
