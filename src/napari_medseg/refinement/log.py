@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMATS = (1, 2)  # that are read; the last is written: the state may hold boxes of large arrays
 LARGE = 2**24  # values: larger arrays are saved as the box that is filled
+BOX = ".box"  # after the name of an array: where what is stored of it lies
 WAIT = 10.0  # seconds for another window that saves the same session
 Event = Mapping[str, Any]
 
@@ -125,7 +126,7 @@ def _filled(history: History) -> dict[str, np.ndarray]:
             out[name] = array
             continue
         box = around_all(history.extents[name]) or (slice(0, 1),) * array.ndim
-        out[name], out[f"{name}.box"] = array[box], np.array([[s.start, s.stop] for s in box])
+        out[name], out[name + BOX] = array[box], np.array([[s.start, s.stop] for s in box])
     return out
 
 

@@ -16,14 +16,13 @@ from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, read_json
 from napari_medseg.io.geometry import PART, at_level, cut_out
 from napari_medseg.refinement.history import Change, Round
-from napari_medseg.refinement.log import FORMATS, check_change, checksum, digests_of, image_hash, round_name
+from napari_medseg.refinement.log import BOX, FORMATS, check_change, checksum, digests_of, image_hash, round_name
 from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_medseg.method import Model
     from napari_medseg.refinement import RefinementSession
 
-BOX = ".box"  # after the name of an array: where what is stored of it lies
 HEADER = 1024  # bytes of an array's header, at most
 CHECKED = {"checksum", "token", "state_sha256"}  # a session without any of them is older than they are
 LIMITS = {"mask": 0, "given": 0, "scribbles": 1}  # by how much an array may exceed the number of classes
