@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image, mm_per, um_per
+from napari_medseg.image import FRAME, Image, mm_per, um_per
 
 
 def test_defaults_are_pixels_of_one() -> None:
@@ -138,3 +138,17 @@ def test_units_of_length_are_known_in_any_usual_spelling(unit: str, microns: flo
 @pytest.mark.parametrize("unit", ["pixel", "", None, "second", "V"])
 def test_what_is_no_length_has_none(unit: object) -> None:
     assert um_per(unit) is mm_per(unit) is None
+
+
+@pytest.mark.parametrize(("unit", "step"), [("millisecond", 500), ("ms", 500), ("minute", 1 / 120), ("s", 0.5)])
+def test_times_are_seconds_whatever_their_unit(unit: str, step: float) -> None:
+    affine = np.diag([step, 2.0, 2.0, 1.0])
+    affine[0, 3] = 4 * step
+    units = (unit, "micrometer", "micrometer")
+    known = {FRAME: np.diag([step, 2.0, 2.0, 1.0]).tolist()}
+    image = Image(np.zeros((3, 4, 5)), "TYX", (step, 2, 2), units, affine, metadata=known)
+    assert image.units == ("second", "micrometer", "micrometer")
+    np.testing.assert_allclose(image.scale, (0.5, 2, 2))
+    assert image.affine is not None
+    np.testing.assert_allclose(image.affine[0], (0.5, 0, 0, 2))
+    np.testing.assert_allclose(image.metadata[FRAME], np.diag([0.5, 2, 2, 1]))

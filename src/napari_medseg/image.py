@@ -13,6 +13,8 @@ from napari_medseg.errors import DataError
 Kind = Literal["image", "labels"]
 LabelKind = Literal["binary", "classes", "instances"]  # what the values of labels mean
 PIXEL = "pixel"
+SECOND = "second"
+FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 
@@ -30,7 +32,8 @@ class Image:
         Step of each axis except ``C``, in `units`. Default: 1 for each.
     units
         Unit of each axis except ``C`` (``"micrometer"``, ``"millimeter"``, ``"second"``);
-        ``"pixel"`` where the file does not say. Axes of space in several units of length take that of the last.
+        ``"pixel"`` where the file does not say. Axes of space in several units of length take that of the last, an
+        axis of time takes the second.
     affine
         Optional (n+1, n+1) matrix from index to world coordinates of the n axes except ``C``
         (in `units`); it includes the scale.
@@ -70,19 +73,26 @@ class Image:
         self._share_unit()
 
     def _share_unit(self) -> None:
-        """Convert the axes of space to the unit of the last one, so that areas and lengths across axes are right."""
+        """Convert the axes of space to the unit of the last one, and times to seconds, so that numbers are right."""
         lengths = {unit: size for unit in self.units if (size := um_per(unit))}
-        if len(lengths) < 2:
+        last = next((unit for unit in reversed(self.units) if unit in lengths), "")
+        shared = tuple(last if unit in lengths else SECOND if seconds_per(unit) else unit for unit in self.units)
+        if shared == self.units:
             return
-        last = next(unit for unit in reversed(self.units) if unit in lengths)
-        factors = [lengths[unit] / lengths[last] if unit in lengths else 1.0 for unit in self.units]
+        factors = [
+            lengths[unit] / lengths[last] if unit in lengths else seconds_per(unit) or 1.0 for unit in self.units
+        ]
+        grown = np.diag([*factors, 1.0])
+        frame = np.asarray(self.metadata.get(FRAME, ()), float)
+        if frame.shape == grown.shape:
+            object.__setattr__(self, "metadata", {**self.metadata, FRAME: (grown @ frame).tolist()})
         if self.affine is not None:
             before = np.asarray(self.affine, float)
-            after = np.diag([*factors, 1.0]) @ before
+            after = grown @ before
             factors = [float(np.linalg.norm(after[:, k]) / np.linalg.norm(before[:, k])) for k in range(len(factors))]
             object.__setattr__(self, "affine", after)
         object.__setattr__(self, "scale", tuple(s * f for s, f in zip(self.scale, factors, strict=True)))
-        object.__setattr__(self, "units", tuple(last if unit in lengths else unit for unit in self.units))
+        object.__setattr__(self, "units", shared)
 
     def _validate(self, n: int) -> None:
         what = f"Image {self.name!r}"

@@ -9,13 +9,12 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import OBJECTS, PIXEL, Image
-from napari_medseg.io.geometry import FRAME, LEVEL, LEVELS, at_level
+from napari_medseg.image import FRAME, OBJECTS, PIXEL, Image, seconds_per
+from napari_medseg.io.geometry import LEVEL, LEVELS, at_level
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 
 AXES = "TZYX"
-TIME = "second"
 TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
 SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
@@ -163,7 +162,7 @@ def _axes(layer: Layer, kept: dict[str, Any], n: int, units: tuple[str, ...]) ->
     labels = "".join(str(label).upper() for label in getattr(layer, "axis_labels", ()))[-n:]
     if len(labels) == n == len(set(labels)) and set(labels) <= set(AXES):
         return labels
-    return ("T" if units[0] == TIME else AXES[-n]) + AXES[1 - n :] if n > 1 else AXES[-n:]
+    return ("T" if seconds_per(units[0]) else AXES[-n]) + AXES[1 - n :] if n > 1 else AXES[-n:]
 
 
 def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | None, np.ndarray]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image
 
 NEAR = 0.1  # voxels by which two grids may differ anywhere and be one: matrices of three decimals, single precision
 SAME_STEP = 1e-3  # share by which stated pixel sizes may differ, as TIFF's fractions do
 ORDER = "CTZYX"
-FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
 FIRST, STEP = "first_pixel", "pixels_apart"  # metadata of `as_picture`
 LEVELS = "level_grids"  # metadata of a pyramid: steps and first pixel of each level, in pixels of full resolution
 LEVEL = "level"  # metadata of a level of a pyramid, or of a part of one: its number
@@ -43,17 +43,28 @@ def in_order(image: Image) -> Image:
         return image
     order = [axes.index(axis) for axis in wanted]
     whole = wanted + "C" if image.axes.endswith("C") else "C" * ("C" in image.axes) + wanted
-    affine = image.affine
-    if affine is not None:
-        rows = [*order, len(order)]
-        affine = np.asarray(affine, float)[np.ix_(rows, rows)]
     return image.replace(
         data=image.data.transpose([image.axes.index(axis) for axis in whole]),
         axes=whole,
         scale=tuple(image.scale[k] for k in order),
         units=tuple(image.units[k] for k in order),
-        affine=affine,
+        affine=None if image.affine is None else of_axes(image.affine, order),
+        metadata=framed(image, order),
     )
+
+
+def of_axes(matrix: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Return an (n+1, n+1) matrix of some of its axes, in that order."""
+    rows = [*axes, len(matrix) - 1]
+    return np.asarray(matrix, float)[np.ix_(rows, rows)]
+
+
+def framed(image: Image, axes: Sequence[int]) -> dict[str, Any]:
+    """Return the metadata of an image of which some axes are kept, in that order: its picture has the same."""
+    frame = np.asarray(image.metadata.get(FRAME, ()), float)
+    if frame.shape != (len(image.scale) + 1,) * 2:
+        return dict(image.metadata)
+    return {**image.metadata, FRAME: of_axes(frame, axes).tolist()}
 
 
 def measurable(image: Image) -> Image:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image, um_per
+from napari_medseg.image import FRAME, Image, um_per
 from napari_medseg.io.geometry import (
-    FRAME,
     NEAR,
     PART,
     SAME_STEP,

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import FRAME, PIXEL, Image
 from napari_medseg.io import plain, slide, tiff
-from napari_medseg.io.geometry import FIRST, FRAME, STEP, matrix_of
+from napari_medseg.io.geometry import FIRST, STEP, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
 from napari_medseg.io.outlines.polygons import NAMED, Drawing, Overlap, Region, contains, draw, outlines_left_out
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder

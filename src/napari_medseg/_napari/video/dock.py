@@ -25,7 +25,7 @@ from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import DataError
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import PIXEL, SECOND, Image, seconds_per
 from napari_medseg.io.files import file_stem
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.settings import as_flags
@@ -155,8 +155,8 @@ def movie_of(layer: Any) -> Path | Image:
     path = Path(image.metadata["source_file"] or "/missing")
     if path.exists():
         return path
-    units = ("second" if _timed(layer) else PIXEL, PIXEL, PIXEL)
-    return image.replace(axes="T" + image.axes[1:], scale=(float(layer.scale[0]), 1.0, 1.0), units=units, affine=None)
+    units = (SECOND if image.units[0] == SECOND else PIXEL, PIXEL, PIXEL)
+    return image.replace(axes="T" + image.axes[1:], scale=(image.scale[0], 1.0, 1.0), units=units, affine=None)
 
 
 def result_folder(layer: Any) -> Path:
@@ -168,7 +168,7 @@ def result_folder(layer: Any) -> Path:
 
 
 def _timed(layer: Any) -> bool:
-    return str(layer.units[0]) == "second"
+    return seconds_per(layer.units[0]) is not None
 
 
 class VideoDock(Dock):

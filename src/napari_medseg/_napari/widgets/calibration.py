@@ -23,8 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
-from napari_medseg.io.geometry import FRAME
+from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.models.purpose import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)

@@ -15,10 +15,9 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import Image, mm_per
+from napari_medseg.image import SECOND, Image, mm_per
 from napari_medseg.io.volumes.space import (
     MILLIMETER,
-    SECOND,
     array_affine,
     decompose,
     extra_axis,

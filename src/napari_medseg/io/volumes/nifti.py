@@ -14,12 +14,11 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError, one_line
-from napari_medseg.image import Image
+from napari_medseg.image import SECOND, Image
 from napari_medseg.io.volumes.space import (
     MICROMETER,
     MILLIMETER,
     RAS_TO_LPS,
-    SECOND,
     SHEAR_TOLERANCE,
     array_affine,
     extra_axis,

@@ -16,13 +16,12 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import Image, mm_per
+from napari_medseg.image import SECOND, Image, mm_per
 from napari_medseg.io.volumes.nrrd_header import Header, number_of, read_header
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import (
     MICROMETER,
     MILLIMETER,
-    SECOND,
     array_affine,
     extra_axis,
     file_matrix,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.image import PIXEL, Image, mm_per
+from napari_medseg.image import PIXEL, SECOND, Image, mm_per
+from napari_medseg.io.geometry import framed, of_axes
 
-MILLIMETER, MICROMETER, SECOND = "millimeter", "micrometer", "second"
+MILLIMETER, MICROMETER = "millimeter", "micrometer"
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 SHEAR_TOLERANCE = 1e-3  # radians off a right angle that formats without shear may carry: a matrix of 3 decimals
 ROUNDING_SKEW = 1e-4  # below it even float32 matrices differ from right angles
@@ -129,15 +130,14 @@ def at_time(image: Image, time: int) -> Image:
         raise DataError(f"{image.name or 'The image'} has the time points 0 to {count - 1}, not {time}. Give another.")
     k = image.spatial_axes.index("T")
     kept = [i for i in range(len(image.scale)) if i != k]
-    rows = [*kept, len(image.scale)]
     note = f"Time point {time} (counted from 0) of {count}."
     return image.replace(
         data=image.data[(slice(None),) * axis + (time,)],
         axes=image.axes.replace("T", ""),
         scale=tuple(image.scale[i] for i in kept),
         units=tuple(image.units[i] for i in kept),
-        affine=None if image.affine is None else np.asarray(image.affine)[np.ix_(rows, rows)],
-        metadata={**image.metadata, "notes": [*image.metadata.get("notes", ()), note]},
+        affine=None if image.affine is None else of_axes(image.affine, kept),
+        metadata={**framed(image, kept), "notes": [*image.metadata.get("notes", ()), note]},
     )
 
 
