@@ -144,3 +144,22 @@ def test_masks_without_a_time_step_take_that_of_their_film() -> None:
     labels = Image(masks, "TYX", kind="labels")
     assert video.table(labels, film)["time_s"].tolist() == [0.0, 0.5, 1.0]
     assert video.summary(labels, film)["nerve_s"].item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("axes", ["TYXC", "TCYX"])
+def test_the_contrast_does_not_depend_on_where_channels_are_stored(axes: str) -> None:
+    masks = np.zeros((2, 40, 40), np.uint8)
+    masks[:, 15:20, 15:20] = 1
+    movie = np.full((2, 40, 40, 3), 50, np.uint8)
+    movie[masks > 0] = 200
+    movie = movie if axes == "TYXC" else np.moveaxis(movie, -1, 1)
+    rows = video.table(Image(masks, "TYX", kind="labels"), Image(movie, axes))
+    assert rows["nbr"].tolist() == pytest.approx([4, 4])
+
+
+def test_a_part_of_a_movie_begins_at_its_own_time() -> None:
+    affine = np.diag([0.5, 1.0, 1.0, 1.0])
+    affine[0, 3] = 4
+    units = ("second", "pixel", "pixel")
+    labels = Image(np.ones((3, 4, 5), np.uint8), "TYX", (0.5, 1, 1), units, affine, kind="labels")
+    assert video.table(labels)["time_s"].tolist() == [4, 4.5, 5]

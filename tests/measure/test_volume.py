@@ -125,3 +125,9 @@ def test_distances_between_masks_of_unknown_planes_are_voxels() -> None:
     assert compare(unknown.replace(data=shifted), unknown, ["hd95"])["hd95"] == pytest.approx(3)
     known = unknown.replace(units=("micrometer",) * 3)
     assert compare(known.replace(data=shifted), known, ["hd95"])["hd95"] == pytest.approx(1.5)
+
+
+def test_channels_of_one_name_are_told_apart_by_number() -> None:
+    data = np.stack([np.full((6, 10, 12), 3.0), np.full((6, 10, 12), 8.0)])
+    rows = table(two_boxes(), Image(data, "CZYX", (2, 1, 0.5), MM, channels=("a", "a")))
+    assert (rows["mean intensity 0"][0], rows["mean intensity 1"][0]) == (3, 8)

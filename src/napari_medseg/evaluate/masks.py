@@ -16,7 +16,7 @@ from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels
 from napari_medseg.io.files import file_stem
-from napari_medseg.io.geometry import measurable, sized_like
+from napari_medseg.io.geometry import in_order, measurable, sized_like
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
@@ -108,7 +108,7 @@ def read_pair(pair: Pair) -> tuple[Image, Image]:
     else:
         predicted = read_labels(pair.image)
         truth = read_labels(pair.label, predicted)
-    truth = sized_like(truth, predicted)
+    truth = in_order(sized_like(truth, predicted))
     return on_grid(predicted, truth, "result"), as_learnt(truth, predicted)
 
 
@@ -172,6 +172,7 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     """
     cls = get_method(method)
     yield Progress(0, 3, "computing the metrics")
+    truth = in_order(truth)
     predicted = on_grid(predicted, truth, "result")
     truth = as_learnt(truth, predicted)
     predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))

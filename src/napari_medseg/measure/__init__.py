@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import SettingsError
+from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.geometry import in_order, in_picture, measurable
 from napari_medseg.io.grids import together
 from napari_medseg.io.volumes.space import at_time
+from napari_medseg.measure.labels import refuse_negative
 from napari_medseg.measure.settings import SETTINGS
 from napari_medseg.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FLAT = ("nuclei", "afm")  # of one plane, a movie frame by frame; centroids count from the first pixel, not in the world
 KINDS = ("nerve", "nuclei", "afm", "video", "volume")
+SHEARED = 1e-3  # share of an area by which axes may be off right angles where lengths are taken along the axes
 
 
 def measure(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
@@ -38,9 +40,10 @@ def measure(kind: str, labels: Image, image: Image | None = None, settings: Sett
     Raises
     ------
     SettingsError, DataError
-        If there is no such kind, or the voxels of image and labels do not coincide.
+        If there is no such kind, labels are negative, their axes are not at right angles (but for volumes), or the
+        voxels of image and labels do not coincide.
     """
-    labels, image = _together(labels, image)
+    labels, image = _together(kind, labels, image)
     if "T" in labels.axes and kind in FLAT:
         return _joined([measure(kind, one, picture, settings) for one, picture in _frames(kind, labels, image)])
     frame: DataFrame = _module(kind).table(labels, image, **_given(kind, settings))
@@ -49,7 +52,7 @@ def measure(kind: str, labels: Image, image: Image | None = None, settings: Sett
 
 def summarise(kind: str, labels: Image, image: Image | None = None, settings: Settings | None = None) -> DataFrame:
     """Return one row for the whole image; of a movie measured frame by frame one for each frame."""
-    labels, image = _together(labels, image)
+    labels, image = _together(kind, labels, image)
     if "T" in labels.axes and kind in FLAT:
         return _joined([summarise(kind, one, picture, settings) for one, picture in _frames(kind, labels, image)])
     frame: DataFrame = _module(kind).summary(labels, image, **_given(kind, settings))
@@ -60,13 +63,20 @@ def measured_labels(kind: str, labels: Image) -> Image:
     """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells).
 
     They say so of themselves, so that what is one object stays one. Of a movie each frame is split by itself, and no
-    two frames of a mask share a value.
+    two frames of a mask share a value. Their axes are in the order time, depth, height, width.
+
+    Raises
+    ------
+    DataError
+        If labels are negative.
     """
-    module = _module(kind)
+    module, labels = _module(kind), in_order(labels)
+    refuse_negative(labels)
     if not hasattr(module, "instances"):
         return labels
     found, known = _objects(kind, labels), {**labels.metadata, OBJECTS: True}
-    return labels.replace(data=found.astype("int32"), metadata=known)
+    fits = found.max(initial=0) <= np.iinfo(np.int32).max
+    return labels.replace(data=found.astype(np.int32 if fits else np.int64), metadata=known)
 
 
 def _objects(kind: str, labels: Image) -> np.ndarray:
@@ -98,9 +108,18 @@ def _joined(frames: list[DataFrame]) -> DataFrame:
     return pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
 
 
-def _together(labels: Image, image: Image | None) -> tuple[Image, Image | None]:
+def _together(kind: str, labels: Image, image: Image | None) -> tuple[Image, Image | None]:
+    refuse_negative(labels)
     labels, image = (in_order(labels), None) if image is None else together(labels, image)
-    return measurable(labels), None if image is None else measurable(image)
+    labels = measurable(labels)
+    along = float(np.prod(labels.scale))
+    if kind != "volume" and labels.element_size < along * (1 - SHEARED):
+        raise DataError(
+            f"The axes of {labels.name or 'the labels'} are not at right angles (a pixel is "
+            f"{labels.element_size / along:.3g} of its sides' product): lengths cannot be taken along them. Take the "
+            "shear from the layer, or resample labels and image onto a rectangular grid."
+        )
+    return labels, None if image is None else measurable(image)
 
 
 def _in_picture(frame: DataFrame, labels: Image) -> DataFrame:

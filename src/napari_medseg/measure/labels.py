@@ -38,6 +38,15 @@ def instances(labels: np.ndarray) -> np.ndarray:
     return consecutive(labels)
 
 
+def refuse_negative(labels: Image) -> None:
+    """Raise `DataError` where labels are below 0: 0 is the background, and objects count from 1."""
+    data = np.asarray(labels.data)
+    if data.dtype.kind in "if" and data.size and data.min() < 0:
+        raise DataError(
+            f"{labels.name or 'The label image'} holds negative labels ({data.min()}). Use 0 for background, 1, 2, ..."
+        )
+
+
 def foreground(labels: np.ndarray) -> np.ndarray:
     """Return where labels are foreground: bool of the same shape, true above 0 whatever the type of the integers.
 

@@ -43,6 +43,7 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
         )
     masks, times = _frames(labels), _times(labels, image)
     movie = None if image is None else _frames(image)
+    colour = None if image is None or "C" not in image.axes else image.axes.replace("T", "").index("C")
     pixel = _pixel_area(labels)
     rows = []
     for k in range(len(masks)):
@@ -54,7 +55,8 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
         if pixel:
             row[f"mask_area_{pixel[1]}2"] = row["mask_area_px"] * pixel[0]
         if movie is not None:
-            row |= contrast(np.asarray(movie[k]), mask, gap, width)
+            frame = np.asarray(movie[k])
+            row |= contrast(frame if colour is None else np.moveaxis(frame, colour, -1), mask, gap, width)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -215,8 +217,11 @@ def _times(labels: Image, image: Image | None) -> np.ndarray | None:
         own = one.metadata.get("video", {}).get("times") if one is not None else None
         if own is not None and len(own) == n:
             return np.asarray(own, float)
-    step = _step(labels) or (0.0 if image is None else _step(image))
-    return np.arange(n) * step if step else None
+    timed = next((one for one in (labels, image) if one is not None and _step(one)), None)
+    if timed is None:
+        return None
+    first = 0.0 if timed.affine is None else float(timed.affine[0, -1])
+    return first + np.arange(n) * _step(timed)
 
 
 def _pixel_area(image: Image) -> tuple[float, str] | None:

@@ -104,7 +104,8 @@ def surface_area(mask: np.ndarray, spacing: Sequence[float] | np.ndarray) -> flo
 def _intensity(mask: np.ndarray, box: tuple[slice, ...] | None, image: Image | None) -> dict[str, float]:
     if image is None:
         return {}
-    names = image.channels if len(image.channels) == image.n_channels > 1 else range(image.n_channels)
+    named = len(set(image.channels)) == image.n_channels > 1
+    names = image.channels if named else range(image.n_channels)
     row: dict[str, float] = {}
     for name, channel in zip(names, image.channels_first(), strict=True):
         values = np.asarray(channel[box], float)[mask] if box is not None else np.empty(0)

@@ -7,7 +7,7 @@ import pytest
 
 from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.evaluate.metrics.compare import compare, get_metric
-from napari_medseg.image import Image
+from napari_medseg.image import Image, LabelKind
 
 # TP 3, FP 1, FN 2, TN 4
 P = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).reshape(2, 5)
@@ -71,3 +71,40 @@ def test_the_published_reference_vector_is_consistent_with_ours() -> None:
     assert values == pytest.approx(published, abs=2e-5)
     background = compare(Image(255 - p.reshape(512, 512), "YX"), Image(255 - t.reshape(512, 512), "YX"), ["dice"])
     assert background["dice"] == pytest.approx(0.993246, abs=2e-5)
+
+
+def shifted(unit: str, size: float, axes: str = "ZYX") -> tuple[Image, Image]:
+    """A box and the same box two voxels to the right, of voxels of 3 x 0.6 x 0.6 mm in another unit."""
+    truth = np.zeros((6, 20, 24), np.uint8)
+    truth[1:4, 4:12, 4:14] = 1
+    steps = tuple(step * size for step in (3, 0.6, 0.6))
+    return tuple(Image(d, axes, steps, (unit,) * 3, kind="labels") for d in (np.roll(truth, 2, 2), truth))  # type: ignore[return-value]
+
+
+def test_the_tolerance_is_a_length_and_no_number_of_units() -> None:
+    found = [compare(*shifted(unit, size), ["nsd"])["nsd"] for unit, size in (("millimeter", 1), ("micrometer", 1e3))]
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] == get_metric("nsd")(*(np.asarray(i.data) for i in shifted("millimeter", 1)), (3, 0.6, 0.6))
+    small = [compare(*shifted(unit, size), ["nsd"])["nsd"] for unit, size in (("millimeter", 1e-3), ("micrometer", 1))]
+    assert small == pytest.approx(found)  # of a microscope's pixels within 1 um
+
+
+def test_objects_are_compared_in_one_plane() -> None:
+    stack = Image(np.ones((2, 8, 9), np.uint8), "TYX", kind="labels")
+    with pytest.raises(DataError, match="one plane"):
+        compare(stack, stack, ["aji"], "instances")
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes", "instances"])
+def test_negative_labels_are_refused(kind: LabelKind) -> None:
+    labels = Image(np.array([[0, 1, -1]]), "YX", kind="labels")
+    with pytest.raises(DataError, match="negative labels"):
+        compare(labels, labels, ["dice"], kind)
+
+
+def test_axes_in_another_order_are_compared_where_they_lie() -> None:
+    truth = np.zeros((12, 12), np.uint8)
+    truth[2:4, 3:11] = 1
+    usual, turned = Image(truth, "YX", kind="labels"), Image(truth.T.copy(), "XY", kind="labels")
+    assert compare(usual, turned, ["dice"])["dice"] == compare(turned, usual, ["dice"])["dice"] == 1
+    assert compare(turned, turned, ["dice"])["dice"] == 1

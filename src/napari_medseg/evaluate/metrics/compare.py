@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from napari_medseg.errors import DataError, SettingsError
-from napari_medseg.image import Image, LabelKind
-from napari_medseg.io.geometry import measurable
+from napari_medseg.image import Image, LabelKind, mm_per
+from napari_medseg.io.geometry import in_order, measurable
 from napari_medseg.io.grids import on_grid
-from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.labels import foreground, refuse_negative
 
+MICROSCOPIC = 0.01  # mm: pixels below it are a microscope's
 Metric = Callable[[np.ndarray, np.ndarray, tuple[float, ...]], float]
 
 
@@ -99,16 +100,22 @@ def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKin
     Raises
     ------
     DataError
-        If nothing says how the two lie on each other, or they lie elsewhere.
+        If nothing says how the two lie on each other, they lie elsewhere, labels are negative, or objects are not of
+        one plane.
     """
+    truth = in_order(truth)
     predicted = on_grid(predicted, truth, "result")
+    for one in (predicted, truth):
+        refuse_negative(one)
     p, t, truth = np.asarray(predicted.data), np.asarray(truth.data), measurable(truth)
-    if kind == "instances":
-        return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
+    if kind == "instances" and t.ndim != 2:
+        raise DataError(f"Objects are compared in one plane; {truth.name or 'the reference'} has axes {truth.axes}.")
     if kind == "binary":
         p, t = foreground(p), foreground(t)
-        return {name: float(get_metric(name)(p, t, truth.scale)) for name in names}
-    return _by_class(p, t, truth.scale, tuple(names))
+    spacings = {name: _spacing(name, truth) for name in names}
+    if kind != "classes":
+        return {name: float(get_metric(name)(p, t, spacing)) for name, spacing in spacings.items()}
+    return _by_class(p, t, spacings)
 
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = 1, 2, 3
@@ -138,10 +145,19 @@ def error_map(predicted: np.ndarray, truth: np.ndarray, kind: LabelKind = "binar
     return errors
 
 
-def _by_class(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
+def _spacing(name: str, truth: Image) -> tuple[float, ...]:
+    """Return the pixel size in the unit of a metric's lengths: the image's; of a tolerance mm, or um in microscopy."""
+    mm = mm_per(truth.units[-1])
+    if name != "nsd" or mm is None:
+        return truth.scale
+    steps = [step * mm for step in truth.scale]
+    return tuple(step * 1e3 if max(steps) < MICROSCOPIC else step for step in steps)
+
+
+def _by_class(p: np.ndarray, t: np.ndarray, spacings: dict[str, tuple[float, ...]]) -> dict[str, float]:
     classes = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0] or [1]
     rows: dict[str, float] = {}
-    for name in names:
+    for name, spacing in spacings.items():
         values = [float(get_metric(name)(p == k, t == k, spacing)) for k in classes]
         finite = [v for v in values if np.isfinite(v)]
         rows[name] = float(np.mean(finite)) if finite else float("nan")

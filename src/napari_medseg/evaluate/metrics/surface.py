@@ -32,7 +32,10 @@ def hd95(pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...] = ()) -> 
 
 
 def nsd(pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...] = (), tolerance: float = 1.0) -> float:
-    """Normalised surface Dice: share of both surfaces that lies within `tolerance` of the other."""
+    """Normalised surface Dice: share of both surfaces that lies within `tolerance` (unit of `spacing`) of the other.
+
+    An evaluation takes 1 mm, of pixels below 0.01 mm 1 um, whatever the unit; without a pixel size 1 pixel.
+    """
     if (empty := _if_empty(pred, ref, spacing)) is not None:
         return float(empty == 0)
     return float((np.concatenate(surface_distances(pred, ref, spacing)) <= tolerance).mean())
