@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.layers import label_layers, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg.image import Image
 from napari_medseg.io import write
@@ -147,3 +147,41 @@ def test_rounds_of_a_recorded_refinement(
     assert not dock.curve.isHidden()
     dock.save_figure(str(tmp_path / "rounds.png"))
     assert (tmp_path / "rounds.png").stat().st_size > 1000
+
+
+def test_errors_of_axes_in_another_order_lie_on_their_layer(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Evaluate")
+    result, truth = blocks()
+    named = {"axis_labels": ("x", "y")}
+    viewer.add_labels(truth, name="truth", **named)
+    viewer.add_labels(result, name="result", metadata={"medseg": {"method": "fullnet"}}, **named)
+    dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    errors = viewer.layers["result · errors"]
+    np.testing.assert_array_equal(errors.data == 3, (truth > 0) & (result == 0))
+    viewer.camera.center, viewer.camera.zoom = (0, 0), 20 * viewer.camera.zoom
+    dock.errors.table.selectRow(0)
+    np.testing.assert_allclose(viewer.camera.center[-2:], (24.5, 44.5))
+
+
+def test_errors_are_labels_of_no_other_dock_and_figures_show_what_was_compared(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Evaluate")
+    result, truth = blocks()
+    reference = viewer.add_labels(truth, name="truth")
+    viewer.add_labels(result, name="result", metadata={"medseg": {"method": "fullnet"}})
+    dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    assert [layer.name for layer in label_layers(viewer)] == ["result", "truth"]
+    drawn = np.asarray(dock.draw().axes[0].images[0].get_array())
+    reference.data[:] = 0
+    np.testing.assert_array_equal(np.asarray(dock.draw().axes[0].images[0].get_array()), drawn)
+
+
+def test_objects_of_a_film_are_one_sentence(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Evaluate")
+    result, truth = blocks()
+    viewer.add_labels(np.stack([truth, truth]), name="truth")
+    viewer.add_labels(np.stack([result, result]), name="result", metadata={"medseg": {"method": "fullnet"}})
+    dock.run_bar.start()
+    wait(lambda: dock.run_bar.current is None)
+    assert "Objects are compared in one plane" in dock.run_bar.message.text()

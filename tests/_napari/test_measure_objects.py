@@ -14,6 +14,7 @@ import tifffile
 from npe2 import PluginManager
 
 from napari_medseg._napari.layers import layer_data
+from napari_medseg._napari.widgets.calibration import set_heights
 from napari_medseg.image import Image
 
 pytestmark = pytest.mark.viewer
@@ -214,3 +215,98 @@ def test_the_save_dialog_begins_with_our_writer_for_our_layers(open_dock: Open) 
     viewer.add_labels(dumbbell(), name="ours", metadata={"medseg": {"method": "afm-unet"}})
     assert next(writers(["labels"])).command == "napari-medseg.write_labels"
     assert len({w.command for w in writers(["labels"])}) == len(list(writers(["labels"])))
+
+
+def film() -> np.ndarray:
+    """Object 7 of 100, 9 and 100 pixels in three frames, object 9 of 100 pixels in each."""
+    frames = np.zeros((3, 60, 80), np.uint16)
+    frames[:, 30:40, 30:40] = 9
+    for frame, side in zip(frames, (10, 3, 10), strict=True):
+        frame[5 : 5 + side, 5 : 5 + side] = 7
+    return frames
+
+
+def test_objects_of_a_film_are_changed_in_the_frames_of_their_rows(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    layer = viewer.add_labels(film(), name="cells", axis_labels=("t", "y", "x"))
+    dock.kind.setCurrentIndex(dock.kind.findData("nuclei"))
+    assert measured(dock, wait) == [7, 9, 7, 9, 7, 9]
+    dock.table.selectRow(4)
+    assert viewer.dims.point[0] == 2
+    layer.selected_label = 9
+    assert dock.table.currentIndex().row() == 5
+    dock.tools.smallest.setText("50")
+    dock.tools.remove_small()
+    assert measured(dock, wait) == [7, 9, 9, 7, 9]
+    dock.table.selectRow(0)
+    dock.tools.remove()
+    assert measured(dock, wait) == [9, 9, 7, 9]
+    layer.data[1, 30:40, 35] = 0
+    dock.table.clearSelection()
+    dock.table.selectRow(1)
+    dock.tools.split()
+    assert measured(dock, wait) == [9, 9, 10, 7, 9]
+    assert [int((frame == 9).sum()) for frame in layer.data] == [100, 50, 100]
+
+
+def test_what_is_painted_while_it_is_measured_is_kept(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    mask = np.zeros((60, 80), np.uint8)
+    mask[5:10, 5:10] = mask[20:30, 20:30] = 1
+    layer = viewer.add_labels(mask, name="cells")
+    dock.kind.setCurrentIndex(dock.kind.findData("nuclei"))
+    dock.run_bar.start()
+    layer.selected_label = 1
+    layer.paint((45, 60), 1)
+    wait(lambda: dock.run_bar.current is None)
+    assert layer.data[45, 60] == 1
+    assert set(np.unique(layer.data)) == {0, 1}
+    assert "cells changed since" in dock.stale.text()
+    assert dock.tools.isHidden()  # its rows count other objects
+    assert len(measured(dock, wait)) == 3
+    assert dock.stale.isHidden()
+
+
+def test_objects_are_split_where_8_bits_number_no_more(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    labels = np.where(dumbbell() == 7, 255, dumbbell()).astype(np.uint8)
+    layer = viewer.add_labels(labels, name="cells")
+    dock.kind.setCurrentIndex(dock.kind.findData("nuclei"))
+    measured(dock, wait)
+    select(dock, 255)
+    dock.tools.split()
+    assert measured(dock, wait) == [2, 3, 4, 255, 256]
+    np.testing.assert_array_equal(layer.data > 0, labels > 0)
+
+
+def test_axes_of_other_names_keep_their_order(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    mask = np.zeros((60, 80), np.uint8)
+    mask[5:10, 5:10] = mask[20:30, 50:70] = 1
+    image = viewer.add_image(np.random.default_rng(0).random((60, 80)), axis_labels=("x", "y"))
+    layer = viewer.add_labels(mask.copy(), name="cells", axis_labels=("x", "y"))
+    dock.image.choose(image)
+    measured(dock, wait)
+    np.testing.assert_array_equal(layer.data > 0, mask > 0)
+    assert set(np.unique(layer.data)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("change", [{"scale": (0.5, 0.5)}, {"translate": (3, 4)}, {"units": ("mm", "mm")}])
+def test_a_table_of_another_pixel_size_or_place_says_so(open_dock: Open, wait: Wait, change: dict[str, Any]) -> None:
+    _, dock, layer = opened(open_dock, wait, scale=(2, 2), units=("um", "um"))
+    for name, value in change.items():
+        setattr(layer, name, value)
+    assert "cells changed since" in dock.stale.text()
+    if "scale" in change:
+        assert "0.5x0.5 um" in dock.labels.line.text()
+
+
+def test_a_table_of_another_image_says_so(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Measure")
+    image = viewer.add_image(np.random.default_rng(0).random((60, 80)), name="scan")
+    viewer.add_labels(dumbbell(), name="cells")
+    dock.image.choose(image)
+    measured(dock, wait)
+    assert dock.stale.isHidden()
+    set_heights(image, 2.0)
+    assert "The image of cells changed since" in dock.stale.text()

@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from tifffile import imwrite
 
+from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.nerves.tracings import write_paths
 from napari_medseg._napari.readers import read_layers
+from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
@@ -104,7 +106,7 @@ def test_a_tracing_is_exported_from_the_mask_alone(open_dock: Open, wait: Wait, 
     measure.export_button.save(str(tmp_path / f"nerves.{suffix}"))
     assert f"nerves.{suffix}" in measure.run_bar.message.text()
     paths = read_tracing(tmp_path / f"nerves.{suffix}").paths
-    assert len(paths) == len(nerve.paths(measure.chosen_labels())[0])
+    assert len(paths) == len(nerve.paths(image_from_layer(measure.chosen_layer()))[0])
 
 
 def test_closed_shapes_are_no_tracing(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_an_empty_tracing_opens(make_napari_viewer_proxy: Any, tmp_path: Path) -
 
 def test_paths_give_the_measures_of_the_labels(dock: tuple[Any, Any]) -> None:
     viewer, measure = dock
-    labels = measure.chosen_labels()
+    labels = image_from_layer(measure.chosen_layer())
     wanted = nerve.summary(labels).iloc[0]
     shown = measure.paths
     got = nerve.summary_from_paths(shown.layer.data, shown.layer.features["class"].tolist(), labels.spatial_shape,
@@ -327,7 +329,7 @@ def test_measuring_eyes_can_be_stopped(
     _, measure = open_dock("Measure")
     bar, go = measure.eyes.run_bar, threading.Event()
 
-    def slow(folder: Path, eyes: str = "") -> Any:
+    def slow(folder: Path, eyes: str, settings: Any) -> Any:
         for k in range(10**6):
             go.wait(0.01)
             yield Progress(k, 10**6, f"measured {k}")
@@ -339,3 +341,59 @@ def test_measuring_eyes_can_be_stopped(
     bar.stop_button.click()
     wait(lambda: bar.current is None)
     assert bar.message.text() == "Stopped. Nothing was changed."
+
+
+def two_nerves(viewer: Any, measure: Any, wait: Wait) -> Any:
+    """Nerves of 150 and 330 pixels of 1 um, shown as paths."""
+    mask = np.zeros((384, 384), np.uint8)
+    mask[100:103, 50:200] = mask[200:203, 20:350] = 1
+    layer = viewer.add_labels(mask, name="P1_OD_1", scale=(1, 1), units=("um", "um"))
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.nerve_form["main_length"].value = 200.0
+    measure.nerve_form["field"].value = 100.0
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None)
+    return layer
+
+
+def test_paths_eyes_and_tracings_take_the_settings_of_the_measurement(
+    open_dock: Open, wait: Wait, tmp_path: Path
+) -> None:
+    viewer, measure = open_dock("Measure")
+    two_nerves(viewer, measure, wait)
+    assert list(measure.table.frame["class"]) == ["branch", "main"]
+    density = next(line for line in measure.summary.text().split("<br>") if line.startswith("CNFD"))
+    measure.export_button.save(str(tmp_path / "nerves.ndf"))
+    assert read_tracing(tmp_path / "nerves.ndf").classes == ["branch", "main"]
+    measure.paths.show_button.click()
+    wait(lambda: "paths;" in measure.paths.line.text())
+    assert list(measure.table.frame["class"]) == ["branch", "main"]
+    assert density in measure.summary.text()
+    measure.eyes.run_bar.start()
+    wait(lambda: "images used" in measure.table.frame)
+    assert measure.table.frame["main nerves mean"].iloc[0] == 1
+
+
+def test_edited_paths_belong_to_their_labels_whatever_they_are_called(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    layer = two_nerves(viewer, measure, wait)
+    measure.paths.show_button.click()
+    wait(lambda: "paths;" in measure.paths.line.text())
+    measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
+    wait(lambda: len(measure.table.frame) == 3)
+    layer.name, measure.paths.layer.name = "renamed", "my nerves"
+    measure.eyes.run_bar.start()
+    wait(lambda: "images used" in measure.table.frame)
+    assert measure.eyes.rows["total length [mm]"].iloc[0] == pytest.approx(0.15 + 0.33 + 0.34, abs=0.01)
+
+
+def test_paths_are_measured_with_the_pixel_size_that_was_entered_last(open_dock: Open, wait: Wait) -> None:
+    viewer, measure = open_dock("Measure")
+    layer = two_nerves(viewer, measure, wait)
+    measure.paths.show_button.click()
+    wait(lambda: "paths;" in measure.paths.line.text())
+    set_pixel_size(viewer, layer, (2,), "micrometer")
+    assert "changed since" in measure.stale.text()
+    measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
+    wait(lambda: len(measure.table.frame) == 3)
+    assert measure.table.frame["length [um]"].iloc[2] == pytest.approx(680)

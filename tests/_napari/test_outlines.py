@@ -130,3 +130,16 @@ def test_a_slide_too_large_for_the_window_is_refused(
     with pytest.raises(DataError, match="Batch dock"):
         chooser.cut(layer)
     assert MOST > 1000
+
+
+def test_outlines_become_labels_where_they_are_seen(make_napari_viewer_proxy: Any) -> None:
+    """A square of 10 um, drawn in a layer of its own whose pixels are 1 um, over a picture that begins elsewhere."""
+    viewer = make_napari_viewer_proxy()
+    place = {"scale": (0.5, 0.5), "translate": (2, 4), "units": ("um", "um")}
+    image = viewer.add_image(np.zeros((60, 60)), **place)
+    square = np.array([(9.9, 9.9), (9.9, 19.9), (19.9, 19.9), (19.9, 9.9)])
+    outlines = viewer.add_shapes([square], shape_type="polygon", units=("um", "um"))
+    data, kwargs, _ = outlines_to_labels(outlines, image)
+    layer = viewer.add_labels(data, **kwargs)
+    corners = [layer.data_to_world(place) for place in (np.argwhere(data).min(0), np.argwhere(data).max(0))]
+    np.testing.assert_allclose(corners, [(10, 10), (19.5, 19.5)])

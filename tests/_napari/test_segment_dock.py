@@ -342,3 +342,15 @@ def test_another_pixel_size_than_the_models_is_said_and_resampling_offered(open_
         assert dock.form.value.resample is other
         assert ("--resample" in dock.command()) is other
     assert dock.size_line.text() == ""
+
+
+def test_channels_stay_ticked_and_in_order_when_layers_are_renamed_or_hidden(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    layers = [picture(viewer, name, seed) for seed, name in enumerate(("FLAIR", "T1", "T1c", "T2"))]
+    dock.input.choose(layers[0])
+    for layer in layers[1:]:
+        dock.channels.tick(layer)
+    layers[2].visible = False
+    layers[2].name, layers[0].name = "contrast", "base"
+    assert [layer.name for layer in dock.channels.chosen] == ["T1", "contrast", "T2"]
+    assert [dock.channels.list.item(n).text() for n in range(3)] == ["T1", "contrast", "T2"]

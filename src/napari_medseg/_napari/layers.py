@@ -148,6 +148,12 @@ def world_of(layer: Layer) -> np.ndarray:
     return np.asarray(np.where(np.abs(matrix) < TINY * np.abs(matrix).max(), 0.0, matrix))
 
 
+def in_layer(layer: Layer, image: Image) -> np.ndarray:
+    """Return the data of an image, whose axes are in the usual order, with them in the order of those of `layer`."""
+    axes = image_from_layer(layer).spatial_axes
+    return np.asarray(image.data).transpose([image.axes.index(axis) for axis in axes])
+
+
 def moved_to(layer: Layer, offset: tuple[int, ...]) -> np.ndarray:
     """Return the ``translate`` of a part of `layer` that begins at the index `offset`."""
     begin = np.append(np.asarray(layer.data_to_world(offset), float), 1.0)

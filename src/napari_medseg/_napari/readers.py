@@ -280,10 +280,23 @@ def outlines_to_labels(
 ) -> LayerDataTuple:
     """Draw outlines as labels of an image's size; `overlap` says whether the first or last outline keeps a pixel."""
     source: Image = image_from_layer(image)
-    regions = regions_of(outlines.data, list(outlines.shape_type), outlines.features, outlines.name)
     shape = source.spatial_shape[-2:]
+    drawn = outlines.data
+    if not _counts_pixels(outlines, shape):
+        drawn = [_pixels(outlines, ring, image) for ring in drawn]
+    regions = regions_of(drawn, list(outlines.shape_type), outlines.features, outlines.name)
     labels = rasterise(regions, (shape[0], shape[1]), overlap)
     place = like(image)
     if image.ndim > 2:
         place = {key: place[key][-2:] for key in ("scale", "translate", "units", "axis_labels")}
     return labels, {**place, "name": f"{outlines.name} · labels"}, "labels"
+
+
+def _counts_pixels(outlines: napari.layers.Shapes, shape: tuple[int, ...]) -> bool:
+    """Whether outlines are of a file, which count the pixels of a picture of this size."""
+    return tuple(outlines.metadata.get("medseg_shape", ()))[-2:] == shape
+
+
+def _pixels(outlines: napari.layers.Shapes, points: np.ndarray, image: napari.layers.Image) -> np.ndarray:
+    """Return where points of a Shapes layer lie in the pixels (y, x) of an image layer, as the window shows them."""
+    return np.array([image.world_to_data(outlines.data_to_world(point))[-2:] for point in points])

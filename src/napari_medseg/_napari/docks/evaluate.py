@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 import pandas as pd
 import pyqtgraph as pg
 from magicgui.widgets import FileEdit
@@ -17,7 +18,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QModelIndex
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QTableView, QVBoxLayout, QWidget
 
-from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers, like
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, label_layers, like
 from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
 from napari_medseg._napari.view import bring_into_view
 from napari_medseg._napari.widgets.dock import Dock, path_in
@@ -31,22 +32,21 @@ from napari_medseg.evaluate import figures
 from napari_medseg.evaluate.figures import COLOURS, LINE
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
 from napari_medseg.evaluate.rounds import is_session, replay_scores
-from napari_medseg.image import SHORT_UNITS
-from napari_medseg.io.geometry import measurable
+from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.io.geometry import in_order, measurable
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
 from napari_medseg.methods import get_method, title_of, usable_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
-MARK = "medseg_errors"
 
 
 class FixedChooser(LayerChooser):
-    """A layer chooser that keeps its choice when another layer is selected; error layers are not listed."""
+    """A layer chooser of labels that keeps its choice when another layer is selected."""
 
     def __init__(self, viewer: Any, sample: str = "") -> None:
-        super().__init__(viewer, lambda v: [x for x in label_layers(v) if MARK not in x.metadata], sample=sample)
+        super().__init__(viewer, label_layers, sample=sample)
 
     def _follow(self, event: Any = None) -> None:
         return
@@ -58,6 +58,7 @@ class ErrorView(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer, self.layers, self.frame = viewer, (), pd.DataFrame()
+        self.grid: Image | None = None
         self.legend, self.table = QLabel(""), plain_table(180)
         self.legend.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -66,12 +67,13 @@ class ErrorView(QWidget):
         layout.addWidget(self.table)
         self.hide()
 
-    def show_errors(self, found: Comparison, predicted: Labels, truth: Labels) -> Labels:
-        """Add the errors as a layer over the reference; hide the two layers below."""
-        self.layers = predicted, truth
+    def show_errors(self, found: Comparison, grid: Image, predicted: Labels, truth: Labels) -> Labels:
+        """Add the errors, which lie on `grid`, as a layer over the reference; hide the two layers below."""
+        self.layers, self.grid = (predicted, truth), grid
         placed = like(truth)
-        placed["metadata"] = {**placed["metadata"], MARK: [predicted.name, truth.name]}
-        layer = self.viewer.add_labels(found.errors, name=f"{predicted.name} · errors", opacity=0.7, **placed)
+        placed["metadata"] = {**placed["metadata"], **DERIVED}
+        errors = in_layer(truth, grid.replace(data=found.errors))
+        layer = self.viewer.add_labels(errors, name=f"{predicted.name} · errors", opacity=0.7, **placed)
         colours = {None: "transparent", 0: "transparent", **dict(enumerate(COLOURS.values(), 1))}
         layer.colormap = DirectLabelColormap(color_dict=colours)
         predicted.visible = truth.visible = False
@@ -87,7 +89,8 @@ class ErrorView(QWidget):
     def show_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
         """Bring the object of a row into view and select it in both layers."""
         row, (predicted, truth) = self.frame.iloc[current.row()], self.layers
-        bring_into_view(self.viewer, truth, [float(v) for v in row.filter(like="(px)")])
+        place = dict(zip(self.grid.spatial_axes, row.filter(like="(px)"), strict=True))
+        bring_into_view(self.viewer, truth, [float(place[axis]) for axis in image_from_layer(truth).spatial_axes])
         for layer, label in ((predicted, row["result"]), (truth, row["reference"])):
             layer.selected_label = int(label) or layer.selected_label
 
@@ -277,7 +280,9 @@ class EvaluateDock(Dock):
             return self.rounds.job()
         self.compared = self.result.layer, self.reference.layer
         predicted, truth = (image_from_layer(layer) for layer in self.compared)
-        self.images = [on_grid(predicted, truth, "result"), truth]
+        truth = in_order(truth)
+        pair = on_grid(predicted, truth, "result"), truth
+        self.images = [one.replace(data=np.array(one.data)) for one in pair]  # what is painted later is not compared
         return compare_pair(method, *self.images)
 
     def show_result(self, result: Any) -> None:
@@ -290,7 +295,7 @@ class EvaluateDock(Dock):
             self.tables = {"metrics": metric_table(result.metrics, SHORT_UNITS.get(unit, unit))}
             self.tables |= {} if result.objects is None else {"objects": result.objects}
             self.draw = partial(figures.error_figure, result, *self.images)
-            self.errors.show_errors(result, *self.compared)
+            self.errors.show_errors(result, self.images[1], *self.compared)
             notes = "".join(f" {note}" for note in moved_notes(self.images[0]))
             self.run_bar.say(f"{done}. The two layers are hidden below their errors.{notes}")
         elif isinstance(result, pd.DataFrame):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel
 
-from napari_medseg._napari.layers import image_from_layer, image_layers, measured_layers
+from napari_medseg._napari.layers import image_from_layer, image_layers, in_layer, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
 from napari_medseg._napari.widgets.charts import Charts
@@ -22,6 +22,7 @@ from napari_medseg._napari.widgets.export_button import ExportButton, Measured
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.object_tools import ObjectTools
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
 from napari_medseg._napari.widgets.words import text
@@ -30,13 +31,14 @@ from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, measure, measured_labels, summarise
-from napari_medseg.measure.labels import box_of, pieces_of
 from napari_medseg.measure.nerve import MAIN
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.purpose import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
 
-EDITS = ("paint", "labels_update")  # events of a Labels layer that changes
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
+EDITS = ("data", "paint", "labels_update", *PLACE)  # events of a layer whose numbers change
+VALUES = ("data", "metadata", *PLACE)  # of the image: what its grey values are stands in its metadata
 HEADLINES = 4  # numbers of the summary that stand above the table
 ROWS = {"afm": "cell", "nerve": "nerve", "nuclei": "object", "video": "frame", "volume": "object"}
 OF_FIELD: dict[Field, str] = {
@@ -80,94 +82,26 @@ def show_every(layer: Any) -> None:
         layer.colormap = label_colormap()
 
 
-def keep_objects(layer: Labels, before: np.ndarray, objects: np.ndarray) -> None:
-    """Give a layer the objects that were found in what it was `before`, and let each value be one from now on."""
-    if not np.array_equal(before, objects):
+def hear(layer: Any, names: tuple[str, ...], method: Callable[..., None]) -> Callable[[], None]:
+    """Call `method` on those of the events of a layer (or none) that it has; return a function that ends it."""
+    events = [] if layer is None else [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
+    ends = [listen(event, method) for event in events]
+
+    def end() -> None:
+        while ends:
+            ends.pop()()
+
+    return end
+
+
+def keep_objects(layer: Labels, objects: np.ndarray) -> None:
+    """Give a layer the objects that were found in it, and let each value be one from now on."""
+    if not np.array_equal(layer.data, objects):
         layer.data = objects
         show_every(layer)
     kept = layer.metadata.get("medseg_image", {})
     if not kept.get(OBJECTS):
         layer.metadata = {**layer.metadata, "medseg_image": {**kept, OBJECTS: True}}
-
-
-class ObjectTools(QWidget):
-    """Merge, split and remove the objects of the selected rows, or all below a size; Ctrl+Z in napari takes it back."""
-
-    def __init__(self, dock: Any) -> None:
-        super().__init__()
-        self.dock, self.smallest, self.unit = dock, QLineEdit(), QLabel("")
-        self.smallest.setPlaceholderText("smallest size")
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        merge = _button("Merge", "Make one object of the selected rows (Ctrl or Shift selects several)", self.merge)
-        split = _button("Split", "Divide the selected object into its pieces, or at its waists", self.split)
-        remove = _button("Remove", "Remove the objects of the selected rows", self.remove)
-        for column, button in enumerate((merge, split, remove)):
-            grid.addWidget(button, 0, column)
-        grid.addWidget(self.smallest, 1, 0)
-        grid.addWidget(self.unit, 1, 1)
-        grid.addWidget(_button("Remove smaller", "Remove every object below this size", self.remove_small), 1, 2)
-        self.hide()
-
-    def offer(self) -> None:
-        """Show the tools where rows are objects of a Labels layer that can be changed."""
-        layer = self.dock.table.layer
-        fits = isinstance(layer, Labels) and isinstance(layer.data, np.ndarray) and "label" in self.dock.table.frame
-        self.setVisible(fits)
-        self.unit.setText(_size_column(self.dock.table.frame).partition(" ")[2])
-
-    def merge(self) -> None:
-        """Give the selected objects the first one's label."""
-        chosen = self.dock.table.chosen
-        if len(chosen) < 2:
-            self.dock.run_bar.say("Select the rows of the objects to merge, with Ctrl or Shift.")
-            return
-        self._change(chosen[1:], chosen[0])
-
-    def split(self) -> None:
-        """Divide the selected object."""
-        chosen, layer = self.dock.table.chosen, self.dock.table.layer
-        if len(chosen) != 1:
-            self.dock.run_bar.say("Select the row of the one object to split.")
-            return
-        box = box_of(layer.data, chosen[0])
-        if box is None:
-            self.dock.run_bar.say(f"Object {chosen[0]} is no longer there. Press Measure.")
-            return
-        pieces = pieces_of(layer.data[box] == chosen[0], image_from_layer(layer).scale)
-        if pieces.max() < 2:
-            self.dock.run_bar.say(f"Object {chosen[0]} is one piece without a waist. Cut it with the eraser instead.")
-            return
-        places = np.nonzero(pieces > 1)
-        numbers = pieces[places] - 1 + int(layer.data.max())
-        layer.data_setitem(tuple(p + s.start for p, s in zip(places, box, strict=True)), numbers)
-        self._measure()
-
-    def remove(self) -> None:
-        """Remove the selected objects."""
-        self._change(self.dock.table.chosen, 0)
-
-    def remove_small(self) -> None:
-        """Remove the objects below the size."""
-        frame, column = self.dock.table.frame, _size_column(self.dock.table.frame)
-        try:
-            least = float(self.smallest.text())
-        except ValueError:
-            self.dock.run_bar.say(f"Smallest size: {self.smallest.text()!r} is no number.")
-            return
-        self._change([int(label) for label in frame["label"][frame[column] < least]], 0)
-
-    def _change(self, labels: list[int], to: int) -> None:
-        layer = self.dock.table.layer
-        if not labels:
-            self.dock.run_bar.say("No object is selected, or none is that small.")
-            return
-        layer.data_setitem(np.nonzero(np.isin(layer.data, labels)), to)
-        self._measure()
-
-    def _measure(self) -> None:
-        self.dock.labels.choose(self.dock.table.layer)
-        self.dock.run_bar.start()
 
 
 def _values(column: pd.Series) -> str:
@@ -183,18 +117,6 @@ def _kinds(nerves: pd.DataFrame) -> str:
     main = int((nerves["class"] == MAIN).sum())
     others = len(nerves) - main
     return f" ({main} main, {others} branch{'es' * (others != 1)})"
-
-
-def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda: action())
-    return button
-
-
-def _size_column(frame: pd.DataFrame) -> str:
-    """Return the column that says how large objects are."""
-    return next((str(name) for name in frame if str(name).startswith(("area (", "volume ("))), "")
 
 
 class MeasureDock(Dock):
@@ -213,12 +135,13 @@ class MeasureDock(Dock):
         self.measured_as = ""
         self.traced: Any = None
         self.followed: Any = None
-        self.changed = False
+        self.changed = ""  # what is no longer as it was measured
+        self.meanwhile = False  # whether the labels changed while they were measured
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.nerve_form = SettingsForm(NerveSettings())
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
-        self.paths = NervePaths(napari_viewer, self.chosen_labels, self.show_paths)
-        self.eyes = NerveEyes(napari_viewer, self.show_eyes)
+        self.paths = NervePaths(napari_viewer, self.chosen_layer, lambda: self.nerve_form.value, self.show_paths)
+        self.eyes = NerveEyes(napari_viewer, lambda: self.nerve_form.value, self.show_eyes)
         self.table, self.summary, self.details = TableView(napari_viewer), QLabel(""), QLabel("")
         self.summary.setWordWrap(True)
         self.details.setWordWrap(True)
@@ -228,6 +151,7 @@ class MeasureDock(Dock):
         self.table.unlinked.connect(self.say_unlinked)
         self.tools = ObjectTools(self)
         self.unfollow: Callable[[], None] = lambda: None
+        self.unwatch: Callable[[], None] = lambda: None
         self.then: Callable[[], None] | None = None
         self.export_button = ExportButton(
             self, lambda: self.followed, lambda sentence: self.run_bar.say(sentence), self.measure_again
@@ -278,12 +202,12 @@ class MeasureDock(Dock):
         words = ["medseg", "measure", str(self.kind.currentData()), source or "LABELS", "-o", "TABLE.csv"]
         return shlex.join([*words, *(as_flags(self.nerve_form.value) if self.kind.currentData() == "nerve" else [])])
 
-    def chosen_labels(self) -> Image:
+    def chosen_layer(self) -> Layer:
         """Return the chosen labels, whose nerves become paths."""
         if self.labels.layer is None:
             raise MedSegError("Open or make a Labels layer first.")
         self.traced = self.labels.layer
-        return image_from_layer(self.traced)
+        return self.traced
 
     def make_job(self) -> Job[Any]:
         """Return the measuring job."""
@@ -292,20 +216,31 @@ class MeasureDock(Dock):
         labels = image_from_layer(self.measured)
         if image is not None:
             labels, image = together(labels, image)
-        self.before, self.measured_image = labels.data, image
+        self.measured_image, self.measured_layer = image, self.image.layer
         self.measured_as = str(self.kind.currentData())
-        settings = self.nerve_form.value if self.measured_as == "nerve" else None
-        return measure_job(self.measured_as, labels, image, settings)
+        self.settings = self.nerve_form.value if self.measured_as == "nerve" else None
+        self.unwatch()
+        self.meanwhile = False
+        self.unwatch = hear(self.measured, EDITS, self.changes)
+        return measure_job(self.measured_as, labels, image, self.settings)
+
+    def changes(self, event: Any = None) -> None:
+        """Notice that the labels change while they are measured."""
+        self.meanwhile = True
 
     def show_result(self, result: tuple[Image, pd.DataFrame, pd.DataFrame]) -> None:
         """Show table and summary, and put the table onto the layer; a mask becomes one label per object."""
         labels, table, summary = result
-        if isinstance(self.measured, Labels) and labels.metadata.get(OBJECTS):
-            keep_objects(self.measured, self.before, labels.data)
-        self.show_tables(table, summary, self.measured)
-        self.follow(self.measured)
+        self.unwatch()
+        if isinstance(self.measured, Labels) and labels.metadata.get(OBJECTS) and not self.meanwhile:
+            keep_objects(self.measured, in_layer(self.measured, labels))
+        self.show_tables(table, summary, None if self.meanwhile else self.measured)  # whose labels are others by now
+        self.follow(self.measured, self.measured_layer)
         shown = image_from_layer(self.measured)
-        self.export_button.take(Measured(self.measured_image, shown, table, summary, self.measured_as))
+        known = Measured(self.measured_image, shown, table, summary, self.measured_as, self.settings)
+        self.export_button.take(known)
+        if self.meanwhile:
+            self.changed_since()
         self.offer_export(True)
         self.scroll_to(self.table)
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
@@ -316,13 +251,12 @@ class MeasureDock(Dock):
         if then is not None:
             then()
 
-    def follow(self, layer: Any) -> None:
-        """Say from now on when the labels change: the table is of what they were."""
+    def follow(self, layer: Any, image: Any = None) -> None:
+        """Say from now on when the labels or their image change: the table is of what they were."""
         self.unfollow()
-        self.followed, self.changed = layer, False
+        self.followed, self.changed = layer, ""
         self.update_stale()
-        events = [layer.events.data, *(getattr(layer.events, name) for name in EDITS if hasattr(layer.events, name))]
-        ends = [listen(event, self.changed_since) for event in events]
+        ends = hear(layer, EDITS, self.changed_since), hear(image, VALUES, self.image_changed_since)
 
         def end() -> None:
             for one in ends:
@@ -332,16 +266,23 @@ class MeasureDock(Dock):
 
     def changed_since(self, event: Any = None) -> None:
         """Say that the labels are no longer those of the table."""
+        self._outdated(self.followed.name)
+
+    def image_changed_since(self, event: Any = None) -> None:
+        """Say that the image is no longer that of the table."""
+        self._outdated(f"The image of {self.followed.name}")
+
+    def _outdated(self, what: str) -> None:
         self.unfollow()
         self.unfollow = lambda: None
-        self.changed = True
+        self.changed = what
         self.update_stale()
 
     def update_stale(self) -> None:
         """Say where the numbers shown are not those of the chosen labels as they are now."""
         of, chosen, said = self.followed, self.labels.layer, ""
         if of is not None and self.changed:
-            said = f"<b>{of.name} changed since</b> it was measured: press Measure for new numbers."
+            said = f"<b>{self.changed} changed since</b> it was measured: press Measure for new numbers."
         if of is not None and chosen is not of:
             again = f" Press Measure for those of {chosen.name}." if chosen is not None else ""
             said = f"<b>These are the numbers of {of.name}</b>, and what Export writes.{again}"
@@ -352,6 +293,7 @@ class MeasureDock(Dock):
         """Stop, and take the outline away, when the dock is closed."""
         super().leave()
         self.unfollow()
+        self.unwatch()
         self.table.clear_mark()
 
     def measure_again(self, then: Callable[[], None]) -> None:
@@ -381,7 +323,8 @@ class MeasureDock(Dock):
         if self.followed is not self.traced:
             self.follow(self.traced)
         picture = self.export_button.measured.image if self.export_button.measured is not None else None
-        self.export_button.take(Measured(picture, image_from_layer(self.traced), table, summary, "nerve"))
+        labels, settings = image_from_layer(self.traced), self.nerve_form.value
+        self.export_button.take(Measured(picture, labels, table, summary, "nerve", settings))
         self.offer_export(True)
 
     def say_unlinked(self) -> None:

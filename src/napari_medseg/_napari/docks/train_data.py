@@ -97,8 +97,14 @@ def _sources(viewer: Any, layer: Layer, labels: Image) -> list[Image]:
     images = [image for image in map(image_from_layer, image_layers(viewer)) if same_grid(image, labels)]
     made_from = layer.metadata.get("medseg", {}).get("source_layer", "")
     named = [image for image in images if image.name == made_from]
-    named = named or [image for image in images if layer.name.startswith(image.name)]
-    return named or images
+    named = named or [image for image in images if _begins(layer.name, image.name)]
+    longest = max((len(image.name) for image in named), default=0)
+    return [image for image in named if len(image.name) == longest] or images
+
+
+def _begins(name: str, word: str) -> bool:
+    """Whether `name` begins with a whole `word`: ``cell10_label`` is not of ``cell1``."""
+    return name.startswith(word) and not (name[len(word) :] and name[len(word) - 1 : len(word) + 1].isalnum())
 
 
 def write_cases(cases: list[tuple[Image, Image]], folder: Path) -> list[str]:

@@ -21,21 +21,25 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medseg._napari.layers import image_from_layer, label_layers
-from napari_medseg._napari.nerves.paths import path_layer_name
+from napari_medseg._napari.nerves.paths import PATHS_OF
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.geometry import measurable
 from napari_medseg.io.write import write_table, write_tables
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import nerve
+from napari_medseg.measure import nerve, summarise
 from napari_medseg.measure.eyes import FIELDS, assignment
 from napari_medseg.measure.files import Tables, measure_files
+from napari_medseg.measure.settings import NerveSettings
 
 Drawn = tuple[list[np.ndarray], list[str]]
 Rows = tuple[pd.DataFrame, tuple[str, ...]]
 
 
-def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") -> Job[Rows]:
+def measure_layers(
+    found: Sequence[tuple[Image, Drawn | None]], eyes: str = "", settings: NerveSettings | None = None
+) -> Job[Rows]:
     """Return a row for each label image, and problems; where paths were drawn they count, not the mask's centreline.
 
     `eyes` says how names state subject and eye, or names a table (`napari_medseg.measure.eyes.assignment`).
@@ -43,16 +47,19 @@ def measure_layers(found: Sequence[tuple[Image, Drawn | None]], eyes: str = "") 
     frames = []
     who = assignment(eyes) if eyes else None
     for index, (labels, drawn) in enumerate(found, 1):
-        row = nerve.summary(labels) if drawn is None else _drawn_summary(labels, *drawn)
+        if drawn is None:
+            row = summarise("nerve", labels, settings=settings)
+        else:
+            row = _drawn_summary(measurable(labels), *drawn, settings)
         known = who(plain_name(labels.name)) if who is not None else None
         frames.append(row if known is None else row.assign(**known))
         yield Progress(index, len(found), f"measured {labels.name}")
     return pd.concat(frames, ignore_index=True), ()
 
 
-def measure_folder(folder: Path, eyes: str = "") -> Job[Rows]:
+def measure_folder(folder: Path, eyes: str = "", settings: NerveSettings | None = None) -> Job[Rows]:
     """Return a row for each label image in `folder`, and what could not be measured."""
-    tables: Tables = yield from measure_files("nerve", [folder], eyes=eyes)
+    tables: Tables = yield from measure_files("nerve", [folder], eyes=eyes, settings=settings)
     return tables.images, tables.problems
 
 
@@ -62,9 +69,11 @@ class NerveEyes(QWidget):
     Which image is of which eye comes from its name, and can be changed by hand in the table of images.
     """
 
-    def __init__(self, viewer: Any, show: Callable[[pd.DataFrame], None]) -> None:
+    def __init__(
+        self, viewer: Any, settings: Callable[[], NerveSettings], show: Callable[[pd.DataFrame], None]
+    ) -> None:
         super().__init__()
-        self.viewer, self.show_result = viewer, show
+        self.viewer, self.settings, self.show_result = viewer, settings, show
         self.rows, self.problems = pd.DataFrame(), ("",)
         self.run_bar = RunBar(self.make_job, self._measured, text="Eyes of open layers")
         self.run_bar.run_button.setToolTip("Mean and SD of each eye over all open Labels layers; edited paths count")
@@ -102,13 +111,19 @@ class NerveEyes(QWidget):
         found = [(image, drawn) for image, drawn in reversed(found) if image.spatial_axes == "YX"]
         if not found:
             raise DataError("Open or make 2D Labels layers first.")
-        return measure_layers(found, self.names.text().strip())
+        return measure_layers(found, self.names.text().strip(), self.settings())
 
     def start_folder(self, folder: str = "") -> None:
         """Measure the label images of a folder."""
         folder = folder or QFileDialog.getExistingDirectory(self, "Folder of label images")
-        if folder:
-            self.run_bar.begin(measure_folder(Path(folder), self.names.text().strip()), self._measured)
+        if not folder:
+            return
+        try:
+            job = measure_folder(Path(folder), self.names.text().strip(), self.settings())
+        except MedSegError as error:
+            self.run_bar.say(str(error))
+            return
+        self.run_bar.begin(job, self._measured)
 
     def save(self, path: str = "") -> None:
         """Save who is who as a table, and take it instead of the pattern from now on."""
@@ -131,10 +146,11 @@ class NerveEyes(QWidget):
                 self.run_bar.say(str(error))
 
     def _drawn(self, layer: Any) -> Drawn | None:
-        name = path_layer_name(layer.name)
-        if name not in self.viewer.layers:
+        """Return the newest paths of a Labels layer, whatever the two are called now."""
+        drawn = [one for one in self.viewer.layers if one.metadata.get(PATHS_OF) == layer.unique_id]
+        if not drawn:
             return None
-        paths = self.viewer.layers[name]
+        paths = drawn[-1]
         return [np.array(path) for path in paths.data], paths.features["class"].tolist()
 
     def _measured(self, found: Rows) -> None:
@@ -178,7 +194,9 @@ def plain_name(name: str) -> str:
     return re.sub(r"( · .*| \[\d+\])$", "", name)
 
 
-def _drawn_summary(labels: Image, paths: list[np.ndarray], classes: list[str]) -> pd.DataFrame:
-    mask = np.asarray(labels.data) > 0
-    measures = nerve.summary_from_paths(paths, classes, labels.spatial_shape, labels.scale, labels.units, mask)
+def _drawn_summary(
+    labels: Image, paths: list[np.ndarray], classes: list[str], settings: NerveSettings | None
+) -> pd.DataFrame:
+    known = paths, classes, labels.spatial_shape, labels.scale, labels.units, np.asarray(labels.data) > 0
+    measures = nerve.summary_from_paths(*known, settings=settings)
     return pd.DataFrame([{**nerve.identity(labels), **measures}])

@@ -7,35 +7,42 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_medseg._napari.layers import DERIVED
+from napari_medseg._napari.layers import DERIVED, image_from_layer
 from napari_medseg._napari.nerves.tracings import Paths, colour, recolour, shapes_data
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
+from napari_medseg.io.geometry import measurable
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import curves, nerve
+from napari_medseg.measure.settings import NerveSettings
 
+PATHS_OF = "medseg_paths_of"  # in the metadata of a layer of paths: the ``unique_id`` of the labels they belong to
 TOLERANCE_PX = 0.25
 DELAY_MS = 150
 
 
-def trace(labels: Image) -> Job[tuple[list[np.ndarray], list[str]]]:
+def trace(labels: Image, settings: NerveSettings | None = None) -> Job[tuple[list[np.ndarray], list[str]]]:
     """Return the nerves of `labels` as paths of few vertices, within a quarter of a pixel, and their classes."""
     yield Progress(0, 1, "tracing the nerves")
-    found, classes = nerve.paths(labels)
+    found, classes = nerve.paths(labels, settings)
     return [curves.simplify(path, TOLERANCE_PX) for path in found], classes
 
 
-def measure_paths(paths: Paths, classes: Sequence[str], labels: Image) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
+def measure_paths(
+    paths: Paths, classes: Sequence[str], labels: Image, settings: NerveSettings | None = None
+) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
     """Return the table of edited paths and the one-row summary."""
     yield Progress(0, 1, "measuring the paths")
     mask = np.asarray(labels.data) > 0
     known = (paths, classes, labels.spatial_shape, labels.scale, labels.units, mask)
-    return nerve.table_from_paths(*known), pd.DataFrame([nerve.summary_from_paths(*known)])
+    summary = nerve.summary_from_paths(*known, settings=settings)
+    return nerve.table_from_paths(*known), pd.DataFrame([summary])
 
 
 def path_layer_name(labels: str) -> str:
@@ -44,14 +51,22 @@ def path_layer_name(labels: str) -> str:
 
 
 class NervePaths(QWidget):
-    """Show the nerves of a label image as paths; `show(table, summary, layer)` is called after every edit."""
+    """Show the nerves of a Labels layer as paths; `show(table, summary, layer)` is called after every edit.
+
+    `labels` returns the layer, `settings` those of the measurement.
+    """
 
     def __init__(
-        self, viewer: Any, labels: Callable[[], Image], show: Callable[[pd.DataFrame, pd.DataFrame, Any], None]
+        self,
+        viewer: Any,
+        labels: Callable[[], Layer],
+        settings: Callable[[], NerveSettings],
+        show: Callable[[pd.DataFrame, pd.DataFrame, Any], None],
     ) -> None:
         super().__init__()
-        self.viewer, self.labels, self.show_result = viewer, labels, show
+        self.viewer, self.labels, self.settings, self.show_result = viewer, labels, settings, show
         self.layer: Any = None
+        self.source: Any = None
         self.image: Image | None = None
         self.worker: JobWorker | None = None
         self.show_button, self.line = QPushButton("Show paths"), QLabel("")
@@ -79,11 +94,13 @@ class NervePaths(QWidget):
     def start(self) -> None:
         """Trace the chosen labels in a worker and add the layer of paths."""
         try:
-            self.image = self.labels()
+            self.source = self.labels()
+            self.image = image_from_layer(self.source)
+            job = trace(self.image, self.settings())
         except MedSegError as error:
             self.line.setText(str(error))
             return
-        self._run(trace(self.image), self._add)
+        self._run(job, self._add)
 
     def mark(self, kind: str) -> None:
         """Give the selected paths, and paths drawn next, a class."""
@@ -103,7 +120,14 @@ class NervePaths(QWidget):
                 self.timer.start()
             return
         paths = [np.array(path) for path in self.layer.data]
-        self._run(measure_paths(paths, self.layer.features["class"].tolist(), self.image), self._measured)
+        try:
+            self.image = image_from_layer(self.source)  # whose pixel size may have been entered since
+            classes = self.layer.features["class"].tolist()
+            job = measure_paths(paths, classes, measurable(self.image), self.settings())
+        except MedSegError as error:
+            self.line.setText(str(error))
+            return
+        self._run(job, self._measured)
 
     def _run(self, job: Job[Any], done: Callable[[Any], None]) -> None:
         def end() -> None:
@@ -121,7 +145,8 @@ class NervePaths(QWidget):
 
     def _add(self, result: tuple[Paths, Sequence[str]]) -> None:
         data, kwargs, _ = shapes_data(*result, self.image, path_layer_name(self.image.name))
-        kwargs["metadata"] = {**kwargs["metadata"], **DERIVED}  # it belongs to its labels, which are measured with it
+        own = {**DERIVED, PATHS_OF: self.source.unique_id}  # it belongs to its labels, which are measured with it
+        kwargs["metadata"] = {**kwargs["metadata"], **own}
         self.layer = self.viewer.add_shapes(data, **kwargs)
         self.layer.current_edge_color = colour("main")
         for event in (self.layer.events.data, self.layer.events.features):

@@ -37,7 +37,9 @@ class ChannelChooser(QWidget):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
-        self.viewer, self.base = viewer, ""
+        self.viewer = viewer
+        self.base: Layer | None = None
+        self.fitting: list[Layer] = []  # one for each row of the list
         self.list = QListWidget()
         self.list.setToolTip("Layers of the same size and place; they follow the image as channels, in this order")
         self.list.itemChanged.connect(lambda _: self.changed.emit())
@@ -50,35 +52,36 @@ class ChannelChooser(QWidget):
 
     def show_for(self, base: Layer | None) -> None:
         """List the layers that fit `base`, keeping the ticks where `base` is the same."""
-        name = "" if base is None else base.name
-        ticked = {layer.name for layer in self.chosen} if name == self.base else set()
-        self.base = name
-        fitting = [layer for layer in reversed(image_layers(self.viewer)) if _fits(layer, base)]
+        ticked = self.chosen if base is self.base else []
+        self.base = base
+        listed = sorted(image_layers(self.viewer), key=self.viewer.layers.index)  # whichever of them are hidden
+        self.fitting = [layer for layer in listed if _fits(layer, base)]
         self.list.blockSignals(True)
         self.list.clear()
-        for layer in fitting:
+        for layer in self.fitting:
             item = QListWidgetItem(layer.name, self.list)
-            item.setCheckState(Qt.CheckState.Checked if layer.name in ticked else Qt.CheckState.Unchecked)
+            item.setCheckState(Qt.CheckState.Checked if layer in ticked else Qt.CheckState.Unchecked)
         self.list.blockSignals(False)
-        self.list.setFixedHeight(ROW * min(len(fitting), MOST_ROWS) + 4)
-        self.setVisible(bool(fitting))
+        self.list.setFixedHeight(ROW * min(len(self.fitting), MOST_ROWS) + 4)
+        self.setVisible(bool(self.fitting))
 
     @property
     def chosen(self) -> list[Layer]:
         """The ticked layers, in the order of the list."""
-        items = [self.list.item(row) for row in range(self.list.count())]
-        names = [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
-        return [self.viewer.layers[name] for name in names if name in self.viewer.layers]
+        states = [self.list.item(row).checkState() for row in range(self.list.count())]
+        pairs = zip(self.fitting, states, strict=True)
+        return [layer for layer, on in pairs if on == Qt.CheckState.Checked and layer in self.viewer.layers]
 
     def tick(self, layer: Layer, ticked: bool = True) -> None:
         """Tick a layer of the list."""
-        for item in self.list.findItems(layer.name, Qt.MatchFlag.MatchExactly):
+        if layer in self.fitting:
+            item = self.list.item(self.fitting.index(layer))
             item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
 
 
 def _fits(layer: Layer, base: Layer | None) -> bool:
     """Whether a layer lies on the grid of `base` and is another one."""
-    if base is None or layer.name == base.name:
+    if base is None or layer is base:
         return False
     try:
         return same_grid(image_from_layer(base), image_from_layer(layer))

@@ -62,13 +62,14 @@ def offer_own_writers_first() -> None:
 
 
 class Measured(NamedTuple):
-    """What was measured: image (or None), labels, both tables and the kind of measurement."""
+    """What was measured: image (or None), labels, both tables, the kind of measurement and its settings (or None)."""
 
     image: Image | None
     labels: Image
     table: pd.DataFrame
     summary: pd.DataFrame
     kind: str
+    settings: Any = None
 
 
 class ExportButton(QPushButton):
@@ -193,8 +194,8 @@ class ExportButton(QPushButton):
         if self.paths() is not None:
             data, attributes, _ = self.paths().as_layer_data_tuple()
         else:
-            labels = image_from_layer(layer)
-            data, attributes, _ = shapes_data(*run(trace(labels)), labels, path_layer_name(layer.name))
+            labels, settings = image_from_layer(layer), self.measured.settings if self.measured else None
+            data, attributes, _ = shapes_data(*run(trace(labels, settings)), labels, path_layer_name(layer.name))
         return write_paths(str(path), data, attributes)[0]
 
 

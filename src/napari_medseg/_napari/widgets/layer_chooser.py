@@ -17,6 +17,7 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.models.purpose import Field
 
+SAID = ("units", "metadata", "scale", "affine", "shear", "axis_labels")  # events of what a layer's line says of it
 SAMPLES = {"afm": "AFM cells on glass", "mri": "brain volume", "video": "nerve movie"}
 
 
@@ -128,8 +129,8 @@ class LayerChooser(QWidget):
         """Follow what is entered for a layer here or elsewhere."""
         for end in self._ends:
             end()
-        self._heard, events = layer, () if layer is None else (layer.events.units, layer.events.metadata)
-        self._ends = [listen(event, self._changed) for event in events]
+        self._heard, known = layer, None if layer is None else layer.events
+        self._ends = [listen(getattr(known, name), self._changed) for name in SAID if hasattr(known, name)]
         self._offer_fields()
 
     def _changed(self, event: Any = None) -> None:

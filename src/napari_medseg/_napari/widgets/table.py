@@ -13,7 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QTableView
 
-from napari_medseg._napari.layers import DERIVED, like, moved_to
+from napari_medseg._napari.layers import DERIVED, image_from_layer, like, moved_to
 from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.words import text
@@ -106,14 +106,16 @@ class TableView(QTableView):
             return None
         label = int(self.frame["label"].iloc[current.row()])
         self.layer.selected_label = label
-        labels, here = whole(self.layer), present_slice(self.viewer, self.layer)
-        return object_centre(labels, label, here) or object_centre(labels, label)
+        labels, here = whole(self.layer), list(present_slice(self.viewer, self.layer))
+        if "frame" in self.frame:
+            here[time_axis(self.layer)] = int(self.frame["frame"].iloc[current.row()])
+        return object_centre(labels, label, tuple(here)) or object_centre(labels, label)
 
     @property
-    def chosen(self) -> list[int]:
-        """Labels of the selected rows."""
+    def chosen(self) -> pd.DataFrame:
+        """The selected rows; none where they are of no objects."""
         rows = sorted({index.row() for index in self.selectedIndexes()})
-        return [int(self.frame["label"].iloc[row]) for row in rows] if "label" in self.frame else []
+        return self.frame.iloc[rows if "label" in self.frame else []]
 
     def outline(self, label: int) -> None:
         """Draw the outline of an object over the picture, until another one is chosen."""
@@ -158,6 +160,10 @@ class TableView(QTableView):
             rows = np.array(sorted(self.layer.selected_data))
         elif "label" in self.frame:
             rows = np.flatnonzero(self.frame["label"].to_numpy() == self.layer.selected_label)
+            if "frame" in self.frame:
+                shown = present_slice(self.viewer, self.layer)[time_axis(self.layer)]
+                here = rows[self.frame["frame"].to_numpy()[rows] == shown]
+                rows = here if here.size else rows
         else:
             return
         if rows.size and rows[0] < len(self.frame) and self.currentIndex().row() != rows[0]:
@@ -191,6 +197,11 @@ class TableView(QTableView):
 
 def _selection_event(layer: Any) -> Any:
     return layer.selected_data.events.items_changed if isinstance(layer, Shapes) else layer.events.selected_label
+
+
+def time_axis(layer: Any) -> int:
+    """Return which axis of a layer's data is that of time."""
+    return image_from_layer(layer).spatial_axes.index("T")
 
 
 def whole(layer: Labels) -> np.ndarray:
