@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from napari_medseg.batch.inputs import list_inputs, source_files
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import read, write
@@ -364,6 +365,66 @@ def test_series_of_an_ome_tiff_are_films_of_their_own(tmp_path: Path) -> None:
     images = read(tmp_path / "a.ome.tif")
     assert [image.data.shape[0] for image in images] == [5, 7]
     assert all((np.asarray(image.data) == image.data.shape[0]).all() for image in images)
+
+
+def ome_of(files: Sequence[str], size: str, planes: str = "T", images: int = 1) -> str:
+    """Return the OME-XML of pictures of 7 x 6 pixels whose planes along an axis lie in a file each."""
+    tags = [
+        f'<TiffData First{planes}="{k}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{k:08}-0000-0000-0000-'
+        f'000000000000</UUID></TiffData>'
+        for k, name in enumerate(files)
+    ]  # fmt: skip
+    each = max(len(tags) // images, 1)
+    tags = tags or ["<TiffData/>"]
+    parts = [
+        f'<Image ID="Image:{k}"><Pixels ID="Pixels:{k}" DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" '
+        f'SizeC="1" {size}><Channel ID="Channel:{k}:0" SamplesPerPixel="1"/>{"".join(tags[k * each : (k + 1) * each])}'
+        "</Pixels></Image>"
+        for k in range(images)
+    ]
+    return f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="$">{"".join(parts)}</OME>'
+
+
+def write_parts(folder: Path, names: Sequence[str], xml: str) -> None:
+    """Write the files of an OME-TIFF; all pixels of file k are k."""
+    for k, name in enumerate(names):
+        own = xml.replace("$", f"urn:uuid:{k:08}-0000-0000-0000-000000000000")
+        tifffile.imwrite(folder / name, np.full((6, 7), k, np.uint16), description=own, metadata=None)
+
+
+@pytest.mark.parametrize(("axis", "size"), [("T", 'SizeZ="1" SizeT="4"'), ("Z", 'SizeZ="4" SizeT="1"')])
+def test_planes_of_an_ome_tiff_lie_in_many_files(tmp_path: Path, axis: str, size: str) -> None:
+    """Whichever file is opened; tifffile reads the same."""
+    names = [f"a{k}.ome.tif" for k in range(4)]
+    write_parts(tmp_path, names, ome_of(names, size, axis))
+    for name in names:
+        (image,) = read(tmp_path / name)
+        assert np.asarray(image.data)[:, 0, 0].tolist() == [0, 1, 2, 3]
+        np.testing.assert_array_equal(np.asarray(image.data), tifffile.imread(tmp_path / name))
+    assert [path.name for path in list_inputs([tmp_path])[0]] == ["a0.ome.tif"]
+    assert source_files(tmp_path / names[2]) == [tmp_path / names[k] for k in (2, 0, 1, 3)]
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(ReadError, match=r"lacks 1 of the 4 planes.*a1\.ome\.tif is not beside it"):
+        read(tmp_path / names[0])
+
+
+def test_a_file_of_an_ome_tiff_of_several_images_gives_its_own_first(tmp_path: Path) -> None:
+    names = ["p0.ome.tif", "p1.ome.tif"]
+    write_parts(tmp_path, names, ome_of(names, 'SizeZ="1" SizeT="1"', images=2).replace('FirstT="1"', 'FirstT="0"'))
+    assert [int(np.asarray(read(tmp_path / name)[0].data)[0, 0]) for name in names] == [0, 1]
+    assert [path.name for path in list_inputs([tmp_path])[0]] == names
+
+
+@pytest.mark.parametrize("size", ['SizeZ="1" SizeT="7"', 'SizeZ="7" SizeT="1"'])
+def test_planes_that_an_ome_tiff_lacks_are_not_black(tmp_path: Path, size: str) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        for k in range(5):
+            file.write(
+                np.full((6, 7), k, np.uint16), description=ome_of([], size) if k == 0 else None, metadata=None,
+                compression="zlib",
+            )  # fmt: skip
+    with pytest.raises(ReadError, match="lacks 2 of the 7 planes"):
+        read(tmp_path / "a.ome.tif")
 
 
 def test_pages_of_different_sizes_are_no_film(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
+from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.io.pictures import picture_size
 
 GRAY = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
@@ -198,6 +199,55 @@ def test_imagej_pixel_size(tmp_path: Path, unit: str) -> None:
     image = io.read(tmp_path / "a.tif")[0]
     np.testing.assert_allclose(image.scale, (0.5 * um, 0.25 * um))
     assert image.units == ("micrometer", "micrometer")
+
+
+@pytest.mark.parametrize(
+    ("stated", "right", "unit"),
+    [
+        ({"c0": "-32768", "c1": "1", "vunit": "Gray Value"}, (-100, 499), ""),
+        ({"c0": "-1000", "c1": "2.5", "vunit": "HU"}, (-1000 + 2.5 * 32668, -1000 + 2.5 * 33267), "HU"),
+        ({"c0": "0", "c1": "0.001", "vunit": "um"}, (32668, 33267), "nm"),
+    ],
+)
+def test_imagej_values_are_as_it_shows_them(
+    tmp_path: Path, stated: dict[str, str], right: tuple[float, float], unit: str
+) -> None:
+    """ImageJ's calibration function 0 is a straight line: c0 + c1 * stored; signed numbers are stored by it."""
+    stored = (np.arange(600).reshape(20, 30) + 32768 - 100).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, imagej=True, metadata={"cf": 0, **stated})
+    (image,) = io.read(tmp_path / "a.tif")
+    np.testing.assert_allclose((image.data.min(), image.data.max()), right, rtol=1e-6)
+    assert image.value_unit == unit
+
+
+def test_labels_and_curved_calibrations_of_imagej_keep_their_numbers(tmp_path: Path) -> None:
+    mask = np.zeros((8, 9), np.uint8)
+    mask[2:5, 2:5] = 255
+    tifffile.imwrite(tmp_path / "a.tif", mask, imagej=True, metadata={"cf": 0, "c0": "-1000", "c1": "2.5"})
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.tif").data, mask)
+    tifffile.imwrite(tmp_path / "b.tif", mask, imagej=True, metadata={"cf": 21, "vunit": "Uncalibrated OD"})
+    (image,) = io.read(tmp_path / "b.tif")
+    np.testing.assert_array_equal(image.data, mask)
+    assert "Uncalibrated OD" in image.metadata["notes"][0]
+
+
+@pytest.mark.parametrize("packed", [None, "zlib"])
+def test_planes_written_one_by_one_are_a_stack(tmp_path: Path, packed: str | None) -> None:
+    """Pillow and ImageJ count five pages of the file too."""
+    planes = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for plane in planes:
+            file.write(plane, compression=packed)
+    (image,) = io.read(tmp_path / "a.tif")
+    assert image.axes == "ZYX"
+    np.testing.assert_array_equal(image.data, planes)
+    film = read_movie(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.asarray(film.data), planes)
+
+
+def test_four_columns_are_no_colours(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 4), np.uint8), photometric="minisblack")
+    assert io.read(tmp_path / "a.tif")[0].axes == "ZYX"
 
 
 def test_ome_pixel_size(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from napari_medseg.io.pairs import (
     lies_among_labels,
 )
 from napari_medseg.io.sidecar import load, sidecar_path
+from napari_medseg.io.tiff import set_of
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
 from napari_medseg.io.volumes.space import at_time
@@ -68,9 +69,9 @@ def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, f
 
 
 def source_files(path: Path, modality_files: str = "") -> list[Path]:
-    """Return every file that an image is read from: its own, its modalities, its voxels and its side-car."""
+    """Return every file that an image is read from: its own, its modalities, its voxels or planes and its side-car."""
     parts = case_files(path, modality_files) or [path]
-    found = list(parts)
+    found = list(dict.fromkeys(file for part in parts for file in (part, *set_of(part))))
     for part in parts:
         if part.suffix.lower() in HEADERS:
             found += [p for p in sorted(part.parent.glob(f"{glob.escape(part.stem)}.*")) if p != part]
@@ -179,10 +180,11 @@ def _list_with_roots(
 
 
 def _once(files: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
-    """Leave out the files of a DICOM series behind its first, which stands for all."""
+    """Leave out the files of a DICOM series, or of one OME-TIFF, behind the first, which stands for all."""
     seen: set[tuple[Path, str]] = set()
     for path, root in files.items():
-        series = path.parent, series_of(path)
+        planes = set_of(path)
+        series = path.parent, series_of(path) or (min(planes).name if len(planes) > 1 else "")
         if series not in seen:
             yield path, root
         if series[1]:

@@ -18,6 +18,7 @@ from napari_medseg.io import plain
 from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.io.tiff import CALIBRATION
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -38,6 +39,7 @@ READERS = ("ome_zarr", "volumes.reader", "movies.reader", "afm.reader", "histolo
 JPEG = (".jpg", ".jpeg")
 
 
+@quiet("tifffile")
 def reader_for(path: Path) -> ModuleType | None:
     """Return the first reader module that takes `path`, or ``None``; what `write` wrote is taken by its side-car."""
     path = Path(path)
@@ -152,6 +154,9 @@ def as_labels(image: Image) -> Image:
         what = "is a colour picture" if colour else f"holds {len(data)} volumes or channels that differ"
         raise ReadError(f"{image.name} {what}, not a label map. Give one whole number per pixel.")
     labels = data[0]
+    if (calibration := image.metadata.get(CALIBRATION)) and labels.dtype.kind == "f":  # labels are numbers as stored
+        slope, intercept = calibration
+        labels = np.round((labels - intercept) / slope)
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
         labels = (labels > labels.max() / 2).astype(np.uint8)
     labels = _whole(labels, image)

@@ -85,18 +85,16 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
 
 def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
     """Return the series of an OME-TIFF, else the first series, with what the file states of it."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with tiff.opened(path) as file:
         if not file.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
         tiff.refuse_cut(path, file)
         if raw:
             return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
-        count = len(file.series) if file.is_ome else 1
-        left = sum(not series.keyframe.is_reduced for series in file.series[count:])
+        order = tiff.own_order(path, file)
+        left = sum(not series.keyframe.is_reduced for series in file.series[len(order) :])
         notes = (f"{counted(left, 'further picture')} of another size in the file left out.",) if left else ()
-        return [_series(path, file, k, notes) for k in range(count)]
+        return [_series(path, file, k, notes) for k in order]
 
 
 def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:
@@ -109,19 +107,18 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
     stack = tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)
+    stack = tiff.calibrated(stack, file.imagej_metadata or {})
     turn = UPRIGHT if file.is_ome or file.is_imagej else tiff.orientation_of(series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
 
 def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
     """Return the numbers of a series as they are stored, mapped where they are many."""
-    import tifffile
-
     series = file.series[number]
     check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
-    mapped = series.dataoffset is not None and series.nbytes > LAZY_BYTES
+    lazy = series.dataoffset is not None and series.nbytes > LAZY_BYTES
     try:
-        numbers: np.ndarray = tifffile.memmap(path, series=number, mode="r") if mapped else series.asarray()
+        numbers: np.ndarray = tiff.mapped(path, file, series) if lazy else series.asarray()
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
@@ -171,7 +168,7 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     data, axes = stack.data, stack.axes
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data
-        axes = _axes_by_shape(data, path)
+        axes = _axes_by_shape(data, path, may_be_colour=not axes or "C" in axes)
     keep = [i for i, axis in enumerate(axes) if axis in "YX" or data.shape[i] > 1]
     data, axes = data.reshape([data.shape[i] for i in keep]), "".join(axes[i] for i in keep)
     n = data.shape[axes.index("C")] if "C" in axes else 1
@@ -181,14 +178,18 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     space = dict(zip(axes.replace("C", ""), units, strict=True))
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
     said = [*stack.notes, *([tiff.FLAT] if flat else [])]
-    notes = {"notes": said} if said else {}
+    notes: dict[str, Any] = {"notes": said} if said else {}
+    notes |= {tiff.CALIBRATION: list(stack.calibration)} if stack.calibration else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
-    return Image(data, axes, scale, units, name=name, channels=channels, metadata={"source_file": str(path), **notes})
+    return Image(
+        data, axes, scale, units, name=name, channels=channels, value_unit=stack.value_unit,
+        metadata={"source_file": str(path), **notes},
+    )  # fmt: skip
 
 
-def _axes_by_shape(data: np.ndarray, path: Path) -> str:
-    """Name the axes of an array that does not: a last axis of 3 or 4 is colour, the others end in ``YX``."""
-    colour = data.ndim > 2 and data.shape[-1] in (3, 4)
+def _axes_by_shape(data: np.ndarray, path: Path, may_be_colour: bool) -> str:
+    """Name the axes of an array that does not: a last axis of 3 or 4 may be colour, the others end in ``YX``."""
+    colour = may_be_colour and data.ndim > 2 and data.shape[-1] in (3, 4)
     n = data.ndim - colour
     if n > 4:
         raise ReadError(f"{path.name} has {data.ndim} axes; expected an image or a stack of images.")

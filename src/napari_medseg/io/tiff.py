@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, one_line
+from napari_medseg.errors import ReadError, one_line, some_of
 from napari_medseg.image import PIXEL, seconds_per, um_per
 from napari_medseg.io.pictures import (
     ON_ITS_SIDE,
@@ -34,6 +35,10 @@ DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are ke
 SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
 MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
+STRAIGHT_LINE, UNCALIBRATED = 0, 20  # ImageJ's calibration functions (cf)
+SIGNED = 1.0, -32768.0  # the line by which ImageJ keeps signed numbers
+CALIBRATION = "value_calibration"  # metadata: slope and intercept by which stored numbers became values
+NO_UNITS = ("", "gray value", "grey value", "none", "unit", "pixel value")
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
 
 
@@ -57,6 +62,10 @@ class Stack:
         Sentences for the user.
     indices
         Where colours were made of the numbers (palette, opacity) and these may be labels: the numbers.
+    value_unit
+        Unit of the numbers, empty where none is stated.
+    calibration
+        Slope and intercept by which they were made of the stored ones.
     """
 
     data: np.ndarray
@@ -66,6 +75,8 @@ class Stack:
     channels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     indices: np.ndarray | None = field(default=None, repr=False)
+    value_unit: str = ""
+    calibration: tuple[float, float] | None = None
 
 
 def orientation_of(page: Any) -> int:
@@ -91,15 +102,37 @@ def turned(stack: Stack, orientation: int) -> Stack:
     )
 
 
+def opened(path: Path) -> Any:
+    """Open a TIFF; pictures of one size and type that were written one after the other are the planes of one series."""
+    import tifffile
+
+    file = tifffile.TiffFile(path)
+    if len(file.series) > 1 and file.series[0].kind == "shaped":
+        first, *others = ((series.shape, series.dtype) for series in file.series)
+        if first in others:
+            file.close()
+            return tifffile.TiffFile(path, is_shaped=False)
+    return file
+
+
+def mapped(path: Path, tiff: Any, series: Any) -> np.ndarray:
+    """Map the numbers of a series that lie in one piece (``dataoffset``)."""
+    dtype = np.dtype(tiff.byteorder + series.dtype.char)
+    return np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+
+
 def refuse_cut(path: Path, tiff: Any) -> None:
-    """Refuse a file whose description counts more values than its directories lead to: its end is missing.
+    """Refuse a file whose description counts more values than its directories lead to: its end, or a file, is missing.
 
     Raises
     ------
     ReadError
-        If it was written by ImageJ or by tifffile, whose descriptions count, and is cut short.
+        If it was written by ImageJ or by tifffile, whose descriptions count, or is an OME-TIFF, and is cut short, or
+        another file of the same OME-TIFF is not beside it.
     """
     series = tiff.series[0]
+    if tiff.is_ome:
+        _refuse_gaps(path, tiff)
     held, plane = math.prod(series.shape), math.prod(series.keyframe.shape)
     images = (tiff.imagej_metadata or {}).get("images", 1)
     shaped = [known.get("shape") for known in tiff.shaped_metadata or ()][:1]
@@ -111,6 +144,58 @@ def refuse_cut(path: Path, tiff: Any) -> None:
             f"{path.name} is cut short: it says that it holds {stated // plane} planes and leads to {held // plane}. "
             "Copy or export it again."
         )
+
+
+def _refuse_gaps(path: Path, tiff: Any) -> None:
+    """Refuse an OME-TIFF that lacks planes, which would be read as black ones."""
+    for series in tiff.series:
+        planes = [] if series.is_truncated else list(series.pages)
+        if not (lost := sum(plane is None for plane in planes)):
+            continue
+        gone = [file.name for file in _named_files(path, tiff.ome_metadata) if not file.is_file()]
+        why = f"{some_of(gone)} is not beside it" if gone else "it is cut short, or the recording was stopped"
+        raise ReadError(
+            f"{path.name} lacks {lost} of the {len(planes)} planes that it describes: {why}. "
+            f"{'Copy all files of the image into one folder' if gone else 'Copy or export it again'}."
+        )
+
+
+def _named_files(path: Path, xml: str) -> list[Path]:
+    """Return the files in the folder of `path` that an OME-XML, or a part of one, names for its planes."""
+    names = re.findall(r'<(?:\w+:)?UUID\b[^>]*\bFileName\s*=\s*"([^"]+)"', xml or "")
+    return [path.with_name(Path(name).name) for name in dict.fromkeys(names)]
+
+
+def own_order(path: Path, tiff: Any) -> list[int]:
+    """Return the numbers of the series, those with planes in `path` itself first: an OME-TIFF may have many files."""
+    order = list(range(len(tiff.series) if tiff.is_ome else 1))
+    if not tiff.is_ome or len(_named_files(path, tiff.ome_metadata)) < 2:
+        return order
+    parts = _image_texts(tiff.ome_metadata)
+    return sorted(order, key=lambda k: k < len(parts) and path not in _named_files(path, parts[k]))
+
+
+def set_of(path: Path) -> list[Path]:
+    """Return the files that hold the image that reading `path` gives first, if it is one file of an OME-TIFF of many.
+
+    Any other file stands alone.
+    """
+    import tifffile
+
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return [path]
+    try:
+        with tifffile.TiffFile(path) as file:
+            text = file.pages[0].description or ""
+    except Exception:  # what is damaged is said when it is read
+        return [path]
+    named = (_named_files(path, part) for part in _image_texts(text))
+    return next(([file for file in files if file.is_file()] for files in named if path in files), [path])
+
+
+def _image_texts(xml: str) -> list[str]:
+    """Return the elements Image of an OME-XML."""
+    return re.findall(r"<(?:\w+:)?Image\b.*?</(?:\w+:)?Image>", xml, re.DOTALL)
 
 
 def steps_of(tiff: Any, series: int = 0) -> Steps:
@@ -136,6 +221,53 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     if second is not None and _number(stated.get("finterval")) > 0:
         steps["T"] = _number(stated["finterval"]) * second, "second"
     return steps
+
+
+def calibrated(stack: Stack, stated: Mapping[str, Any]) -> Stack:
+    """Return a stack with its values as ImageJ shows them: by the calibration function of its metadata `stated`.
+
+    Signed 16-bit numbers are stored so: plus 32768. A function that is no straight line is not applied, with a note.
+    """
+    if stack.axes.endswith("C"):
+        return stack
+    line = straight_line(stated)
+    if line is None:
+        said = unapplied(stated)
+        return replace(stack, notes=(*stack.notes, said)) if said else stack
+    slope, intercept, unit = line
+    shown: np.ndarray
+    if (slope, intercept) == SIGNED and stack.data.dtype == np.uint16:
+        shown = (stack.data.astype(np.int32) + int(intercept)).astype(np.int16)
+    else:
+        shown = stack.data * np.float32(slope) + np.float32(intercept)
+    return replace(stack, data=shown, value_unit=unit, calibration=(slope, intercept))
+
+
+def straight_line(stated: Mapping[str, Any]) -> tuple[float, float, str] | None:
+    """Return slope, intercept and unit of ImageJ's calibration of values, lengths in nm; ``None`` without a line."""
+    intercept, slope = (_signed(stated.get(name)) for name in ("c0", "c1"))
+    if stated.get("cf") != STRAIGHT_LINE or intercept is None or not slope:
+        return None
+    unit = str(stated.get("vunit", ""))
+    if microns := um_per(unit):
+        return slope * microns * 1e3, intercept * microns * 1e3, "nm"
+    return slope, intercept, "" if unit.lower() in NO_UNITS else unit
+
+
+def unapplied(stated: Mapping[str, Any]) -> str:
+    """Say that ImageJ's metadata state a calibration of values, empty where they state none."""
+    if "cf" not in stated or stated["cf"] == UNCALIBRATED:
+        return ""
+    unit = f" ({stated['vunit']})" if stated.get("vunit") else ""
+    return f"The file states a calibration of its values{unit} that is not applied."
+
+
+def _signed(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def resolution_steps(tags: Any) -> Steps:

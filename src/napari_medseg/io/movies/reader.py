@@ -318,15 +318,13 @@ def _has_time_axis(path: Path) -> bool:
 
 def _read_tiff(path: Path) -> list[Image]:
     """Read the series of a TIFF as movies; their first axis is time, whatever the file calls it."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        count = len(file.series) if file.is_ome else 1
-        if count == 1 and len(file.series) > 1:
+    with tiff.opened(path) as file:
+        order = tiff.own_order(path, file)
+        if len(order) == 1 and len(file.series) > 1:
             sizes = sorted({series.shape for series in file.series})
             raise ReadError(f"{path.name} holds pages of different sizes {sizes}; a movie needs one frame size.")
         tiff.refuse_cut(path, file)
-        return [_tiff_film(path, file, number) for number in range(count)]
+        return [_tiff_film(path, file, number) for number in order]
 
 
 def _tiff_film(path: Path, file: Any, number: int) -> Image:
@@ -343,7 +341,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     frames = shape[int(outer)] if leading else 1
     planes = shape[int(not outer)] if inner else 1
     shape = (frames, *((planes,) if inner else ()), *frame_shape)
-    data = Frames(_tiff_frame(path, series, number, planes, frames if outer else 0, colour), shape, page.dtype)
+    data = Frames(_tiff_frame(path, file, series, planes, frames if outer else 0, colour), shape, page.dtype)
     seconds = steps.get("T", (0.0, ""))[0]
     rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
     image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
@@ -351,6 +349,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     notes = []
     if not seconds and (file.imagej_metadata or {}).get("fps"):
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
+    notes += [said] if (said := tiff.unapplied(file.imagej_metadata or {})) else []
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
     notes += [tiff.DARK] if int(page.photometric) == tiff.MINISWHITE else []
@@ -363,26 +362,30 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
 
 
 def _tiff_frame(
-    path: Path, series: Any, number: int, planes: int, apart: int, colour: bool
+    path: Path, file: Any, series: Any, planes: int, apart: int, colour: bool
 ) -> Callable[[int], np.ndarray]:
     """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page.
 
-    The planes of a frame follow each other, or are so many pages `apart`.
+    The planes of a frame follow each other, or are so many pages `apart`. Pages may lie in other files of an OME-TIFF.
     """
     import tifffile
 
     if series.dataoffset is not None and not series.keyframe.is_tiled:
-        whole = tifffile.memmap(path, series=number, mode="r")
+        whole = tiff.mapped(path, file, series)
         whole = whole.reshape(-1, *whole.shape[-2 - colour :])
-        pages: list[int] = []
+        pages: list[tuple[str, int]] = []
     else:
-        pages = [page.index for page in series.pages if page is not None]
+        pages = [(page.parent.filehandle.path, page.index) for page in series.pages]
 
     inner = series.shape[-2 - colour :]
     each = math.prod(series.shape[: -2 - colour]) // max(len(pages), 1)  # planes of a page: samples kept apart
 
     def plane(k: int) -> np.ndarray:
-        page = tifffile.imread(path, key=pages[k // each]).reshape(-1, *inner)[k % each] if pages else whole[k]
+        if pages:
+            name, index = pages[k // each]
+            page = tifffile.imread(name, key=index).reshape(-1, *inner)[k % each]
+        else:
+            page = whole[k]
         return np.asarray(page)[..., :3] if colour else np.asarray(page)
 
     if planes == 1:
