@@ -111,6 +111,13 @@ def test_byte_order_text_and_skipped_headers(tmp_path: Path) -> None:
             np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), DATA)
 
 
+def test_a_scaling_that_no_program_applies_is_said(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "a.mha", "ElementSpacing = 1 1 1", "ElementToIntensityFunctionSlope = 2")
+    image = io.read_one(path)
+    np.testing.assert_array_equal(image.data, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert "ElementToIntensityFunctionSlope" in image.metadata["notes"][0]
+
+
 def test_one_file_a_slice(tmp_path: Path) -> None:
     for k in range(7):
         (tmp_path / f"s{k:02}.raw").write_bytes(DATA[k].tobytes())

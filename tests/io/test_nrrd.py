@@ -120,6 +120,19 @@ def test_spacings_alone(tmp_path: Path) -> None:
         assert "does not state its voxel size" in notes(image)
 
 
+@pytest.mark.parametrize("centering", ["cell", "node", "???", ""])
+@pytest.mark.parametrize("first", [".5", "-.5"])
+def test_axis_mins_and_negative_spacings_are_places(tmp_path: Path, centering: str, first: str) -> None:
+    """ITK, by Teem: the minimum is the outer edge of the first voxel, of nodes its centre."""
+    lines = [f"spacings: {first} .7 2", "axis mins: 10 20 30", 'units: "mm" "mm" "mm"']
+    lines += [f"centerings: {' '.join([centering] * 3)}"] if centering else []
+    path = raw(tmp_path / "a.nrrd", *lines)
+    image = io.read_one(path)
+    expected = affine_of(sitk.ReadImage(str(path)))
+    np.testing.assert_allclose(image.affine, expected, atol=1e-12)
+    assert image.scale == (2.0, 0.7, 0.5)
+
+
 def test_units_beside_directions_do_not_matter(tmp_path: Path) -> None:
     lines = ("space: LPS", "space directions: (0.5,0,0) (0,0.5,0) (0,0,2)", 'units: "mm" "mm" "mm"')
     assert io.read_one(raw(tmp_path / "a.nrrd", *lines)).scale == (2, 0.5, 0.5)

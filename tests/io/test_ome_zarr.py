@@ -105,6 +105,16 @@ def test_what_is_not_known_of_steps_is_said(
     assert "2 images; the first is read" in read_one(tmp_path / "a.zarr").metadata["notes"][-1]
 
 
+def test_a_unit_without_a_scale_is_no_pixel_size(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr", np.zeros((8, 9), np.uint8), "yx", [1.0, 1.0])
+    group = zarr.open_group(str(path), mode="a")
+    (pyramid,) = group.attrs["multiscales"]
+    group.attrs["multiscales"] = [{**pyramid, "datasets": [{"path": "0"}]}]
+    image = read_one(path)
+    assert (image.scale, image.units) == ((1.0, 1.0), ("pixel", "pixel"))
+    assert "no scale" in image.metadata["notes"][0]
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_axes_of_length_one_are_left_out(tmp_path: Path, version: str) -> None:
     data = np.arange(3 * 8 * 9).reshape(1, 3, 1, 8, 9).astype(np.uint8)

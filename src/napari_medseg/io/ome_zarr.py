@@ -23,6 +23,7 @@ PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
 SPACE = "TZYX"
 CONTAINER, PLATE = "bioformats2raw.layout", "plate"
+UNSCALED = "The file states units and no pixel size (no scale); results are in pixels."
 OLD_AXES = "TCZYX"  # of versions before 0.3, which name none
 
 
@@ -97,18 +98,22 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
             _placed([*level.get("coordinateTransformations", []), *common], len(axes)) for level in scales["datasets"]
         ]
         steps, place = grids[0]
+        stated = [*scales["datasets"][0].get("coordinateTransformations", []), *common]
+        unscaled = not any(transformation["type"] == "scale" for transformation in stated)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({one_line(error)}). Export it again.") from error
     kept = [k for k, axis in enumerate(axes) if axis in "YX" or levels[0].shape[k] > 1]
     only = tuple(slice(None) if k in kept else 0 for k in range(len(axes)))
     levels = [level[only] for level in levels]
     along = [k for k in kept if axes[k] in SPACE]
+    without = [UNSCALED] if unscaled and any(units[k] for k in along) else []
+    units = [None] * len(units) if unscaled else units
     scale, unit, origin = _calibrated([(axes[k], steps[k], units[k], place[k]) for k in along])
     affine = None
     if any(origin):
         affine = np.diag([*scale, 1.0])
         affine[:-1, -1] = origin
-    notes = _notes([(axes[k], steps[k], units[k]) for k in along], unit, len(attributes["multiscales"]))
+    notes = without + _notes([(axes[k], steps[k], units[k]) for k in along], unit, len(attributes["multiscales"]))
     channels = _channels(attributes) if any(axes[k] == "C" for k in kept) else ()
     count = next((levels[0].shape[i] for i, k in enumerate(kept) if axes[k] == "C"), 1)
     return Image(

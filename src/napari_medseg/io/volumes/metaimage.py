@@ -36,6 +36,7 @@ SUFFIXES = (".mha", ".mhd")
 HEADER_BYTES = 2**16
 UNSTATED = ("", "?")  # units of length that mean none: millimetres, as other programs take them
 TIMED, FRAMES = "The fourth axis is time.", "The fourth axis is frames of unknown time."
+SLOPE, OFFSET = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
 TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
          "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
          "MET_DOUBLE": "f8"}  # fmt: skip
@@ -184,6 +185,8 @@ def _image(
     )  # fmt: skip
     if "T" in axes and fields.get("Comment") != FRAMES:
         image = timed(image, float(spacing[-1]))
+    if _numbers(fields, SLOPE, 1.0)[0] != 1 or _numbers(fields, OFFSET, 0.0)[0] != 0:
+        image = with_note(image, f"The file states how its numbers become intensities ({SLOPE}); it is not applied.")
     if known is None:
         return without_size(image, f"{stated!r} is no unit of length; sizes and volumes are in voxels.")
     if not sized:

@@ -289,7 +289,20 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
         )
     stated = header.words("units")
     unit, factor = _unit([stated[i] for i in spatial if len(stated) > i], False, notes)
-    return None, (np.abs(steps[::-1]) * factor).tolist(), unit
+    origin = _first_voxel(header, spatial, steps)
+    affine = None if origin is None and (steps > 0).all() else np.diag(steps * factor)
+    if affine is not None:
+        affine = array_affine(affine, np.zeros(n) if origin is None else origin * factor)
+    return affine, (np.abs(steps[::-1]) * factor).tolist(), unit
+
+
+def _first_voxel(header: Header, spatial: Sequence[int], steps: np.ndarray) -> np.ndarray | None:
+    """Return the place of the first voxel by ``axis mins``: that of its centre, or, as ITK reads it, of its edge."""
+    mins, centerings = header.numbers("axis mins"), header.words("centerings")
+    if len(mins) != len(header.sizes) or not np.isfinite([mins[i] for i in spatial]).all():
+        return None
+    nodes = np.array([len(centerings) > i and centerings[i].lower() == "node" for i in spatial])
+    return np.array([mins[i] for i in spatial]) + np.where(nodes, 0.0, steps / 2)
 
 
 def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, float]:
