@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 from PIL import Image as Pillow
 from toy import ToyMethod
@@ -21,7 +22,7 @@ from napari_medseg.batch import ReviewSheet, name_cases, predict_files
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED
 from napari_medseg.batch.tables import marked, read_review, write_decision
 from napari_medseg.errors import DataError, MedSegError, WriteError
-from napari_medseg.io import read, read_one
+from napari_medseg.io import read, read_one, write
 from napari_medseg.io.files import inside, portable
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
@@ -225,6 +226,31 @@ def test_reviewed_labels_of_another_picture_keep_their_name(batch: Batch) -> Non
     record = run(predict_files(batch.model, [other], batch.out, CPU))
     assert record["files"][str(other)]["labels"] != "a_labels.tif"
     np.testing.assert_array_equal(batch.labels(), drawn)
+
+
+@pytest.mark.parametrize("written", ["by another program", "by the window"])
+def test_labels_drawn_by_hand_where_results_go_stay(tmp_path: Path, model: Model, written: str) -> None:
+    """As where a folder of pictures with their annotations is also that of the results."""
+    source = picture(tmp_path / "a.png")
+    drawn = np.zeros((24, 20), np.uint8)
+    drawn[3:9, 4:11] = 7
+    if written == "by the window":
+        write(tmp_path / "a_labels.tif", read(source)[0].labels_like(drawn))
+    else:
+        tifffile.imwrite(tmp_path / "a_labels.tif", drawn)
+    for again in range(2):
+        record = run(predict_files(model, [source], tmp_path, CPU))
+        np.testing.assert_array_equal(read_one(tmp_path / "a_labels.tif", "labels").data, drawn)
+        (row,) = record["files"].values()
+        assert row["labels"] != "a_labels.tif"
+        assert (tmp_path / row["labels"]).is_file()
+        assert again or "a_labels.tif is there already" in record["notes"][0]
+
+
+def test_results_without_a_record_are_made_again_under_their_name(batch: Batch) -> None:
+    (batch.out / "run.json").unlink()
+    record = batch.predict()
+    assert {row["labels"] for row in record["files"].values()} == {"a_labels.tif", "b_labels.tif"}
 
 
 def test_a_picture_that_changed_after_its_review_is_named(batch: Batch) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from tifffile import imwrite
 
@@ -90,3 +91,30 @@ def test_one_time_point_is_predicted_and_measured(tmp_path: Path, capsys: pytest
     assert row["volume (mL)"] == pytest.approx(2e-3 * (data[2] > 100).sum())
     assert main([*measure, "--time", "3"]) == 2
     assert "has the time points 0 to 2, not 3" in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:9, 5:9] = 1
+    labels, eyes = tmp_path / "a.tif", tmp_path / "eyes.csv"
+    imwrite(labels, mask)
+    eyes.write_text("image,subject,eye\na.tif,S1,OD\n")
+    before = labels.read_bytes(), eyes.read_bytes()
+    commands: list[list[object]] = [
+        ["measure", "nuclei", labels, "-o", labels],
+        ["measure", "nerve", labels, "-o", eyes, "--eyes", eyes],
+        ["export", labels, "-o", labels],
+        ["refine", labels, labels, "-o", labels],
+        ["evaluate", "frame-classifier", tmp_path, eyes, "-o", eyes],
+    ]
+    for words in commands:
+        assert main([str(word) for word in words]) == 2
+        error = capsys.readouterr().err
+        assert "would be lost" in error or "written as .csv" in error
+    assert (labels.read_bytes(), eyes.read_bytes()) == before
+
+
+def test_a_workbook_holds_all_tables(eyes: Path, tmp_path: Path) -> None:
+    assert main(["measure", "nerve", str(eyes), "-o", str(tmp_path / "t.xlsx")]) == 0
+    sheets = pd.read_excel(tmp_path / "t.xlsx", sheet_name=None)
+    assert {name: len(sheet) for name, sheet in sheets.items()} == {"objects": 4, "images": 3, "eyes": 2}

@@ -174,3 +174,15 @@ def test_a_model_of_one_structure_is_compared_with_all_classes_as_one(
     predicted = labels(tmp_path / "a_labels.nii.gz", (truth > 0).astype(np.uint8), medseg=made)
     reference = labels(tmp_path / "a.nii.gz", truth)
     assert run(evaluate("p-net", predicted, reference))["mean"]["dice"] == pytest.approx(dice)  # type: ignore[call-overload]
+
+
+def test_two_results_of_one_image_count_once_and_sub_folders_are_named(tmp_path: Path) -> None:
+    truth, blank = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
+    truth[4:9, 4:9] = 1
+    for name, labels in (("p/a_labels.tif", truth), ("p/a_mask.tif", blank), ("p/old/b_labels.tif", blank),
+                         ("r/a.tif", truth)):  # fmt: skip
+        write(tmp_path / name, Image(labels, "YX", kind="labels"))
+    found = run(evaluate("fullnet", tmp_path / "p", tmp_path / "r"))
+    assert found["images"]["a"]["f1"] == found["pooled"]["object_dice"] == 1
+    assert found["unpaired"] == ["a_mask.tif"]
+    assert any("old/b_labels.tif" in note for note in found["notes"])

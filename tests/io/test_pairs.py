@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,25 @@ def test_one_mask_never_serves_two_numbered_scans(tmp_path: Path) -> None:
     found = find_pairs(tmp_path)
     assert not found.pairs
     assert {path.name for path in found.unpaired} == {"b.001", "b.002", "b.tif"}
+
+
+def test_equal_names_in_several_folders_pair_by_folder() -> None:
+    images = [Path(f"out/{site}/a_labels.tif") for site in ("s1", "s2")]
+    labels = [Path(f"truth/{site}/a.tif") for site in ("s2", "s1", "s3")]
+    found = pair_files(images, labels)
+    assert [(pair.image, pair.label) for pair in found.pairs] == [(images[0], labels[1]), (images[1], labels[0])]
+    assert [pair.stem for pair in found.pairs] == ["s1/a", "s2/a"]
+    assert found.unpaired == (labels[2],)
+    assert not pair_files(images, [Path("truth/a.tif")]).pairs  # of which site is it?
+
+
+def test_a_label_serves_one_image() -> None:
+    images = [Path("in/a.png"), Path("in/a.tif")]
+    found = pair_files(images, [Path("truth/a.tif")])
+    assert [(pair.image, pair.stem) for pair in found.pairs] == [(images[0], "a")]
+    assert found.unpaired == (images[1],)
+
+
+def test_accents_of_macos_pair_up() -> None:
+    names = [unicodedata.normalize(form, "Zell\u00fcbersicht.tif") for form in ("NFD", "NFC")]
+    assert len(pair_files([Path("in") / names[0]], [Path("truth") / names[1]]).pairs) == 1

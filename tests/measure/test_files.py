@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from tifffile import imwrite
 
 from napari_medseg.errors import DataError
+from napari_medseg.image import Image
+from napari_medseg.io import write
 from napari_medseg.io.geometry import sized_like, with_pixel_size
 from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.jobs import run
@@ -131,3 +134,40 @@ def test_outlines_and_folders_of_cases_are_measured(tmp_path: Path) -> None:
     imwrite(tmp_path / "site" / "p1" / "p1_seg.tif", np.ones((4, 4), np.uint8))
     imwrite(tmp_path / "site" / "p1" / "p1_flair.tif", np.ones((4, 4), np.uint8))
     assert run(measure_files("volume", [tmp_path / "site"])).images["voxels"].tolist() == [16]
+
+
+def test_patients_of_equal_file_names_keep_their_images(tmp_path: Path) -> None:
+    for number, patient in enumerate(("p1", "p2"), 1):
+        (tmp_path / patient).mkdir()
+        volume = np.full((4, 6, 6), 100 * number, np.int16)
+        write(tmp_path / patient / "flair.nii.gz", Image(volume, "ZYX", (1, 1, 1), ("millimeter",) * 3))
+        mask = np.zeros(volume.shape, np.uint8)
+        mask[1:3, 1:3, 1:3] = 1
+        write(
+            tmp_path / patient / "flair_seg.nii.gz", Image(mask, "ZYX", (1, 1, 1), ("millimeter",) * 3, kind="labels")
+        )
+    found = run(measure_files("volume", [tmp_path])).objects.set_index("image")["mean intensity"]
+    assert found.to_dict() == {"p1/flair_seg.nii.gz": 100, "p2/flair_seg.nii.gz": 200}
+
+
+def test_choices_among_files_are_said(tmp_path: Path) -> None:
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:9, 5:9] = 1
+    for name in ("a_mask.tif", "a.png", "a.tif", "old/b_mask.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        imwrite(tmp_path / name, mask) if name.endswith("tif") else Pillow.fromarray(mask).save(tmp_path / name)
+    notes = run(measure_files("afm", [tmp_path])).notes
+    assert any("a_mask.tif is measured with a.tif, not a.png" in note for note in notes)
+    assert any("left out: old/b_mask.tif" in note for note in notes)
+
+
+@pytest.mark.parametrize("stated", [0.25, None])
+def test_a_given_pixel_size_that_the_file_contradicts_is_said(tmp_path: Path, stated: float | None) -> None:
+    mask = np.zeros((4, 20, 20), np.uint8)
+    mask[1:3, 5:9, 5:9] = 1
+    units = ("micrometer",) * 3 if stated else ()
+    write(tmp_path / "a_mask.tif", Image(mask, "ZYX", (stated or 1,) * 3, units, kind="labels"))
+    found = run(measure_files("volume", [tmp_path], pixel_size=0.5))
+    assert found.objects["volume (um^3)"].tolist() == pytest.approx([32 * 0.125])
+    said = "states pixels of 0.25 x 0.25 x 0.25 um; the given 0.5 um" if stated else "are taken to lie 0.5 um apart"
+    assert any(said in note for note in found.notes)

@@ -14,6 +14,7 @@ from napari_medseg.batch.inputs import Case, list_cases, source_files
 from napari_medseg.batch.settings import BatchSettings
 from napari_medseg.batch.tables import (
     Said,
+    is_result,
     marked,
     read_review,
     said_of,
@@ -177,7 +178,7 @@ def open_record(
     review = read_review(out)
     taken = {Path(key): row["name"] for key, row in before.items()}
     cases, skipped = list_cases(inputs, options, out, taken)
-    cases = [_with_free_name(case, out, before) for case in cases]
+    cases = [_with_free_name(case, out, before, review, notes) for case in cases]
     own = {str(case.path) for case in cases}
     done = {key: row for key, row in before.items() if row["status"] == "done"}
     rows = {k: row for k, row in done.items() if k not in own and ((same and resume) or _said(out, k, row, review))}
@@ -266,13 +267,28 @@ def _said(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Said
     return said_of(review, key) or (marked(inside(out, row["labels"])) if row.get("labels") else {})
 
 
-def _with_free_name(case: Case, out: Path, before: Mapping[str, Row]) -> Case:
-    """Give a case without a row another name where somebody's reviewed labels of another image have its own."""
-    if str(case.path) in before:
+def _with_free_name(
+    case: Case, out: Path, before: Mapping[str, Row], review: Mapping[str, Said], notes: list[str]
+) -> Case:
+    """Give a case of which nothing is known another name where labels of its name are not results of its own.
+
+    They are labels that a person drew, or reviewed labels of another image.
+    """
+    key = str(case.path)
+    if key in before or said_of(review, key):
         return case
     for end in LABELS:
         labels = out / f"{case.name}{end}"
-        if labels.is_file() and marked(labels) and source_of(labels) not in ("", str(case.path)):
+        if not labels.is_file():
+            continue
+        if not is_result(labels):
+            free = case.renamed()
+            notes.append(
+                f"{labels.name} is there already and is no result of a prediction: it stays as it is, and the results "
+                f"of {printable(case.path.name)} are called {free.name}."
+            )
+            return free
+        if marked(labels) and source_of(labels) not in ("", key):
             return case.renamed()
     return case
 

@@ -109,9 +109,18 @@ def marked(labels: Path) -> Said:
 
 def source_of(labels: Path) -> str:
     """Return the image that the side-car of labels says they were made of."""
+    return str(_made_by(labels).get("source_file", ""))
+
+
+def is_result(labels: Path) -> bool:
+    """Whether the side-car of labels says that a model predicted them."""
+    return "checkpoint_sha256" in _made_by(labels)
+
+
+def _made_by(labels: Path) -> Mapping[str, Any]:
     metadata = (load(labels) or {}).get("metadata")
     medseg = metadata.get("medseg") if isinstance(metadata, dict) else None
-    return str(medseg.get("source_file", "")) if isinstance(medseg, dict) else ""
+    return medseg if isinstance(medseg, dict) else {}
 
 
 def _text(content: bytes) -> str:

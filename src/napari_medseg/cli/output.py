@@ -8,9 +8,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from napari_medseg.errors import WriteError, printable
+from napari_medseg.errors import SettingsError, WriteError, printable
 from napari_medseg.jobs import Job, Progress, run
 
 LOG_SECONDS = 10.0
@@ -74,6 +75,19 @@ def show(value: Any, as_json: bool, text: str) -> None:
 
         text = json.dumps(json_safe(value), indent=2)
     say(text)
+
+
+def keep_apart(output: Path, *read: Path | str | None) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    SettingsError
+        If `output` is one of them.
+    """
+    for path in read:
+        if path and output.exists() and Path(path).exists() and output.samefile(path):
+            raise SettingsError(f"{output} is read here and would be lost. Choose another name for the result.")
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -31,6 +31,7 @@ from napari_medseg.io.pairs import (
     list_images,
     list_labels,
     pair_files,
+    said_below,
 )
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import foreground
@@ -62,7 +63,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     counts: list[tuple[int, int, int]] = []
     objects: list[dict[str, Terms]] = []
     problems: list[str] = []
-    notes: list[str] = []
+    notes = [note for path in (predictions, references) for note in said_below(Path(path))]
     for index, pair in enumerate(found.pairs, 1):
         yield Progress(index - 1, len(found.pairs), pair.stem)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, um_per
 
 NEAR = 0.1  # voxels by which two grids may differ anywhere and be one: matrices of three decimals, single precision
 SAME_STEP = 1e-3  # share by which stated pixel sizes may differ, as TIFF's fractions do
@@ -317,11 +317,28 @@ def to_picture(image: Image, points: np.ndarray) -> np.ndarray:
 
 
 def with_pixel_size(image: Image, micrometres: float) -> Image:
-    """Return an image whose axes of space have steps of so many micrometres; a place in other units is given up."""
+    """Return an image whose axes of space have steps of so many micrometres; a place in other units is given up.
+
+    Notes say which size the file states instead, and that planes get that distance too.
+    """
     space = [axis != "T" for axis in image.spatial_axes]
     scale = tuple(micrometres if one else step for one, step in zip(space, image.scale, strict=True))
     units = tuple("micrometer" if one else unit for one, unit in zip(space, image.units, strict=True))
-    return image.replace(scale=scale, units=units, affine=None)
+    given = image.replace(scale=scale, units=units, affine=None)
+    notes = list(image.metadata.get("notes", ()))
+    stated = [
+        (um_per(unit) or 0.0) * step for one, unit, step in zip(space, image.units, image.scale, strict=True) if one
+    ]
+    if has_size(image) and not np.allclose(stated, micrometres, rtol=SAME_STEP):
+        notes.append(
+            f"{image.name or 'The file'} states pixels of {' x '.join(f'{step:.4g}' for step in stated)} um; the given "
+            f"{micrometres:.4g} um are used instead."
+        )
+    elif "Z" in image.axes:
+        notes.append(
+            f"The planes of {image.name or 'the image'} are taken to lie {micrometres:.4g} um apart, as given."
+        )
+    return given.replace(metadata={**image.metadata, "notes": notes}) if notes else given
 
 
 def with_heights(image: Image, nm_per_grey: float) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, some_of
 from napari_medseg.io.files import file_stem
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
@@ -92,8 +93,11 @@ class PairList:
 
 
 def case_stem(path: Path) -> str:
-    """Return the stem without a trailing ``_label``, ``_gt``, ``_hi``, ``_org`` and the like."""
-    return IMAGE_SUFFIX.sub("", LABEL_SUFFIX.sub("", file_stem(path)))
+    """Return the stem without a trailing ``_label``, ``_gt``, ``_hi``, ``_org`` and the like; accents are one letter.
+
+    Programs of macOS write an accented letter as two characters, which no other system does.
+    """
+    return IMAGE_SUFFIX.sub("", LABEL_SUFFIX.sub("", unicodedata.normalize("NFC", file_stem(path))))
 
 
 def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -130,25 +134,51 @@ def find_pairs(folder: Path, subject: Callable[[str], str] = lambda stem: stem) 
 def pair_files(
     images: Iterable[Path], labels: Iterable[Path], subject: Callable[[str], str] = lambda stem: stem
 ) -> PairList:
-    """Pair images with labels by `case_stem`.
+    """Pair images with labels by `case_stem`, of one stem in several folders by the folder; a label serves one image.
 
     Images that share a label but for a trailing ``_0000``, ``_0001`` are the modalities of one case (nnU-Net).
     """
     images, labels = list(images), list(labels)
-    by_stem = {case_stem(path): path for path in labels}
+    by_stem: dict[str, list[Path]] = {}
+    for label in labels:
+        by_stem.setdefault(case_stem(label), []).append(label)
     names = label_stems(images)
-    pairs, channels = [], dict[str, list[Path]]()
-    for image in images:
-        stem = next((name for name in names[image] if name in by_stem), case_stem(image))
+    stems = {image: next((name for name in names[image] if name in by_stem), case_stem(image)) for image in images}
+    folders = {stem: {image.parent for image in images if stems[image] == stem} for stem in by_stem}
+    channels: dict[str, list[Path]] = {}
+    taken: dict[Path, Path] = {}
+    for image, stem in stems.items():
         case = CHANNEL_SUFFIX.sub("", stem)
         if stem in by_stem and stem in names[image]:
-            pairs.append(Pair(image, by_stem[stem], subject(stem)))
+            if found := nearest(image, by_stem[stem], alone=len(folders[stem]) == 1):
+                taken.setdefault(found, image)
         elif case in by_stem and case != stem:
             channels.setdefault(case, []).append(image)
+    often = Counter(stems[image] for image in taken.values())
+    label_of = {image: label for label, image in taken.items()}
+    pairs = []
+    for image in (image for image in images if image in label_of):
+        stem = stems[image]
+        name = f"{image.parent.name}/{stem}" if often[stem] > 1 else ""
+        pairs.append(Pair(image, label_of[image], subject(stem), name=name))
     for case, files in channels.items():
-        pairs.append(Pair(files[0], by_stem[case], subject(case), {"modalities": tuple(files)}, case))
+        pairs.append(Pair(files[0], by_stem[case][-1], subject(case), {"modalities": tuple(files)}, case))
     used = {p.label for p in pairs} | {p.image for p in pairs} | {f for files in channels.values() for f in files}
     return PairList(tuple(pairs), tuple(p for p in (*images, *labels) if p not in used))
+
+
+def nearest(path: Path, candidates: Sequence[Path], alone: bool = True) -> Path | None:
+    """Return which of the files of one stem belongs to `path`: that in its folder, else in a folder called the same.
+
+    Of several in that folder the last. Otherwise the only one, if `path` is the only file that may want it (`alone`).
+    """
+    for found in (
+        [other for other in candidates if other.parent == path.parent],
+        [other for other in candidates if other.parent.name == path.parent.name],
+    ):
+        if found and len({other.parent for other in found}) == 1:
+            return found[-1]
+    return candidates[-1] if alone and len({other.parent for other in candidates}) == 1 else None
 
 
 def label_stems(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
@@ -191,6 +221,20 @@ def list_labels(folder: Path, suffixes: Sequence[str] = LABEL_SUFFIXES) -> list[
         return [path for path in files if is_label(path)] or files
     below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
     return [path for case in below for path in list_images(case, suffixes) if is_label(path)]
+
+
+def labels_below(folder: Path) -> list[Path]:
+    """Return the files called labels in sub-folders, which `list_labels` leaves out because others lie in `folder`."""
+    if not folder.is_dir() or inner_folder(folder, LABEL_FOLDERS) or not list_images(folder, LABEL_SUFFIXES):
+        return []
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_one(path)]
+    return [path for case in below for path in list_images(case, LABEL_SUFFIXES) if is_label(path)]
+
+
+def said_below(folder: Path) -> list[str]:
+    """Say in a sentence which label files in sub-folders are left out."""
+    left = [path.relative_to(folder).as_posix() for path in labels_below(folder)]
+    return [f"Label files in sub-folders of {folder.name} are left out: {some_of(left)}."] if left else []
 
 
 def _candidates(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -85,11 +85,10 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
     MissingDependencyError
         If Excel files cannot be written here.
     """
+    check_table(path)
     if path.suffix.lower() == ".csv":
         paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
         return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
-    if path.suffix.lower() != ".xlsx":
-        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
     require("openpyxl", "export", "An Excel file")
     import pandas as pd
 
@@ -103,6 +102,18 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
                     if cell.data_type == "f":  # a name that begins with "=" is text, no formula
                         cell.data_type = "s"
     return [path]
+
+
+def check_table(path: Path) -> None:
+    """Refuse a name that is none of a table.
+
+    Raises
+    ------
+    WriteError
+        If its suffix is another than ``.csv`` and ``.xlsx``.
+    """
+    if path.suffix.lower() not in (".csv", ".xlsx"):
+        raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
 
 
 def as_text(value: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.errors import DataError, MedSegError, some_of
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one
 from napari_medseg.io.geometry import with_pixel_size
@@ -25,6 +26,8 @@ from napari_medseg.io.pairs import (
     label_stems,
     list_images,
     list_labels,
+    nearest,
+    said_below,
 )
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import Job, Progress
@@ -82,7 +85,7 @@ def measure_files(
     images
         Folder of the images; without it they are looked for beside the labels by name (``_lab`` and ``_org``).
     pixel_size
-        Micrometres per pixel where no file states it.
+        Micrometres per pixel, whatever the files state.
     channel
         Channel of AFM scans; empty: their measured height.
     time
@@ -104,17 +107,22 @@ def measure_files(
     measured: dict[Path, tuple[DataFrame, DataFrame]] = {}
     problems, notes = [], []
     who = assignment(eyes) if eyes else None
+    notes += [note for path in labels if not is_one(Path(path)) for note in said_below(Path(path))]
     if images is not None:
         notes += [
-            f"{path.name} has no image of its name; only outlines were measured." for path, p in cases if p is None
+            f"{path.name} has no image of its name; only outlines were measured." for path, p, _ in cases if p is None
         ]
-    for index, (path, partner) in enumerate(cases, 1):
+    often = Counter(path.name for path, *_ in cases)
+    for index, (path, partner, others) in enumerate(cases, 1):
         name = path.parent / case_stem(path)
         try:
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
             found, image = read_case(kind, path, partner, pixel_size, channel, time)
-            measured[name] = _measure(kind, found, image, path.name, settings)
+            shown = path.name if often[path.name] == 1 else f"{path.parent.name}/{path.name}"
+            measured[name] = _measure(kind, found, image, shown, settings)
+            if partner is not None and others:
+                notes.append(f"{shown} is measured with {partner.name}, not {some_of([o.name for o in others])}.")
             if who is not None:
                 notes += _assign(measured[name][1], who(path.name), path.name)
             notes += [note for note in notes_of(found, image) if note not in notes]
@@ -205,14 +213,17 @@ def _assign(summary: DataFrame, known: Mapping[str, str] | None, name: str) -> l
     return []
 
 
-def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None]]:
-    """Yield label files, each with its image where there is one."""
+def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None, list[Path]]]:
+    """Yield label files, each with its image where there is one, and further images that have its name too."""
     files = [path] if is_one(path) else list_labels(path, (*SUFFIXES, *DRAWINGS, ZARR))
     folder = images or (path.parent if is_one(path) else path)
-    places = dict.fromkeys([*(file.parent for file in files), inner_folder(folder, IMAGE_FOLDERS) or folder])
+    own = inner_folder(folder, IMAGE_FOLDERS) or folder
+    places = dict.fromkeys([*(file.parent for file in files), own])
     pictures = [picture for place in places for picture in list_images(place, (*SUFFIXES, *SCANS))]
     stems = label_stems([picture for picture in pictures if not is_label(picture)])
-    partners = {stem: picture for picture, named in stems.items() for stem in named}
     for file in files:
-        partner = partners.get(case_stem(file))
-        yield file, partner if partner != file else None
+        fitting = [picture for picture, named in stems.items() if case_stem(file) in named and picture != file]
+        alone = len({other.parent for other in files if case_stem(other) == case_stem(file)}) == 1
+        among = [picture for picture in fitting if picture.parent == own] if alone else []
+        found = nearest(file, among or fitting, alone) if fitting else None
+        yield file, found, [one for one in fitting if found and one != found and one.parent == found.parent]

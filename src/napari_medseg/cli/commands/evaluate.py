@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medseg.cli.output import drain, show, table, warn
+from napari_medseg.cli.output import drain, keep_apart, show, table, warn
 from napari_medseg.errors import some_of
 
 FRAMES = "methods that classify frames"
@@ -35,6 +35,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from napari_medseg.evaluate.rounds import is_session
         from napari_medseg.methods import role_of
 
+        for path in (arguments.output, arguments.figure):
+            if path:
+                keep_apart(path, arguments.predictions, arguments.references, arguments.image)
         if role_of(arguments.method) == "classify":
             frames(arguments)
         elif is_session(arguments.predictions):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, settings_of
-from napari_medseg.cli.output import drain, show
+from napari_medseg.cli.output import drain, keep_apart, show
 from napari_medseg.errors import SettingsError
 
 FORMATS = ("onnx", "bioimageio")
@@ -30,6 +30,7 @@ def _call(arguments: argparse.Namespace) -> None:
     from napari_medseg.models.checkpoint import find_model
 
     arguments.source = find_model(arguments.source)
+    keep_apart(arguments.output, arguments.source)
     if arguments.source.suffix.lower() != ".pt":
         result = _convert(arguments)
     elif arguments.format is None:

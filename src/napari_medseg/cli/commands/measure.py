@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.flags import add_flags, given
-from napari_medseg.cli.output import drain, show, table, warn
+from napari_medseg.cli.output import drain, keep_apart, show, table, warn
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 from napari_medseg.measure.settings import SETTINGS, NerveSettings
@@ -24,8 +24,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("labels", type=Path, metavar="LABELS", help="label image, or folder of them")
     parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image (folder) of the labels")
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="LABELS", help="more images or folders")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="TABLE.csv")
-    parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="TABLE", help="table to write: .csv or .xlsx"
+    )
+    parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, whatever the files say")
     parser.add_argument(
         "--channel", default="", metavar="NAME", help="channel of a scan to measure (default: its height)"
     )
@@ -40,7 +42,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.io.pairs import is_one
+        from napari_medseg.io.write import check_table
 
+        check_table(arguments.output)
+        eyes = arguments.eyes if arguments.eyes.lower().endswith(".csv") else None
+        keep_apart(arguments.output, arguments.labels, arguments.image, *arguments.also, eyes)
         many = arguments.also or (arguments.labels.is_dir() and not is_one(arguments.labels))
         (_measure_many if many else _measure_one)(arguments)
 
@@ -55,7 +61,7 @@ def checked(pixel_size: float | None) -> float | None:
 
 
 def _measure_one(arguments: argparse.Namespace) -> None:
-    from napari_medseg.io import write_table
+    from napari_medseg.io.write import write_tables
     from napari_medseg.measure import measure, summarise
     from napari_medseg.measure.eyes import assignment
     from napari_medseg.measure.files import notes_of, read_case
@@ -67,7 +73,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     for note in notes_of(labels, image):
         warn(f"{note}")
     settings = _settings(arguments)
-    write_table(arguments.output, measure(arguments.kind, labels, image, settings))
+    write_tables(arguments.output, {"objects": measure(arguments.kind, labels, image, settings)})
     found = summarise(arguments.kind, labels, image, settings)
     if arguments.eyes:
         found = found.assign(**(assignment(arguments.eyes)(arguments.labels.name) or {}))
@@ -77,7 +83,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
 
 def _measure_many(arguments: argparse.Namespace) -> None:
     """Write the table of objects, and beside it ``_images`` and for nerves ``_eyes``."""
-    from napari_medseg.io import write_table
+    from napari_medseg.io.write import write_tables
     from napari_medseg.measure.files import measure_files
 
     labels = [arguments.labels, *arguments.also]
@@ -90,15 +96,14 @@ def _measure_many(arguments: argparse.Namespace) -> None:
         warn(f"not measured: {problem}")
     for note in found.notes:
         warn(f"{note}")
-    out = arguments.output
-    write_table(out, found.objects)
-    write_table(out.with_name(f"{out.stem}_images.csv"), found.images)
+    tables = {"objects": found.objects, "images": found.images}
     value: dict[str, Any] = {"images": found.images.to_dict("records")}
     rows = value["images"]
     if found.eyes is not None:
-        write_table(out.with_name(f"{out.stem}_eyes.csv"), found.eyes)
+        tables["eyes"] = found.eyes
         value["eyes"] = found.eyes.to_dict("records")
         rows = [{k: v for k, v in eye.items() if k.startswith(EYE_COLUMNS)} for eye in value["eyes"]]
+    write_tables(arguments.output, tables)
     show(value, arguments.json, table(rows))
 
 

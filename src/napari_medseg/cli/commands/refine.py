@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medseg import __version__
 from napari_medseg.cli.flags import add_flags, given
-from napari_medseg.cli.output import drain, show
+from napari_medseg.cli.output import drain, keep_apart, show
 from napari_medseg.errors import SettingsError
 from napari_medseg.refinement.settings import RefinementSettings
 
@@ -118,6 +118,7 @@ def _of_time(labels: Image, time: int | None) -> Image:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    keep_apart(arguments.output, arguments.image, *arguments.channel, arguments.scribbles)
     if (arguments.scribbles is None) == (arguments.replay is None):
         raise SettingsError("Give either SCRIBBLES or --replay SESSION.")
     if arguments.initial and arguments.proposal:

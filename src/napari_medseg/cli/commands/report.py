@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("labels", type=Path, metavar="LABELS")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.{html,pdf}")
     parser.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)}; default: the method's")
-    parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, where no file says it")
+    parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometres per pixel, whatever the files say")
     parser.set_defaults(call=_call)
 
 
