@@ -20,9 +20,11 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
+from napari_medseg._napari.refine.jobs import in_memory
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS
 from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg.cli.main import main
+from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
 from napari_medseg.jobs import Progress
@@ -263,6 +265,13 @@ def test_what_is_told_can_be_read_in_a_small_window(open_dock: Open, wait: Wait)
         assert not widget.visibleRegion().isEmpty()
 
 
+def test_long_sentences_are_not_cut_off(open_dock: Open, wait: Wait) -> None:
+    panel = Scene(open_dock, wait).start().dock.panel
+    panel.say("The framed part of a level is refined, and this sentence is as long as those of slides. " * 3)
+    text = panel.message
+    wait(lambda: text.height() >= text.heightForWidth(text.width()) > 3 * text.fontMetrics().height())
+
+
 def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)
@@ -475,6 +484,73 @@ def test_the_part_around_a_box_is_refined_in_its_place(open_dock: Open, wait: Wa
     whole = image_from_layer(scene.scan)
     there = image.affine @ np.append(found[0], 1)
     np.testing.assert_allclose(there, whole.affine @ np.append(places[0], 1))
+
+
+def test_an_image_that_lies_on_disk_is_refined(open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(open_dock, wait)
+    there = np.asarray(scene.scan.data)
+    scene.scan.data = da.from_array(there, chunks=40)
+    scene.start()
+    np.testing.assert_array_equal(scene.live.session.image.data, there)
+    scene.paint(scene.centre, LESION)
+    assert scene.mask[scene.centre] == 1
+    scene.live.finish()
+    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST_STORED", there.size - 1)
+    scene.dock.setup.update_input()
+    assert "96 x 96 voxels of" in scene.dock.run_bar.reason
+    assert "Press Draw a box" in scene.dock.run_bar.reason
+
+
+def test_values_that_cannot_be_read_from_disk_are_said() -> None:
+    def refuse(block: np.ndarray) -> np.ndarray:
+        raise OSError("the chunk is gone")
+
+    image = Image(da.zeros((8, 8), chunks=4).map_blocks(refuse, meta=np.empty((0, 0))), "YX", name="far")
+    with pytest.raises(DataError, match=r"far cannot be read \(the chunk is gone\). Copy it again."):
+        in_memory(image)
+
+
+def test_objects_of_another_part_are_locked_in_their_own_layer(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    first = scene.accept(scene.centre)
+    accepted = first.data > 0
+    scene.live.finish()
+    (y0, x0), (y1, x1) = np.argwhere(accepted).min(0), np.argwhere(accepted).max(0)
+    corners = [[y0 - 8, x0 - 8], [y0 - 8, x1 + 8], [y1 + 8, x1 + 8], [y1 + 8, x0 - 8]]
+    box = scene.viewer.add_shapes([np.array(corners)], name="box", scale=scene.scan.scale, affine=scene.scan.affine)
+    box.units = scene.scan.units
+    scene.dock.setup.where.setCurrentText("box")
+    scene.start()
+    scene.settle()
+    live = scene.live
+    part = tuple(slice(a, a + n) for a, n in zip(_begin(live, scene.scan), scene.mask.shape, strict=True))
+    np.testing.assert_array_equal(live.session.result, accepted[part])
+    assert not live.layers.objects.data.any()
+    assert "1 object accepted on other parts is locked here and stays in the layer of its part" in live.opened.note
+    assert not scene.mask[accepted[part]].any()
+    inside = tuple(np.argwhere(accepted[part])[0])
+    scene.viewer.cursor.position = live.layers.objects.data_to_world(inside)
+    scene.press("O")
+    assert "That object was accepted on another part" in scene.dock.panel.message.text()
+    beside = tuple(np.argwhere(~accepted[part])[-1])
+    scene.paint(beside, LESION)
+    scene.press("A")
+    scene.settle()
+    assert live.layers.objects.data[beside] == 2
+    assert not (live.layers.objects.data[accepted[part]] > 0).any()
+    np.testing.assert_array_equal(first.data > 0, accepted)
+    scene.live.finish()
+    wait(lambda: not live.autosave.pending)
+    scene.dock.setup.update_input()
+    scene.dock.setup.resume_button.click()
+    wait(lambda: scene.dock.run_bar.current is None)
+    assert scene.live.layers.objects.data.max() == 2
+    assert not (scene.live.layers.objects.data == 1).any()
+
+
+def _begin(live: Any, scan: Any) -> tuple[int, ...]:
+    """Return where in the pixels of `scan` the refined part begins."""
+    return tuple(round(float(x)) for x in scan.world_to_data(live.layers.image.data_to_world((0, 0))))
 
 
 def test_one_time_point_of_a_film_of_volumes_is_refined(open_dock: Open, wait: Wait) -> None:

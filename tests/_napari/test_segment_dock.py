@@ -354,3 +354,20 @@ def test_channels_stay_ticked_and_in_order_when_layers_are_renamed_or_hidden(ope
     layers[2].name, layers[0].name = "contrast", "base"
     assert [layer.name for layer in dock.channels.chosen] == ["T1", "contrast", "T2"]
     assert [dock.channels.list.item(n).text() for n in range(3)] == ["T1", "contrast", "T2"]
+
+
+def test_a_picture_of_axes_in_another_order_is_segmented_as_it_lies(open_dock: Open, wait: Wait) -> None:
+    viewer, dock = open_dock("Segment")
+    scan, _ = afm_scan(0, 96)
+    heights = np.asarray(scan.data)[:, :80].copy()
+    known = {"scale": scan.scale, "units": scan.units, "metadata": {"medseg_image": {"value_unit": "nm"}}}
+    dock.probabilities.setChecked(True)
+    found = {}
+    for name, data, axes in (("usual", heights, ("y", "x")), ("turned", heights.T.copy(), ("x", "y"))):
+        layer = viewer.add_image(data, name=name, axis_labels=axes, **known)
+        dock.input.choose(layer)
+        assert dock.models.entry.path.stem == "afm-threshold"
+        run(dock, wait)
+        found[name] = viewer.layers[f"{name} · afm-threshold"].data, viewer.layers[f"{name} · probability"].data
+    for usual, turned in zip(found["usual"], found["turned"], strict=True):
+        np.testing.assert_array_equal(usual, turned.T)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, like, moved_to
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, like, moved_to
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.view import view_box
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
@@ -25,7 +25,7 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
-from napari_medseg.io.geometry import cut_out
+from napari_medseg.io.geometry import cut_out, in_order
 from napari_medseg.jobs import Job
 from napari_medseg.models.purpose import FAR, PixelSize, no_cell_fits
 from napari_medseg.settings import PredictSettings, as_flags
@@ -52,6 +52,8 @@ class ExtentChooser(QComboBox):
     def cut(self, layer: Layer, *channels: Layer) -> tuple[Image, tuple[int, ...]]:
         """Return the layer's image with further channels, or the part of it that is in view, and its offset.
 
+        The image has its axes in the usual order, the offset in that of the layer.
+
         Raises
         ------
         DataError
@@ -69,8 +71,8 @@ class ExtentChooser(QComboBox):
                 f"{VIEW!r}, or give the slide's folder to the Batch dock, which writes the result to files."
             )
         if not part:
-            return combined([layer, *channels]), offset
-        return combined([layer, *channels], lambda one: cut_out(image_from_layer(one), box)), offset
+            return in_order(combined([layer, *channels])), offset
+        return in_order(combined([layer, *channels], lambda one: cut_out(image_from_layer(one), box))), offset
 
 
 class SegmentDock(Dock):
@@ -179,10 +181,12 @@ class SegmentDock(Dock):
             placed["translate"] = moved_to(layer, offset)
             if self.probabilities.isChecked():
                 shown = {**placed, "metadata": {**placed["metadata"], **DERIVED}, "colormap": "magma", "opacity": 0.6}
-                self.show(f"{layer.name} · probability", prediction.probabilities[-1], self.viewer.add_image, shown)
+                probability = in_layer(layer, prediction.labels.replace(data=prediction.probabilities[-1]))
+                self.show(f"{layer.name} · probability", probability, self.viewer.add_image, shown)
             placed["metadata"] = {**placed["metadata"], "medseg": kept}
             name = f"{layer.name} · {kept['method']}"
-            self.made = self.show(name, prediction.labels.data, self.viewer.add_labels, {**placed, "opacity": 0.5})
+            labels = in_layer(layer, prediction.labels)
+            self.made = self.show(name, labels, self.viewer.add_labels, {**placed, "opacity": 0.5})
         made = ", ".join(layer.name for layer in self.targets)
         spent = duration(sum(p.seconds for p in results))
         doubts = dict.fromkeys([*self.changed_meanwhile(), *(doubt for p in results for doubt in p.doubts)])

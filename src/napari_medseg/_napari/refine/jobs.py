@@ -12,12 +12,13 @@ import numpy as np
 
 from napari_medseg import __version__
 from napari_medseg._napari.refine import saves as refine_saves
-from napari_medseg.errors import MedSegError
+from napari_medseg.errors import DataError, MedSegError, counted, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.settings import RefinementSettings
+from napari_medseg.refinement.state import label_array
 
 T = TypeVar("T")
 TOY = 24
@@ -28,13 +29,17 @@ MERGED = "All labels became one foreground. To keep them apart: Finish, set Sett
 class Start:
     """What a session begins with.
 
-    `saved`: folder of one to continue; `box`: layer of a box around the object; `note`: a sentence for the user.
+    `others`: objects accepted on other parts of the picture; `whole`: which picture and time point the image is all or
+    a part of; `saved`: folder of a session to continue; `box`: layer of a box around the object; `note`: a sentence
+    for the user.
     """
 
     image: Image
     settings: RefinementSettings = field(default_factory=RefinementSettings)
     initial: Image | None = None
     locked: Image | None = None
+    others: tuple[Image, ...] = ()
+    whole: str = ""
     rnet: Path | None = None
     pnet: Path | None = None
     saved: Path | None = None
@@ -61,17 +66,21 @@ class Start:
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, what it began with, the folder it is saved in, and a sentence on where it is computed."""
+    """A session, what it began with, the folder it is saved in, and a sentence on where it is computed.
+
+    `others`: the numbers, from the first up to the second one, under which objects of other parts are locked.
+    """
 
     session: RefinementSession
     start: Start
     folder: Path
     note: str = ""
+    others: tuple[int, int] = (0, 0)
 
     @property
-    def saving(self) -> tuple[RefinementSession, Path, dict[str, Path | None]]:
+    def saving(self) -> tuple[RefinementSession, Path, dict[str, Any]]:
         """What `refine_saves.save` is called with."""
-        return self.session, self.folder, {"rnet": self.start.rnet, "pnet": self.start.pnet}
+        return self.session, self.folder, {"rnet": self.start.rnet, "pnet": self.start.pnet, "others": self.others}
 
 
 def open_session(start: Start) -> Job[Opened]:
@@ -83,14 +92,17 @@ def open_session(start: Start) -> Job[Opened]:
     rnet = load_model(start.rnet, role="refine") if start.rnet else None
     pnet = load_model(start.pnet, role="propose") if start.pnet else None
     yield Progress(1, 3, "preparing the image")
+    start = replace(start, image=in_memory(start.image))
     if start.saved is not None:
         session = RefinementSession.load(start.saved, start.image, model=rnet, pnet=pnet)
         start = replace(start, settings=session.settings, initial=None, locked=None, box=None)
+        others = refine_saves.saved_others(start.saved)
     else:
         start = _placed(start)
+        locked, others = with_others(start)
         settings = start.settings.updated(classes=rnet.method.out_channels - 1) if rnet else start.settings
         session = RefinementSession(
-            start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=start.locked
+            start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=locked
         )
     folder = start.saved or refine_saves.new_folder(session.image_hash)
     yield Progress(2, 3, "warming up (longer the first time)")
@@ -101,12 +113,62 @@ def open_session(start: Start) -> Job[Opened]:
     if start.initial is not None and session.settings.classes == 1 and start.initial.data.max() > 1:
         note = f"{note} {MERGED}".strip()
     moved = (sentence for one in (start.initial, start.locked) if one is not None for sentence in moved_notes(one))
-    note = " ".join(filter(None, (start.note, note, *dict.fromkeys(moved))))
+    note = " ".join(filter(None, (start.note, note, _said(others), *dict.fromkeys(moved))))
     if start.saved is None:
         yield from session.propose()
     else:
         session.engine.prepare()
-    return Opened(session, start, folder, note)
+    return Opened(session, start, folder, note, others)
+
+
+def with_others(start: Start) -> tuple[np.ndarray | None, tuple[int, int]]:
+    """Return the objects that are locked, int32 (*spatial), and the first and the last number + 1 of those of others.
+
+    Objects that were accepted on other parts of the picture, and reach into this one, get the numbers that follow.
+    """
+    own = None if start.locked is None else label_array(start.locked, start.image, "locked label map")
+    if not start.others:
+        return own, (0, 0)
+    locked = np.zeros(start.image.spatial_shape, np.int32) if own is None else own.astype(np.int32)
+    first = following = int(locked.max(initial=0)) + 1
+    for labels in start.others:
+        try:
+            there = np.asarray(on_grid(labels, start.image, "labels").data)
+        except DataError:  # they lie elsewhere
+            continue
+        new = (there > 0) & (locked == 0)
+        numbers, places = np.unique(there[new], return_inverse=True)
+        locked[new] = following + places
+        following += len(numbers)
+    return locked, (first, following)
+
+
+def _said(others: tuple[int, int]) -> str:
+    count = others[1] - others[0]
+    if not count:
+        return ""
+    one = count == 1
+    return (
+        f"{counted(count, 'object')} accepted on other parts {'is' if one else 'are'} locked here and "
+        f"{'stays' if one else 'stay'} in the layer of {'its' if one else 'their'} part; to correct "
+        f"{'it' if one else 'them'}, start from that layer."
+    )
+
+
+def in_memory(image: Image, name: str = "") -> Image:
+    """Return an image with its values read, of which a large file may have left some where they are stored.
+
+    Raises
+    ------
+    DataError
+        If they cannot be read, or there is no room for them.
+    """
+    if isinstance(image.data, np.ndarray):
+        return image
+    try:
+        return image.replace(data=np.asarray(image.data))
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        raise DataError(f"{name or image.name} cannot be read ({one_line(error)}). Copy it again.") from error
 
 
 def _placed(start: Start) -> Start:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 
 from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.refine.swatches import mask_colours, stroke_colours
@@ -21,26 +21,34 @@ from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_bo
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
 MOST_BRUSH = 200  # pixels of the image
-OBJECTS_OF = "medseg_objects_of"
+OBJECTS_OF, WHOLE = "medseg_objects_of", "medseg_whole"
 DRAWING = ("paint", "fill", "polygon")
 CHUNK = 2**22  # voxels that are compared at a time
 
 
 class RefineLayers:
-    """Layers on the grid of `image`, filled from `state`."""
+    """Layers on the grid of `image`, filled from `state`.
 
-    def __init__(self, viewer: Any, image: Layer, state: RefinementState, classes: int, provenance: dict) -> None:
+    Objects whose numbers lie in `others` (from the first up to the second one) are locked but shown by another layer.
+    """
+
+    def __init__(
+        self, viewer: Any, image: Layer, state: RefinementState, classes: int, provenance: dict, picture: str = "",
+        others: tuple[int, int] = (0, 0),
+    ) -> None:  # fmt: skip
         self.viewer, self.image, self.classes = viewer, image, classes
         place = like(image)
         place["metadata"] = {**place["metadata"], "medseg": provenance}
         objects = self.find(viewer, image)
-        if objects is not None and _can_take(objects.data, state.result):
+        self.others = _between(state.result, others) if others[0] < others[1] else None
+        result = self._own(state.result, whole(state.result.shape))
+        if objects is not None and _can_take(objects.data, result):
             self.objects = objects
-            self.objects.data[...] = state.result
+            self.objects.data[...] = result
             self.objects.refresh()
         else:
-            self.objects = viewer.add_labels(state.result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
-        self.objects.metadata[OBJECTS_OF] = image.unique_id
+            self.objects = viewer.add_labels(result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
+        self.objects.metadata.update({OBJECTS_OF: image.unique_id, WHOLE: picture})
         self.mask = viewer.add_labels(
             state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
             **place,
@@ -68,6 +76,12 @@ class RefineLayers:
         named = (layer for layer in newest if layer.name == f"{image.name} · objects")
         return next(own, next(named, None))
 
+    @staticmethod
+    def elsewhere(viewer: Any, picture: str, own: Any) -> list[Any]:
+        """Return the layers of objects accepted on other parts of a picture than that of the layer `own`."""
+        found = (layer for layer in viewer.layers if layer.metadata.get(WHOLE) == picture)
+        return [layer for layer in found if layer is not own and isinstance(layer, Labels)]
+
     @property
     def own(self) -> tuple[Layer, ...]:
         """The layers without which the refinement ends."""
@@ -87,6 +101,18 @@ class RefineLayers:
     def object_at(self, position: Sequence[float]) -> int:
         """Return the number of the accepted object at a place of the viewer's world; 0 where there is none."""
         return int(self.objects.get_value(position, world=True) or 0)
+
+    def is_elsewhere(self, position: Sequence[float]) -> bool:
+        """Whether an object that was accepted on another part lies at a place of the viewer's world."""
+        if self.others is None:
+            return False
+        at = np.rint(self.objects.world_to_data(position[-self.others.ndim :])).astype(int)
+        return bool(((at >= 0) & (at < self.others.shape)).all() and self.others[tuple(at)])
+
+    def _own(self, result: np.ndarray, box: Box) -> np.ndarray:
+        """Return a box of the accepted objects without those of other parts."""
+        part = result[box]
+        return part if self.others is None else np.where(self.others[box], 0, part)
 
     # ---- painting
     def follow_zoom(self, event: Any = None) -> None:
@@ -174,10 +200,12 @@ class RefineLayers:
     # ---- showing
     def show(self, state: RefinementState) -> None:
         """Bring the layers to `state` by writing the boxes that changed."""
-        for layer, new, box in ((self.mask, state.mask, state.box), (self.objects, state.result, state.result_box)):
-            if box is not None:
-                layer.data[box] = new[box]
-                layer.refresh(extent=False, thumbnail=layer is self.objects)
+        if state.box is not None:
+            self.mask.data[state.box] = state.mask[state.box]
+            self.mask.refresh(extent=False, thumbnail=False)
+        if state.result_box is not None:
+            self.objects.data[state.result_box] = self._own(state.result, state.result_box)
+            self.objects.refresh(extent=False)
         self.waiting = None
         if state.stroke_box is not None:
             self._note(state.stroke_box)
@@ -248,6 +276,11 @@ class RefineLayers:
         self.scribbles.mode = "pan_zoom"
         self.scribbles.bounding_box.visible = False
         self.mask.editable = self.objects.editable = True
+
+
+def _between(result: np.ndarray, numbers: tuple[int, int]) -> np.ndarray:
+    """Return where labels have a number from the first up to the second one, bool."""
+    return np.asarray((result >= numbers[0]) & (result < numbers[1]))
 
 
 def _can_take(there: np.ndarray, result: np.ndarray) -> bool:

@@ -85,6 +85,7 @@ class Guidance:
 
 
 FOLLOW_MS = 60
+ELSEWHERE = "That object was accepted on another part. Finish, and start again from the layer of objects that it is in."
 
 
 class Live:
@@ -99,7 +100,8 @@ class Live:
     ) -> None:  # fmt: skip
         self.viewer, self.opened, self.session, self.panel, self.ended = viewer, opened, opened.session, panel, ended
         state, classes = self.session.state, self.session.settings.classes
-        self.layers = RefineLayers(viewer, image, state, classes, opened.start.provenance())
+        start = opened.start
+        self.layers = RefineLayers(viewer, image, state, classes, start.provenance(), start.whole, opened.others)
         self.source = source if getattr(source, "multiscale", False) else image
         self.layers.scribbles.bounding_box.visible = self.source is not image
         take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
@@ -260,11 +262,19 @@ class Live:
 
     def reopen(self) -> None:
         """Take the accepted object under the mouse back into the mask, to be corrected."""
-        label = self.layers.object_at(self.viewer.cursor.position)
-        if not label:
-            self.panel.say("Point at an accepted object in a slice, then press O.")
-        elif self._all_refined():
+        label = self._pointed("O")
+        if label and self._all_refined():
             self.steps.do("accept", lambda: call("opening", self.session.reopen_object, label), self._show)
+
+    def _pointed(self, key: str) -> int:
+        """Return the accepted object under the mouse; 0 where there is none, which is said."""
+        position = self.viewer.cursor.position
+        label = self.layers.object_at(position)
+        if not label and self.layers.is_elsewhere(position):
+            self.panel.say(ELSEWHERE)
+        elif not label:
+            self.panel.say(f"Point at an accepted object in a slice, then press {key}.")
+        return label
 
     def accept_pieces(self) -> None:
         """Accept each connected piece of the mask as an object of its own."""
@@ -273,10 +283,8 @@ class Live:
 
     def join(self) -> None:
         """Take the accepted object under the mouse into the open one."""
-        label = self.layers.object_at(self.viewer.cursor.position)
-        if not label:
-            self.panel.say("Point at an accepted object in a slice, then press J.")
-        elif self._all_refined():
+        label = self._pointed("J")
+        if label and self._all_refined():
             self.steps.do("accept", lambda: call("joining", self.session.join_object, label), self._show)
 
     # ---- slices

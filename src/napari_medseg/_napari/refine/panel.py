@@ -301,9 +301,9 @@ class Panel(QWidget):
         told = QWidget()
         lines = QVBoxLayout(told)
         lines.setContentsMargins(0, 0, 0, 0)
-        lines.setAlignment(Qt.AlignmentFlag.AlignTop)
         for label in (self.status, self.message, self.activity):
             lines.addWidget(label)
+        lines.addStretch()  # an aligned layout would cut long sentences off
         told.setMinimumHeight(TOLD_LINES * self.fontMetrics().lineSpacing())
         return told
 

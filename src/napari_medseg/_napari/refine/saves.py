@@ -30,6 +30,7 @@ from napari_medseg.refinement.log import SavedElsewhereError, image_hash
 
 SESSIONS = home() / ".napari-medseg" / "sessions"
 KEPT, WAIT_MS, SESSION = 20, 800, "medseg_session"
+OTHERS = "others"
 HASH = 12  # letters of an image's hash that name its folder
 
 
@@ -53,7 +54,7 @@ class Saved:
 class Autosave:
     """Save each round, a moment after it, between the steps; `saving` is what `save` is called with."""
 
-    def __init__(self, saving: tuple[RefinementSession, Path, Mapping[str, Path | None]], steps: Steps) -> None:
+    def __init__(self, saving: tuple[RefinementSession, Path, Mapping[str, Any]], steps: Steps) -> None:
         self.saving, self.steps, self.dirty = saving, steps, False
         self.timer = timer(WAIT_MS, self._save)
         self.thread: threading.Thread | None = None
@@ -95,8 +96,8 @@ class Autosave:
         return self.dirty or not self.steps.idle or (self.thread is not None and self.thread.is_alive())
 
 
-def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> Path:
-    """Write the session and the names of the models it uses, and return where.
+def save(session: RefinementSession, folder: Path, models: Mapping[str, Any]) -> Path:
+    """Write the session, the names of the models it uses and which objects are those of other parts; return where.
 
     Where another window saved the same session meanwhile, a folder beside it is taken. Of each image `KEPT` sessions
     stay; when there are more, the oldest is removed, and the user is told both.
@@ -109,7 +110,9 @@ def save(session: RefinementSession, folder: Path, models: Mapping[str, Path | N
         except SavedElsewhereError:
             session.save_token, folder = "", _unused(wanted)
             show_warning(f"This session went on in another window too. This window's rounds are kept in {folder}.")
-    write_json(folder / "models.json", {name: str(path or "") for name, path in models.items()})
+    others = [int(number) for number in models.get(OTHERS, (0, 0))]
+    paths = {name: str(path or "") for name, path in models.items() if name != OTHERS}
+    write_json(folder / "models.json", {**paths, OTHERS: others})
     _make_room(folder)
     return folder
 
@@ -153,7 +156,7 @@ def take_place(viewer: Any, layers: Sequence[Layer], folder: Path) -> None:
                 mine.name = name
 
 
-def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Path | None]) -> None:
+def _save_quietly(session: RefinementSession, folder: Path, models: Mapping[str, Any]) -> None:
     try:
         save(session, folder, models)
     except (MedSegError, OSError) as error:
@@ -200,6 +203,15 @@ def saved_models(folder: Path) -> dict[str, Path | None]:
         found = {}
     names = {name: found.get(name) if isinstance(found, dict) else None for name in ("rnet", "pnet")}
     return {name: Path(path) if path and isinstance(path, str) else None for name, path in names.items()}
+
+
+def saved_others(folder: Path) -> tuple[int, int]:
+    """Return the numbers, from the first up to the second one, under which a saved session locks others' objects."""
+    try:
+        first, following = read_json(folder / "models.json")[OTHERS]
+        return int(first), int(following)
+    except (ReadError, KeyError, TypeError, ValueError):
+        return 0, 0
 
 
 def _documents() -> list[tuple[float, dict[str, Any], Path]]:

@@ -22,7 +22,7 @@ from napari_medseg._napari.layers import (
     label_layers,
     level_from_layer,
 )
-from napari_medseg._napari.refine.jobs import Start
+from napari_medseg._napari.refine.jobs import Start, in_memory
 from napari_medseg._napari.refine.layers import RefineLayers
 from napari_medseg._napari.refine.outlines import Outline, closed_shapes, part_around
 from napari_medseg._napari.refine.saves import KEPT, Saved, saved_models, saved_sessions
@@ -32,7 +32,7 @@ from napari_medseg._napari.widgets.dock import FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
-from napari_medseg.errors import DataError, MedSegError, one_line
+from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import PART, cut_out, in_picture
 from napari_medseg.io.volumes.space import at_time
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 WHOLE, VIEW = "whole image", "level in view"
 CORNER = 256  # pixels along each axis
 MOST = 16_000_000  # pixels of a level that are refined at once: of a larger one the part in view
+MOST_STORED = 400_000_000  # voxels that are read from disk to be refined: about 6 GB with masks, strokes and objects
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
 GEODESIC, DEEPIGEOS = "geodesic (works on anything)", "DeepIGeoS (R-Net model)"
 
@@ -145,7 +146,14 @@ class Setup(QWidget):
         if image.spatial_axes.startswith("T"):
             image = as_stack(image) if self.time.value() < 0 else at_time(image, self.time.value())
         box = self._box()
-        return image if box is None else cut_out(image, box)
+        image = image if box is None else cut_out(image, box)
+        if not isinstance(image.data, np.ndarray) and math.prod(image.spatial_shape) > MOST_STORED:
+            size = " x ".join(map(str, image.spatial_shape))
+            raise DataError(
+                f"{size} voxels of {layer.name} cannot be read from disk at once; at "
+                f"most {MOST_STORED:,} can. Press Draw a box and drag it around the object."
+            )
+        return image
 
     def _box(self) -> Box | None:
         """Return the part of the chosen image that is refined, ``None`` for all of it."""
@@ -159,6 +167,12 @@ class Setup(QWidget):
         image = self.input.image
         return int(image is not None and image.spatial_axes.startswith("T") and self.time.value() >= 0)
 
+    @property
+    def _whole(self) -> str:
+        """Which picture, and which time point of it, is refined or a part of it: the same for all its parts."""
+        layer = self.input.layer
+        return "" if layer is None else f"{layer.unique_id} {self.time.value() if self.time.isVisibleTo(self) else ''}"
+
     # ---- layers of several resolutions
     @property
     def _pyramid(self) -> bool:
@@ -170,13 +184,7 @@ class Setup(QWidget):
         image = at_time(image, self.time.value()) if self._timed else image
         if box is None:
             return image
-        image = cut_out(image, box)
-        try:
-            return image.replace(data=np.asarray(image.data))
-        except (OSError, ValueError, RuntimeError, LookupError) as error:
-            raise DataError(
-                f"Level {level} of {layer.name} cannot be read ({one_line(error)}). Copy it again."
-            ) from error
+        return in_memory(cut_out(image, box), f"Level {level} of {layer.name}")
 
     def _corner(self, layer: Any, level: int) -> Image:
         """Return a small part of a level, by which models are judged before anything larger is read."""
@@ -324,13 +332,20 @@ class Setup(QWidget):
             getattr(self, name).set_image(image)
         self.sessions.clear()
         layer = self.input.layer if self._pyramid else None
-        for saved in saved_sessions(image, layer) if image is not None else ():
+        for saved in self._saved_of(image, layer) if image is not None else ():
             self.sessions.addItem(saved.describe(), saved)
             self.sessions.setItemData(self.sessions.count() - 1, str(saved.folder), Qt.ItemDataRole.ToolTipRole)
         self.sessions.setToolTip(f"Of each image the newest {KEPT} sessions are kept")
         for widget in (self.sessions, self.resume_button):
             widget.setVisible(self.saved is not None)
         self.update_choice()
+
+    def _saved_of(self, image: Image, pyramid: Any) -> list[Saved]:
+        """Return the saved sessions of an image, none where its values cannot be read: Start says why."""
+        try:
+            return saved_sessions(image, pyramid)
+        except (OSError, ValueError, RuntimeError, LookupError):
+            return []
 
     @property
     def saved(self) -> Saved | None:
@@ -361,10 +376,13 @@ class Setup(QWidget):
         objects = RefineLayers.find(self.viewer, layer)
         if origin == LABELS and objects == self.labels.layer:
             objects = None  # accepted objects that are corrected cannot be locked
+        corrected = self.labels.layer if origin == LABELS else None
+        elsewhere = [one for one in RefineLayers.elsewhere(self.viewer, self._whole, objects) if one is not corrected]
         return Start(
             image, settings,
             initial=image_from_layer(self.labels.layer) if origin == LABELS else None,
             locked=image_from_layer(objects) if objects is not None else None,
+            others=tuple(image_from_layer(one) for one in elsewhere), whole=self._whole,
             rnet=self.rnet.entry.path if deep and self.rnet.entry else None,
             pnet=self.pnet.entry.path if origin == PROPOSAL and self.pnet.entry else None,
             box=self.box_layer, note=self._note(image),
@@ -380,7 +398,7 @@ class Setup(QWidget):
                 models[name] = getattr(self, name).entry.path
         image = self.taken or self.image
         assert image is not None  # the button is hidden without one
-        return Start(image, saved=self.saved.folder, note=self._note(image), **models)
+        return Start(image, saved=self.saved.folder, note=self._note(image), whole=self._whole, **models)
 
     def command(self) -> str:
         """Return the ``medseg refine`` line that does the same."""
