@@ -258,3 +258,12 @@ def test_outlines_take_the_pixel_size_of_the_picture_beside(tmp_path: Path) -> N
     labels = read_one(geojson(tmp_path / "a.geojson", square(2, 2, 10)))
     assert labels.spatial_shape == (50, 60)
     np.testing.assert_allclose(labels.scale, (0.25, 0.5))
+
+
+def test_a_size_that_nothing_states_is_said(tmp_path: Path) -> None:
+    path = geojson(tmp_path / "a.geojson", square(5, 5, 10, "detection"))
+    assert "does not state the size of its picture" in read_one(path).metadata["notes"][0]
+    Pillow.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "a.png")
+    image = read_one(path)
+    assert image.spatial_shape == (40, 50)
+    assert "notes" not in image.metadata

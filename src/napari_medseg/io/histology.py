@@ -101,6 +101,7 @@ def _labels(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None, 
     lost = [region.name or region.group or "without a name" for _, _, missing in drawn.values() for region in missing]
     if lost:
         notes.append(f"{path.name}: {outlines_left_out(lost, len(regions), 'got no pixel')}")
+    notes += grid.metadata.get("notes", [])
     data, axes = _stacked({plane: labels for plane, (labels, _, _) in drawn.items()}, (size[0], size[1]))
     owners = {label: region for _, kept, _ in drawn.values() for label, region in kept.items()}
     metadata: dict[str, Any] = {"source_file": str(path), "regions": len(drawing.regions)}
@@ -183,7 +184,12 @@ def _grid(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None) ->
     if drawing.microns and not measured:
         scale, units = (drawing.microns,) * 2, ("micrometer",) * 2
     nothing = np.broadcast_to(np.uint8(0), size)
-    about = {"source_file": str(path)}
+    about: dict[str, Any] = {"source_file": str(path)}
+    if not (shape or known):
+        about["notes"] = [
+            f"{path.name} does not state the size of its picture: the labels reach as far as its outlines, and density "
+            "and covered share count that area. Lay the picture beside it, or give it too."
+        ]
     return Image(nothing, "YX", scale, units, affine, kind="labels", name=path.stem, metadata=about)
 
 
