@@ -8,9 +8,10 @@ before. ``pack --network FILE`` writes the weights to where the package looks fo
 seen: ``python -m benchmarks scribbles`` tells how it does on them.
 
 The bundled weights came of several rounds of both, the later ones with the network so far in the sessions, while the
-shares of the pictures, the generated pictures and the constants of the engine were still changing (46,663 and then
-25,200 samples in pictures, 9,000, 16,405 and 16,884 in volumes; about three hours of a shared core each, the last one
-with cross-entropy alone, before it with Dice as well): a run gives others like them.
+shares of the pictures, the generated pictures and the constants of the engine were still changing (46,663, 25,200 and
+12,521 samples in pictures; 9,000, 16,405 and 16,884 in volumes on the coarse grid and 6,442 on the fine one; about six
+hours of a shared core, the last ones with cross-entropy alone, before them with Dice as well): a run gives others like
+them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.refinement import geodesic_engine as engine
 from napari_medseg.refinement.state import outline_strokes
-from napari_medseg.refinement.stroke_network import WEIGHTS, StrokeNet, log_odds, read
+from napari_medseg.refinement.stroke_network import WEIGHTS, Net, log_odds, network_of, read
 from napari_medseg.samples.mri import brain_volume, slice_2d
 from napari_medseg.samples.scans import hard_scan
 from napari_medseg.samples.tissue import tissue_tile
@@ -67,7 +68,9 @@ GOOD = 0.975  # Dice at which a user stops
 HELD_OUT = 5  # every fifth picture of the fit half trains nothing
 SMALL = 60  # voxels
 OUTLINES = 0.1  # share of sessions that begin with a box or a lasso
-SHARD = 400
+SHARD = 200
+UNUSUAL = 0.3  # share of samples that are turned or of other colours; half as many are negated
+UNIT = np.float32(1 / 32)  # in which inputs are kept
 Picture = tuple[Image, np.ndarray]
 
 
@@ -364,23 +367,22 @@ def outline(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class Recorder(engine.GeodesicEngine):
     """The engine, which keeps what the network would be told in the last look of a round."""
 
-    network: StrokeNet | None = None
+    network: Net | None = None
     last: engine._Look | None = None
 
     def _network(self) -> Network:
         net = self.network
         return (lambda x: np.zeros(x.shape[1:], np.float32)) if net is None else partial(log_odds, net)
 
-    def _around(self, *known: Any, unhelped: engine._Look | None = None) -> engine._Look:
-        look = super()._around(*known, unhelped=unhelped)
-        self.last = self.last if unhelped is None else look
-        return look
+    def _around(self, *known: Any, helped: bool = False) -> engine._Look:
+        look = super()._around(*known, helped=helped)
+        if helped:
+            self.last = look
+        return super()._around(*known) if helped and self.network is None else look
 
 
-def session_samples(
-    case: user.Case, rng: np.random.Generator, network: StrokeNet | None
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield inputs float16 (C, *cells) and truth (*cells), uint8 up to 255, of each round of a session."""
+def session_samples(case: user.Case, rng: np.random.Generator, network: Net | None) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield inputs int8 (C, *cells), in `UNIT`, and truth (*cells), uint8 up to 255, of each round of a session."""
     settings = RefinementSettings()
     session = RefinementSession(case.image, proposal=user.nothing(case.truth), settings=settings)
     session.engine = recorder = Recorder(session.image, settings)
@@ -400,14 +402,14 @@ def session_samples(
         if recorder.last is not None:
             box, search, _ = recorder.last
             truth = block_mean(case.truth[box], search.factors)
-            yield np.asarray(search.inputs, np.float16), np.rint(255 * truth).astype(np.uint8)
+            assert search.inputs is not None  # the network was asked
+            inputs = np.rint(search.inputs / UNIT).clip(-127, 127)
+            yield inputs.astype(np.int8), np.rint(255 * truth).astype(np.uint8)
         if user.dice(mask, case.truth) > GOOD:
             return
 
 
-def collect(
-    ndim: int, data: Path, folder: Path, count: int, seed: int, network: StrokeNet | None, held_out: bool
-) -> None:
+def collect(ndim: int, data: Path, folder: Path, count: int, seed: int, network: Net | None, held_out: bool) -> None:
     """Write about `count` samples in files of `SHARD`."""
     rng, makers = np.random.default_rng(seed), sources(ndim, data, held_out)
     shares = np.array([share for share, _ in makers])
@@ -431,7 +433,8 @@ def collect(
 
 
 # ---- training
-EDGE = {2: 88, 3: 24}  # cells that a sample is cut or filled up to
+EDGE = {2: 88, 3: 40}  # cells that a sample is cut or filled up to
+BATCH = {2: 8, 3: 4}
 
 
 def load(paths: Sequence[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -456,13 +459,14 @@ def fitted(x: np.ndarray, y: np.ndarray, edge: int, rng: np.random.Generator) ->
 
 
 def changed(x: np.ndarray, y: np.ndarray, count: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Return a sample turned, mirrored, with other intensities."""
-    axes = list(rng.permutation(y.ndim))
-    flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in axes)
-    x = x.transpose([0, *(a + 1 for a in axes)])[(slice(None), *flips)].astype(np.float32)
+    """Return a sample mirrored, some turned, of other colours or negated: most keep what is usual in their field."""
+    axes = list(rng.permutation(y.ndim)) if rng.random() < UNUSUAL else list(range(y.ndim))
+    mirrored = [rng.random() < (0.5 if axis == y.ndim - 1 else UNUSUAL / 2) for axis in range(y.ndim)]
+    flips = tuple(slice(None, None, -1 if mirror else 1) for mirror in mirrored)
+    x = UNIT * x.transpose([0, *(a + 1 for a in axes)])[(slice(None), *flips)].astype(np.float32)
     y, count = y.transpose(axes)[flips], count.transpose(axes)[flips]
-    image = x[:3][rng.permutation(3)]
-    if rng.random() < 0.5:
+    image = x[:3][rng.permutation(3)] if rng.random() < UNUSUAL else x[:3]
+    if rng.random() < UNUSUAL / 2:
         image = -image
     if rng.random() < 0.2:  # grey
         image = np.repeat(image.mean(0, keepdims=True), 3, 0)
@@ -500,9 +504,9 @@ def train(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    network = StrokeNet(ndim)
+    network = network_of(ndim)
     if start is not None:
-        network.load_state_dict(torch.load(start))
+        network.load_state_dict(torch.load(start, weights_only=True))
     mean = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     known: set[Path] = set()
@@ -514,7 +518,7 @@ def train(
         if step % 200 == 0:
             new = {p for folder in folders for p in folder.glob(f"train-{ndim}d-*.npz")} - known
             samples, known = samples + load(sorted(new)), known | new
-            source = batches(samples, EDGE[ndim], 8, rng)
+            source = batches(samples, EDGE[ndim], BATCH[ndim], rng)
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 200) * (0.5 * (1 + np.cos(np.pi * share)) + 0.01)
         assert source is not None
@@ -548,10 +552,10 @@ def save(mean: dict[str, torch.Tensor], ndim: int, held: Sequence[tuple[np.ndarr
     """Write the mean weights and print how they do on samples that train nothing."""
     torch.save(mean, out.with_suffix(".part"))
     out.with_suffix(".part").rename(out)
-    network = StrokeNet(ndim)
+    network = network_of(ndim)
     network.load_state_dict(mean)
     network.eval()
-    scores = [user.dice(log_odds(network, x.astype(np.float32)) > 0, y > 127) for x, y in held]
+    scores = [user.dice(log_odds(network, UNIT * x.astype(np.float32)) > 0, y > 127) for x, y in held]
     print(f"  held out: Dice {np.mean(scores) if scores else 0:.4f}", flush=True)
 
 

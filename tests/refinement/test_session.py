@@ -680,7 +680,7 @@ def test_a_stroke_across_one_of_two_discs_in_noise_tells_its_size() -> None:
     run(session.refine(first))
     assert dice(session.mask, discs[0]) > 0.95
     run(session.refine(first | stroke(y.shape, 2, slice(69, 72), slice(122, 151))))
-    assert dice(session.mask, discs[0] | discs[1]) > 0.92
+    assert dice(session.mask, discs[0] | discs[1]) > 0.95
 
 
 def test_a_thin_stroke_in_a_clear_body_of_few_slices_does_not_stay_alone() -> None:
@@ -758,6 +758,38 @@ def test_contradictory_strokes_are_obeyed_voxel_by_voxel() -> None:
     for painted in (marks, np.where(marks > 0, 3 - marks, 0).astype(np.uint8)):
         mask = run(session.refine(painted)).mask
         np.testing.assert_array_equal(mask[painted > 0], painted[painted > 0] - 1)
+
+
+@pytest.mark.parametrize("value", [7.0, np.nan])
+def test_an_object_without_a_border_is_said_to_fill_the_image(value: float) -> None:
+    session = RefinementSession(Image(np.full((40, 60), value, np.float32), axes="YX"))
+    marks = stroke((40, 60), 2, 20, slice(20, 40))
+    state = run(session.refine(marks))
+    assert (state.mask > 0).all()
+    assert "No border" in state.message
+    state = run(session.refine(marks | stroke((40, 60), 1, 5, slice(20, 40))))
+    assert 0 < np.count_nonzero(state.mask) < state.mask.size
+    assert state.message == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_object_that_strokes_have_told_enough_of_changes_where_a_new_one_touches(seed: int) -> None:
+    rng, (y, x) = np.random.default_rng(seed), np.indices((120, 200))
+    truth = ((y - 60) / 34) ** 2 + ((x - 100) / 80) ** 2 < 1
+    image = Image((truth + rng.normal(0, 0.9, truth.shape)).astype(np.float32), axes="YX")
+    session, marks = RefinementSession(image), np.zeros(truth.shape, np.uint8)
+    marks[58:61, 30:170] = 2
+    before = run(session.refine(marks)).mask > 0
+    for place in ((slice(22, 24), slice(90, 110)), (slice(95, 97), slice(60, 80)), (slice(40, 80), slice(184, 187))):
+        marks = marks.copy()
+        marks[place] = 2 if truth[place].all() else 1
+        new = np.zeros(truth.shape, bool)
+        new[place] = True
+        after = run(session.refine(marks)).mask > 0
+        pieces, count = ndimage.label(after ^ before, np.ones((3, 3)))
+        assert set(np.unique(pieces[new])) - {0} == set(range(1, count + 1))
+        before = after
+    assert dice(before, truth) > 0.9
 
 
 def test_strokes_far_from_the_object_leave_it_as_it_is() -> None:

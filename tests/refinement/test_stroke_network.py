@@ -18,7 +18,17 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.refinement.geodesic_engine import ALONE
-from napari_medseg.refinement.stroke_network import WEIGHTS, StrokeNet, bundled, load, log_odds, read
+from napari_medseg.refinement.stroke_network import (
+    MARKS,
+    WEIGHTS,
+    FineStrokeNet,
+    bundled,
+    load,
+    log_odds,
+    network_of,
+    read,
+    resized,
+)
 
 
 def disc(shape: tuple[int, ...], radius: float) -> np.ndarray:
@@ -43,6 +53,44 @@ def test_the_batch_norms_that_are_folded_away_change_nothing() -> None:
         expected = load(2)(torch.from_numpy(inputs)[None])[0, 0].numpy()
     np.testing.assert_allclose(log_odds(load(2), inputs, "float32"), expected, atol=1e-4)
     np.testing.assert_allclose(log_odds(load(2), inputs, "bfloat16"), expected, atol=0.5)
+
+
+def test_cells_half_as_many_are_means() -> None:
+    import torch
+
+    x = torch.rand(2, 3, 4, 6, 8)
+    expected = torch.nn.functional.avg_pool3d(x, 2)
+    np.testing.assert_allclose(resized(x, expected.shape[2:]), expected, atol=1e-6)
+
+
+def test_what_single_cells_add_is_added_to_the_coarse_answer() -> None:
+    import torch
+
+    network, inputs = FineStrokeNet().eval(), torch.randn(1, INPUTS, 8, 16, 8)
+    pooled = torch.nn.functional.avg_pool3d(inputs, 2)
+    pooled[:, MARKS] = torch.nn.functional.max_pool3d(inputs[:, MARKS], 2)
+    with torch.no_grad():
+        network.last.weight.zero_()
+        network.last.bias.fill_(0.5)
+        expected = torch.nn.functional.interpolate(network.coarse(pooled), scale_factor=2, mode="trilinear") + 0.5
+        np.testing.assert_allclose(network(inputs), expected, atol=1e-5)
+
+
+def test_the_network_is_told_how_intensities_vary_within_cells() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.random((2, 400, 400), np.float32)
+    image[:, :, 200:] *= 0.25
+    strokes = np.zeros((400, 400), np.int8)
+    strokes[100, 50:90], strokes[300, 300:340] = 1, -1
+    search = Search(Problem(image, (1.0, 1.0), strokes, strokes > 1), ALONE)
+    search.solve(lambda x: np.zeros(x.shape[1:], np.float32))
+    (height, width), (rows, columns) = search.factors, search.labels.shape
+    blocks = image.mean(0)[: rows * height, : columns * width]
+    whole = (rows - 1) * height, (columns - 1) * width  # the last cells are cut off
+    blocks = blocks[: whole[0], : whole[1]].reshape(rows - 1, height, columns - 1, width)
+    assert search.inputs is not None
+    told = search.inputs[-1, :-1, :-1]
+    np.testing.assert_allclose(told / told.max(), blocks.std((1, 3)) / blocks.std((1, 3)).max(), atol=2e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,7 +133,7 @@ def test_a_volume_of_one_layer_is_a_picture() -> None:
 def test_weights_have_the_shapes_of_the_network() -> None:
     for ndim in (2, 3):
         assert {k: v.shape for k, v in load(ndim).state_dict().items()} == {
-            k: v.shape for k, v in StrokeNet(ndim).state_dict().items()
+            k: v.shape for k, v in network_of(ndim).state_dict().items()
         }
 
 

@@ -40,7 +40,7 @@ NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
 OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
-INPUTS = 12  # of a network
+INPUTS = 13  # of a network
 MOST_INPUT = 4.0
 MOST_LEARNED = 4.0  # log-odds of a network
 CLEAR = 0.06  # contrast along the border of a body from which a network has no say on finer grids than it has seen
@@ -78,8 +78,8 @@ class Energy:
         Whether appearance is first learnt from the strokes alone, not from the mask so far.
     passes
         How often appearance is learnt from the answer and the answer found anew.
-    cells
-        Size of the coarsest grid, in 2D and 3D.
+    cells, learned_cells
+        Size of the coarsest grid, in 2D and 3D, and where a network is asked.
     """
 
     distance: float
@@ -98,16 +98,20 @@ class Energy:
     anew: bool = False
     passes: int = 2
     cells: tuple[int, int] = (6_000, 12_000)
+    learned_cells: tuple[int, int] = (6_000, 90_000)
 
 
 class _Level:
     """A problem seen in cells of `factors` voxels."""
 
-    def __init__(self, problem: Problem, factors: Factors) -> None:
+    def __init__(self, problem: Problem, factors: Factors, texture: bool = False) -> None:
         self.factors = factors
         shape, image = problem.shape, problem.image
         voxels = Lazy(shape, lambda box: image[(slice(None), *box)], tuple(slice(0, n) for n in shape))
-        self.image = _in_cells(voxels, factors, partial(_means, factors), np.float32)
+        texture = texture and max(factors) > 1
+        means = _in_cells(voxels, factors, partial(_moments if texture else _means, factors), np.float32)
+        self.image: np.ndarray = means[: image.shape[0]]
+        self._square = means[-1] if texture else None
         marks = [_in_cells(problem.strokes, factors, partial(_any_of_sign, sign, factors), bool) for sign in (1, -1)]
         self.object, self.background = marks[0], marks[1] & ~marks[0]
         self.share = _in_cells(problem.mask, factors, partial(block_mean, factors=factors), np.float32)
@@ -133,6 +137,12 @@ class _Level:
             if self.shape[axis] > THIN:
                 out[(slice(None),) * axis + (-end,)] = True
         return out
+
+    def deviation(self) -> np.ndarray:
+        """Return the deviation of intensities, of their mean over channels, within each cell, float32 (*cells)."""
+        if self._square is None:
+            return np.zeros(self.shape, np.float32)
+        return np.asarray(np.sqrt(np.maximum(self._square - np.square(self.image.mean(0)), 0)))
 
     @property
     def near_object(self) -> np.ndarray:
@@ -192,6 +202,11 @@ def _means(factors: Factors, channels: np.ndarray) -> np.ndarray:
     return np.stack([block_mean(channel, factors) for channel in channels])
 
 
+def _moments(factors: Factors, channels: np.ndarray) -> np.ndarray:
+    """Return the mean of each block in each channel, and at last of the squared mean of all channels."""
+    return _means(factors, np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]))
+
+
 def _any_of_sign(sign: int, factors: Factors, strokes: np.ndarray) -> np.ndarray:
     return block_any(strokes == sign, factors)
 
@@ -217,8 +232,9 @@ class Search:
 
     def __init__(self, problem: Problem, energy: Energy) -> None:
         self._problem, self._energy = problem, energy
-        self.factors = block_sizes(problem.shape, problem.steps, energy.cells[len(problem.shape) - 2])
-        self._level = _Level(problem, self.factors)
+        self._solid = min(problem.shape) > 1 and len(problem.shape) == 3  # a volume of one layer is a picture
+        self.factors = block_sizes(problem.shape, problem.steps, energy.cells[self._solid])
+        self._level = _Level(problem, self.factors, texture=energy.learned > 0)
         self.labels = self._level.mask & self._level.held
         self.inputs: np.ndarray | None = None
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
@@ -238,6 +254,11 @@ class Search:
     def known(self) -> np.ndarray:
         """Cells of which strokes or what is held say that they are the object's, bool (*cells)."""
         return self._level.near_object
+
+    @property
+    def volume(self) -> float:
+        """Voxels of the object."""
+        return float(np.count_nonzero(self.labels) * np.prod(self.factors))
 
     @cached_property
     def likeness(self) -> np.ndarray:
@@ -262,7 +283,7 @@ class Search:
             self.inputs = _inputs(level, distances, level.odds(smooth, labels), self._pushes)
             odds, self.expected = for_overlap(network(self.inputs))
             odds = energy.learned * np.clip(odds, -MOST_LEARNED, MOST_LEARNED)
-            self._learned = odds - (1 - energy.others[fixed.ndim - 2]) * fixed
+            self._learned = odds - (1 - energy.others[self._solid]) * fixed
             fixed = fixed + self._learned
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
@@ -350,12 +371,13 @@ class Search:
         labels = self.labels[cells]
         base: np.ndarray = self._base[cells]
         unary: np.ndarray = self._unary[cells]
-        border = self._border if self._learned is None or labels.ndim == 3 else FINE * energy.border
-        if self._learned is not None and labels.ndim == 3 and self.contrast() > CLEAR:
-            base = base - self._learned[cells]  # cells of a volume are coarse: it would peel a clear body
+        border = self._border if self._learned is None or self._solid else FINE * energy.border
+        clear = self._learned is not None and self._solid and self.contrast() > CLEAR
+        if clear and self._learned is not None:
+            base = base - self._learned[cells]  # in volumes it is rough: it would peel a clear body
             border = energy.border
-        while max(factors) > 1:
-            smaller = finer(factors)
+        while max(factors) > 1 or clear:
+            smaller, clear = finer(factors), False
             level = _Level(part, smaller)
             band = nearest(border_band(labels), factors, smaller, level.shape)
             labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape)) & ~level.closed
@@ -448,15 +470,17 @@ def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.n
 
     Three channels of the image (grey: thrice the same), each with mean 0 and deviation 1; strokes of the object and of
     the background, the presumed background, log-ratio of the distances, their logarithms, odds by appearance, the mask
-    so far, and how far new strokes reach.
+    so far, how far new strokes reach, and the deviation within the cell for that of the image.
     """
     image = level.image[[0, min(1, len(level.image) - 1), min(2, len(level.image) - 1)]]
     axes = tuple(range(1, image.ndim))
-    image = (image - image.mean(axes, keepdims=True)) / (image.std(axes, keepdims=True) + STEADY)
+    deviation = image.std(axes, keepdims=True) + STEADY
+    image = (image - image.mean(axes, keepdims=True)) / deviation
     logs = [np.log(d + np.float32(NEAR)) / 2 for d in (distances.near, distances.far)]
     memory = 2 * level.share - 1 if level.mask.any() else np.zeros(level.shape)
     presumed = level.near_background & ~level.background
-    rest = [level.object, level.background, presumed, distances.ratio / 2, *logs, odds / 2, memory, pushes / 2]
+    texture = 2 * level.deviation() / deviation.mean()
+    rest = [level.object, level.background, presumed, distances.ratio / 2, *logs, odds / 2, memory, pushes / 2, texture]
     return np.concatenate([image, np.stack(rest)]).astype(np.float32).clip(-MOST_INPUT, MOST_INPUT)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -40,6 +39,7 @@ from napari_medseg.refinement.history import (
 from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
+NO_BORDER = "No border was found: the object fills the image. Paint a background stroke where it should not be."
 
 # found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
 ALONE = Energy(
@@ -68,10 +68,11 @@ SPAN, FAR = 0.02, 5.0
 HAND, ACROSS = 12.0, 1.1
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
 # Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
-# less against new ones, and its appearance is first learnt from the strokes alone.
+# less against new ones, and its appearance is first learnt from the strokes alone. Of a mask of which they have told
+# enough, only pieces that new strokes touch change.
 TOLD = 0.6
-# Where the object without the network has a border of TRUSTED times the contrast it is not helped, unless the network
-# expects a Dice above SURE of its answer.
+# The network is heard where it expects a Dice above SURE of an object that is not larger than it can be; elsewhere
+# unless the object without it has a border of TRUSTED times the contrast.
 TRUSTED, SURE = 1.05, 0.65
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
@@ -121,12 +122,16 @@ class _Round:
 
 @dataclass
 class _Object:
-    """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already."""
+    """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already.
+
+    `told` is how much strokes have told of its part, from 0 to 1.
+    """
 
     k: int
     new: Voxels
     own: Voxels
     others: Voxels
+    told: float
     searches: dict[tuple[object, ...], Search] = field(default_factory=dict)
 
 
@@ -176,6 +181,8 @@ class GeodesicEngine(Engine):
                     self._alone(k, turn, strokes)
         filled = any(turn.labels[box].any() for box in turn.extents.values()) or bool((scribbles > 1).any())
         message = "" if filled else ONLY_BACKGROUND
+        if any(box == whole(turn.shape) and (turn.labels == k).all() for k, box in turn.extents.items()):
+            message = NO_BORDER
         return Answer(turn.labels, {"geodesic": time.perf_counter() - start}, message, turn.changed)
 
     def uncertainty(self) -> np.ndarray | None:
@@ -209,16 +216,26 @@ class GeodesicEngine(Engine):
         most = np.inf if thing.own else _most(new, self._steps, turn.shape)
         margins = [int(margin / step) for step in self._steps]
         start = widened(core, margins, turn.shape)
-        look = self._around(thing, turn, start, most)
+        self._keep(thing, turn, self._look(thing, turn, start, most))
+
+    def _look(self, thing: _Object, turn: _Round, box: Box, most: float) -> _Look:
+        """Return the object around `box`, by the network too where that is sure or no border is clearer without it."""
+        ask, helped = self._settings.network, None
+        if ask and most == np.inf:
+            helped = self._around(thing, turn, box, helped=True)
+            if helped.search.expected > SURE:
+                return helped
+        look = self._around(thing, turn, box, most)
         if most < np.inf:
-            larger = self._around(thing, turn, start)
+            larger = self._around(thing, turn, box)
             if larger.contrast > CLEARER * look.contrast:
                 look, most = larger, np.inf
-        if self._settings.network:
-            helped = self._around(thing, turn, look.box, most, unhelped=look)
-            if look.contrast <= TRUSTED * helped.contrast or helped.search.expected > SURE:
-                look = helped
-        self._keep(thing, turn, look)
+        if ask:
+            helped = helped or self._around(thing, turn, look.box, most, helped=True)
+            sure = helped.search.expected > SURE and helped.search.volume <= most
+            if sure or look.contrast < TRUSTED * helped.contrast:
+                return helped
+        return look
 
     def _keep(self, thing: _Object, turn: _Round, look: _Look) -> None:
         """Write the object that was found into the labels."""
@@ -233,28 +250,29 @@ class GeodesicEngine(Engine):
             return
         box = common(widened(box, [1] * len(box), turn.shape), look.box) or box  # a voxel more: what a piece touches
         others = thing.others.within(box)
-        kept = others.copy()
+        kept, before = others.copy(), turn.labels[box] == thing.k
         if found is not None and here is not None:
             kept[inner(here, box)] = found.labels
+        if thing.own and thing.told == 1:
+            kept = before ^ _touching(kept ^ before, thing.new.within(box))
         if not self._settings.islands:
             kept = _touching(kept, (turn.scribbles[box] == thing.k + 1) | others)
-        turn.write(box, (turn.labels[box] == thing.k) & ~kept, 0)
+        turn.write(box, before & ~kept, 0)
         turn.write(box, kept, thing.k)
 
-    def _around(
-        self, thing: _Object, turn: _Round, box: Box, most: float = np.inf, unhelped: _Look | None = None
-    ) -> _Look:
+    def _around(self, thing: _Object, turn: _Round, box: Box, most: float = np.inf, helped: bool = False) -> _Look:
         """Return the object by its strokes in `box`, which grows until the object ends in it.
 
-        With the answer `unhelped` of the same strokes the network has its say, beginning in the box of that.
+        The network has its say where the object should be `helped`.
         """
         shape = turn.shape
         open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
-        network = None if unhelped is None else self._network()
-        search = None if unhelped is None else copy(unhelped.search)
+        network = self._network() if helped else None
+        grid = ALONE.learned_cells if helped else ALONE.cells
+        search: Search | None = None
         for _ in range(MOST_GROWTHS):
             if search is None:
-                search = self._search(thing, turn, box, most, open_edges)
+                search = self._search(thing, turn, box, most, open_edges, grid)
                 if not thing.own:
                     alike = search.likeness
                     wider = _enlarged(box, alike > ALIKE, shape)
@@ -272,15 +290,19 @@ class GeodesicEngine(Engine):
         assert search is not None  # the last box was looked at
         return _Look(box, search, search.contrast())
 
-    def _search(self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray) -> Search:
-        key = (*((s.start, s.stop) for s in box), open_edges.tobytes())
+    def _search(
+        self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
+    ) -> Search:
+        key = (*((s.start, s.stop) for s in box), open_edges.tobytes(), grid)
         known = thing.searches.get(key)
         if known is not None:
             return known.limited(most)
-        search = thing.searches[key] = self._new_search(thing, turn, box, most, open_edges)
+        search = thing.searches[key] = self._new_search(thing, turn, box, most, open_edges, grid)
         return search
 
-    def _new_search(self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray) -> Search:
+    def _new_search(
+        self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
+    ) -> Search:
         k, new, own, others = thing.k, thing.new, thing.own, thing.others
         shape = tuple(s.stop - s.start for s in box)
 
@@ -306,8 +328,8 @@ class GeodesicEngine(Engine):
             pushes=pushes,
             most=most,
         )
-        energy, trust = self._smoothed(ALONE), self._told(own, turn.scribbles, k)
-        return Search(problem, replace(energy, memory=trust * energy.memory, anew=trust < 1))
+        energy, told = self._smoothed(ALONE), thing.told
+        return Search(problem, replace(energy, memory=told * energy.memory, anew=told < 1, cells=grid))
 
     def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
         """Return how much strokes have told of a mask, from 0 to 1: by their extent for its size, in `TOLD`."""
@@ -327,7 +349,7 @@ class GeodesicEngine(Engine):
         """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both."""
         have, core = turn.of_class(k), new.box
         if not have:
-            return _Object(k, new, have, have), core
+            return _Object(k, new, have, have, 1.0), core
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
         beside = common(widened(core, [int(BESIDE * length / step) for step in self._steps], turn.shape), have.box)
         pieces, count = ndimage.label(have.inside, np.ones((3,) * len(core)))
@@ -337,7 +359,8 @@ class GeodesicEngine(Engine):
         chosen[0] = False
         same = chosen[pieces]
         own, others = Voxels.found(have.box, same), Voxels.found(have.box, have.inside & ~same)
-        return _Object(k, new, own, others), union(core, own.box if own else None) or core
+        told = self._told(own, turn.scribbles, k)
+        return _Object(k, new, own, others, told), union(core, own.box if own else None) or core
 
     # ---- a mask of which a part was given
     def _correct(self, k: int, turn: _Round, new: Voxels) -> None:
