@@ -15,6 +15,7 @@ LabelKind = Literal["binary", "classes", "instances"]  # what the values of labe
 PIXEL = "pixel"
 SECOND = "second"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
+CALIBRATION = "value_line"  # metadata: offset and slope by which the values were made of the numbers of the file
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 

@@ -14,11 +14,10 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import Image, Kind
-from napari_medseg.io import plain
+from napari_medseg.io import plain, tiff
 from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
-from napari_medseg.io.tiff import CALIBRATION
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -141,22 +140,21 @@ def read_labels(path: str | Path, like: Image | None = None) -> Image:
 def as_labels(image: Image) -> Image:
     """Turn a read image into a label map: equal colour channels collapse, values must be whole numbers >= 0.
 
-    JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of its brightest pixel.
+    JPEG blurs what it stores, so a JPEG can only be a mask: what is brighter than half of its brightest pixel. Labels
+    are the numbers of a file, not the values that a calibration of ImageJ makes of them.
     """
     if n := image.metadata.get("overlapping"):
         raise ReadError(
             f"{image.name} is one of {n} segments that overlap, which is no single label map. Export each segment as a "
             "file of its own."
         )
-    data = np.asarray(image.channels_first())
+    image = tiff.as_stored_numbers(image.replace(data=np.asarray(image.data)))
+    data = image.channels_first()
     colour = image.axes.endswith("C") and len(data) in (3, 4)
     if any(not np.array_equal(data[0], channel) for channel in (data[1:3] if colour else data[1:])):
         what = "is a colour picture" if colour else f"holds {len(data)} volumes or channels that differ"
         raise ReadError(f"{image.name} {what}, not a label map. Give one whole number per pixel.")
     labels = data[0]
-    if (calibration := image.metadata.get(CALIBRATION)) and labels.dtype.kind == "f":  # labels are numbers as stored
-        slope, intercept = calibration
-        labels = np.round((labels - intercept) / slope)
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
         labels = (labels > labels.max() / 2).astype(np.uint8)
     labels = _whole(labels, image)

@@ -60,16 +60,17 @@ def _picture_of(path: Path) -> Path | None:
 def with_field(image: Image) -> Image:
     """Set 400 x 400 um on a 384 x 384 CCM image that stores no pixel size, and say so in ``metadata["notes"]``."""
     metadata: dict[str, Any] = {**image.metadata, **parse_name(re.sub(r"_org$", "", image.name, flags=re.IGNORECASE))}
+    others = image.metadata.get("notes", ())
     if image.calibrated:
         note = "pixel size read from the file"
-        return image.replace(metadata={**metadata, "notes": [note]})
+        return image.replace(metadata={**metadata, "notes": [note, *others]})
     if image.spatial_shape != (FIELD_PX, FIELD_PX):
         size = "x".join(map(str, image.spatial_shape))
         note = f"{size} is not the HRT3-RCM size of 384x384 and the file stores no pixel size: results are in pixels"
-        return image.replace(metadata={**metadata, "notes": [note]})
+        return image.replace(metadata={**metadata, "notes": [note, *others]})
     note = "400x400 um assumed: 384x384 is the HRT3-RCM size; the file stores no pixel size"
     step = FIELD_UM / FIELD_PX
-    return image.replace(scale=(step,) * 2, units=("micrometer",) * 2, metadata={**metadata, "notes": [note]})
+    return image.replace(scale=(step,) * 2, units=("micrometer",) * 2, metadata={**metadata, "notes": [note, *others]})
 
 
 def as_grey(image: Image) -> Image:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import CALIBRATION, PIXEL, Image
 from napari_medseg.io import tiff
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import UPRIGHT, as_stored, open_picture, orientation_of, shown
@@ -103,11 +103,13 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     data, axes, indices = tiff.shown_colours(path, file, series.keyframe, data, axes)
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes = (*notes, tiff.SQUARE) if tiff.states_one_side(described) else notes
-    notes = (*notes, tiff.DARK) if int(series.keyframe.photometric) == tiff.MINISWHITE else notes
+    known = tiff.calibration_of(file, series.keyframe)
+    dark = int(series.keyframe.photometric) == tiff.MINISWHITE and not known.reverses
+    notes = (*notes, *((tiff.DARK,) if dark else ()), *known.notes)
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
-    stack = tiff.Stack(data, axes, tiff.steps_of(file, number), name, channels, notes, indices)
-    stack = tiff.calibrated(stack, file.imagej_metadata or {})
+    steps = tiff.steps_of(file, number)
+    stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line)
     turn = UPRIGHT if file.is_ome or file.is_imagej else tiff.orientation_of(series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
@@ -178,12 +180,12 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     space = dict(zip(axes.replace("C", ""), units, strict=True))
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
     said = [*stack.notes, *([tiff.FLAT] if flat else [])]
-    notes: dict[str, Any] = {"notes": said} if said else {}
-    notes |= {tiff.CALIBRATION: list(stack.calibration)} if stack.calibration else {}
+    known: dict[str, Any] = {"notes": said} if said else {}
+    known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(
         data, axes, scale, units, name=name, channels=channels, value_unit=stack.value_unit,
-        metadata={"source_file": str(path), **notes},
+        metadata={"source_file": str(path), **known},
     )  # fmt: skip
 
 

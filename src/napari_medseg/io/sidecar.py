@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
-from napari_medseg.image import Image
+from napari_medseg.image import CALIBRATION, Image
 from napari_medseg.io.files import file_stem, json_safe, read_json
 
 VERSION = 1
@@ -137,6 +137,7 @@ def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
         raise ValueError
     data = data.reshape(stored).transpose([file_axes.index(a) for a in axes])
     metadata = {**saved["metadata"], "source_file": str(path)}
+    metadata.pop(CALIBRATION, None)  # what was written are the values
     units, channels = tuple(saved["units"]), tuple(saved["channels"])
     return Image(
         data, axes, tuple(saved["scale"]), units, affine, saved["kind"], saved["name"], channels, saved["value_unit"],

@@ -1,4 +1,7 @@
-"""What TIFF files state beside their numbers: axes, colours, pixel sizes, time steps (OME, ImageJ, resolution tags)."""
+"""What TIFF files state beside their numbers (OME, ImageJ, resolution tags).
+
+Axes, colours, pixel sizes, time steps, calibration of the values.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, one_line, some_of
-from napari_medseg.image import PIXEL, seconds_per, um_per
+from napari_medseg.errors import ReadError, one_line, printable, some_of
+from napari_medseg.image import CALIBRATION, PIXEL, Image, seconds_per, um_per
+from napari_medseg.io.afm.scan import nm_per, normal_unit
 from napari_medseg.io.pictures import (
     ON_ITS_SIDE,
     ORIENTATION,
@@ -24,6 +28,7 @@ from napari_medseg.io.pictures import (
     open_picture,
     upright,
 )
+from napari_medseg.io.volumes.stored import rescaled
 
 Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
 
@@ -35,11 +40,12 @@ DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are ke
 SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
 MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
-STRAIGHT_LINE, UNCALIBRATED = 0, 20  # ImageJ's calibration functions (cf)
-SIGNED = 1.0, -32768.0  # the line by which ImageJ keeps signed numbers
-CALIBRATION = "value_calibration"  # metadata: slope and intercept by which stored numbers became values
-NO_UNITS = ("", "gray value", "grey value", "none", "unit", "pixel value")
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
+STRAIGHT_LINE, NONE = 0, 20  # ImageJ's calibration functions (cf)
+SIGNED = (-32768.0, 1.0)  # how ImageJ keeps signed numbers of 16 bits in unsigned ones
+NO_UNITS = ("gray value", "inverted gray value", "grey value", "none", "unit", "pixel value")
+ROUNDING = 0.01  # of a stored number: 16 bits and a line in single precision
+ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,9 @@ class Stack:
     indices
         Where colours were made of the numbers (palette, opacity) and these may be labels: the numbers.
     value_unit
-        Unit of the numbers, empty where none is stated.
-    calibration
-        Slope and intercept by which they were made of the stored ones.
+        Unit of the values, may be empty.
+    line
+        Offset and slope of the straight line by which the values were made of the file's numbers.
     """
 
     data: np.ndarray
@@ -76,7 +82,7 @@ class Stack:
     notes: tuple[str, ...] = ()
     indices: np.ndarray | None = field(default=None, repr=False)
     value_unit: str = ""
-    calibration: tuple[float, float] | None = None
+    line: tuple[float, float] = (0.0, 1.0)
 
 
 def orientation_of(page: Any) -> int:
@@ -223,53 +229,6 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     return steps
 
 
-def calibrated(stack: Stack, stated: Mapping[str, Any]) -> Stack:
-    """Return a stack with its values as ImageJ shows them: by the calibration function of its metadata `stated`.
-
-    Signed 16-bit numbers are stored so: plus 32768. A function that is no straight line is not applied, with a note.
-    """
-    if stack.axes.endswith("C"):
-        return stack
-    line = straight_line(stated)
-    if line is None:
-        said = unapplied(stated)
-        return replace(stack, notes=(*stack.notes, said)) if said else stack
-    slope, intercept, unit = line
-    shown: np.ndarray
-    if (slope, intercept) == SIGNED and stack.data.dtype == np.uint16:
-        shown = (stack.data.astype(np.int32) + int(intercept)).astype(np.int16)
-    else:
-        shown = stack.data * np.float32(slope) + np.float32(intercept)
-    return replace(stack, data=shown, value_unit=unit, calibration=(slope, intercept))
-
-
-def straight_line(stated: Mapping[str, Any]) -> tuple[float, float, str] | None:
-    """Return slope, intercept and unit of ImageJ's calibration of values, lengths in nm; ``None`` without a line."""
-    intercept, slope = (_signed(stated.get(name)) for name in ("c0", "c1"))
-    if stated.get("cf") != STRAIGHT_LINE or intercept is None or not slope:
-        return None
-    unit = str(stated.get("vunit", ""))
-    if microns := um_per(unit):
-        return slope * microns * 1e3, intercept * microns * 1e3, "nm"
-    return slope, intercept, "" if unit.lower() in NO_UNITS else unit
-
-
-def unapplied(stated: Mapping[str, Any]) -> str:
-    """Say that ImageJ's metadata state a calibration of values, empty where they state none."""
-    if "cf" not in stated or stated["cf"] == UNCALIBRATED:
-        return ""
-    unit = f" ({stated['vunit']})" if stated.get("vunit") else ""
-    return f"The file states a calibration of its values{unit} that is not applied."
-
-
-def _signed(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def resolution_steps(tags: Any) -> Steps:
     """Return the pixel size of the tags XResolution, YResolution and ResolutionUnit.
 
@@ -303,6 +262,108 @@ def _number(value: Any) -> float:
     except (TypeError, ValueError):
         return 0.0
     return number if math.isfinite(number) else 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What an ImageJ file states of its values: ``offset + slope * number`` in `unit`.
+
+    Parameters
+    ----------
+    line
+        Offset and slope.
+    unit
+        Unit of the values, may be empty.
+    notes
+        Sentences for the user, where the numbers are kept although the file states another function.
+    """
+
+    line: tuple[float, float] = (0.0, 1.0)
+    unit: str = ""
+    notes: tuple[str, ...] = ()
+
+    def values(self, numbers: Any) -> Any:
+        """Return the values of numbers: whole ones if all that can occur are, else float32; of mapped ones lazily."""
+        offset, slope = self.line
+        if self.line == (0.0, 1.0):
+            return numbers
+        if not isinstance(numbers, np.memmap):
+            return rescaled(numbers, slope, offset)
+        import dask.array as da
+
+        planes = da.from_array(numbers, (*(1,) * (numbers.ndim - 2), *numbers.shape[-2:]))
+        dtype = self.dtype(numbers.dtype)
+        return planes.map_blocks(lambda block: rescaled(np.asarray(block), slope, offset), dtype=dtype)
+
+    def dtype(self, stored: np.dtype) -> np.dtype:
+        """Return the type of the values of numbers of a type."""
+        return np.asarray(self.values(np.zeros(1, stored))).dtype
+
+    @property
+    def reverses(self) -> bool:
+        """Whether larger numbers are smaller values."""
+        return self.line[1] < 0
+
+
+def calibration_of(tiff: Any, page: Any) -> Calibration:
+    """Return what an ImageJ file states of the values of a page's numbers, as ImageJ takes it.
+
+    Numbers of 8 and 16 bits have a function, others their unit alone, colours neither; lengths become nanometres, as
+    those of scans. Where the function is no straight line the numbers are kept, without a unit, and a note says so.
+    """
+    stated = tiff.imagej_metadata or {}
+    if page.samplesperpixel > 1 or page.dtype is None or tiff.is_ome:
+        return Calibration()
+    said, unit, factor = _value_unit(stated.get("vunit", ""))
+    if page.dtype not in (np.uint8, np.uint16, np.int16):
+        return Calibration((0.0, factor), unit)
+    function = stated.get("cf", STRAIGHT_LINE if "c0" in stated else NONE)
+    if function == NONE:
+        return Calibration()
+    try:
+        offset, slope = float(stated["c0"]), float(stated["c1"])
+    except (KeyError, TypeError, ValueError):
+        offset, slope = math.nan, math.nan
+    why = ""
+    if function != STRAIGHT_LINE:
+        why = f"is no straight line (ImageJ's function {function if isinstance(function, int) else 'unknown'})"
+    elif not (math.isfinite(offset) and math.isfinite(slope)) or slope == 0:
+        why = "lacks the offset or slope of its straight line (c0, c1)"
+    elif stated.get("zeroclip", False):
+        why = "is no straight line (ImageJ's zeroclip sets negative values to 0)"
+    if why:
+        what = f"The calibration in {said}" if said else "The calibration of its values"
+        return Calibration(notes=(f"{what} that the file states {why}: the numbers are kept as stored.",))
+    if page.dtype == np.int16:  # ImageJ counts from the lowest number
+        offset -= SIGNED[0] * slope
+    return Calibration((offset * factor, slope * factor), unit)
+
+
+def _value_unit(stated: object) -> tuple[str, str, float]:
+    """Return a unit of values as stated (empty for ImageJ's default), as used (lengths in nm), and that in this."""
+    text = ESCAPED.sub(lambda found: chr(int(found[1], 16)), str(stated))
+    unit = normal_unit(printable(text))
+    if unit.lower() in NO_UNITS:
+        return "", "", 1.0
+    factor = nm_per(unit)
+    return (unit, unit, 1.0) if factor is None else (unit, "nm", factor)
+
+
+def as_stored_numbers(image: Image) -> Image:
+    """Return an image as the numbers that its file stores, which labels are whatever the file says of its values.
+
+    Numbers that ImageJ keeps as signed ones of 16 bits are their values, unless some of these are negative.
+    """
+    offset, slope = image.metadata.get(CALIBRATION, (0.0, 1.0))
+    signed = (offset, slope) == SIGNED and image.data.min(initial=0) >= 0
+    if image.kind == "labels" or (offset, slope) == (0.0, 1.0) or signed:
+        return image
+    known = {name: value for name, value in image.metadata.items() if name != CALIBRATION}
+    numbers = (image.data.astype(np.float64) - offset) / slope
+    whole = np.rint(numbers)
+    if np.abs(numbers - whole).max(initial=0) <= ROUNDING:  # not where floating numbers hold fractions, or none
+        numbers = whole.astype(np.int64)
+    return image.replace(data=numbers, value_unit="", metadata=known)
 
 
 def ome_image(tiff: Any, series: int = 0) -> Mapping[str, Any]:

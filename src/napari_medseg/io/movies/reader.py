@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line
-from napari_medseg.image import PIXEL, Image, Kind
+from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.pictures import open_picture, picture_size
@@ -267,15 +267,16 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     def frame(k: int) -> np.ndarray:
         if masks:
             return _read_mask(files[k])
-        array = np.asarray(_read_frame(files[k]).data)
+        found = _read_frame(files[k])
+        array = np.asarray(found.data)
         if array.ndim < first.ndim:
             array = np.repeat(array[..., None], first.shape[2], 2)
         elif array.ndim > first.ndim and (array == array[..., :1]).all():
             array = array[..., 0]
-        if array.dtype != first.dtype or array.ndim != first.ndim:
+        if array.dtype != first.dtype or array.ndim != first.ndim or found.value_unit != known.value_unit:
             raise ReadError(
-                f"{files[k].name} is {_said(array)}, but {files[0].name} is {_said(first)}. All frames of a movie must "
-                "be of one kind."
+                f"{files[k].name} is {_said(array, found.value_unit)}, but {files[0].name} is "
+                f"{_said(first, known.value_unit)}. All frames of a movie must be of one kind."
             )
         return array
 
@@ -286,12 +287,13 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     return image.replace(
         scale=(image.scale[0], *known.scale),
         units=(image.units[0], *known.units),
+        value_unit=known.value_unit,
         metadata={**image.metadata, **notes},
     )
 
 
-def _said(array: np.ndarray) -> str:
-    return f"{'in colour' if array.ndim == 3 else 'grey'}, {array.dtype}"
+def _said(array: np.ndarray, unit: str) -> str:
+    return f"{'in colour' if array.ndim == 3 else 'grey'}, {array.dtype}{f' in {unit}' if unit else ''}"
 
 
 def _read_set(folder: Path) -> list[Image]:
@@ -342,6 +344,9 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     planes = shape[int(not outer)] if inner else 1
     shape = (frames, *((planes,) if inner else ()), *frame_shape)
     data = Frames(_tiff_frame(path, file, series, planes, frames if outer else 0, colour), shape, page.dtype)
+    known = tiff.calibration_of(file, page)
+    if known.line != (0.0, 1.0):
+        data = data.mapped(lambda _, frame: known.values(np.asarray(frame)), known.dtype(page.dtype))
     seconds = steps.get("T", (0.0, ""))[0]
     rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
     image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
@@ -349,15 +354,17 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     notes = []
     if not seconds and (file.imagej_metadata or {}).get("fps"):
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
-    notes += [said] if (said := tiff.unapplied(file.imagej_metadata or {})) else []
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
-    notes += [tiff.DARK] if int(page.photometric) == tiff.MINISWHITE else []
+    notes += [tiff.DARK] if int(page.photometric) == tiff.MINISWHITE and not known.reverses else []
+    notes += known.notes
+    line = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
     return image.replace(
         scale=(image.scale[0], *pixels),
         units=(image.units[0], *units),
         name=f"{path.stem}_{described.get('Name') or number}" if number else path.stem,
-        metadata={**image.metadata, **({"notes": notes} if notes else {})},
+        value_unit=known.unit,
+        metadata={**image.metadata, **line, **({"notes": notes} if notes else {})},
     )
 
 

@@ -85,12 +85,13 @@ def rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
         return stored
     if stored.dtype.kind in "iu" and slope == int(slope) and intercept == int(intercept):
         info = np.iinfo(stored.dtype)
-        ends = [int(end) * int(slope) + int(intercept) for end in (info.min, info.max)]
-        dtype = np.result_type(np.min_scalar_type(min(ends)), np.min_scalar_type(max(ends)))
+        low, high = sorted(int(end) * int(slope) + int(intercept) for end in (info.min, info.max))
+        dtype = np.min_scalar_type(min(low, -high - 1) if low < 0 else high)
         if dtype.kind in "iu":
-            whole: np.ndarray = stored.astype(dtype) * dtype.type(slope) + dtype.type(intercept)
-            return whole
-    wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
+            factor, summand = (np.array(int(n) % 2 ** (8 * dtype.itemsize), np.uint64) for n in (slope, intercept))
+            whole: np.ndarray = stored.astype(dtype) * factor.astype(dtype) + summand.astype(dtype)
+            return whole  # numbers wrap around on the way and end where they should, for the result fits
+    wide = stored.dtype.itemsize > 2 and stored.dtype.newbyteorder("=") != np.float32
     values: np.ndarray = np.multiply(stored, slope, dtype=np.float64) + intercept
     return values if wide else values.astype(np.float32)
 
