@@ -13,7 +13,6 @@ from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.geometry import in_order, in_picture, measurable
 from napari_medseg.io.grids import together
 from napari_medseg.io.volumes.space import at_time
-from napari_medseg.measure.labels import refuse_negative
 from napari_medseg.measure.settings import SETTINGS
 from napari_medseg.settings import Settings
 
@@ -70,6 +69,8 @@ def measured_labels(kind: str, labels: Image) -> Image:
     DataError
         If labels are negative.
     """
+    from napari_medseg.measure.labels import refuse_negative  # brings scipy
+
     module, labels = _module(kind), in_order(labels)
     refuse_negative(labels)
     if not hasattr(module, "instances"):
@@ -109,6 +110,8 @@ def _joined(frames: list[DataFrame]) -> DataFrame:
 
 
 def _together(kind: str, labels: Image, image: Image | None) -> tuple[Image, Image | None]:
+    from napari_medseg.measure.labels import refuse_negative  # brings scipy
+
     refuse_negative(labels)
     labels, image = (in_order(labels), None) if image is None else together(labels, image)
     labels = measurable(labels)
