@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks import header
+from benchmarks._drawn import bodies
 from napari_medseg.evaluate.metrics.surface import hd95
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
@@ -60,8 +62,12 @@ def cases(
     count: int, half: str = "reported", *, whole: bool = False, groups: Sequence[str] = ("",), data: Path = DATA
 ) -> Iterator[Case]:
     """Yield up to `count` cases of each group whose name begins with one of `groups`, cropped unless `whole`."""
-    wanted = [group for group in ("generated 2D", "generated 3D", *REAL) if group.startswith(tuple(groups))]
-    for group in wanted:
+    known = ("drawn 2D", "drawn 3D", "generated 2D", "generated 3D", *REAL)
+    for group in (group for group in known if group.startswith(tuple(groups))):
+        if group.startswith("drawn"):  # the same for every half: they choose nothing
+            drawn = _spread(list(bodies(2 if group.endswith("2D") else 3)), count)
+            yield from (Case(group, name, image, truth) for name, image, truth in drawn)
+            continue
         if group.startswith("generated"):
             make = slice_2d if group.endswith("2D") else brain_volume
             for seed in range(1000)[HALVES[half]][:count]:
@@ -320,14 +326,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", default="reported", choices=list(HALVES), help="which half of the pictures")
     parser.add_argument("--whole", action="store_true", help="whole pictures instead of crops")
     parser.add_argument("--peers", action="store_true", help="other tools too")
+    parser.add_argument("--no-network", action="store_true", help="the geodesic engine without its network")
     parser.add_argument("--rounds", type=int, default=max(SHOWN), help="strokes of each case")
     parser.add_argument("--group", nargs="+", default=[""], help="only groups whose name begins so")
     parser.add_argument("--start", nargs="+", default=list(STARTS), choices=list(STARTS))
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data")
     options = parser.parse_args(argv)
     chosen = list(cases(options.cases, options.half, whole=options.whole, groups=options.group, data=options.data))
-    tools = list(TOOLS) if options.peers else ["napari-medseg"]
+    tools = dict(TOOLS) if options.peers else {"napari-medseg": ours}
+    if options.no_network:
+        tools["napari-medseg"] = partial(ours, settings=RefinementSettings(network=False))
     words = f"scribbles --cases {options.cases} --half {options.half}{' --whole' * options.whole}{' --peers' * options.peers}"
+    words += " --no-network" * options.no_network
     print(header(words, ("numpy", "scipy", "numba", "scikit-image", "itk-growcut")) + "\n")
     titles = [
         *(f"{n} strokes" for n in SHOWN),
@@ -341,11 +351,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     print(f"| data | start | tool | cases | {' | '.join(titles)} |\n{'|---' * (4 + len(titles))}|")
     for start in options.start:
-        for tool in tools:
-            print_rows(chosen, start, tool, options.rounds)
+        for name, tool in tools.items():
+            print_rows(chosen, start, name, tool, options.rounds)
 
 
-def print_rows(chosen: Sequence[Case], start: str, tool: str, count: int) -> None:
+def print_rows(chosen: Sequence[Case], start: str, name: str, tool: Callable[..., Tool], count: int) -> None:
     """Print a line for each group, and their mean."""
     means = []
     for group in dict.fromkeys(case.group for case in chosen):
@@ -353,14 +363,14 @@ def print_rows(chosen: Sequence[Case], start: str, tool: str, count: int) -> Non
         results = []
         for case in members:
             given = STARTS[start](case.truth)
-            results.append(rounds(case, given, count, TOOLS[tool](case, given)))
+            results.append(rounds(case, given, count, tool(case, given)))
         means.append((group, summary(results), len(results)))
-        print(row(group, start, tool, *means[-1][1:]), flush=True)
+        print(row(group, start, name, *means[-1][1:]), flush=True)
     real = [values for group, values, _ in means if group in REAL]
     if len(real) > 1:
         mean = [statistics.mean(column) for column in zip(*real, strict=True)]
         total = sum(n for group, _, n in means if group in REAL)
-        print(row("**mean of the real groups**", start, tool, mean, total), flush=True)
+        print(row("**mean of the real groups**", start, name, mean, total), flush=True)
 
 
 def summary(results: Sequence[Result]) -> list[float]:
