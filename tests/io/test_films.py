@@ -415,6 +415,27 @@ def test_a_file_of_an_ome_tiff_of_several_images_gives_its_own_first(tmp_path: P
     assert [path.name for path in list_inputs([tmp_path])[0]] == names
 
 
+@pytest.mark.parametrize("size", ['SizeZ="1" SizeT="3"', 'SizeZ="3" SizeT="1"'])
+@pytest.mark.parametrize("mapped", [0, 2**30])
+def test_images_of_an_ome_tiff_are_read_from_the_files_that_they_lie_in(
+    tmp_path: Path, size: str, mapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image lies in one piece in a file of its own, both files begin alike; tifffile reads the same of its own."""
+    monkeypatch.setattr("napari_medseg.io.plain.LAZY_BYTES", mapped)
+    names = ["a&b0.ome.tif", "a&b1.ome.tif"]
+    named = [name.replace("&", "&amp;") for name in names]
+    xml = ome_of(named, size, images=2).replace('FirstT="1"', 'FirstT="0"').replace('Count="1"', 'Count="3"')
+    for k, name in enumerate(names):
+        own = xml.replace("$", f"urn:uuid:{k:08}-0000-0000-0000-000000000000")
+        data = 10 * k + np.arange(3, dtype=np.uint16)[:, None, None] + np.zeros((3, 6, 7), np.uint16)
+        tifffile.imwrite(tmp_path / name, data, description=own, metadata=None, photometric="minisblack")
+    for order, name in zip(([0, 1], [1, 0]), names, strict=True):
+        found = [np.asarray(image.data) for image in read(tmp_path / name)]
+        assert [data[:, 0, 0].tolist() for data in found] == [[10 * k, 10 * k + 1, 10 * k + 2] for k in order]
+        for data, k in zip(found, order, strict=True):
+            np.testing.assert_array_equal(data, tifffile.imread(tmp_path / names[k], series=k))
+
+
 @pytest.mark.parametrize("size", ['SizeZ="1" SizeT="7"', 'SizeZ="7" SizeT="1"'])
 def test_planes_that_an_ome_tiff_lacks_are_not_black(tmp_path: Path, size: str) -> None:
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:

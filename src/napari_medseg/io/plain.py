@@ -118,9 +118,11 @@ def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
     """Return the numbers of a series as they are stored, mapped where they are many."""
     series = file.series[number]
     check_size(path, series.shape, series.dtype.itemsize if series.dtype else 1)
-    lazy = series.dataoffset is not None and series.nbytes > LAZY_BYTES
+    piece = series.dataoffset is not None
+    elsewhere = piece and series.pages[0].parent is not file  # in which case tifffile reads the wrong file
+    lazy = piece and (series.nbytes > LAZY_BYTES or elsewhere)
     try:
-        numbers: np.ndarray = tiff.mapped(path, file, series) if lazy else series.asarray()
+        numbers: np.ndarray = tiff.mapped(series) if lazy else series.asarray()
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise

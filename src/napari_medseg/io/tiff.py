@@ -5,6 +5,7 @@ Axes, colours, pixel sizes, time steps, calibration of the values.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Mapping
@@ -121,10 +122,11 @@ def opened(path: Path) -> Any:
     return file
 
 
-def mapped(path: Path, tiff: Any, series: Any) -> np.ndarray:
-    """Map the numbers of a series that lie in one piece (``dataoffset``)."""
-    dtype = np.dtype(tiff.byteorder + series.dtype.char)
-    return np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+def mapped(series: Any) -> np.ndarray:
+    """Map the numbers of a series that lie in one piece (``dataoffset``), maybe in another file of an OME-TIFF."""
+    file = series.pages[0].parent
+    dtype = np.dtype(file.byteorder + series.dtype.char)
+    return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, series.shape)
 
 
 def refuse_cut(path: Path, tiff: Any) -> None:
@@ -169,7 +171,7 @@ def _refuse_gaps(path: Path, tiff: Any) -> None:
 def _named_files(path: Path, xml: str) -> list[Path]:
     """Return the files in the folder of `path` that an OME-XML, or a part of one, names for its planes."""
     names = re.findall(r'<(?:\w+:)?UUID\b[^>]*\bFileName\s*=\s*"([^"]+)"', xml or "")
-    return [path.with_name(Path(name).name) for name in dict.fromkeys(names)]
+    return [path.with_name(Path(html.unescape(name)).name) for name in dict.fromkeys(names)]
 
 
 def own_order(path: Path, tiff: Any) -> list[int]:

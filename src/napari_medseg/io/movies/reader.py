@@ -343,7 +343,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     frames = shape[int(outer)] if leading else 1
     planes = shape[int(not outer)] if inner else 1
     shape = (frames, *((planes,) if inner else ()), *frame_shape)
-    data = Frames(_tiff_frame(path, file, series, planes, frames if outer else 0, colour), shape, page.dtype)
+    data = Frames(_tiff_frame(series, planes, frames if outer else 0, colour), shape, page.dtype)
     known = tiff.calibration_of(file, page)
     if known.line != (0.0, 1.0):
         data = data.mapped(lambda _, frame: known.values(np.asarray(frame)), known.dtype(page.dtype))
@@ -368,9 +368,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     )
 
 
-def _tiff_frame(
-    path: Path, file: Any, series: Any, planes: int, apart: int, colour: bool
-) -> Callable[[int], np.ndarray]:
+def _tiff_frame(series: Any, planes: int, apart: int, colour: bool) -> Callable[[int], np.ndarray]:
     """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page.
 
     The planes of a frame follow each other, or are so many pages `apart`. Pages may lie in other files of an OME-TIFF.
@@ -378,7 +376,7 @@ def _tiff_frame(
     import tifffile
 
     if series.dataoffset is not None and not series.keyframe.is_tiled:
-        whole = tiff.mapped(path, file, series)
+        whole = tiff.mapped(series)
         whole = whole.reshape(-1, *whole.shape[-2 - colour :])
         pages: list[tuple[str, int]] = []
     else:
