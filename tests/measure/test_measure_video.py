@@ -146,13 +146,13 @@ def test_masks_without_a_time_step_take_that_of_their_film() -> None:
     assert video.summary(labels, film)["nerve_s"].item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("axes", ["TYXC", "TCYX"])
+@pytest.mark.parametrize("axes", ["TYXC", "TCYX", "CTYX"])
 def test_the_contrast_does_not_depend_on_where_channels_are_stored(axes: str) -> None:
     masks = np.zeros((2, 40, 40), np.uint8)
     masks[:, 15:20, 15:20] = 1
-    movie = np.full((2, 40, 40, 3), 50, np.uint8)
+    movie = np.full((2, 40, 40, 3), (20, 50, 80), np.uint8)  # 50 is the mean
     movie[masks > 0] = 200
-    movie = movie if axes == "TYXC" else np.moveaxis(movie, -1, 1)
+    movie = movie if axes == "TYXC" else np.moveaxis(movie, -1, axes.index("C"))
     rows = video.table(Image(masks, "TYX", kind="labels"), Image(movie, axes))
     assert rows["nbr"].tolist() == pytest.approx([4, 4])
 

@@ -42,8 +42,6 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
             f"The mask is {labels.spatial_shape}, the movie {image.spatial_shape}. Give the movie it is of."
         )
     masks, times = _frames(labels), _times(labels, image)
-    movie = None if image is None else _frames(image)
-    colour = None if image is None or "C" not in image.axes else image.axes.replace("T", "").index("C")
     pixel = _pixel_area(labels)
     rows = []
     for k in range(len(masks)):
@@ -54,9 +52,8 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
         row |= shape_of(mask)
         if pixel:
             row[f"mask_area_{pixel[1]}2"] = row["mask_area_px"] * pixel[0]
-        if movie is not None:
-            frame = np.asarray(movie[k])
-            row |= contrast(frame if colour is None else np.moveaxis(frame, colour, -1), mask, gap, width)
+        if image is not None:
+            row |= contrast(_frame(image, k), mask, gap, width)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -204,6 +201,15 @@ def _box(rows: np.ndarray, columns: np.ndarray, margin: int) -> tuple[slice, sli
 
 def _frames(image: Image) -> Any:
     return image.data if "T" in image.axes else image.data[None]
+
+
+def _frame(image: Image, k: int) -> np.ndarray:
+    """Return frame `k` of a movie, (Y, X) or (Y, X, C), wherever its axes of time and colour are."""
+    axes, frame = image.axes, image.data
+    if "T" in axes:
+        frame = frame[(slice(None),) * axes.index("T") + (k,)]
+        axes = axes.replace("T", "")
+    return np.moveaxis(np.asarray(frame), axes.index("C"), -1) if "C" in axes else np.asarray(frame)
 
 
 def _step(image: Image) -> float:
