@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_medseg.io import write
 from napari_medseg.io.geometry import sized_like, with_pixel_size
 from napari_medseg.io.outlines.tracings import write_tracings
 from napari_medseg.jobs import run
-from napari_medseg.measure import nerve
+from napari_medseg.measure import files, nerve
 from napari_medseg.measure.files import Tables, measure_files
 
 CNFL = "CNFL [mm/mm^2]"
@@ -148,6 +149,21 @@ def test_patients_of_equal_file_names_keep_their_images(tmp_path: Path) -> None:
         )
     found = run(measure_files("volume", [tmp_path])).objects.set_index("image")["mean intensity"]
     assert found.to_dict() == {"p1/flair_seg.nii.gz": 100, "p2/flair_seg.nii.gz": 200}
+
+
+def test_a_large_folder_is_paired_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of each file is looked at a few times, not once for each other file."""
+    for k in range(60):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"c{k}.tif").touch()
+    looked: list[Path] = []
+    stem = files.case_stem
+    monkeypatch.setattr(files, "case_stem", lambda path: looked.append(path) or stem(path))
+    cases = list(files._cases(tmp_path, None))
+    assert [(label.name, image and image.name) for label, image, _ in cases] == [(c[0].name,) * 2 for c in cases]
+    assert len(cases) == 60
+    assert max(Counter(looked).values()) < 5
 
 
 def test_choices_among_files_are_said(tmp_path: Path) -> None:

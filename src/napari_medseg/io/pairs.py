@@ -144,7 +144,9 @@ def pair_files(
         by_stem.setdefault(case_stem(label), []).append(label)
     names = label_stems(images)
     stems = {image: next((name for name in names[image] if name in by_stem), case_stem(image)) for image in images}
-    folders = {stem: {image.parent for image in images if stems[image] == stem} for stem in by_stem}
+    folders: dict[str, set[Path]] = {}
+    for image, stem in stems.items():
+        folders.setdefault(stem, set()).add(image.parent)
     channels: dict[str, list[Path]] = {}
     taken: dict[Path, Path] = {}
     for image, stem in stems.items():

@@ -220,10 +220,17 @@ def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None,
     own = inner_folder(folder, IMAGE_FOLDERS) or folder
     places = dict.fromkeys([*(file.parent for file in files), own])
     pictures = [picture for place in places for picture in list_images(place, (*SUFFIXES, *SCANS))]
-    stems = label_stems([picture for picture in pictures if not is_label(picture)])
+    named: dict[str, list[Path]] = {}
+    for picture, stems in label_stems([picture for picture in pictures if not is_label(picture)]).items():
+        for stem in stems:
+            named.setdefault(stem, []).append(picture)
+    folders: dict[str, set[Path]] = {}
     for file in files:
-        fitting = [picture for picture, named in stems.items() if case_stem(file) in named and picture != file]
-        alone = len({other.parent for other in files if case_stem(other) == case_stem(file)}) == 1
+        folders.setdefault(case_stem(file), set()).add(file.parent)
+    for file in files:
+        stem = case_stem(file)
+        fitting = [picture for picture in named.get(stem, ()) if picture != file]
+        alone = len(folders[stem]) == 1
         among = [picture for picture in fitting if picture.parent == own] if alone else []
         found = nearest(file, among or fitting, alone) if fitting else None
         yield file, found, [one for one in fitting if found and one != found and one.parent == found.parent]
