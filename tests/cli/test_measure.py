@@ -96,13 +96,14 @@ def test_one_time_point_is_predicted_and_measured(tmp_path: Path, capsys: pytest
 def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = np.zeros((40, 40), np.uint8)
     mask[5:9, 5:9] = 1
-    labels, eyes = tmp_path / "a.tif", tmp_path / "eyes.csv"
+    labels, eyes = tmp_path / "a.tif", tmp_path / "who_eyes.csv"
     imwrite(labels, mask)
     eyes.write_text("image,subject,eye\na.tif,S1,OD\n")
     before = labels.read_bytes(), eyes.read_bytes()
     commands: list[list[object]] = [
         ["measure", "nuclei", labels, "-o", labels],
         ["measure", "nerve", labels, "-o", eyes, "--eyes", eyes],
+        ["measure", "nerve", tmp_path, "-o", tmp_path / "who.csv", "--eyes", eyes],
         ["export", labels, "-o", labels],
         ["refine", labels, labels, "-o", labels],
         ["evaluate", "frame-classifier", tmp_path, eyes, "-o", eyes],
@@ -112,6 +113,12 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.Capture
         error = capsys.readouterr().err
         assert "would be lost" in error or "written as .csv" in error
     assert (labels.read_bytes(), eyes.read_bytes()) == before
+
+
+def test_a_name_that_is_too_long_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    imwrite(tmp_path / "a.tif", np.ones((40, 40), np.uint8))
+    assert main(["measure", "nuclei", str(tmp_path / "a.tif"), "-o", str(tmp_path / f"{'a' * 300}.csv")]) == 2
+    assert "name too long" in capsys.readouterr().err.lower()
 
 
 def test_a_workbook_holds_all_tables(eyes: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -86,7 +87,7 @@ def keep_apart(output: Path, *read: Path | str | None) -> None:
         If `output` is one of them.
     """
     for path in read:
-        if path and output.exists() and Path(path).exists() and output.samefile(path):
+        if path and os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
             raise SettingsError(f"{output} is read here and would be lost. Choose another name for the result.")
 
 

@@ -46,8 +46,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
         check_table(arguments.output)
         eyes = arguments.eyes if arguments.eyes.lower().endswith(".csv") else None
-        keep_apart(arguments.output, arguments.labels, arguments.image, *arguments.also, eyes)
         many = arguments.also or (arguments.labels.is_dir() and not is_one(arguments.labels))
+        for name in ("", "_images", "_eyes") if many else ("",):  # the tables of `write_tables`
+            written = arguments.output.with_name(f"{arguments.output.stem}{name}{arguments.output.suffix}")
+            keep_apart(written, arguments.labels, arguments.image, *arguments.also, eyes)
         (_measure_many if many else _measure_one)(arguments)
 
     parser.set_defaults(call=call)
