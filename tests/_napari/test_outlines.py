@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
-from napari_medseg._napari.readers import outlines_to_labels, read_layers
+from napari_medseg._napari.readers import _pixels, outlines_to_labels, read_layers
 from napari_medseg._napari.view import CONTEXT
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
@@ -143,3 +143,6 @@ def test_outlines_become_labels_where_they_are_seen(make_napari_viewer_proxy: An
     layer = viewer.add_labels(data, **kwargs)
     corners = [layer.data_to_world(place) for place in (np.argwhere(data).min(0), np.argwhere(data).max(0))]
     np.testing.assert_allclose(corners, [(10, 10), (19.5, 19.5)])
+    outlines.rotate = 30
+    expected = [image.world_to_data(outlines.data_to_world(point)) for point in square]
+    np.testing.assert_allclose(_pixels(outlines, square, image), expected, atol=1e-9)

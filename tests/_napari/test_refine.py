@@ -501,12 +501,19 @@ def test_an_image_that_lies_on_disk_is_refined(open_dock: Open, wait: Wait, monk
     assert "Press Draw a box" in scene.dock.run_bar.reason
 
 
-def test_values_that_cannot_be_read_from_disk_are_said() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("the chunk is gone"), r"far cannot be read \(the chunk is gone\). Copy it again."),
+        (MemoryError(), "not enough memory to read far. .* press Draw a box"),
+    ],
+)
+def test_values_that_cannot_be_read_from_disk_are_said(error: Exception, said: str) -> None:
     def refuse(block: np.ndarray) -> np.ndarray:
-        raise OSError("the chunk is gone")
+        raise error
 
     image = Image(da.zeros((8, 8), chunks=4).map_blocks(refuse, meta=np.empty((0, 0))), "YX", name="far")
-    with pytest.raises(DataError, match=r"far cannot be read \(the chunk is gone\). Copy it again."):
+    with pytest.raises(DataError, match=said):
         in_memory(image)
 
 

@@ -304,4 +304,6 @@ def _counts_pixels(outlines: napari.layers.Shapes, shape: tuple[int, ...]) -> bo
 
 def _pixels(outlines: napari.layers.Shapes, points: np.ndarray, image: napari.layers.Image) -> np.ndarray:
     """Return where points of a Shapes layer lie in the pixels (y, x) of an image layer, as the window shows them."""
-    return np.array([image.world_to_data(outlines.data_to_world(point))[-2:] for point in points])
+    corners = (np.zeros(outlines.ndim), *np.eye(outlines.ndim))  # by which the affine map is known
+    origin, *ends = (np.asarray(image.world_to_data(outlines.data_to_world(corner)))[-2:] for corner in corners)
+    return np.asarray(origin + points @ (np.array(ends) - origin))

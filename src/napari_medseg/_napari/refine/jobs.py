@@ -167,6 +167,11 @@ def in_memory(image: Image, name: str = "") -> Image:
         return image
     try:
         return image.replace(data=np.asarray(image.data))
+    except MemoryError as error:
+        raise DataError(
+            f"There is not enough memory to read {name or image.name}. Close other programs, or refine a part: press "
+            "Draw a box and drag it around the object."
+        ) from error
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise DataError(f"{name or image.name} cannot be read ({one_line(error)}). Copy it again.") from error
 
