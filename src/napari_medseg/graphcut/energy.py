@@ -285,10 +285,11 @@ class Search:
             odds = energy.learned * np.clip(odds, -MOST_LEARNED, MOST_LEARNED)
             self._learned = odds - (1 - energy.others[self._solid]) * fixed
             fixed = fixed + self._learned
+        neighbours = self._neighbours(self._border)
         for _ in range(energy.passes):
             self._base = fixed + energy.smooth * level.odds(smooth, labels)
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
-            labels = self.labels = self._neighbours(self._border).cut(self._unary + level.certain())
+            labels = self.labels = neighbours.cut(self._unary + level.certain())
         alone = not (self.labels & ~level.near_object).any()
         if alone and not self._given:  # the border of a stroke is short
             loose = self._neighbours(LOOSE * self._border)
