@@ -247,6 +247,9 @@ def test_objects_of_a_film_are_changed_in_the_frames_of_their_rows(open_dock: Op
     dock.tools.split()
     assert measured(dock, wait) == [9, 9, 10, 7, 9]
     assert [int((frame == 9).sum()) for frame in layer.data] == [100, 50, 100]
+    layer.axis_labels = ("a", "b", "c")  # which no longer say that it is a film
+    dock.table.selectRow(4)
+    assert viewer.dims.point[0] == 2
 
 
 def test_what_is_painted_while_it_is_measured_is_kept(open_dock: Open, wait: Wait) -> None:

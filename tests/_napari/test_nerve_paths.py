@@ -15,14 +15,15 @@ import pytest
 from tifffile import imwrite
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.nerves.eyes import measure_layers
 from napari_medseg._napari.nerves.tracings import write_paths
 from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.widgets.calibration import set_pixel_size
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write
 from napari_medseg.io.outlines.tracings import read_tracing, write_tracings
-from napari_medseg.jobs import Progress
+from napari_medseg.jobs import Progress, run
 from napari_medseg.measure import nerve
 
 pytestmark = pytest.mark.viewer
@@ -397,3 +398,16 @@ def test_paths_are_measured_with_the_pixel_size_that_was_entered_last(open_dock:
     measure.paths.layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
     wait(lambda: len(measure.table.frame) == 3)
     assert measure.table.frame["length [um]"].iloc[2] == pytest.approx(680)
+
+
+def test_a_layer_that_cannot_be_measured_is_named_and_the_others_go_on() -> None:
+    mask = np.zeros((60, 80), np.int16)
+    mask[20:23] = 1
+    size = (1.0, 1.0), ("micrometer", "micrometer")
+    good, bad = (Image(data, "YX", *size, kind="labels", name=name) for data, name in ((mask, "a"), (mask - 1, "b")))
+    rows, problems = run(measure_layers([(bad, None), (good, None)]))
+    assert rows["image"].tolist() == ["a"]
+    assert len(problems) == 1
+    assert problems[0].startswith("b is not measured: b holds negative labels")
+    with pytest.raises(DataError, match="negative labels"):
+        run(measure_layers([(bad, None)]))

@@ -43,18 +43,28 @@ def measure_layers(
     """Return a row for each label image, and problems; where paths were drawn they count, not the mask's centreline.
 
     `eyes` says how names state subject and eye, or names a table (`napari_medseg.measure.eyes.assignment`).
+
+    Raises
+    ------
+    DataError
+        If none can be measured.
     """
-    frames = []
+    frames, problems = [], []
     who = assignment(eyes) if eyes else None
     for index, (labels, drawn) in enumerate(found, 1):
-        if drawn is None:
-            row = summarise("nerve", labels, settings=settings)
-        else:
-            row = _drawn_summary(measurable(labels), *drawn, settings)
-        known = who(plain_name(labels.name)) if who is not None else None
-        frames.append(row if known is None else row.assign(**known))
+        try:
+            if drawn is None:
+                row = summarise("nerve", labels, settings=settings)
+            else:
+                row = _drawn_summary(measurable(labels), *drawn, settings)
+            known = who(plain_name(labels.name)) if who is not None else None
+            frames.append(row if known is None else row.assign(**known))
+        except DataError as error:
+            problems.append(f"{labels.name} is not measured: {error}")
         yield Progress(index, len(found), f"measured {labels.name}")
-    return pd.concat(frames, ignore_index=True), ()
+    if not frames:
+        raise DataError(problems[0])
+    return pd.concat(frames, ignore_index=True), tuple(problems)
 
 
 def measure_folder(folder: Path, eyes: str = "", settings: NerveSettings | None = None) -> Job[Rows]:

@@ -200,8 +200,8 @@ def _selection_event(layer: Any) -> Any:
 
 
 def time_axis(layer: Any) -> int:
-    """Return which axis of a layer's data is that of time."""
-    return image_from_layer(layer).spatial_axes.index("T")
+    """Return which axis of a layer's data is that of time: the first where the layer does not say so (any more)."""
+    return max(image_from_layer(layer).spatial_axes.find("T"), 0)
 
 
 def whole(layer: Labels) -> np.ndarray:
