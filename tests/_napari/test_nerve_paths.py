@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,12 +140,10 @@ def test_the_table_follows_edits(dock: tuple[Any, Any], wait: Wait) -> None:
     settle(measure, wait)
     layer, before = measure.paths.layer, len(measure.table.frame)
     said = cnfl(measure)
-    start = time.perf_counter()
     layer.add([np.array([[300.0, 20], [300, 360]])], shape_type="path")
     layer.selected_data = {before}
     measure.paths.mark("branch")
-    blocked = time.perf_counter() - start
-    assert blocked < 0.1
+    assert len(measure.table.frame) == before  # it is measured in a worker
     wait(lambda: len(measure.table.frame) == before + 1)
     settle(measure, wait)
     row = measure.table.frame.iloc[-1]
