@@ -2,8 +2,8 @@
 
 A U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) in the manner of R-Net (Wang et al. 2019,
 doi:10.1109/TPAMI.2018.2840695, section 3.2): image, marks and geodesic distances in, log-odds of one object of any
-kind out. It sees the coarsest grid alone, so its cost does not grow with an image, nor its answer depend on the size of
-an object. ``scripts/train_stroke_network.py`` trains it.
+kind out. It sees a grid of a fixed number of cells alone, so its cost does not grow with an image, nor its answer
+depend on the size of an object. ``scripts/train_stroke_network.py`` trains it.
 """
 
 from __future__ import annotations
