@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from napari_medseg.errors import DataError, WriteError
-from napari_medseg.evaluate.masks import compare_pair, evaluate, match_objects
+from napari_medseg.evaluate.masks import compare_pair, evaluate, image_table, match_objects, metric_table
 from napari_medseg.evaluate.metrics.compare import compare, error_map
 from napari_medseg.image import Image
-from napari_medseg.io import write
+from napari_medseg.io import read_labels, write
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import run
 
@@ -186,3 +186,37 @@ def test_two_results_of_one_image_count_once_and_sub_folders_are_named(tmp_path:
     assert found["images"]["a"]["f1"] == found["pooled"]["object_dice"] == 1
     assert found["unpaired"] == ["a_mask.tif"]
     assert any("old/b_labels.tif" in note for note in found["notes"])
+
+
+def volumes(folder: Path, sizes: dict[str, tuple[float, str]]) -> tuple[Path, Path]:
+    """Write results one voxel beside their references, of voxels of the given sizes and units."""
+    truth = np.zeros((6, 9, 9), np.uint8)
+    truth[2:4, 3:6, 3:6] = 1
+    for name, data in (("results", np.roll(truth, 1, 2)), ("references", truth)):
+        (folder / name).mkdir()
+        for stem, (size, unit) in sizes.items():
+            write(folder / name / f"{stem}.tif", Image(data, "ZYX", (size,) * 3, (unit,) * 3, kind="labels"))
+    return folder / "results", folder / "references"
+
+
+def test_rows_say_the_unit_of_distances_and_the_tolerance(tmp_path: Path) -> None:
+    folders = volumes(tmp_path, {"a": (2, "millimeter"), "b": (3, "millimeter")})
+    result = run(evaluate("p-net", *folders))
+    said = {"length unit": "mm", "nsd tolerance": "1 mm"}
+    table = image_table(result).set_index("image")
+    assert table[list(said)].drop_duplicates().to_dict("records") == [said]
+    assert table.loc["MEAN", "assd"] == pytest.approx((table.loc["a", "assd"] + table.loc["b", "assd"]) / 2)
+    images = [read_labels(folder / "a.tif") for folder in folders]
+    rows = metric_table(run(compare_pair("p-net", *images)).metrics, images[1]).set_index("metric")
+    assert (rows.loc["nsd", "tolerance"], rows.loc["assd", "unit"], rows.loc["dice", "unit"]) == ("1 mm", "mm", "")
+
+
+def test_distances_in_several_units_have_no_mean(tmp_path: Path) -> None:
+    folders = volumes(tmp_path, {"a": (2, "millimeter"), "b": (3, "micrometer"), "c": (1, "pixel")})
+    result = run(evaluate("p-net", *folders))
+    rows, mean = result["images"], result["mean"]
+    assert [rows[name]["length unit"] for name in "abc"] == ["mm", "um", "px"]
+    assert [rows[name]["nsd tolerance"] for name in "abc"] == ["1 mm", "1 um", "1 px"]
+    assert np.isnan([mean[name] for name in ("assd", "hd95", "nsd")]).all()
+    assert mean["dice"] == pytest.approx(np.mean([row["dice"] for row in rows.values()]))
+    assert any("length unit (mm, px, um)" in note and "assd, hd95" in note for note in result["notes"])

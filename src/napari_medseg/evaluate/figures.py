@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medseg.errors import DataError, WriteError, require
-from napari_medseg.evaluate.masks import metric_table
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.evaluate.masks import ABOUT, metric_table
+from napari_medseg.image import Image
 from napari_medseg.io.files import replacing
-from napari_medseg.io.geometry import measurable
 from napari_medseg.report.overlay import PALETTE
 
 if TYPE_CHECKING:
@@ -78,10 +78,8 @@ def error_figure(found: Comparison, predicted: Image, truth: Image) -> Any:
         for (name, colour), n in zip(COLOURS.items(), found.counts, strict=True)
     ]
     left[1][2].legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
-    unit = measurable(truth).units[-1]
-    unit = SHORT_UNITS.get(unit, unit)
-    rows = metric_table(found.metrics, unit).itertuples(index=False, name=None)
-    metrics = [f"{name} {value:.3f} {unit}".rstrip() for name, value, unit in rows]
+    rows = metric_table(found.metrics, truth).to_dict("records")
+    metrics = [f"{row['metric']} {row['value']:.3f} {row['unit'] or _within(row)}".rstrip() for row in rows]
     left[1][0].text(0, 0.8, "\n".join(_wrapped(metrics)), fontsize=9, va="top", transform=left[1][0].transAxes)
     return figure
 
@@ -95,7 +93,7 @@ def metric_figure(images: DataFrame) -> Any:
         If the table holds no number.
     """
     rows = images[images["image"] != "MEAN"]
-    names = [name for name in images.columns if name != "image"]
+    names = [name for name in images.columns if name not in ("image", *ABOUT)]
     if not names or not len(rows):
         raise DataError("There is nothing to draw: no image was compared.")
     columns = min(4, len(names))
@@ -132,6 +130,10 @@ def rounds_figure(rounds: DataFrame) -> Any:
     last = rounds.iloc[-1]
     axis.set_title(f"Dice {rounds['dice'].iloc[0]:.3f} to {last['dice']:.3f} with {int(last['strokes'])} strokes")
     return figure
+
+
+def _within(row: Mapping[Hashable, Any]) -> str:
+    return f"within {row['tolerance']}" if row.get("tolerance") else ""
 
 
 def _figure(width: float, height: float) -> Any:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError
-from napari_medseg.evaluate.metrics.compare import compare, error_map
+from napari_medseg.evaluate.metrics.compare import LENGTHS, compare, error_map, said_of_lengths, spacing_of
 from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_scores
 from napari_medseg.evaluate.metrics.video import count, score_counts
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels
 from napari_medseg.io.files import file_stem
-from napari_medseg.io.geometry import in_order, measurable, sized_like
+from napari_medseg.io.geometry import in_order, sized_like
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
@@ -40,12 +40,16 @@ from napari_medseg.methods import for_movies, get_method, known_methods, role_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Result = dict[str, dict[str, float] | dict[str, dict[str, float]] | list[str]]
+Row = dict[str, float | str]
+ABOUT = {"length unit": LENGTHS, "nsd tolerance": ("nsd",)}  # columns of text, and the metrics that they are about
+Result = dict[str, Row | dict[str, Row] | list[str]]
 
 
 def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     """Compare files and return ``mean`` and ``images`` (metrics by stem), ``unpaired``, ``problems`` and ``notes``.
 
+    Rows with distances say their ``length unit``, those with a surface Dice its ``nsd tolerance``; where images differ
+    in that, these metrics have no mean, and a note says so.
     Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
     a problem, in a sentence, and the others go on; notes say which results were turned or resampled. Masks of movie
     frames also give ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs
@@ -59,7 +63,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     """
     cls = get_method(method)
     found = _pairs(Path(predictions), Path(references))
-    images: dict[str, dict[str, float]] = {}
+    images: dict[str, Row] = {}
     counts: list[tuple[int, int, int]] = []
     objects: list[dict[str, Terms]] = []
     problems: list[str] = []
@@ -70,21 +74,47 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
             predicted, truth = read_pair(pair)
             drawn = [note for one in (predicted, truth) for note in one.metadata.get("notes", ()) if "outlines" in note]
             notes += [note for note in dict.fromkeys((*moved_notes(predicted), *drawn)) if note not in notes]
-            images[pair.stem] = compare(predicted, truth, cls.metrics, cls.label_kind)
+            found_metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
+            images[pair.stem] = {**found_metrics, **said_of_lengths(truth, found_metrics)}
         except MedSegError as error:
             problems.append(str(error))
             continue
         counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
         if cls.label_kind == "instances":
-            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), measurable(truth).scale))
+            steps = spacing_of("object_hausdorff", truth)
+            objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), steps))
     if not images:
         raise DataError(problems[0])
-    names = list(dict.fromkeys(name for row in images.values() for name in row))
-    mean = {name: _mean([row[name] for row in images.values() if name in row]) for name in names}
+    mean, pooled, said = _means(images, objects)
     more: Result = {"movie": _movie_scores(counts)} if for_movies(method) else {}
-    more |= {"pooled": pooled_scores(objects)} if objects else {}
+    more |= {"pooled": pooled} if objects else {}
     unpaired = [path.name for path in found.unpaired]
+    notes += said
     return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, "notes": notes, **more}
+
+
+def _means(images: Mapping[str, Row], objects: list[dict[str, Terms]]) -> tuple[Row, Row, list[str]]:
+    """Return the means of metrics, those over all objects, and what has no mean: what differs in unit or tolerance."""
+    names = list(dict.fromkeys(name for row in images.values() for name in row))
+    pooled: Row = dict(pooled_scores(objects)) if objects else {}
+    mean: Row = {}
+    said = []
+    for name in names:
+        values = [row[name] for row in images.values() if name in row]
+        numbers = [value for value in values if not isinstance(value, str)]
+        if numbers:
+            mean[name] = _mean(numbers)
+        elif len(kinds := list(dict.fromkeys(map(str, values)))) == 1:
+            mean[name] = kinds[0]
+    for about, metrics in ABOUT.items():
+        if about not in names or about in mean:
+            continue
+        lost = [name for name in names if name.startswith(metrics) and name not in ABOUT]
+        mean |= dict.fromkeys(lost, float("nan"))
+        pooled |= {name: float("nan") for name in pooled if name.startswith(metrics)}
+        kinds = sorted({str(row[about]) for row in images.values() if about in row})
+        said.append(f"The images differ in {about} ({', '.join(kinds)}): {', '.join(lost)} have no mean.")
+    return mean, pooled, said
 
 
 def read_pair(pair: Pair) -> tuple[Image, Image]:
@@ -132,7 +162,7 @@ def as_learnt(truth: Image, predicted: Image) -> Image:
     return truth.replace(data=foreground(truth.data).astype(np.uint8))
 
 
-def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
+def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, Row]:
     rows = [*score_counts(counts).to_dict("records"), *score_counts(counts, "zero").to_dict("records")[:1]]
     names = [*(str(row.pop("over")) for row in rows[:-1]), f"{rows[-1].pop('over')}, empty 0"]
     return {
@@ -186,15 +216,16 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     return Comparison(metrics, errors, (int(counts[1]), int(counts[2]), int(counts[3])), objects)
 
 
-LENGTHS = ("assd", "hd95", "object_hausdorff", "matched_hausdorff")
-
-
-def metric_table(metrics: Mapping[str, float], unit: str) -> DataFrame:
-    """Return metrics as rows ``metric, value, unit``; `unit` is that of the reference's pixel size."""
+def metric_table(metrics: Mapping[str, float], truth: Image) -> DataFrame:
+    """Return metrics as rows ``metric, value, unit``; of a surface Dice also its ``tolerance``."""
     import pandas as pd
 
-    units = [unit if name.startswith(LENGTHS) else "" for name in metrics]
-    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values()), "unit": units})
+    said = said_of_lengths(truth, metrics)
+    units = [said["length unit"] if name.startswith(LENGTHS) else "" for name in metrics]
+    frame = pd.DataFrame({"metric": list(metrics), "value": list(metrics.values()), "unit": units})
+    if "nsd tolerance" in said:
+        frame["tolerance"] = [said["nsd tolerance"] if name.startswith("nsd") else "" for name in metrics]
+    return frame
 
 
 def image_table(result: Result) -> DataFrame:

@@ -108,3 +108,32 @@ def test_axes_in_another_order_are_compared_where_they_lie() -> None:
     usual, turned = Image(truth, "YX", kind="labels"), Image(truth.T.copy(), "XY", kind="labels")
     assert compare(usual, turned, ["dice"])["dice"] == compare(turned, usual, ["dice"])["dice"] == 1
     assert compare(turned, turned, ["dice"])["dice"] == 1
+
+
+def test_distances_of_a_sheared_layer_are_those_of_its_places() -> None:
+    """Two planes of one voxel each, one step apart along a slanted axis: a step along it is 5 mm long."""
+    truth, result = np.zeros((2, 8, 9, 9), np.uint8)
+    truth[2, 4, 4] = result[3, 4, 4] = 1
+    slanted = np.eye(4)
+    slanted[:3, 0] = 3.0, 0.0, 4.0  # a step along z goes 4 mm to the side too: 5 mm in all
+    images = [Image(data, "ZYX", (5, 1, 1), ("millimeter",) * 3, slanted, "labels") for data in (result, truth)]
+    assert compare(*images, ["assd", "hd95"]) == {"assd": pytest.approx(5), "hd95": pytest.approx(5)}
+    truth[2, 4, 4:9] = 1  # the last of them lies 3 mm below the result's voxel
+    assert compare(*images, ["hd95"])["hd95"] == pytest.approx(np.percentile(np.hypot(3, [0, 1, 2, 3, 4]), 95))
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+def test_a_movie_is_compared_frame_by_frame_in_space(kind: LabelKind) -> None:
+    rng = np.random.default_rng(0)
+    result, truth = (rng.random((2, 5, 12, 14)) < 0.2).astype(np.uint8)
+    result[0], truth[0], truth[1] = 0, 0, 0
+    names = ("assd", "hd95", "nsd", "f1_1px", "cldice")
+    steps, units = (0.5, 0.5), ("micrometer",) * 2
+    movie = [Image(d, "TYX", (30, *steps), ("second", *units), kind="labels") for d in (result, truth)]
+    frames = [
+        compare(*(Image(d, "YX", steps, units, kind="labels") for d in pair), names, kind)
+        for pair in zip(result, truth, strict=True)
+    ]
+    expected = {name: pytest.approx(np.mean([frame[name] for frame in frames])) for name in names}
+    assert compare(*movie, names, kind) == expected
+    assert compare(*movie, ["dice"])["dice"] == pytest.approx(2 * (result & truth).sum() / (result.sum() + truth.sum()))

@@ -192,3 +192,19 @@ def test_pooled_terms_are_those_of_one_large_image() -> None:
 def test_different_sizes_are_refused() -> None:
     with pytest.raises(DataError, match="same size"):
         o.aji(EMPTY, np.zeros((8, 9), int))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("steps", [np.array([[1.5, 1.1], [0.0, 0.6]]), np.diag([1.5, 0.6]) @ np.eye(2)[::-1]])
+def test_distances_of_objects_on_sheared_and_turned_axes(seed: int, steps: np.ndarray) -> None:
+    pred, ref = random_maps(seed)
+    p, t = masks(pred), masks(ref, glands.MIN_GLAND)
+    places = [[np.argwhere(mask) @ steps.T for mask in side] for side in (t, p)]
+    far = np.array([[max(directed_hausdorff(a, b)[0], directed_hausdorff(b, a)[0]) for b in places[1]]
+                    for a in places[0]])  # fmt: skip
+    expected = []
+    for distance, side, others in ((far, t, p), (far.T, p, t)):
+        common = np.array([[(a & b).sum() for b in others] for a in side])
+        best = np.where(common.any(1), distance[range(len(side)), common.argmax(1)], distance.min(1))
+        expected.append(np.average(best, weights=[a.sum() for a in side]))
+    assert glands.object_hausdorff(pred, ref, steps) == pytest.approx(np.mean(expected))

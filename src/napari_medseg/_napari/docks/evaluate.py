@@ -32,8 +32,8 @@ from napari_medseg.evaluate import figures
 from napari_medseg.evaluate.figures import COLOURS, LINE
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
 from napari_medseg.evaluate.rounds import is_session, replay_scores
-from napari_medseg.image import SHORT_UNITS, Image
-from napari_medseg.io.geometry import in_order, measurable
+from napari_medseg.image import Image
+from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
@@ -291,8 +291,7 @@ class EvaluateDock(Dock):
         self.errors.setVisible(isinstance(result, Comparison))
         self.curve.show_rounds(result if isinstance(result, pd.DataFrame) else None)
         if isinstance(result, Comparison):
-            unit = measurable(self.images[1]).units[-1]
-            self.tables = {"metrics": metric_table(result.metrics, SHORT_UNITS.get(unit, unit))}
+            self.tables = {"metrics": metric_table(result.metrics, self.images[1])}
             self.tables |= {} if result.objects is None else {"objects": result.objects}
             self.draw = partial(figures.error_figure, result, *self.images)
             self.errors.show_errors(result, self.images[1], *self.compared)

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from napari_medseg.errors import DataError, SettingsError
-from napari_medseg.image import Image, LabelKind, mm_per
+from napari_medseg.evaluate.metrics.spacing import Spacing
+from napari_medseg.image import SHORT_UNITS, Image, LabelKind, mm_per
 from napari_medseg.io.geometry import in_order, measurable
 from napari_medseg.io.grids import on_grid
 from napari_medseg.measure.labels import foreground, refuse_negative
 
 MICROSCOPIC = 0.01  # mm: pixels below it are a microscope's
-Metric = Callable[[np.ndarray, np.ndarray, tuple[float, ...]], float]
+Metric = Callable[[np.ndarray, np.ndarray, Spacing], float]
+LENGTHS = ("assd", "hd95", "object_hausdorff", "matched_hausdorff")
 
 
 def confusion(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int, int, int]:
@@ -27,43 +29,43 @@ def confusion(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int, int, 
     return tp, fp, fn, p.size - tp - fp - fn
 
 
-def accuracy(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def accuracy(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """(TP + TN) / all."""
     tp, _, _, tn = confusion(p, t)
     return _ratio(tp + tn, p.size, 1.0)
 
 
-def precision(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def precision(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """TP / (TP + FP)."""
     tp, fp, fn, _ = confusion(p, t)
     return _ratio(tp, tp + fp, float(fn == 0))
 
 
-def recall(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def recall(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """TP / (TP + FN), the sensitivity."""
     tp, fp, fn, _ = confusion(p, t)
     return _ratio(tp, tp + fn, float(fp == 0))
 
 
-def specificity(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def specificity(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """TN / (TN + FP)."""
     _, fp, _, tn = confusion(p, t)
     return _ratio(tn, tn + fp, 1.0)
 
 
-def dice(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def dice(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """2 TP / (2 TP + FP + FN)."""
     tp, fp, fn, _ = confusion(p, t)
     return _ratio(2 * tp, 2 * tp + fp + fn, 1.0)
 
 
-def iou(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def iou(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """TP / (TP + FP + FN)."""
     tp, fp, fn, _ = confusion(p, t)
     return _ratio(tp, tp + fp + fn, 1.0)
 
 
-def mcc(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...] = ()) -> float:
+def mcc(p: np.ndarray, t: np.ndarray, spacing: Spacing = ()) -> float:
     """Matthews correlation (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)); 0 when undefined."""
     tp, fp, fn, tn = confusion(p, t)
     product = float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
@@ -97,6 +99,9 @@ def get_metric(name: str) -> Metric:
 def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKind = "binary") -> dict[str, float]:
     """Return metrics of one image; for several classes the mean over classes and each as ``dice_1``, ``dice_2`` ...
 
+    Of a movie, what is measured by distances and centrelines is found frame by frame, and the mean over all frames
+    returned, as for a folder of the frames; what counts pixels counts those of all frames together.
+
     Raises
     ------
     DataError
@@ -107,15 +112,49 @@ def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKin
     predicted = on_grid(predicted, truth, "result")
     for one in (predicted, truth):
         refuse_negative(one)
-    p, t, truth = np.asarray(predicted.data), np.asarray(truth.data), measurable(truth)
+    p, t = np.asarray(predicted.data), np.asarray(truth.data)
     if kind == "instances" and t.ndim != 2:
         raise DataError(f"Objects are compared in one plane; {truth.name or 'the reference'} has axes {truth.axes}.")
     if kind == "binary":
         p, t = foreground(p), foreground(t)
-    spacings = {name: _spacing(name, truth) for name in names}
+    spacings = {name: spacing_of(name, truth) for name in names}
+    timed = "T" in truth.axes
     if kind != "classes":
-        return {name: float(get_metric(name)(p, t, spacing)) for name, spacing in spacings.items()}
-    return _by_class(p, t, spacings)
+        return {name: _value(name, p, t, spacing, timed) for name, spacing in spacings.items()}
+    return _by_class(p, t, spacings, timed)
+
+
+def spacing_of(name: str, truth: Image) -> np.ndarray:
+    """Return the steps in space, (n, n), in the unit of a metric's lengths, or of its tolerance (`tolerance_of`)."""
+    truth = measurable(in_order(truth))
+    first = int("T" in truth.axes)
+    steps = truth.steps[first:, first:]
+    if name != "nsd" or (mm := mm_per(truth.units[-1])) is None:
+        return steps
+    return steps * mm * (1e3 if tolerance_of(truth) == "1 um" else 1)
+
+
+def unit_of(truth: Image) -> str:
+    """Return the unit of a metric's lengths, ``px`` without a pixel size."""
+    unit = measurable(in_order(truth)).units[-1]
+    return SHORT_UNITS.get(unit, unit)
+
+
+def tolerance_of(truth: Image) -> str:
+    """Return the tolerance of the surface Dice: 1 mm, of pixels below 0.01 mm 1 um, without a pixel size 1 px."""
+    truth = measurable(in_order(truth))
+    mm = mm_per(truth.units[-1])
+    if mm is None:
+        return f"1 {unit_of(truth)}"
+    steps = truth.scale[int("T" in truth.axes) :]
+    return "1 um" if max(steps) * mm < MICROSCOPIC else "1 mm"
+
+
+def said_of_lengths(truth: Image, names: Iterable[str]) -> dict[str, str]:
+    """Return ``length unit`` and ``nsd tolerance`` of those of the metrics that have one."""
+    names = tuple(names)
+    said = {"length unit": unit_of(truth)} if any(name.startswith(LENGTHS) for name in names) else {}
+    return said | ({"nsd tolerance": tolerance_of(truth)} if any(name.startswith("nsd") for name in names) else {})
 
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = 1, 2, 3
@@ -145,20 +184,19 @@ def error_map(predicted: np.ndarray, truth: np.ndarray, kind: LabelKind = "binar
     return errors
 
 
-def _spacing(name: str, truth: Image) -> tuple[float, ...]:
-    """Return the pixel size in the unit of a metric's lengths: the image's; of a tolerance mm, or um in microscopy."""
-    mm = mm_per(truth.units[-1])
-    if name != "nsd" or mm is None:
-        return truth.scale
-    steps = [step * mm for step in truth.scale]
-    return tuple(step * 1e3 if max(steps) < MICROSCOPIC else step for step in steps)
+def _value(name: str, p: np.ndarray, t: np.ndarray, spacing: Spacing, timed: bool) -> float:
+    """Return a metric of two masks; of movies that of each frame, unless it counts pixels, and the mean of them."""
+    metric = get_metric(name)
+    if not timed or name in OVERLAP_METRICS:
+        return float(metric(p, t, spacing))
+    return float(np.mean([metric(*frames, spacing) for frames in zip(p, t, strict=True)]))
 
 
-def _by_class(p: np.ndarray, t: np.ndarray, spacings: dict[str, tuple[float, ...]]) -> dict[str, float]:
+def _by_class(p: np.ndarray, t: np.ndarray, spacings: dict[str, np.ndarray], timed: bool) -> dict[str, float]:
     classes = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0] or [1]
     rows: dict[str, float] = {}
     for name, spacing in spacings.items():
-        values = [float(get_metric(name)(p == k, t == k, spacing)) for k in classes]
+        values = [_value(name, p == k, t == k, spacing, timed) for k in classes]
         finite = [v for v in values if np.isfinite(v)]
         rows[name] = float(np.mean(finite)) if finite else float("nan")
         if len(classes) > 1:

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_medseg.evaluate.metrics.hausdorff import Shapes
 from napari_medseg.evaluate.metrics.overlap import Overlaps, best, overlaps
+from napari_medseg.evaluate.metrics.spacing import Spacing
 from napari_medseg.measure.labels import components
 
 MIN_GLAND = 3
@@ -48,7 +49,7 @@ def pooled(terms: Iterable[Terms]) -> Terms:
     return Terms(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
 
-def object_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> dict[str, Terms]:
+def object_terms(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> dict[str, Terms]:
     """Return what one image contributes to each object metric of the contest."""
     return {
         "object_dice": dice_terms(pred, ref),
@@ -71,19 +72,19 @@ def _partner_terms(o: Overlaps, value: np.ndarray) -> Terms:
     return Terms(*sides)
 
 
-def dice_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> Terms:
+def dice_terms(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> Terms:
     """Dice of every object with its largest overlap, 0 without one."""
     o = overlaps(components(pred), clean_glands(ref))
     return _partner_terms(o, o.dice)
 
 
-def iou_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> Terms:
+def iou_terms(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> Terms:
     """IoU of every object with its largest overlap, 0 without one."""
     o = overlaps(components(pred), clean_glands(ref))
     return _partner_terms(o, o.iou)
 
 
-def hausdorff_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> Terms:
+def hausdorff_terms(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> Terms:
     """Hausdorff distance of every object to its largest overlap, else to the object with the smallest distance.
 
     With an empty other map it is 1e5, as in the authors' code.
@@ -111,17 +112,17 @@ def hausdorff_terms(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] 
     return Terms(o.ref_area, np.asarray(of_ref), o.pred_area, np.asarray(of_pred))
 
 
-def object_dice(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def object_dice(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Object Dice of the GlaS challenge."""
     return dice_terms(pred, ref).weighted(1.0)
 
 
-def object_iou(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def object_iou(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Object IoU, the FullNet authors' analogue of object Dice."""
     return iou_terms(pred, ref).weighted(1.0)
 
 
-def object_hausdorff(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def object_hausdorff(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Object Hausdorff distance of the GlaS challenge in the unit of `spacing`; 1e5 for objects facing an empty map."""
     return hausdorff_terms(pred, ref, spacing).weighted(0.0)
 
@@ -138,7 +139,7 @@ def f1_counts(pred: np.ndarray, ref: np.ndarray) -> np.ndarray:
     return np.array([np.unique(found).size, o.pred_area.size, o.ref_area.size])
 
 
-def f1_glas(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def f1_glas(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Object F1 of the GlaS challenge."""
     return f1_of(f1_counts(pred, ref))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from napari_medseg.evaluate.metrics.spacing import Spacing, steps_of
 
 EMPTY_HAUSDORFF = 1e5
 
@@ -15,11 +17,12 @@ EMPTY_HAUSDORFF = 1e5
 class Shapes:
     """The objects of a label map (H, W) with labels 1 .. N, here 0 .. N - 1; distances in the unit of `spacing`."""
 
-    def __init__(self, labels: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> None:
-        self.labels, self.spacing = labels, np.asarray(spacing, float)
+    def __init__(self, labels: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> None:
+        self.labels, self.steps = labels, steps_of(spacing, 2)
         self._boxes = ndimage.find_objects(labels)
         corners = [[*(s.start for s in box), *(s.stop - 1 for s in box)] for box in self._boxes]
-        self.bounds = np.asarray(corners, float).reshape(-1, 4) * np.tile(self.spacing, 2)
+        along = np.diag(self.steps) * (np.count_nonzero(self.steps, axis=1) == 1)  # 0: a place that the box leaves open
+        self.bounds = np.asarray(corners, float).reshape(-1, 4) * np.tile(along, 2)
         self.pixels = lru_cache(None)(self._pixels)
         self.tree = lru_cache(None)(self._tree)
 
@@ -43,7 +46,7 @@ class Shapes:
     def _directed(self, i: int, other: Shapes, j: int) -> float:
         pixels = self.pixels(i)
         outside = pixels[other.labels[pixels[:, 0], pixels[:, 1]] != j + 1]
-        return float(other.tree(j).query(outside * self.spacing)[0].max()) if outside.size else 0.0
+        return float(other.tree(j).query(outside @ self.steps.T)[0].max()) if outside.size else 0.0
 
     def _pixels(self, i: int) -> np.ndarray:
         box = self._boxes[i]
@@ -52,4 +55,4 @@ class Shapes:
     def _tree(self, i: int) -> cKDTree:
         mask = self.labels[self._boxes[i]] == i + 1
         edge = mask & ~ndimage.binary_erosion(mask)
-        return cKDTree((np.argwhere(edge) + [s.start for s in self._boxes[i]]) * self.spacing)
+        return cKDTree((np.argwhere(edge) + [s.start for s in self._boxes[i]]) @ self.steps.T)

@@ -10,7 +10,7 @@ panoptic quality uses the ids as they are (a map with a single id is split into 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from napari_medseg.evaluate.metrics.glands import f1_glas, object_dice, object_hausdorff, object_iou
 from napari_medseg.evaluate.metrics.hausdorff import Shapes
 from napari_medseg.evaluate.metrics.overlap import Overlaps, best, overlaps
+from napari_medseg.evaluate.metrics.spacing import Spacing
 from napari_medseg.measure.labels import components, instances
 
 
@@ -38,13 +39,13 @@ def match_greedy(o: Overlaps) -> np.ndarray:
     return np.asarray(chosen, np.int64)
 
 
-def aji_greedy(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def aji_greedy(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Aggregated Jaccard index with one-to-one matching, as the FullNet authors compute it."""
     o = _nuclei(pred, ref)
     return _aggregate(o, match_greedy(o))
 
 
-def aji(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def aji(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Aggregated Jaccard index of Kumar et al. (2017): a prediction may be the partner of several references."""
     o = _nuclei(pred, ref)
     partner = best(o.ref, o.iou, o.ref_area.size)
@@ -60,28 +61,28 @@ def _aggregate(o: Overlaps, pairs: np.ndarray) -> float:
     return float(common / total) if total else 1.0
 
 
-def object_f1(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def object_f1(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Object F1 = 2 TP / (2 TP + FP + FN) of greedily matched nuclei, without an IoU threshold."""
     o = _nuclei(pred, ref)
     total = o.ref_area.size + o.pred_area.size
     return 2 * match_greedy(o).size / total if total else 1.0
 
 
-def matched_dice(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def matched_dice(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Mean Dice of greedily matched nuclei, 0 without any."""
     o = _nuclei(pred, ref)
     pairs = match_greedy(o)
     return float(o.dice[pairs].mean()) if pairs.size else 0.0
 
 
-def matched_iou(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def matched_iou(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Mean IoU of greedily matched nuclei, 0 without any."""
     o = _nuclei(pred, ref)
     pairs = match_greedy(o)
     return float(o.iou[pairs].mean()) if pairs.size else 0.0
 
 
-def matched_hausdorff(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def matched_hausdorff(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Mean Hausdorff distance of greedily matched nuclei in the unit of `spacing`, NaN without any."""
     pred, ref = components(pred), components(ref)
     o = overlaps(pred, ref)
@@ -102,22 +103,22 @@ def _panoptic(pred: np.ndarray, ref: np.ndarray) -> tuple[float, float]:
     return (float(true.mean()) if true.size else 0.0), 2 * true.size / total
 
 
-def sq(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def sq(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Segmentation quality: mean IoU of the pairs above 0.5."""
     return _panoptic(pred, ref)[0]
 
 
-def rq(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def rq(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Recognition quality: F1 of the pairs with IoU above 0.5."""
     return _panoptic(pred, ref)[1]
 
 
-def pq(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (1.0, 1.0)) -> float:
+def pq(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (1.0, 1.0)) -> float:
     """Panoptic quality = SQ x RQ (Kirillov et al., 2019)."""
     return math.prod(_panoptic(pred, ref))
 
 
-Metric = Callable[[np.ndarray, np.ndarray, Sequence[float]], float]
+Metric = Callable[[np.ndarray, np.ndarray, Spacing], float]
 OBJECT_METRICS: dict[str, Metric] = {
     "f1": object_f1,
     "aji": aji,

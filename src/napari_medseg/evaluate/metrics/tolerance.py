@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from napari_medseg.errors import DataError
+from napari_medseg.evaluate.metrics.spacing import Spacing
 
-Metric = Callable[[np.ndarray, np.ndarray, Sequence[float]], float]
+Metric = Callable[[np.ndarray, np.ndarray, Spacing], float]
 
 
 def centreline(mask: np.ndarray) -> np.ndarray:
@@ -39,12 +40,12 @@ def tolerance_scores(pred: np.ndarray, ref: np.ndarray, tolerance: float) -> tup
     return precision, recall, 2 * precision * recall / total if total else 0.0
 
 
-def tolerance_f1(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = (), tolerance: float = 3.0) -> float:
+def tolerance_f1(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = (), tolerance: float = 3.0) -> float:
     """Return the F1 of `tolerance_scores`; the tolerance is in pixels whatever the `spacing`."""
     return tolerance_scores(pred, ref, tolerance)[2]
 
 
-def cldice(pred: np.ndarray, ref: np.ndarray, spacing: Sequence[float] = ()) -> float:
+def cldice(pred: np.ndarray, ref: np.ndarray, spacing: Spacing = ()) -> float:
     """Return the centreline Dice of two masks (Shit et al., CVPR 2021, eq. 1 and 2)."""
     p, r = np.asarray(_same_shape(pred, ref)) > 0, np.asarray(ref) > 0
     sp, sr = centreline(p), centreline(r)
