@@ -16,6 +16,7 @@ from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
 from napari_medseg.io.afm import reader as afm
 from napari_medseg.io.afm import scan as scans
+from napari_medseg.io.grids import on_grid
 from napari_medseg.measure import afm as measures
 from napari_medseg.measure import summarise
 from tests.io.test_afm import write_ibw, write_jpk
@@ -287,3 +288,37 @@ def test_a_channel_without_pixels_costs_only_itself() -> None:
     assert "channel Empty has no pixels" in images[0].metadata["notes"][0]
     with pytest.raises(ReadError, match="channel Empty has no pixels"):
         scans.to_images(Path("a.gwy"), channels[:1])
+
+
+@pytest.mark.parametrize("suffix", [".gwy", ".gsf"])
+def test_a_part_of_a_scan_lies_where_gwyddion_cut_it_out(tmp_path: Path, suffix: str) -> None:
+    """Rows 3 to 6 and columns 5 to 9 of a scan of 0.5 x 0.25 um pixels, which begins 2 um below the sample's origin."""
+    heights = np.random.default_rng(0).random((10, 12)) * 1e-9
+
+    def save(name: str, data: np.ndarray, top: float, left: float) -> Path:
+        sides = data.shape[1] * 0.25e-6, data.shape[0] * 0.5e-6
+        path = tmp_path / f"{name}{suffix}"
+        if suffix == ".gwy":
+            container = gwy.GwyContainer()
+            container["/0/data"] = gwy.GwyDataField(data, *sides, left, top, si_unit_xy="m", si_unit_z="m")
+            container.tofile(str(path))
+            return path
+        head = (
+            f"Gwyddion Simple Field 1.0\nXRes = {data.shape[1]}\nYRes = {data.shape[0]}\nXReal = {sides[0]}\n"
+            f"YReal = {sides[1]}\nXOffset = {left}\nYOffset = {top}\nXYUnits = m\nZUnits = m\n"
+        ).encode()
+        path.write_bytes(head + b"\0" * (4 - len(head) % 4) + data.astype("<f4").tobytes())
+        return path
+
+    whole = io.read(save("whole", heights, 2e-6, 0.0))[0]
+    part = io.read(save("part", heights[3:7, 5:10], 3.5e-6, 1.25e-6))[0]
+    assert whole.affine is not None
+    assert part.affine is not None
+    np.testing.assert_allclose(whole.affine[:-1, -1], (2, 0), atol=1e-9)
+    np.testing.assert_allclose(part.affine[:-1, -1], (3.5, 1.25))
+    labels = part.labels_like(np.ones(part.spatial_shape, np.uint8))
+    back = io.read_labels(io.write(tmp_path / "labels.tif", labels))
+    expected = np.zeros(heights.shape, np.uint8)
+    expected[3:7, 5:10] = 1
+    np.testing.assert_array_equal(on_grid(back, whole).data, expected)
+    assert io.read(save("plain", heights, 0.0, 0.0))[0].affine is None

@@ -1,4 +1,7 @@
-"""Gwyddion's native (``.gwy``) and simple field (``.gsf``) files."""
+"""Gwyddion's native (``.gwy``) and simple field (``.gsf``) files.
+
+Their offsets are the place of the upper left pixel on the sample, y downwards as in the picture; 0 where not stated.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,8 @@ def _component_end(content: bytes, start: int, end: int) -> int:
 def _field_channel(field: Any, title: str) -> Channel:
     data = np.asarray(field.data)
     step = (field.yreal or 0.0) / data.shape[0], (field.xreal or 0.0) / data.shape[1]
-    return Channel(title, data, _unit(field.si_unit_z), step, _unit(field.si_unit_xy))
+    place = field.yoff or 0.0, field.xoff or 0.0
+    return Channel(title, data, _unit(field.si_unit_z), step, _unit(field.si_unit_xy), place=place)
 
 
 def _unit(unit: Any) -> str:
@@ -104,4 +108,6 @@ def read_gsf_channels(path: Path) -> list[Channel]:
     except (KeyError, ValueError) as error:
         raise ReadError(f"{path.name} is cut short or damaged: {error}. Copy it again.") from error
     step = float(entries.get("YReal", 0.0)) / rows, float(entries.get("XReal", 0.0)) / columns  # 0: not known
-    return [Channel(entries.get("Title", "Height"), data, entries.get("ZUnits", ""), step, entries.get("XYUnits", ""))]
+    place = float(entries.get("YOffset", 0.0)), float(entries.get("XOffset", 0.0))
+    title, unit, step_unit = entries.get("Title", "Height"), entries.get("ZUnits", ""), entries.get("XYUnits", "")
+    return [Channel(title, data, unit, step, step_unit, place=place)]

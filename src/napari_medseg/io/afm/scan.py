@@ -42,6 +42,8 @@ class Channel:
         Time between two frames, 0 where unknown.
     notes
         Sentences for the user.
+    place
+        Where the first pixel lies on the sample, (y, x) in `step_unit`, y downwards; (0, 0) where the file states none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Channel:
     step_unit: str = "m"
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    place: tuple[float, float] = (0.0, 0.0)
 
 
 def normal_unit(unit: str) -> str:
@@ -82,7 +85,7 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
     """Turn the channels of a file into images, the best height channel first.
 
     Lengths become nanometres (float32), other values keep their unit; the pixel size becomes micrometres,
-    or stays ``pixel`` where the file gives none.
+    or stays ``pixel`` where the file gives none. A scan whose place on the sample is stated lies there.
 
     Raises
     ------
@@ -118,6 +121,10 @@ def _image(path: Path, channel: Channel) -> Image:
     if data.ndim == 3:
         timed = channel.seconds > 0
         scale, units = (channel.seconds if timed else 1.0, *scale), ("second" if timed else PIXEL, *units)
+    affine = None
+    if known and any(channel.place) and np.isfinite(channel.place).all():
+        affine = np.diag([*scale, 1.0])
+        affine[-3:-1, -1] = np.multiply(channel.place, (step_nm or 1.0) * 1e-3)
     said = list(channel.notes)
     if step_nm is None and channel.step_unit and all(np.isfinite(s) and s > 0 for s in channel.step):
         said.append(f"The pixel size is stated in {channel.step_unit!r}, no known length; sizes are in pixels.")
@@ -127,6 +134,7 @@ def _image(path: Path, channel: Channel) -> Image:
         "TYX"[-data.ndim :],
         scale,
         units,
+        affine,
         name=f"{path.stem}_{channel.name}",
         channels=(channel.name,),
         value_unit="nm" if factor else normal_unit(channel.unit),
