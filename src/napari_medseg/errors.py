@@ -31,6 +31,10 @@ class DataError(MedSegError):
     """Data were read but do not fit the task (shape, values, pairing)."""
 
 
+class ElsewhereError(DataError):
+    """Labels lie outside the image that they are brought onto."""
+
+
 class SettingsError(MedSegError):
     """A setting is unknown or out of range."""
 

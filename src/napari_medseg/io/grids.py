@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, ElsewhereError
 from napari_medseg.image import FRAME, Image, um_per
 from napari_medseg.io.geometry import (
     NEAR,
@@ -146,7 +146,7 @@ def part_under(image: Image, labels: Image) -> Image:
         np.minimum(corners.max(0) + 1, level.spatial_shape).astype(int),
     )
     if (high <= low).any():
-        raise DataError(f"{_both(labels, level, 'labels')} They lie elsewhere. {ADVICE}")
+        raise ElsewhereError(f"{_both(labels, level, 'labels')} They lie elsewhere. {ADVICE}")
     if np.prod(high - low, dtype=float) > MOST_UNDER:
         raise DataError(
             f"{_name(labels, 'labels')} ({describe_grid(labels)}) cover more than {MOST_UNDER:,} pixels of "
@@ -296,7 +296,9 @@ def _outside(labels: np.ndarray, index: IndexMap, reference: Image) -> tuple[int
 def _check_inside(labels: np.ndarray, index: IndexMap, moving: Image, reference: Image, what: str) -> None:
     labelled, lost = _outside(labels, index, reference)
     if labelled and lost == labelled:
-        raise DataError(f"{_both(moving, reference, what)} They lie elsewhere: no labelled voxel is inside. {ADVICE}")
+        raise ElsewhereError(
+            f"{_both(moving, reference, what)} They lie elsewhere: no labelled voxel is inside. {ADVICE}"
+        )
 
 
 def _placed(moving: Image, grid: Image, data: Any, axes: str) -> Image:

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_medseg import __version__
 from napari_medseg._napari.refine import saves as refine_saves
-from napari_medseg.errors import DataError, MedSegError, counted, one_line
+from napari_medseg.errors import DataError, ElsewhereError, MedSegError, counted, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.jobs import Job, Progress, run
@@ -99,7 +99,8 @@ def open_session(start: Start) -> Job[Opened]:
         others = refine_saves.saved_others(start.saved)
     else:
         start = _placed(start)
-        locked, others = with_others(start)
+        locked, others, lost = with_others(start)
+        start = replace(start, note=" ".join(filter(None, (start.note, *lost))))
         settings = start.settings.updated(classes=rnet.method.out_channels - 1) if rnet else start.settings
         session = RefinementSession(
             start.image, proposal=start.initial, model=rnet, pnet=pnet, settings=settings, locked=locked
@@ -121,26 +122,36 @@ def open_session(start: Start) -> Job[Opened]:
     return Opened(session, start, folder, note, others)
 
 
-def with_others(start: Start) -> tuple[np.ndarray | None, tuple[int, int]]:
-    """Return the objects that are locked, int32 (*spatial), and the first and the last number + 1 of those of others.
+def with_others(start: Start) -> tuple[np.ndarray | None, tuple[int, int], list[str]]:
+    """Return the objects that are locked, the numbers of those of other parts, and why others are not locked.
 
     Objects that were accepted on other parts of the picture, and reach into this one, get the numbers that follow.
+
+    Returns
+    -------
+    tuple
+        int32 (*spatial), or ``None`` without any; the first number of other parts and the last + 1; a sentence for
+        each part whose objects cannot be brought onto the image.
     """
     own = None if start.locked is None else label_array(start.locked, start.image, "locked label map")
     if not start.others:
-        return own, (0, 0)
+        return own, (0, 0), []
     locked = np.zeros(start.image.spatial_shape, np.int32) if own is None else own.astype(np.int32)
     first = following = int(locked.max(initial=0)) + 1
+    lost = []
     for labels in start.others:
         try:
             there = np.asarray(on_grid(labels, start.image, "labels").data)
-        except DataError:  # they lie elsewhere
+        except ElsewhereError:
+            continue
+        except MedSegError as error:
+            lost.append(f"The objects of {labels.name} are not locked here: {error}")
             continue
         new = (there > 0) & (locked == 0)
         numbers, places = np.unique(there[new], return_inverse=True)
         locked[new] = following + places
         following += len(numbers)
-    return locked, (first, following)
+    return locked, (first, following), lost
 
 
 def _said(others: tuple[int, int]) -> str:
