@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.layers import image_from_layer, layer_data, world_of
+from napari_medseg._napari.layers import DERIVED, image_from_layer, layer_data, world_of
 from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
@@ -172,3 +172,15 @@ def test_an_export_that_needs_the_pixel_size_asks_for_it(
     np.testing.assert_allclose(pd.read_csv(path)["area (um^2)"], [50, 6.25])
     dock.export_button.save(str(path))
     assert not answers
+
+
+def test_what_a_dock_shows_over_an_image_follows_it(open_dock: Open) -> None:
+    """Strokes of unknown origin, and an uncertainty that no dock takes for an image."""
+    viewer, _ = open_dock("Segment")
+    scan = viewer.add_image(np.random.default_rng(0).random((30, 40)), name="scan")
+    over = viewer.add_image(np.zeros((30, 40)), name="uncertainty", metadata=dict(DERIVED))
+    strokes = viewer.add_labels(np.ones((30, 40), int), name="strokes", metadata=dict(DERIVED))
+    assert set_pixel_size(viewer, scan, (0.5,), "micrometer") == [over, strokes]
+    for layer in (over, strokes):
+        np.testing.assert_allclose(world_of(layer), world_of(scan))
+        assert layer.units == scan.units

@@ -60,6 +60,28 @@ def select(dock: Any, *labels: int) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": (0.5, 4)},
+        {"translate": (-3, 8)},
+        {"rotate": 30.0},
+        {"affine": np.array([[0, 2, 5], [1, 0, 1], [0, 0, 1]])},
+    ],
+)
+def test_the_outline_follows_its_layer(open_dock: Open, wait: Wait, change: dict[str, Any]) -> None:
+    viewer, dock, layer = opened(open_dock, wait, scale=(2, 3), translate=(10, 20))
+    select(dock, 2)
+    mark = viewer.layers["selected object"]
+    for name, value in change.items():
+        setattr(layer, name, value)
+    for place in ((1, 1), (10, 10)):
+        np.testing.assert_allclose(mark.data_to_world(place), layer.data_to_world(np.add(place, 39)))
+    select(dock, 7)
+    rows = np.argwhere(layer.data == 7).min(0)
+    np.testing.assert_allclose(mark.data_to_world((1, 1)), layer.data_to_world(rows))
+
+
 def test_the_selected_row_is_outlined_in_the_picture(open_dock: Open, wait: Wait) -> None:
     viewer, dock, layer = opened(open_dock, wait, scale=(2, 3), translate=(10, 20))
     select(dock, 2)

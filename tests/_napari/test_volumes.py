@@ -15,7 +15,7 @@ from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.layers import image_from_layer, world_of
 from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
 from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers
 from napari_medseg.io import read_one
@@ -185,6 +185,25 @@ def test_the_planes_go_through_the_point_that_was_clicked(make_napari_viewer_pro
     assert viewer.layers.selection.active.name == layer.name
     viewer.layers.remove(layer.name)
     viewer.dims.set_current_step(viewer.dims.order[0], 1)
+
+
+def test_the_cross_lies_on_its_volume_wherever_that_is(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer_proxy()
+    first, second = (
+        viewer.open(str(head(tmp_path / f"{codes}.nii.gz", codes, 0.0)), plugin="napari-medseg")[0]
+        for codes in ("RAS", "PIR")
+    )
+    buttons = PlaneButtons(viewer)
+    for layer in (first, second):
+        buttons.suit(layer)
+        buttons.buttons["axial"].click()
+        mark = viewer.layers["point of the planes"]
+        np.testing.assert_allclose(world_of(mark), world_of(layer))
+    second.scale = second.scale * 2
+    second.translate = np.array([3.0, 4.0, 5.0])
+    np.testing.assert_allclose(world_of(mark), world_of(second))
+    first.scale = first.scale * 3  # it is no longer the cross's
+    np.testing.assert_allclose(world_of(mark), world_of(second))
 
 
 def test_what_is_no_volume_of_a_body_has_no_planes(make_napari_viewer_proxy: Any) -> None:

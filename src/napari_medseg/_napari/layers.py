@@ -160,6 +160,13 @@ def moved_to(layer: Layer, offset: tuple[int, ...]) -> np.ndarray:
     return np.asarray(np.linalg.solve(np.asarray(layer.affine.affine_matrix), begin)[:-1])
 
 
+def put_onto(mark: Layer, layer: Layer, offset: tuple[int, ...] = ()) -> None:
+    """Put a layer onto another one, or onto the part of it that begins at the index `offset`."""
+    for name in ("scale", "rotate", "shear", "affine", "units"):
+        setattr(mark, name, getattr(layer, name))
+    mark.translate = moved_to(layer, offset) if offset else layer.translate
+
+
 def _axes(layer: Layer, kept: dict[str, Any], n: int, units: tuple[str, ...]) -> str:
     """Return the letters of a layer's axes: those of its file, those it is labelled with, or the usual ones."""
     known = kept.get("axes", "").replace("C", "")

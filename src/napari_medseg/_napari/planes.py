@@ -11,7 +11,8 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_medseg._napari.layers import DERIVED, like, world_of
+from napari_medseg._napari.layers import DERIVED, like, put_onto, world_of
+from napari_medseg._napari.widgets.listening import PLACE
 from napari_medseg.io.volumes.space import MILLIMETER
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -158,6 +159,10 @@ class Cross(_OfViewer):
 
     def show(self, layer: Layer) -> None:
         """Mark the point in `layer`; a cross that was hidden stays so."""
+        for name in PLACE if layer is not self.layer else ():
+            if self.layer is not None:
+                getattr(self.layer.events, name).disconnect(self.follow)
+            getattr(layer.events, name).connect(self.follow)
         self.layer = layer
         if self.mark is None or self.mark not in self.viewer.layers:
             active = self.viewer.layers.selection.active
@@ -165,7 +170,7 @@ class Cross(_OfViewer):
             look = {"edge_color": YELLOW, "edge_width": WIDTH, "vector_style": "line", "opacity": 0.6}
             self.mark = self.viewer.add_vectors(self._lines(), name=POINT, **look, **placed)
             self.viewer.layers.selection.active = active
-        self.draw()
+        self.follow()
 
     @property
     def shown(self) -> bool:
@@ -177,6 +182,12 @@ class Cross(_OfViewer):
         """Put the cross where the planes of the sliders meet."""
         if self.shown:
             self.mark.data = self._lines()
+
+    def follow(self, event: Any = None) -> None:
+        """Put the cross onto its layer, which was moved or is another one."""
+        if self.shown:
+            put_onto(self.mark, self.layer)
+        self.draw()
 
     def _lines(self) -> np.ndarray:
         """Return lines through the point along the axes of space, (3, 2, ndim): where each begins and how far it goes.

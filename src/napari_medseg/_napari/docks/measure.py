@@ -21,7 +21,7 @@ from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.export_button import ExportButton, Measured
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
-from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.listening import PLACE, hear
 from napari_medseg._napari.widgets.object_tools import ObjectTools
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
@@ -36,7 +36,6 @@ from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.purpose import Field, likely_field
 from napari_medseg.settings import Settings, as_flags
 
-PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 EDITS = ("data", "paint", "labels_update", *PLACE)  # events of a layer whose numbers change
 VALUES = ("data", "metadata", *PLACE)  # of the image: what its grey values are stands in its metadata
 HEADLINES = 4  # numbers of the summary that stand above the table
@@ -80,18 +79,6 @@ def show_every(layer: Any) -> None:
     known = getattr(layer.colormap, "color_dict", None)
     if known is not None and int(layer.data.max()) > max((label for label in known if label is not None), default=0):
         layer.colormap = label_colormap()
-
-
-def hear(layer: Any, names: tuple[str, ...], method: Callable[..., None]) -> Callable[[], None]:
-    """Call `method` on those of the events of a layer (or none) that it has; return a function that ends it."""
-    events = [] if layer is None else [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
-    ends = [listen(event, method) for event in events]
-
-    def end() -> None:
-        while ends:
-            ends.pop()()
-
-    return end
 
 
 def keep_objects(layer: Labels, objects: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medseg._napari.layers import HEIGHTS, image_from_layer, world_of
+from napari_medseg._napari.layers import DERIVED, HEIGHTS, image_from_layer, world_of
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.models.purpose import Field, likely_field
@@ -195,9 +195,10 @@ def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: st
 def belonging(viewer: Any, layer: Layer) -> list[Layer]:
     """Return the layers that show the same thing: of the same file, made from it, or drawn on it alone.
 
-    A Labels or Shapes layer that does not say what it was made from belongs to the one image of its size and place.
+    A Labels or Shapes layer, or one that a dock shows, that does not say what it was made from belongs to the one image
+    of its size and place.
     """
-    images = [one for one in viewer.layers if isinstance(one, ImageLayer) and _alike(one, layer)]
+    images = [one for one in viewer.layers if isinstance(one, ImageLayer) and not _derived(one) and _alike(one, layer)]
     alone = len({str(one.source.path or one.name) for one in images}) == 1
     return [
         one
@@ -215,8 +216,12 @@ def _belongs(one: Layer, layer: Layer, alone: bool) -> bool:
         return made in (one.name, layer.name)
     if one.source.path and one.source.path == layer.source.path:
         return True
-    drawn = isinstance(one, Labels | Shapes) or isinstance(layer, Labels | Shapes)
+    drawn = any(isinstance(each, Labels | Shapes) or _derived(each) for each in (one, layer))
     return drawn and alone and _alike(one, layer)
+
+
+def _derived(layer: Layer) -> bool:
+    return bool(DERIVED.keys() & layer.metadata.keys())
 
 
 def _alike(one: Layer, layer: Layer) -> bool:

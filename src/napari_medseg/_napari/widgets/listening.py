@@ -8,6 +8,8 @@ from weakref import WeakMethod
 
 from qtpy.compat import isalive
 
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")  # events of a layer that is moved or resized
+
 
 def listen(emitter: Any, method: Callable[..., None], **options: Any) -> Callable[[], None]:
     """Call `method` of a widget on each event of `emitter`; return a function that ends it.
@@ -17,10 +19,22 @@ def listen(emitter: Any, method: Callable[..., None], **options: Any) -> Callabl
     """
     kept = WeakMethod(method)
 
-    def hear(event: Any = None) -> None:
+    def call(event: Any = None) -> None:
         alive = kept()
         if alive is not None and isalive(alive.__self__):
             alive(event)
 
-    emitter.connect(hear, **options)
-    return lambda: emitter.disconnect(hear)
+    emitter.connect(call, **options)
+    return lambda: emitter.disconnect(call)
+
+
+def hear(layer: Any, names: tuple[str, ...], method: Callable[..., None]) -> Callable[[], None]:
+    """Call `method` on those of the events of a layer (or none) that it has; return a function that ends it."""
+    events = [] if layer is None else [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
+    ends = [listen(event, method) for event in events]
+
+    def end() -> None:
+        while ends:
+            ends.pop()()
+
+    return end

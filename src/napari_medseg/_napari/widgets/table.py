@@ -13,9 +13,9 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QTableView
 
-from napari_medseg._napari.layers import DERIVED, image_from_layer, like, moved_to
+from napari_medseg._napari.layers import DERIVED, image_from_layer, like, moved_to, put_onto
 from napari_medseg._napari.view import bring_into_view, present_slice
-from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.listening import PLACE, hear, listen
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.measure.labels import box_of
 
@@ -64,6 +64,7 @@ class TableView(QTableView):
         super().__init__()
         self.viewer, self.layer, self.frame = viewer, None, pd.DataFrame()
         self.mark: Any = None
+        self.begin: tuple[int, ...] = ()  # index of the outline's first pixel in the layer
         self.unfollow: Callable[[], None] = lambda: None
         listen(viewer.layers.events.removed, self._removed)
         self.following = False
@@ -87,7 +88,13 @@ class TableView(QTableView):
             indexed = frame.rename(columns={"label": "index"}) if np.max(layer.data) <= 10**6 else frame
             layer.features = indexed
         if layer is not None:
-            self.unfollow = listen(_selection_event(layer), self._select_row)
+            ends = listen(_selection_event(layer), self._select_row), hear(layer, PLACE, self._moved)
+
+            def end() -> None:
+                for one in ends:
+                    one()
+
+            self.unfollow = end
 
     def _select_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
         if self.layer not in self.viewer.layers or not 0 <= current.row() < len(self.frame):
@@ -124,16 +131,22 @@ class TableView(QTableView):
             self.clear_mark()
             return
         shape = np.pad(whole(self.layer)[box] == label, 1).astype(np.uint8)
-        moved = moved_to(self.layer, tuple(one.start - 1 for one in box))
+        self.begin = tuple(one.start - 1 for one in box)
         if self.mark is not None and self.mark in self.viewer.layers:
-            self.mark.data, self.mark.translate = shape, moved
+            self.mark.data = shape
+            self._moved()
             return
         active = self.viewer.layers.selection.active
-        placed = {**like(self.layer), "translate": moved, "metadata": dict(DERIVED)}
+        placed = {**like(self.layer), "translate": moved_to(self.layer, self.begin), "metadata": dict(DERIVED)}
         self.mark = self.viewer.add_labels(shape, name="selected object", opacity=1.0, **placed)
         self.mark.contour = OUTLINE
         self.mark.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: YELLOW})
         self.viewer.layers.selection.active = active
+
+    def _moved(self, event: Any = None) -> None:
+        """Let the outline follow its layer."""
+        if self.mark is not None and self.mark in self.viewer.layers:
+            put_onto(self.mark, self.layer, self.begin)
 
     def clear_mark(self) -> None:
         """Remove the outline."""
