@@ -39,6 +39,13 @@ def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ModelChooser, "session", [])
 
 
+@pytest.fixture
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_models: None) -> None:
+    """Keep sessions and models of the test apart from the user's, and take no bundled model."""
+    monkeypatch.setattr("napari_medseg._napari.refine.saves.SESSIONS", tmp_path / "sessions")
+    monkeypatch.setattr("napari_medseg.models.catalog._bundled", lambda: iter(()))
+
+
 @pytest.fixture(scope="session")
 def afm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-level AFM net trained for a few steps on generated scans."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
-from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QWidget
+from refine_scene import LESION, OUTSIDE, Open, Scene, Wait
 
-from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
@@ -33,97 +29,7 @@ from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
-pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
-LESION, OUTSIDE = 2, 1
-
-
-@pytest.fixture(autouse=True)
-def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Keep sessions and models of the test apart from the user's."""
-    monkeypatch.setattr(refine_saves, "SESSIONS", tmp_path / "sessions")
-    monkeypatch.setattr("napari_medseg._napari.docks.model_chooser.model_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr(ModelChooser, "session", [])
-    monkeypatch.setattr("napari_medseg.models.catalog._bundled", lambda: iter(()))
-    return tmp_path / "sessions"
-
-
-class Scene:
-    """A viewer with a generated scan, the dock, and hands to paint with."""
-
-    def __init__(self, open_dock: Open, wait: Wait, ndim: int = 2) -> None:
-        self.viewer, self.dock = open_dock("Refine with scribbles")
-        image, truth = slice_2d(3, (96, 96)) if ndim == 2 else brain_volume(3, (24, 40, 36))
-        data, kwargs, _ = layer_data(image)
-        self.scan, self.truth, self.pause = self.viewer.add_image(data, **kwargs), np.asarray(truth.data) > 0, wait
-        self.centre = tuple(np.round(np.argwhere(self.truth).mean(0)).astype(int))
-
-    def start(self) -> Scene:
-        self.dock.setup.input.choose(self.scan)
-        self.dock.run_bar.run_button.click()
-        self.pause(lambda: self.dock.run_bar.current is None)
-        assert self.live is not None, self.dock.run_bar.message.text()
-        return self
-
-    @property
-    def live(self) -> Any:
-        return self.dock.live
-
-    @property
-    def scribbles(self) -> Any:
-        return self.live.layers.scribbles
-
-    @property
-    def mask(self) -> np.ndarray:
-        return np.asarray(self.live.layers.mask.data)
-
-    @property
-    def round(self) -> int:
-        return int(self.live.session.state.index)
-
-    def settle(self) -> None:
-        live = self.live
-        timers = (live.release, live.follow)
-        self.pause(lambda: live.steps.idle and not any(timer.isActive() for timer in timers))
-
-    def paint(self, place: tuple[int, ...], value: int) -> None:
-        self.scribbles.paint(place, value)
-        self.settle()
-
-    def drag(self, *places: tuple[int, ...]) -> None:
-        """Press at the first place, move through the others and release."""
-        layer, dims = self.scribbles, self.viewer.dims
-        for number, place in enumerate((*places, places[-1])):
-            kind = "mouse_press" if not number else "mouse_move" if number < len(places) else "mouse_release"
-            event = SimpleNamespace(
-                type=kind, is_dragging=kind == "mouse_move", button=1, modifiers=(), pos=np.zeros(2),
-                position=tuple(layer.data_to_world(place)), dims_displayed=list(dims.displayed),
-                dims_point=dims.point, view_direction=None, up_direction=None, handled=False,
-            )  # fmt: skip
-            {"mouse_press": mouse_press_callbacks, "mouse_move": mouse_move_callbacks}.get(
-                kind, mouse_release_callbacks
-            )(layer, event)
-
-    def press(self, key: str) -> None:
-        function = self.viewer.keymap[next(k for k in self.viewer.keymap if str(k) == key)]
-        held = function(self.viewer)
-        if held is not None:
-            next(held)
-            self.held = held
-
-    def accept(self, *places: tuple[int, ...]) -> Any:
-        """Paint and accept one object at each place, or accept what there is; return the layer of objects."""
-        for place in places or [None]:
-            if place is not None:
-                self.paint(place, LESION)
-            self.press("A")
-            self.settle()
-        return self.live.layers.objects
-
-    def dice(self) -> float:
-        found = self.mask > 0
-        return float(2 * (found & self.truth).sum() / max(found.sum() + self.truth.sum(), 1))
+pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("own_folders")]
 
 
 def test_strokes_make_a_mask_and_rounds_can_be_undone(open_dock: Open, wait: Wait) -> None:
@@ -903,126 +809,3 @@ def test_deepigeos_in_the_window(open_dock: Open, wait: Wait, tmp_path: Path) ->
     assert scene.mask[scene.centre] == 1
     assert "network" in scene.dock.panel.status.text()
     assert scene.live.layers.mask.metadata["medseg"]["method"] == "r-net"
-
-
-class Slide(Scene):
-    """A viewer with a picture of three levels, of which the first cannot be read, and a disc in the middle of it."""
-
-    size, steps = 8192, (1, 8, 16)  # pixels of 1/16 um
-
-    def __init__(self, open_dock: Open, wait: Wait) -> None:
-        self.viewer, self.dock = open_dock("Refine with scribbles")
-        self.pause = wait
-        n = self.size // 8
-        far = np.hypot(*(axis - (n - 1) / 2 for axis in np.ogrid[:n, :n]))
-        fine = np.where(far < 200, 90.0, 200.0) + np.random.default_rng(0).normal(0, 8, (n, n))
-        means = [fine.astype(np.float32), fine.reshape(n // 2, 2, n // 2, 2).mean((1, 3)).astype(np.float32)]
-        nothing = np.empty((0, 0), np.float32)
-        unreadable = da.map_blocks(_refuse, chunks=((1024,) * 8,) * 2, dtype=np.float32, meta=nothing)
-        known = {"levels": [unreadable, *means], "level_grids": [[[k, k], [(k - 1) / 2] * 2] for k in self.steps]}
-        self.picture = Image(unreadable, "YX", (1 / 16,) * 2, ("micrometer",) * 2, name="slide", metadata=known)
-        self.open()
-
-    def open(self) -> None:
-        data, kwargs, _ = layer_data(self.picture)
-        self.scan = self.viewer.add_image(data, contrast_limits=(0, 255), **kwargs)
-        self.look(0.5)
-
-    def look(self, zoom: float, centre: tuple[float, float] = (256, 256)) -> None:
-        """Show the place `centre` (um) with so many screen pixels to the um."""
-        self.viewer.camera.zoom, self.viewer.camera.center = zoom, (0, *centre)
-        QApplication.processEvents()
-
-    def answer(self) -> str:
-        self.dock.setup.input.choose(self.scan)
-        self.dock.run_bar.run_button.click()
-        self.pause(lambda: self.dock.run_bar.current is None)
-        return str(self.dock.run_bar.message.text())
-
-    @property
-    def part(self) -> dict[str, Any]:
-        """Level and box that are refined."""
-        part: dict[str, Any] = self.live.session.image.metadata["part"]
-        return part
-
-
-def _refuse(block_info: Any = None) -> np.ndarray:
-    raise AssertionError("full resolution was read")
-
-
-def test_of_a_slide_the_level_in_view_is_refined_at_its_place(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
-    scene = Slide(open_dock, wait).start()
-    factor, layers = scene.steps[scene.part["level"]], scene.live.layers
-    n = scene.size // factor
-    assert factor > 1
-    assert scene.live.session.image.spatial_shape == (n, n)
-    assert f"Level {scene.part['level']} of slide is refined, {n} x {n} pixels" in scene.dock.panel.message.text()
-    assert not layers.image.visible
-    strokes = np.zeros((n, n), np.uint8)
-    strokes[n // 2 - n // 10 : n // 2 + n // 10, n // 2 - 2 : n // 2 + 3] = LESION
-    layers.add_strokes(strokes)
-    scene.live.refine()
-    scene.settle()
-    mask = image_from_layer(layers.mask)
-    assert mask.scale == (factor / 16,) * 2
-    world = [layers.mask.data_to_world(place) for place in np.argwhere(mask.data)]
-    np.testing.assert_allclose(np.mean(world, 0), (256, 256), atol=1)
-    assert mask.data.sum() * (factor / 16) ** 2 == pytest.approx(np.pi * 100**2, rel=0.05)
-    scene.look(1, (256, 160))  # another zoom changes nothing
-    scene.settle()
-    assert scene.mask.shape == mask.data.shape
-
-    scene.press("A")
-    scene.settle()
-    scene.dock.panel.buttons["save"].write(tmp_path / "o.geojson", layers.objects)
-    (outline,) = json.loads((tmp_path / "o.geojson").read_text())["features"]
-    corners = np.array(outline["geometry"]["coordinates"][0])
-    np.testing.assert_allclose((corners.min(0), corners.max(0)), ((2496,) * 2, (5696,) * 2), atol=3 * factor)
-
-
-def test_a_slide_that_goes_in_mid_session_is_continued_on_the_same_part(open_dock: Open, wait: Wait) -> None:
-    scene = Slide(open_dock, wait).start()
-    level = scene.part["level"]
-    middle = scene.size // scene.steps[level] // 2
-    scene.drag((middle, middle - 10), (middle, middle + 10))
-    scene.settle()
-    before, kept = scene.mask.copy(), scene.live.autosave
-    assert before.any()
-    scene.viewer.layers.remove(scene.scan)
-    assert scene.live is None
-    assert "slide was removed. The refinement is saved and can be continued" in scene.dock.run_bar.message.text()
-    wait(lambda: not kept.pending)
-    scene.open()
-    scene.look(0.1)
-    scene.dock.setup.input.choose(scene.scan)
-    assert f"level {level}" in scene.dock.setup.sessions.currentText()
-    scene.dock.setup.resume_button.click()
-    wait(lambda: scene.dock.run_bar.current is None)
-    np.testing.assert_array_equal(scene.mask, before)
-
-
-def test_of_a_large_level_the_framed_part_in_view_is_refined(
-    open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene = Slide(open_dock, wait)
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", 1000)
-    assert "cannot be refined at once; at most 1,000 can. Zoom in" in scene.answer()
-    monkeypatch.setattr("napari_medseg._napari.view.CONTEXT", 5)
-    scene.look(1, (500, 600))  # the lower right corner is in view, the left edge is not
-    level = int(scene.scan.data_level)
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
-    scene.start()
-    assert scene.part["level"] == level
-    (top, bottom), (left, right) = scene.part["box"]
-    assert left > 0
-    assert (bottom, right) == (scene.size // scene.steps[level],) * 2
-    assert scene.scribbles.bounding_box.visible
-    expected = ((np.array((top, left)) + 0.5) * scene.steps[level] - 0.5) / 16
-    np.testing.assert_allclose(scene.scribbles.data_to_world((0, 0)), expected)
-    levels = scene.picture.metadata["levels"]
-    np.testing.assert_array_equal(scene.live.session.image.data, levels[level][top:bottom, left:right])
-    framed = scene.scribbles
-    scene.live.finish()
-    assert not framed.bounding_box.visible
-    scene.look(0.5, (-9000, -9000))
-    assert "Nothing of slide is in view" in scene.answer()

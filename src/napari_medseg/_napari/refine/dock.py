@@ -62,12 +62,12 @@ class RefineDock(Dock):
 
     def make_job(self) -> Job[Opened]:
         """Return the job that opens the session."""
-        continuing, self.continuing = self.continuing, False
+        saved, self.continuing = self.setup.saved if self.continuing else None, False
         self.source = self.setup.input.layer
-        self.target = self.setup.target(self.setup.saved if continuing else None)
+        self.target = self.setup.target(saved)
         self.save_button.hide()
         self.scroll_to(self.run_bar)
-        start: Start = self.setup.resumed() if continuing else self.setup.start(self.target)
+        start: Start = self.setup.start(self.target) if saved is None else self.setup.resumed(saved)
         self.close_session()
         self.begun = self.source.data
         return open_session(start)
@@ -90,6 +90,7 @@ class RefineDock(Dock):
         if not isalive(self) or ended is None:
             return
         self._show_panel(False)
+        self.setup.sessions.clear()  # the newest is proposed again
         self.setup.update_input()
         self.run_bar.bar.reset()
         self.made = made = ended.layers.result

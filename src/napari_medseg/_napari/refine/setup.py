@@ -330,11 +330,14 @@ class Setup(QWidget):
         self.fitting = image
         for name in self.__dict__.keys() & {"pnet", "rnet"}:
             getattr(self, name).set_image(image)
+        chosen = self.saved if self.sessions.currentIndex() > 0 else None
         self.sessions.clear()
         layer = self.input.layer if self._pyramid else None
         for saved in self._saved_of(image, layer) if image is not None else ():
             self.sessions.addItem(saved.describe(), saved)
             self.sessions.setItemData(self.sessions.count() - 1, str(saved.folder), Qt.ItemDataRole.ToolTipRole)
+            if chosen is not None and saved.folder == chosen.folder:  # layers come and go meanwhile
+                self.sessions.setCurrentIndex(self.sessions.count() - 1)
         self.sessions.setToolTip(f"Of each image the newest {KEPT} sessions are kept")
         for widget in (self.sessions, self.resume_button):
             widget.setVisible(self.saved is not None)
@@ -388,17 +391,16 @@ class Setup(QWidget):
             box=self.box_layer, note=self._note(image),
         )  # fmt: skip
 
-    def resumed(self) -> Start:
-        """Return how to continue the saved session, with its own models or else those chosen here."""
-        assert self.saved is not None  # the button is hidden without one
-        models = saved_models(self.saved.folder)
+    def resumed(self, saved: Saved) -> Start:
+        """Return how to continue a saved session, with its own models or else those chosen here."""
+        models = saved_models(saved.folder)
         for name in ("rnet", "pnet"):
             path = models[name]
             if path is not None and not path.exists() and getattr(self, name).entry is not None:
                 models[name] = getattr(self, name).entry.path
         image = self.taken or self.image
         assert image is not None  # the button is hidden without one
-        return Start(image, saved=self.saved.folder, note=self._note(image), whole=self._whole, **models)
+        return Start(image, saved=saved.folder, note=self._note(image), whole=self._whole, **models)
 
     def command(self) -> str:
         """Return the ``medseg refine`` line that does the same."""
