@@ -23,11 +23,12 @@ from napari_medseg.refinement.stroke_network import (
     WEIGHTS,
     FineStrokeNet,
     bundled,
+    doubled,
+    halved,
     load,
     log_odds,
     network_of,
     read,
-    resized,
 )
 
 
@@ -59,14 +60,36 @@ def test_cells_half_as_many_are_means() -> None:
     import torch
 
     x = torch.rand(2, 3, 4, 6, 8)
-    expected = torch.nn.functional.avg_pool3d(x, 2)
-    np.testing.assert_allclose(resized(x, expected.shape[2:]), expected, atol=1e-6)
+    np.testing.assert_allclose(halved(x), torch.nn.functional.avg_pool3d(x, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 1), (1, 16, 4, 6), (2, 12, 4, 1, 3), (1, 48, 2, 3, 4)])
+def test_cells_twice_as_many_are_interpolated(shape: tuple[int, ...]) -> None:
+    import torch
+
+    x = torch.rand(shape)
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    expected = torch.nn.functional.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
+    np.testing.assert_allclose(doubled(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_zeros_behind_the_cells_change_nothing(ndim: int) -> None:
+    import torch
+
+    inputs = torch.randn(1, INPUTS, *(5, 19, 6)[:ndim])
+    filled = torch.nn.functional.pad(inputs, [0, 2, 0, 5, 0, 3] if ndim == 3 else [0, 5, 0, 3])
+    assert all(n % load(ndim).step == 0 for n in filled.shape[2:])
+    with torch.no_grad():
+        expected = load(ndim)(filled)[(..., *(slice(0, n) for n in inputs.shape[2:]))]
+        np.testing.assert_allclose(load(ndim)(inputs), expected, atol=1e-4)
 
 
 def test_what_single_cells_add_is_added_to_the_coarse_answer() -> None:
     import torch
 
     network, inputs = FineStrokeNet().eval(), torch.randn(1, INPUTS, 8, 16, 8)
+    inputs[:, MARKS] = (inputs[:, MARKS] > 1).float()
     pooled = torch.nn.functional.avg_pool3d(inputs, 2)
     pooled[:, MARKS] = torch.nn.functional.max_pool3d(inputs[:, MARKS], 2)
     with torch.no_grad():

@@ -28,11 +28,14 @@ CPU = torch.device("cpu")  # so few cells are no work for a GPU
 WEIGHTS = Path(__file__).parent / "weights"
 WIDTHS: dict[int, tuple[int, ...]] = {2: (16, 32, 64, 96), 3: (12, 24, 48)}  # channels of each level, by dimensions
 FINE = 16  # channels of the cells of a volume, before they are taken together
-MARKS = slice(3, 6)  # inputs of which a coarser cell has the largest, not the mean
+MODES = {2: "bilinear", 3: "trilinear"}  # of interpolation, by dimensions
+VECTOR = 16  # channels that the processor takes at once: of others torch interpolates one by one
+REACH = 2  # cells over which the two convolutions that make them look
+MARKS = slice(3, 6)  # inputs that are 0 or 1: a coarser cell has the largest, not the mean
 
 
 class StrokeNet(nn.Module):
-    """Convolutions on cells: (B, C, *cells) to log-odds (B, 1, *cells), cells being multiples of `step`."""
+    """Convolutions on cells: (B, C, *cells) to log-odds (B, 1, *cells)."""
 
     def __init__(self, ndim: int, in_channels: int = INPUTS, widths: Sequence[int] = ()) -> None:
         super().__init__()
@@ -46,25 +49,25 @@ class StrokeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *cells) to (B, 1, *cells)."""
-        out: Tensor = self.last(self.features(x))
-        return out
+        out: Tensor = self.last(self.features(filled_up(x, self.step)))
+        return cut_to(out, x.shape[2:])
 
     def features(self, x: Tensor) -> Tensor:
-        """Map (B, C, *cells) to (B, channels of the first level, *cells)."""
+        """Map (B, C, *cells), cells being multiples of `step`, to (B, channels of the first level, *cells)."""
         pool = F.max_pool2d if self.ndim == 2 else F.max_pool3d
         levels: list[Tensor] = []
         for i, block in enumerate(self.down):
             x = block(pool(x, 2) if i else x)
             levels.append(x)
         for block, level in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
-            x = block(torch.cat([level, resized(x, level.shape[2:])], 1))
+            x = block(torch.cat([level, doubled(x)], 1))
         return x
 
 
 class FineStrokeNet(nn.Module):
     """A `StrokeNet` for volumes on cells twice as long, and what each cell adds to its answer.
 
-    (B, C, *cells) to log-odds (B, 1, *cells), cells being multiples of `step`.
+    (B, C, *cells) to log-odds (B, 1, *cells).
     """
 
     def __init__(self, in_channels: int = INPUTS) -> None:
@@ -76,17 +79,44 @@ class FineStrokeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *cells) to (B, 1, *cells)."""
-        marks = F.max_pool3d(x[:, MARKS], 2)
-        means = resized(torch.cat([x[:, : MARKS.start], x[:, MARKS.stop :]], 1), marks.shape[2:])
-        features = self.coarse.features(torch.cat([means[:, : MARKS.start], marks, means[:, MARKS.start :]], 1))
-        own = self.last(self.fine(torch.cat([x, resized(features, x.shape[2:])], 1)))
-        out: Tensor = own + resized(self.coarse.last(features), x.shape[2:])
-        return out
+        full, cells = filled_up(x, self.step), x.shape[2:]
+        means = halved(full)
+        means[:, MARKS] = (means[:, MARKS] > 0).to(x.dtype)
+        features = self.coarse.features(means)
+        seen = tuple(n + REACH for n in cells)  # farther cells change nothing
+        own = self.last(self.fine(torch.cat([cut_to(full, seen), cut_to(doubled(features), seen)], 1)))
+        return cut_to(own, cells) + cut_to(doubled(self.coarse.last(features)), cells)
 
 
-def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Return (B, C, *cells) interpolated linearly to other cells; half as many along each axis are means."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
+def filled_up(x: Tensor, step: int) -> Tensor:
+    """Return (B, C, *cells) with zeros behind, so that cells are multiples of `step`."""
+    return F.pad(x, [p for n in reversed(x.shape[2:]) for p in (0, -n % step)])
+
+
+def cut_to(x: Tensor, cells: Sequence[int]) -> Tensor:
+    """Return the first `cells` of (B, C, *cells), as many as there are."""
+    for axis, n in enumerate(cells, 2):
+        x = x.narrow(axis, 0, min(n, x.shape[axis]))
+    return x
+
+
+def halved(x: Tensor) -> Tensor:
+    """Return (B, C, *cells) in cells twice as long: their means."""
+    return F.interpolate(x, scale_factor=0.5, mode=MODES[x.ndim - 2], align_corners=False)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Return (B, C, *cells) in cells half as long, by linear interpolation between their middles."""
+    if x.shape[1] % VECTOR == 0:
+        return F.interpolate(x, scale_factor=2.0, mode=MODES[x.ndim - 2], align_corners=False)
+    y = x.movedim(1, -1).float()
+    for axis in range(1, y.ndim - 1):
+        n = y.shape[axis]
+        first, last = y.narrow(axis, 0, 1), y.narrow(axis, n - 1, 1)
+        before = torch.cat([first, y.narrow(axis, 0, n - 1)], axis)
+        after = torch.cat([y.narrow(axis, 1, n - 1), last], axis)
+        y = torch.stack([y.lerp(before, 0.25), y.lerp(after, 0.25)], axis + 1).flatten(axis, axis + 1)
+    return y.to(x.dtype).movedim(-1, 1)
 
 
 Net = StrokeNet | FineStrokeNet
@@ -120,12 +150,10 @@ def bundled(inputs: np.ndarray, precision: str = "auto") -> np.ndarray:
 
 def _answer(network: Net, inputs: np.ndarray) -> np.ndarray:
     """Return what a prepared network says."""
-    padding = [p for n in reversed(inputs.shape[1:]) for p in (0, -n % network.step)]
-    inside = tuple(slice(0, n) for n in inputs.shape[1:])
-    x = F.pad(torch.from_numpy(inputs)[None].to(network.last.weight.dtype), padding)
+    x = torch.from_numpy(inputs)[None].to(network.last.weight.dtype)
     with torch.inference_mode():
         odds = network(x.contiguous(memory_format=memory_format(CPU, network.ndim)))
-    return np.asarray(odds[0, 0].float().numpy()[inside])
+    return np.asarray(odds[0, 0].float().numpy())
 
 
 def _prepared(network: Net, precision: str) -> Net:
