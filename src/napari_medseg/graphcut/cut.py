@@ -150,15 +150,6 @@ def _numbers(free: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _gap(image: np.ndarray, p: tuple[int, int, int], q: tuple[int, int, int]) -> np.float32:
-    """Return the squared difference of the intensities (C, *spatial) of two voxels."""
-    gap = np.float32(0)
-    for c in range(image.shape[0]):
-        gap += (image[c, p[0], p[1], p[2]] - image[c, q[0], q[1], q[2]]) ** 2
-    return gap
-
-
-@compiled
 def _gaps(image: np.ndarray, dz: int, dy: int, dx: int) -> np.ndarray:
     """Return the squared difference of all neighbours of a volume (C, *spatial) one step away, float32."""
     channels, depth, height, width = image.shape
@@ -183,28 +174,28 @@ def _connect(
     beta: np.float32,
 ) -> None:
     """Fill in neighbours and capacities; a held neighbour adds to the voxel's own terminal."""
-    depth, height, width = free.shape
+    channels, depth, height, width = image.shape
     last = len(offsets) - 1
     number = _numbers(free)
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                i = number[z, y, x]
-                if i < 0:
-                    continue
-                for j in range(last + 1):
-                    a, b, e = z + offsets[j, 0], y + offsets[j, 1], x + offsets[j, 2]
-                    if not (0 <= a < depth and 0 <= b < height and 0 <= e < width):
+    for j in range(len(offsets) // 2, len(offsets)):  # each edge once
+        dz, dy, dx = offsets[j]
+        for z in range(max(0, -dz), depth - max(0, dz)):
+            for y in range(max(0, -dy), height - max(0, dy)):
+                for x in range(max(0, -dx), width - max(0, dx)):
+                    i, n = number[z, y, x], number[z + dz, y + dy, x + dx]
+                    if i < 0 and n < 0:
                         continue
-                    n = number[a, b, e]
-                    if n >= 0 and 2 * j < last:  # each edge once
-                        continue
-                    cost = np.int32(shares[j] * np.exp(-beta * _gap(image, (z, y, x), (a, b, e)))) + np.int32(1)
-                    if n >= 0:
+                    gap = np.float32(0)
+                    for c in range(channels):
+                        gap += (image[c, z, y, x] - image[c, z + dz, y + dy, x + dx]) ** 2
+                    cost = np.int32(shares[j] * np.exp(-beta * gap)) + np.int32(1)
+                    if i < 0:
+                        graph.terminal[n] += cost if labels[z, y, x] else -cost
+                    elif n < 0:
+                        graph.terminal[i] += cost if labels[z + dz, y + dy, x + dx] else -cost
+                    else:
                         graph.near[i, j], graph.near[n, last - j] = n, i
                         graph.capacity[i, j] = graph.capacity[n, last - j] = cost
-                    else:
-                        graph.terminal[i] += cost if labels[a, b, e] else -cost
 
 
 @compiled
