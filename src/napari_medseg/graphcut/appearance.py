@@ -59,9 +59,8 @@ class Appearance:
     def _density(self, sets: Sequence[np.ndarray]) -> np.ndarray | None:
         size, codes = self.levels**self.channels, self.codes.reshape(-1)
         step = max(1, codes.size // SAMPLE)
-        counts = [_counts(codes, chosen.reshape(-1), step, size) for chosen in sets]
-        totals = [int(count.sum()) for count in counts]
-        shares = [count / total for count, total in zip(counts, totals, strict=True) if total]
+        counts = [_counts(codes, chosen.reshape(-1), step, size) for chosen in sets if chosen.any()]
+        shares = [count / total for count in counts if (total := count.sum())]
         if not shares:
             return None
         mean = sum(shares[1:], start=shares[0]) / len(shares)
@@ -98,14 +97,13 @@ def _smooth(values: np.ndarray, levels: int, weights: np.ndarray) -> None:
     radius, stride = weights.size // 2, values.size // levels
     line = np.empty(levels + 2 * radius)
     while stride:
-        for start in range(values.size):
-            if start // stride % levels:
-                continue
-            for i in range(line.size):
-                line[i] = values[start + min(max(i - radius, 0), levels - 1) * stride]
-            for i in range(levels):
-                total = line[i + radius] * weights[radius]
-                for j in range(radius):
-                    total += (line[i + j] + line[i + 2 * radius - j]) * weights[j]
-                values[start + i * stride] = total
+        for block in range(0, values.size, levels * stride):
+            for start in range(block, block + stride):
+                for i in range(line.size):
+                    line[i] = values[start + min(max(i - radius, 0), levels - 1) * stride]
+                for i in range(levels):
+                    total = line[i + radius] * weights[radius]
+                    for j in range(radius):
+                        total += (line[i + j] + line[i + 2 * radius - j]) * weights[j]
+                    values[start + i * stride] = total
         stride //= levels

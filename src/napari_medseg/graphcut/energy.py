@@ -109,7 +109,7 @@ class _Level:
         shape, image = problem.shape, problem.image
         voxels = Lazy(shape, lambda box: image[(slice(None), *box)], tuple(slice(0, n) for n in shape))
         texture = texture and max(factors) > 1
-        means = _in_cells(voxels, factors, partial(_moments if texture else _means, factors), np.float32)
+        means = _in_cells(voxels, factors, partial(_moments if texture else block_mean, factors=factors), np.float32)
         self.image: np.ndarray = means[: image.shape[0]]
         self._square = means[-1] if texture else None
         marks = [_in_cells(problem.strokes, factors, partial(_any_of_sign, sign, factors), bool) for sign in (1, -1)]
@@ -198,13 +198,9 @@ def _in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.
     return out
 
 
-def _means(factors: Factors, channels: np.ndarray) -> np.ndarray:
-    return np.stack([block_mean(channel, factors) for channel in channels])
-
-
-def _moments(factors: Factors, channels: np.ndarray) -> np.ndarray:
+def _moments(channels: np.ndarray, factors: Factors) -> np.ndarray:
     """Return the mean of each block in each channel, and at last of the squared mean of all channels."""
-    return _means(factors, np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]))
+    return block_mean(np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]), factors)
 
 
 def _any_of_sign(sign: int, factors: Factors, strokes: np.ndarray) -> np.ndarray:
@@ -270,30 +266,31 @@ class Search:
 
     def solve(self, network: Network | None = None) -> np.ndarray:
         """Find the object on the coarsest grid, a `network` having its say if given; return it, bool (*cells)."""
-        level, energy = self._level, self._energy
+        level, energy, certain = self._level, self._energy, self._level.certain()
         labels, fixed, smooth, fine = (
             level.mask if self._given and not energy.anew else None,
             self._fixed,
             self._smooth,
             self._fine,
         )
-        self._learned = None
+        self._learned, looks = None, level.odds(smooth, labels)
         if network is not None:
             distances = self._distances._replace(ratio=self._ratio)
-            self.inputs = _inputs(level, distances, level.odds(smooth, labels), self._pushes)
+            self.inputs = _inputs(level, distances, looks, self._pushes)
             odds, self.expected = for_overlap(network(self.inputs))
             odds = energy.learned * np.clip(odds, -MOST_LEARNED, MOST_LEARNED)
             self._learned = odds - (1 - energy.others[self._solid]) * fixed
             fixed = fixed + self._learned
         neighbours = self._neighbours(self._border)
-        for _ in range(energy.passes):
-            self._base = fixed + energy.smooth * level.odds(smooth, labels)
+        for number in range(energy.passes):
+            looks = level.odds(smooth, labels) if number else looks
+            self._base = fixed + energy.smooth * looks
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
-            labels = self.labels = neighbours.cut(self._unary + level.certain())
+            labels = self.labels = neighbours.cut(self._unary + certain)
         alone = not (self.labels & ~level.near_object).any()
         if alone and not self._given:  # the border of a stroke is short
             loose = self._neighbours(LOOSE * self._border)
-            self.labels = loose.cut(self._unary + level.certain())
+            self.labels = loose.cut(self._unary + certain)
         return self.labels
 
     @cached_property
@@ -332,7 +329,8 @@ class Search:
 
     @cached_property
     def _blurred(self) -> np.ndarray:
-        return np.stack([ndimage.gaussian_filter(channel, self._energy.blur) for channel in self._level.image])
+        image = self._level.image
+        return np.asarray(ndimage.gaussian_filter(image, self._energy.blur, axes=range(1, image.ndim)))
 
     @cached_property
     def _smooth(self) -> Appearance:
@@ -400,7 +398,7 @@ def for_overlap(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
     If p are the probabilities, sorted down, the n first have ``2 sum_n p / (n + sum p)``; its maximum F is reached by
     all with p above F / 2 (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15).
     """
-    p = np.sort(expit(log_odds.astype(np.float64)), axis=None)[::-1]
+    p = expit(np.sort(log_odds, axis=None)[::-1].astype(np.float64))
     best = max(float((2 * np.cumsum(p) / (np.arange(1, p.size + 1) + p.sum())).max()), NONE)
     return log_odds - np.float32(np.log(best / (2 - best))), best
 
@@ -449,10 +447,10 @@ def _distances(level: _Level, problem: Problem) -> _Distances:
         near = distance(ours)
         if problem.frame is not None:
             way = ndimage.distance_transform_edt(~ours, level.steps)
-            near_by = near - (1 - problem.weight) * way
-            usual = float(np.median(near_by[level.frame])) if level.frame.any() else 0.0
-            inner = level.faces(problem.frame == INSIDE)
-            level.frame &= near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
+            frame = level.frame
+            near_by, inner = (near - (1 - problem.weight) * way)[frame], level.faces(problem.frame == INSIDE)[frame]
+            usual = float(np.median(near_by)) if near_by.size else 0.0
+            frame[frame] = near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
         far = distance(level.near_background)
         ratio = np.log(far / near)
     cell, pushes = float(np.prod(level.factors)), []
@@ -473,16 +471,19 @@ def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.n
     the background, the presumed background, log-ratio of the distances, their logarithms, odds by appearance, the mask
     so far, how far new strokes reach, and the deviation within the cell for that of the image.
     """
+    out = np.empty((INPUTS, *level.shape), np.float32)
     image = level.image[[0, min(1, len(level.image) - 1), min(2, len(level.image) - 1)]]
     axes = tuple(range(1, image.ndim))
     deviation = image.std(axes, keepdims=True) + STEADY
-    image = (image - image.mean(axes, keepdims=True)) / deviation
-    logs = [np.log(d + np.float32(NEAR)) / 2 for d in (distances.near, distances.far)]
-    memory = 2 * level.share - 1 if level.mask.any() else np.zeros(level.shape)
-    presumed = level.near_background & ~level.background
-    texture = 2 * level.deviation() / deviation.mean()
-    rest = [level.object, level.background, presumed, distances.ratio / 2, *logs, odds / 2, memory, pushes / 2, texture]
-    return np.concatenate([image, np.stack(rest)]).astype(np.float32).clip(-MOST_INPUT, MOST_INPUT)
+    out[:3] = (image - image.mean(axes, keepdims=True)) / deviation
+    out[3], out[4], out[5] = level.object, level.background, level.near_background & ~level.background
+    out[6] = distances.ratio / 2
+    out[7], out[8] = (np.log(d + np.float32(NEAR)) / 2 for d in (distances.near, distances.far))
+    out[9] = odds / 2
+    out[10] = 2 * level.share - 1 if level.mask.any() else 0
+    out[11] = pushes / 2
+    out[12] = 2 * level.deviation() / deviation.mean()
+    return np.clip(out, -MOST_INPUT, MOST_INPUT, out=out)
 
 
 def border_band(labels: np.ndarray) -> np.ndarray:

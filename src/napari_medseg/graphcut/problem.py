@@ -88,7 +88,12 @@ class Problem:
 
     def part(self, box: Box) -> Problem:
         """Return what is known of the object in a smaller box, without its frame and pushes."""
-        held, closed = (None if part is None else part[box] for part in (self.held, self.closed))
+
+        def cut(array: Array | None) -> np.ndarray | None:
+            empty = array is None or (isinstance(array, Lazy) and array.filled is None)
+            return None if empty else array[box]  # type: ignore[index]
+
+        held, closed = cut(self.held), cut(self.closed)
         return Problem(self.image[(slice(None), *box)], self.steps, self.strokes[box], self.mask[box], held, closed)
 
 

@@ -32,13 +32,13 @@ def finer(factors: Factors) -> Factors:
 
 
 def block_mean(array: np.ndarray, factors: Factors) -> np.ndarray:
-    """Return the mean of each block, float32 (*cells); blocks over the end are smaller."""
+    """Return the mean of each block of (..., *spatial), float32 (..., *cells); blocks over the end are smaller."""
     if max(factors) == 1:
         return np.asarray(array, np.float32)
     values = array.view(np.uint8) if array.dtype == bool else array
-    lead = (1,) * (3 - array.ndim)  # the kernel knows volumes only
-    means = _block_means(np.ascontiguousarray(values).reshape(lead + array.shape), *lead, *factors)
-    return np.asarray(means.reshape(means.shape[3 - array.ndim :]))
+    ndim, lead = len(factors), (1,) * (3 - len(factors))  # the kernel knows volumes only
+    means = _block_means(np.ascontiguousarray(values).reshape(-1, *lead, *array.shape[-ndim:]), *lead, *factors)
+    return np.asarray(means.reshape(*array.shape[:-ndim], *means.shape[-ndim:]))
 
 
 def block_any(array: np.ndarray, factors: Factors) -> np.ndarray:
@@ -47,23 +47,24 @@ def block_any(array: np.ndarray, factors: Factors) -> np.ndarray:
 
 
 @compiled
-def _block_means(array: np.ndarray, deep: int, high: int, wide: int) -> np.ndarray:
-    depth, height, width = array.shape
-    out = np.zeros((-(-depth // deep), -(-height // high), -(-width // wide)), np.float32)
+def _block_means(arrays: np.ndarray, deep: int, high: int, wide: int) -> np.ndarray:
+    count, depth, height, width = arrays.shape
+    out = np.zeros((count, -(-depth // deep), -(-height // high), -(-width // wide)), np.float32)
     sums = np.empty(width, np.float32)  # of the rows of a block: whole rows are added fast
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            sums[:] = 0
-            for z in range(i * deep, min(depth, (i + 1) * deep)):
-                for y in range(j * high, min(height, (j + 1) * high)):
-                    for x in range(width):
-                        sums[x] += array[z, y, x]
-            rows = (min(depth, (i + 1) * deep) - i * deep) * (min(height, (j + 1) * high) - j * high)
-            for k in range(out.shape[2]):
-                end = min(width, (k + 1) * wide)
-                for x in range(k * wide, end):
-                    out[i, j, k] += sums[x]
-                out[i, j, k] /= np.float32(rows * (end - k * wide))
+    for n in range(count):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                sums[:] = 0
+                for z in range(i * deep, min(depth, (i + 1) * deep)):
+                    for y in range(j * high, min(height, (j + 1) * high)):
+                        for x in range(width):
+                            sums[x] += arrays[n, z, y, x]
+                rows = (min(depth, (i + 1) * deep) - i * deep) * (min(height, (j + 1) * high) - j * high)
+                for k in range(out.shape[3]):
+                    end = min(width, (k + 1) * wide)
+                    for x in range(k * wide, end):
+                        out[n, i, j, k] += sums[x]
+                    out[n, i, j, k] /= np.float32(rows * (end - k * wide))
     return out
 
 
