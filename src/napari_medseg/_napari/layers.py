@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PIXEL, Image, seconds_per
+from napari_medseg.image import FRAME, OBJECTS, PIXEL, Image, seconds_per, um_per
 from napari_medseg.io.geometry import LEVEL, LEVELS, at_level
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
@@ -146,6 +147,47 @@ def world_of(layer: Layer) -> np.ndarray:
     matrix[:-1, -1] = origin
     matrix[:-1, :-1] = (np.array(steps) - origin).T
     return np.asarray(np.where(np.abs(matrix) < TINY * np.abs(matrix).max(), 0.0, matrix))
+
+
+def unit_factors(units: Sequence[Any], others: Sequence[Any] | None) -> np.ndarray:
+    """Return how many of another unit one unit is, (n,), last axis to last; 1 unless both are lengths, or times."""
+    known = list(zip(reversed(units), reversed(others or ()), strict=False))[::-1]
+    factors = np.ones(len(units))
+    for k, (unit, other) in enumerate(known, len(units) - len(known)):
+        for per in (um_per, seconds_per):
+            mine, theirs = per(_unit(unit)), per(_unit(other))
+            if mine and theirs:
+                factors[k] = mine / theirs
+    return factors
+
+
+def in_units_of(viewer: Any, layer: Layer, point: Sequence[float]) -> np.ndarray:
+    """Return a point of a window's world, whose units may be those of another layer, in the units of a layer."""
+    point = np.array(point, float)
+    point[-layer.ndim :] /= unit_factors(layer.units, _world_units(viewer))
+    return point
+
+
+def to_world(viewer: Any, layer: Layer, index: Sequence[float]) -> np.ndarray:
+    """Return where an index of a layer lies in the world of its window."""
+    return np.asarray(layer.data_to_world(index)) * unit_factors(layer.units, _world_units(viewer))
+
+
+def to_data(viewer: Any, layer: Layer, point: Sequence[float]) -> np.ndarray:
+    """Return the index of a layer that lies at a point of its window's world, whose last axes are its own."""
+    return np.asarray(layer.world_to_data(in_units_of(viewer, layer, point)))
+
+
+def in_other(layer: Layer, points: np.ndarray, other: Layer) -> np.ndarray:
+    """Return where points (n, axes of a layer) lie in the indices of another layer, (n, axes of the other)."""
+    corners = (np.zeros(layer.ndim), *np.eye(layer.ndim))  # by which the affine map is known
+    factors = unit_factors(layer.units, other.units)
+    origin, *ends = (np.asarray(other.world_to_data(layer.data_to_world(corner) * factors)) for corner in corners)
+    return np.asarray(origin + points @ (np.array(ends) - origin))
+
+
+def _world_units(viewer: Any) -> Any:
+    return getattr(viewer.dims, "units", None)  # napari up to 0.8 shows numbers of several units side by side
 
 
 def in_layer(layer: Layer, image: Image) -> np.ndarray:

@@ -11,7 +11,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_medseg._napari.layers import DERIVED, like, put_onto, world_of
+from napari_medseg._napari.layers import DERIVED, like, put_onto, to_data, world_of
 from napari_medseg._napari.widgets.listening import PLACE
 from napari_medseg.io.volumes.space import MILLIMETER
 
@@ -195,7 +195,7 @@ class Cross(_OfViewer):
         Of each, a slice shows what begins in it: the two lines that lie in the plane.
         """
         ndim, shape = self.layer.ndim, self.layer.data.shape
-        point = np.round(self.layer.world_to_data(self.viewer.dims.point[-ndim:]))
+        point = np.round(to_data(self.viewer, self.layer, self.viewer.dims.point))
         lines = np.zeros((3, 2, ndim))
         lines[:, 0] = point
         for line, axis in zip(lines, range(ndim - 3, ndim), strict=True):

@@ -15,7 +15,8 @@ from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 
-from napari_medseg._napari.layers import geometry, image_from_layer, image_layers, layer_data, like, metadata
+from napari_medseg._napari.drawn import in_pixels
+from napari_medseg._napari.layers import geometry, image_from_layer, image_layers, in_other, layer_data, like, metadata
 from napari_medseg._napari.nerves.tracings import shapes_data
 from napari_medseg._napari.planes import acquired, show_plane
 from napari_medseg.errors import MedSegError, ReadError, WriteError
@@ -266,17 +267,18 @@ def _text(value: Any) -> str:
 
 
 def write_outlines(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a Shapes layer of closed shapes as QuPath annotations, in pixels.
+    """Write a Shapes layer of closed shapes as QuPath annotations, in the pixels of the picture below it.
 
     Raises
     ------
     WriteError
-        If the layer holds paths, or the place is not writable.
+        If the layer holds paths, it is not clear whose pixels it counts, or the place is not writable.
     """
     kinds = attributes.get("shape_type", "polygon")
     kinds = [kinds] * len(data) if isinstance(kinds, str) else list(kinds)
     features = pd.DataFrame(attributes.get("features", {}))
-    write_regions(Path(path), regions_of(data, kinds, features, str(attributes.get("name"))))
+    drawn, _ = in_pixels(data, attributes)
+    write_regions(Path(path), regions_of(drawn, kinds, features, str(attributes.get("name"))))
     return [str(Path(path))]
 
 
@@ -304,6 +306,4 @@ def _counts_pixels(outlines: napari.layers.Shapes, shape: tuple[int, ...]) -> bo
 
 def _pixels(outlines: napari.layers.Shapes, points: np.ndarray, image: napari.layers.Image) -> np.ndarray:
     """Return where points of a Shapes layer lie in the pixels (y, x) of an image layer, as the window shows them."""
-    corners = (np.zeros(outlines.ndim), *np.eye(outlines.ndim))  # by which the affine map is known
-    origin, *ends = (np.asarray(image.world_to_data(outlines.data_to_world(corner)))[-2:] for corner in corners)
-    return np.asarray(origin + points @ (np.array(ends) - origin))
+    return in_other(outlines, points, image)[:, -2:]

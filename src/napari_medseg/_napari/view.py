@@ -11,6 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
+from napari_medseg._napari.layers import to_data, to_world
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 
@@ -21,7 +22,7 @@ CONTEXT = SlideSettings().reach  # pixels around the view that are taken too, so
 
 def bring_into_view(viewer: Any, layer: Any, place: Sequence[float]) -> None:
     """Go to the slice of a place in the pixels of `layer`, and centre the picture on it where it is out of view."""
-    world, dims = layer.data_to_world(place), viewer.dims
+    world, dims = to_world(viewer, layer, place), viewer.dims
     first = dims.ndim - len(world)
     for axis in dims.not_displayed:
         if axis >= first:
@@ -34,7 +35,7 @@ def in_view(viewer: Any, layer: Any, place: Sequence[float]) -> bool:
     """Whether a place in the pixels of `layer` lies within the canvas; in 3D nobody knows what hides it."""
     if viewer.dims.ndisplay > 2:
         return False
-    world, first = layer.data_to_world(place), viewer.dims.ndim - layer.ndim
+    world, first = to_world(viewer, layer, place), viewer.dims.ndim - layer.ndim
     sides = _sides(viewer)
     return all(abs(world[axis - first] - centre) <= reach for axis, centre, reach in sides if axis >= first)
 
@@ -61,7 +62,7 @@ def view_box(viewer: Any, layer: Any, level: int = 0) -> tuple[slice, ...]:
     for signs in product((-1, 1), repeat=len(sides)):
         for sign, (axis, centre, reach) in zip(signs, sides, strict=True):
             point[axis] = centre + sign * reach
-        corners.append(layer.world_to_data(point))
+        corners.append(to_data(viewer, layer, point))
     low, high = np.min(corners, 0), np.max(corners, 0)
     levels = layer.data if getattr(layer, "multiscale", False) else [layer.data]
     factors, drawn = np.ones((len(levels), layer.ndim)), layer.corner_pixels.astype(float)
@@ -84,7 +85,7 @@ def view_box(viewer: Any, layer: Any, level: int = 0) -> tuple[slice, ...]:
 
 def present_slice(viewer: Any, layer: Any) -> tuple[Any, ...]:
     """Return the index of the slice in view in the data of `layer`; of axes that are seen whole all of it."""
-    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
+    point = to_data(viewer, layer, viewer.dims.point)
     seen = [axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed]
     return tuple(slice(None) if axis in seen else round(value) for axis, value in enumerate(point))
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from napari.layers import Shapes
 
-from napari_medseg._napari.layers import geometry, grid_of_shapes, metadata
+from napari_medseg._napari.drawn import in_pixels
+from napari_medseg._napari.layers import geometry, metadata
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image, um_per
-from napari_medseg.io.geometry import in_picture
 from napari_medseg.io.outlines.tracings import write_tracings
 
 COLOURS = {"main": "#E69F00", "branch": "#56B4E9", "nerve": "#F0E442"}  # Okabe and Ito: told apart by everyone
@@ -71,19 +70,9 @@ def write_paths(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         )
     features = attributes.get("features", pd.DataFrame())
     classes = [str(kind) for kind in features["class"]] if "class" in features else []
-    layer, matrix = picture_of(data, attributes)
-    points = [np.asarray(path, float)[:, -2:] @ matrix[:2, :2].T + matrix[:2, 2] for path in data]
-    write_tracings(path, points, classes, microns_of(layer))
+    points, grid = in_pixels(data, attributes)
+    write_tracings(path, points, classes, microns_of(grid))
     return [str(Path(path))]
-
-
-def picture_of(data: Any, attributes: dict[str, Any]) -> tuple[Image, np.ndarray]:
-    """Return the grid of a Shapes layer, and the matrix (3, 3) from its points to the pixels of its picture."""
-    names = ("name", "metadata", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    kept = {name: attributes[name] for name in names if name in attributes}
-    shapes = [np.asarray(points, float) for points in data]
-    grid = grid_of_shapes(Shapes(shapes or None, shape_type="path", ndim=shapes[0].shape[1] if shapes else 2, **kept))
-    return grid, in_picture(grid)
 
 
 def microns_of(image: Image) -> tuple[float, float] | None:

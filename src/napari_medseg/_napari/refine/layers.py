@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_medseg._napari.layers import DERIVED, like
+from napari_medseg._napari.layers import DERIVED, in_units_of, like, to_data
 from napari_medseg._napari.refine.swatches import mask_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
@@ -100,13 +100,13 @@ class RefineLayers:
 
     def object_at(self, position: Sequence[float]) -> int:
         """Return the number of the accepted object at a place of the viewer's world; 0 where there is none."""
-        return int(self.objects.get_value(position, world=True) or 0)
+        return int(self.objects.get_value(in_units_of(self.viewer, self.objects, position), world=True) or 0)
 
     def is_elsewhere(self, position: Sequence[float]) -> bool:
         """Whether an object that was accepted on another part lies at a place of the viewer's world."""
         if self.others is None:
             return False
-        at = np.rint(self.objects.world_to_data(position[-self.others.ndim :])).astype(int)
+        at = np.rint(to_data(self.viewer, self.objects, position)).astype(int)
         return bool(((at >= 0) & (at < self.others.shape)).all() and self.others[tuple(at)])
 
     def _own(self, result: np.ndarray, box: Box) -> np.ndarray:

@@ -12,7 +12,7 @@ from napari.layers import Layer, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
 
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.layers import image_from_layer, to_data, to_world
 from napari_medseg._napari.refine.jobs import Opened, call
 from napari_medseg._napari.refine.keys import Keys
 from napari_medseg._napari.refine.layers import RefineLayers
@@ -78,7 +78,7 @@ class Guidance:
     def look_at(self, position: tuple[int, ...]) -> None:
         """Bring a voxel into view: slices and camera, whatever the order of the axes."""
         viewer, image = self.layers.viewer, self.layers.image
-        dims, world = viewer.dims, np.asarray(image.data_to_world(position))
+        dims, world = viewer.dims, to_world(viewer, image, position)
         point = [*dims.point[: dims.ndim - len(world)], *world]
         dims.set_point(range(dims.ndim), point)
         viewer.camera.center = tuple(point[axis] for axis in dims.displayed)
@@ -306,7 +306,7 @@ class Live:
         if not self._all_refined():
             return
         axis, mask = self.axis, self.layers.mask
-        here = round(float(mask.world_to_data(self.viewer.dims.point[-mask.ndim :])[axis]))
+        here = round(float(to_data(self.viewer, mask, self.viewer.dims.point)[axis]))
         count, depth = self.panel.slices.value(), mask.data.shape[axis]
         to = min(max(here + (count or depth) * (1 if forwards else -1), 0), depth - 1)
         self.going = True
@@ -322,9 +322,9 @@ class Live:
     def _carried(self, state: RefinementState, axis: int) -> None:
         self._show(state)
         dims, mask = self.viewer.dims, self.layers.mask
-        at = [float(x) for x in mask.world_to_data(dims.point[-mask.ndim :])]
+        at = [float(x) for x in to_data(self.viewer, mask, dims.point)]
         at[axis] = self.session.rounds[-1]["slice"]
-        dims.set_point(range(dims.ndim), [*dims.point[: -mask.ndim], *mask.data_to_world(at)])
+        dims.set_point(range(dims.ndim), [*dims.point[: -mask.ndim], *to_world(self.viewer, mask, at)])
 
     def _all_refined(self) -> bool:
         """Whether no stroke waits; otherwise say what to do with it."""

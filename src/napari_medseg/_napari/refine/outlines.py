@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer, Shapes
 
-from napari_medseg._napari.layers import DERIVED, is_tracing, like
+from napari_medseg._napari.layers import DERIVED, in_other, is_tracing, like
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg.io.outlines.polygons import Region, ellipse, rasterise
 from napari_medseg.refinement.history import Box
@@ -64,7 +64,7 @@ def planes_of(shapes: Shapes, layer: Layer) -> Iterator[tuple[tuple[Any, ...], n
         if kind in ("path", "line"):
             continue
         corners = ellipse(points) if kind == "ellipse" else np.asarray(points)
-        at = np.array([layer.world_to_data(shapes.data_to_world(point)[-n:]) for point in corners])
+        at = in_other(shapes, corners, layer)
         flat = [axis for axis in range(n) if np.ptp(at[:, axis]) < FLAT] if n > 2 else []
         if len(flat) == n - 2:
             plane = tuple(round(float(at[0, axis])) if axis in flat else slice(None) for axis in range(n))

@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, to_world
 from napari_medseg._napari.preferences import compute
 from napari_medseg._napari.video.result import Found, OutlineEditor, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.video.timeline import Timeline
@@ -129,7 +129,7 @@ class LivePicture:
         else:
             self.layer.data = picture
         dims = self.viewer.dims
-        dims.set_point(dims.ndim - self.movie.ndim, self.movie.data_to_world((number, 0, 0))[0])
+        dims.set_point(dims.ndim - self.movie.ndim, to_world(self.viewer, self.movie, (number, 0, 0))[0])
         self.moved = True
 
     def close(self) -> None:

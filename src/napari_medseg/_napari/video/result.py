@@ -15,7 +15,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg import __version__
-from napari_medseg._napari.layers import DERIVED, like
+from napari_medseg._napari.layers import DERIVED, like, to_data
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
@@ -167,7 +167,7 @@ class OutlineEditor(QWidget):
 
     def _here(self) -> int:
         """Return the position in the table of the frame in view."""
-        number = round(self.movie.world_to_data(self.viewer.dims.point[-self.movie.ndim :])[0])
+        number = round(to_data(self.viewer, self.movie, self.viewer.dims.point)[0])
         return max(0, int((self.found.frames["frame"] <= number).sum()) - 1)
 
     def _moved(self, event: Any = None) -> None:

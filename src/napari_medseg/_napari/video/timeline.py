@@ -13,6 +13,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.layers import to_data, to_world
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.plot_style import follow_theme
 
@@ -229,13 +230,15 @@ class Timeline(QWidget):
         """Go to a frame of the movie."""
         if self.movie in self.viewer.layers:
             layer = self.viewer.layers[self.movie]
-            self.viewer.dims.set_point(self.viewer.dims.ndim - layer.ndim, layer.data_to_world((number, 0, 0))[0])
+            self.viewer.dims.set_point(
+                self.viewer.dims.ndim - layer.ndim, to_world(self.viewer, layer, (number, 0, 0))[0]
+            )
 
     def follow(self, event: Any = None) -> None:
         """Move the cursor to the frame of the movie that is in view."""
         if self.movie in self.viewer.layers:
             layer = self.viewer.layers[self.movie]
-            self.set_frame(round(layer.world_to_data(self.viewer.dims.point[-layer.ndim :])[0]))
+            self.set_frame(round(to_data(self.viewer, layer, self.viewer.dims.point)[0]))
 
     def set_frame(self, number: float) -> None:
         """Move the cursor to a frame."""

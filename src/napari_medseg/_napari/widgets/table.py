@@ -13,7 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QTableView
 
-from napari_medseg._napari.layers import DERIVED, image_from_layer, like, moved_to, put_onto
+from napari_medseg._napari.layers import DERIVED, image_from_layer, in_units_of, like, moved_to, put_onto
 from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.widgets.listening import PLACE, hear, listen
 from napari_medseg._napari.widgets.words import text
@@ -202,7 +202,7 @@ class TableView(QTableView):
         if "label" not in self.frame or self.layer not in self.viewer.layers:
             return
         seen = {"view_direction": event.view_direction, "dims_displayed": list(event.dims_displayed)}
-        value = self.layer.get_value(event.position, world=True, **seen)
+        value = self.layer.get_value(in_units_of(self.viewer, self.layer, event.position), world=True, **seen)
         value = value[-1] if isinstance(value, tuple) else value  # of several resolutions: level and value
         if value:
             self.layer.selected_label = int(value)
