@@ -72,6 +72,37 @@ def test_side_cars_are_part_of_their_image(tmp_path: Path) -> None:
     assert [Path(path).name for path in skipped] == ["notes.json"]
 
 
+def test_a_file_that_links_lead_to_counts_once(tree: Path, tmp_path: Path) -> None:
+    """Links to a folder of the tree, to the tree, to what holds it, to each other, and to a folder elsewhere."""
+    wanted = ["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png", "z/far.png"]
+    picture(tmp_path / "elsewhere" / "far.png", 5)
+    picture(tmp_path / "beside.png", 6)
+    for link, to in (("a", "m1"), ("m1/up", "."), ("m2/out", ".."), ("z", "../elsewhere"), ("m1/y", "z"), ("q", "q")):
+        (tree / link).symlink_to(to if link == "q" else (tree / to).resolve(), target_is_directory=link != "q")
+    files, skipped = list_inputs([tree])
+    assert [p.relative_to(tree).as_posix() for p in files if p.name != "far.png"] == wanted[:-1]
+    assert [p.name for p in files].count("far.png") == 1
+    assert [Path(p).name for p in skipped] == ["notes.txt", "q"]
+    (tmp_path / "same").symlink_to(tree, target_is_directory=True)
+    assert list_inputs([tree, tmp_path / "same", tmp_path / "same" / "m1" / "a.png"])[0] == files
+    assert list_inputs([tree / "m1" / "a.png", tmp_path / "same" / "m1" / "a.png"])[0] == [tree / "m1" / "a.png"]
+
+
+def test_results_in_the_searched_folder_are_no_images_even_by_a_link(tree: Path) -> None:
+    picture(tree / "out" / "a_labels.png")
+    (tree / "results").symlink_to(tree / "out", target_is_directory=True)
+    assert len(list_inputs([tree], exclude=tree / "out")[0]) == 4
+    assert len(list_inputs([tree], exclude=tree / "results")[0]) == 4
+    assert len(list_inputs([tree], exclude=tree)[0]) == 5
+
+
+def test_a_linked_series_is_one_image(tree: Path) -> None:
+    dicom_files.series(tree / "series", np.zeros((4, 6, 5), np.uint16))
+    (tree / "again").symlink_to(tree / "series", target_is_directory=True)
+    assert tree / "series" in list_inputs([tree])[0]
+    assert tree / "again" not in list_inputs([tree])[0]
+
+
 def test_subfolders_patterns_and_what_is_skipped(tree: Path) -> None:
     files, skipped = list_inputs([tree])
     assert [p.relative_to(tree).as_posix() for p in files] == ["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png"]

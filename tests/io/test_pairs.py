@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.io.pairs import case_files, case_stem, find_pairs, pair_files
+from napari_medseg.io.pairs import case_files, case_stem, find_pairs, list_labels, pair_files
+from napari_medseg.methods.deepigeos.inputs import case_folders
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -143,3 +144,19 @@ def test_a_label_serves_one_image() -> None:
 def test_accents_of_macos_pair_up() -> None:
     names = [unicodedata.normalize(form, "Zell\u00fcbersicht.tif") for form in ("NFD", "NFC")]
     assert len(pair_files([Path("in") / names[0]], [Path("truth") / names[1]]).pairs) == 1
+
+
+def test_a_folder_of_cases_that_a_link_leads_to_counts_once(tmp_path: Path) -> None:
+    """Links to another case, to a folder elsewhere (twice), to the folder that holds the cases, and to itself."""
+    cases = tmp_path / "all"
+    touch(tmp_path, *(f"{case}/x_{word}.npy" for case in ("all/p1", "all/p2", "elsewhere") for word in ("t1", "seg")))
+    for link, to in (
+        ("a", cases / "p1"),
+        ("b", tmp_path / "elsewhere"),
+        ("c", tmp_path),
+        ("d", cases / "b"),
+        ("e", cases),
+    ):
+        (cases / link).symlink_to(to, target_is_directory=True)
+    assert [path.parent.name for path in list_labels(cases)] == ["b", "p1", "p2"]
+    assert [pair.stem for pair in case_folders(cases, "t1", "seg").pairs] == ["b", "p1", "p2"]

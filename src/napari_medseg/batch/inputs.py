@@ -152,18 +152,22 @@ def _list_with_roots(
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
     files: dict[Path, Path] = {}
     others: list[Path] = []
-    left_out = exclude and _absolute(exclude)
+    searched = {_real(exclude)} if exclude else set()
+    known: set[Path] = set()
     for path in map(_absolute, inputs):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give image files or folders of them.")
         whole = path.is_file() or _is_one_image(path, options)
         root = path.parent if whole else path
-        found = [path] if whole else list(_search(path, root, options, left_out))
+        found = [path] if whole else _search(path, options, searched)
         labels = set() if whole or options.pattern else _labels_among(found, root, options.modality_files)
         for candidate in found:
             readable = reader_for(candidate) is not None or case_files(candidate, options.modality_files)
             if readable and candidate not in labels:
-                files.setdefault(candidate, root)
+                place = _real(candidate) if candidate.is_dir() else _real(candidate.parent) / candidate.name
+                if place not in known:
+                    files[candidate] = root
+                known.add(place)
             else:
                 others.append(candidate)
     files = dict(_once(files))
@@ -191,16 +195,31 @@ def _once(files: Mapping[Path, Path]) -> Iterator[tuple[Path, Path]]:
             seen.add(series)
 
 
-def _search(folder: Path, root: Path, options: BatchSettings, exclude: Path | None) -> Iterator[Path]:
+def _search(root: Path, options: BatchSettings, seen: set[Path]) -> list[Path]:
+    """Return what a folder holds, with the folders below: each, and each that a link leads to, once.
+
+    A folder is found under its own name rather than by a link; links to one that holds `root` are not followed.
+    `seen` are the folders that were searched, or are not to be; it grows.
+    """
+    own, linked = [root], list[Path]()
+    found, again = list[Path](), list[Path]()
     pattern = options.pattern
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path == exclude or is_second_half(path):
+    while own or linked:
+        folder = own.pop() if own else linked.pop(0)
+        real = _real(folder)
+        if folder != root and (real in seen or _real(root).is_relative_to(real)):
             continue
-        if path.is_dir() and not _is_one_image(path, options):
-            if not path.is_symlink():
-                yield from _search(path, root, options, exclude)
-        elif not pattern or fnmatch(path.name, pattern) or fnmatch(path.relative_to(root).as_posix(), pattern):
-            yield path
+        seen.add(real)
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or is_second_half(path):
+                continue
+            one = path.is_file() or _is_one_image(path, options)
+            if path.is_dir() and not one:
+                (linked if path.is_symlink() else own).append(path)
+            elif not pattern or fnmatch(path.name, pattern) or fnmatch(path.relative_to(root).as_posix(), pattern):
+                (again if path.is_dir() and path.is_symlink() else found).append(path)
+    images = {_real(path): path for path in reversed((*found, *again)) if path.is_dir()}
+    return sorted(path for path in (*found, *again) if not path.is_dir() or images[_real(path)] == path)
 
 
 def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
@@ -222,6 +241,10 @@ def _is_one_image(path: Path, options: BatchSettings) -> bool:
     return path.is_dir() and (
         bool(case_files(path, options.modality_files)) or pyramid.matches(path) or mri.matches(path)
     )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _absolute(path: Path) -> Path:

@@ -109,6 +109,21 @@ def portable(name: str, room: int = LONGEST) -> str:
     return f"{encoded[: room - 9].decode('utf-8', 'ignore').rstrip('. ')}_{digest}"
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """List the sub-folders of a folder, sorted, each once.
+
+    Left out are links to another of them, to the folder itself, and to one that holds it, which would lead back.
+    """
+    place = Path(os.path.realpath(folder))
+    own = {Path(os.path.realpath(path)): path for path in sorted(folder.iterdir(), reverse=True) if _is_linked(path)}
+    own |= {place / path.name: path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()}
+    return sorted(path for real, path in own.items() if not place.is_relative_to(real))
+
+
+def _is_linked(path: Path) -> bool:
+    return path.is_symlink() and path.is_dir()
+
+
 def file_stem(path: Path) -> str:
     """Return the name without suffix; ``.nii.gz`` and ``.ome.tif`` count as one suffix."""
     lower = path.name.lower()

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from napari_medseg.errors import DataError, some_of
-from napari_medseg.io.files import file_stem
+from napari_medseg.io.files import file_stem, folders_in
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
 LABEL_FOLDERS = (
@@ -221,15 +221,14 @@ def list_labels(folder: Path, suffixes: Sequence[str] = LABEL_SUFFIXES) -> list[
     files = list_images(inner_folder(folder, LABEL_FOLDERS) or folder, suffixes)
     if files:
         return [path for path in files if is_label(path)] or files
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    return [path for case in below for path in list_images(case, suffixes) if is_label(path)]
+    return [path for case in folders_in(folder) for path in list_images(case, suffixes) if is_label(path)]
 
 
 def labels_below(folder: Path) -> list[Path]:
     """Return the files called labels in sub-folders, which `list_labels` leaves out because others lie in `folder`."""
     if not folder.is_dir() or inner_folder(folder, LABEL_FOLDERS) or not list_images(folder, LABEL_SUFFIXES):
         return []
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_one(path)]
+    below = [path for path in folders_in(folder) if not is_one(path)]
     return [path for case in below for path in list_images(case, LABEL_SUFFIXES) if is_label(path)]
 
 

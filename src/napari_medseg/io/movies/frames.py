@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from napari_medseg.io.files import folders_in
 from napari_medseg.io.pairs import list_images
 
 SYNONYMS = {"general field": ("opening wound", "general"), "nerve": ("nerves",)}
@@ -15,7 +16,7 @@ FRAME_NAME = re.compile(r"^(.+)_\d+$")
 def class_folders(folder: Path) -> list[Path]:
     """List the folders with frames below `folder`, or below its train, val and test folders."""
     roots = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
-    children = [p for root in roots for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    children = [p for root in roots for p in folders_in(root) if not p.name.startswith(".")]
     return [child for child in children if list_images(child)]
 
 

@@ -13,6 +13,7 @@ from napari_medseg.augment.elastic import elastic
 from napari_medseg.augment.intensity import bias_field, gamma, gaussian_noise
 from napari_medseg.augment.spatial import affine, compose, random_flip, rotation, scaling
 from napari_medseg.errors import DataError
+from napari_medseg.io.files import folders_in
 from napari_medseg.io.pairs import Pair, PairList, case_files, case_name, list_images
 from napari_medseg.methods.deepigeos.settings import Distance, Encoding
 from napari_medseg.settings import DistanceEngine, Metric
@@ -63,7 +64,7 @@ def case_folders(folder: Path, modalities: str, label: str) -> PairList:
             f"Cases as folders need words for image files and label file; got {modalities!r} and {label!r}. "
             "Set both modality_files and label_file, for example Flair,T1c and OTMultiClass."
         )
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    below = folders_in(folder)
     pairs, unpaired = [], []
     for case in [*below, *list_images(folder)]:
         *images, reference = case_files(case, f"{modalities},{label}") or [case]
