@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from napari_medseg.batch.inputs import list_inputs, source_files
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
-from napari_medseg.io import read, write
+from napari_medseg.io import read, read_one, write
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.reader import Frames
 from napari_medseg.io.movies.writer import MovieWriter
@@ -456,3 +456,54 @@ def test_pages_of_different_sizes_are_no_film(tmp_path: Path) -> None:
         file.write(np.zeros((9, 8), np.uint8), metadata=None)
     with pytest.raises(ReadError, match="pages of different sizes"):
         read_movie(tmp_path / "a.tif")
+
+
+def test_images_of_one_ome_tiff_opened_together_are_there_once_each(tmp_path: Path) -> None:
+    from napari_medseg._napari.readers import read_layers
+
+    names = ["p0.ome.tif", "p1.ome.tif"]
+    write_parts(tmp_path, names, ome_of(names, 'SizeZ="1" SizeT="1"', images=2).replace('FirstT="1"', 'FirstT="0"'))
+    paths = [str(tmp_path / name) for name in names]
+    for order in (paths, paths[::-1]):
+        layers = read_layers(order)
+        assert sorted(int(np.asarray(data)[0, 0]) for data, _, _ in layers) == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float32"])
+def test_negative_numbers_are_no_mask_of_a_published_set(tmp_path: Path, dtype: str) -> None:
+    """-1 is 255 in a type that is too small, or marks what is to be ignored: nobody can tell."""
+    (tmp_path / "order").mkdir()
+    (tmp_path / "annotation" / "Nerve").mkdir(parents=True)
+    mask = np.zeros((10, 12), dtype)
+    mask[2:5, 3:8] = 1
+    for k in range(2):
+        Pillow.fromarray(COLOUR[k].astype(np.uint8)).save(tmp_path / "order" / f"Nerve_{k}.png")
+        tifffile.imwrite(tmp_path / "annotation" / "Nerve" / f"Nerve_{k}.tif", mask)
+        mask[6:8, 3:8] = -1
+    labels = read(tmp_path)[1]
+    np.testing.assert_array_equal(np.asarray(labels.data[0]), mask > 0)
+    with pytest.raises(ReadError, match=r"Nerve_1\.tif holds negative numbers \(-1\).*unsigned"):
+        labels.data[1]
+
+
+@pytest.mark.parametrize("hidden", [(0, 0, 0), (255, 255, 255), (9, 200, 30)])
+@pytest.mark.parametrize("drawn", [(0, 0, 0), (255, 255, 255), (200, 0, 0)])
+def test_a_mask_drawn_on_a_transparent_ground(
+    tmp_path: Path, drawn: tuple[int, int, int], hidden: tuple[int, int, int]
+) -> None:
+    """Whatever its one colour, and whatever colour the transparent part hides, as labels and in a set of frames."""
+    inside = np.zeros((10, 12), bool)
+    inside[2:5, 3:8] = True
+    opacity = np.where(inside, 255, 0).astype(np.uint8)
+    opacity[2, 3:8], opacity[1, 3:8] = 200, 60  # a soft edge
+    picture = np.dstack([np.where(inside[..., None], drawn, hidden).astype(np.uint8), opacity])
+    (tmp_path / "order").mkdir()
+    (tmp_path / "annotation" / "Nerve").mkdir(parents=True)
+    for k in range(2):
+        Pillow.fromarray(COLOUR[k].astype(np.uint8)).save(tmp_path / "order" / f"Nerve_{k}.png")
+        Pillow.fromarray(picture).save(tmp_path / "annotation" / "Nerve" / f"Nerve_{k}.png")
+    np.testing.assert_array_equal(np.asarray(read(tmp_path)[1].data), np.stack([inside] * 2))
+    Pillow.fromarray(picture).save(tmp_path / "a_mask.png")
+    tifffile.imwrite(tmp_path / "a_mask.tif", picture, photometric="rgb", extrasamples=["unassalpha"])
+    for name in ("a_mask.png", "a_mask.tif"):
+        np.testing.assert_array_equal(read_one(tmp_path / name, "labels").data > 0, inside)

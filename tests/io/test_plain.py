@@ -141,7 +141,7 @@ def test_nan_and_inf_are_read_as_they_are(tmp_path: Path) -> None:
     [
         ((3, 6, 5), "ZYX", (3, 6, 5)),
         ((1, 6, 5), "YX", (6, 5)),
-        ((6, 5, 4), "YXC", (6, 5, 4)),
+        ((6, 5, 4), "ZYX", (6, 5, 4)),
         ((2, 3, 6, 5), "TZYX", (2, 3, 6, 5)),
     ],
 )
@@ -149,6 +149,19 @@ def test_axes_of_arrays_without_names(tmp_path: Path, shape: tuple[int, ...], ax
     np.save(tmp_path / "a.npy", np.zeros(shape))
     image = io.read(tmp_path / "a.npy")[0]
     assert (image.axes, image.data.shape) == (axes, kept)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "bool"])
+@pytest.mark.parametrize("shape", [(7, 6, 3), (7, 6, 4), (5, 7, 6, 3)])
+def test_a_last_axis_of_three_is_colour_in_bytes_alone_and_said(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str
+) -> None:
+    data = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
+    np.save(tmp_path / "a.npy", data)
+    image = io.read(tmp_path / "a.npy")[0]
+    assert image.axes == ("TZYX"[-len(shape) + 1 :] + "C" if dtype == "uint8" else "TZYX"[-len(shape) :])
+    np.testing.assert_array_equal(image.data, data)
+    assert ("taken as colours" if dtype == "uint8" else "taken as width") in image.metadata["notes"][0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

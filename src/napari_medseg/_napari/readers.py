@@ -26,7 +26,7 @@ from napari_medseg.io.files import disk_errors, file_stem, parse_json, portable
 from napari_medseg.io.outlines.geojson import write_regions
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
 from napari_medseg.io.pairs import is_label, lies_among_labels
-from napari_medseg.io.tiff import set_of
+from napari_medseg.io.tiff import read_with
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.labels import facts_of_objects
@@ -100,7 +100,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read files as layers: tracings and outlines as Shapes; of a many-channel scan only the first is visible.
 
     Each file of a DICOM series stands for the whole series, which is opened once: files of a series that is open
-    already add no layer. So does each file of an OME-TIFF of many.
+    already add no layer. So does each file of an OME-TIFF of many, whose images are opened once each.
     """
     layers: list[LayerData] = []
     opened = _open_series()
@@ -109,7 +109,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     for one in [path] if isinstance(path, str) else path:
         if Path(one) in done:
             continue
-        done |= set(set_of(Path(one)))
+        done |= set(read_with(Path(one)))
         if opened and (series_of(Path(one)), str(Path(one).parent)) in opened:
             continue
         outlined = outlines_data(Path(one)) if Path(one).suffix.lower() in OUTLINES else None

@@ -73,20 +73,35 @@ def upright(data: np.ndarray, orientation: int, y: int = 0) -> np.ndarray:
 def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return gray (Y, X) or RGB (Y, X, 3) as a picture is shown, and its numbers (Y, X) where these may be labels.
 
-    What is transparent is laid on white, the glass of a slide; grays that change by it, and the numbers of a palette,
-    may be labels. With a palette of grays the numbers count.
+    What is transparent is laid on white, the glass of a slide; grays that change by it, what is drawn in one colour on
+    a transparent ground, and the numbers of a palette, may be labels. With a palette of grays the numbers count.
     """
     indices = np.asarray(picture) if picture.mode == "P" else None
     if picture.mode == "P" and _is_gray(picture):
         return np.asarray(picture), None
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         colours = np.asarray(picture.convert("RGBA"))
-        laid, stored = on_white(colours), colours[..., 0]
-        gray = bool((colours[..., :3] == stored[..., None]).all())
-        shown = laid[..., 0] if gray and picture.mode in GRAY else laid
-        return shown, stored if indices is None and gray and not np.array_equal(laid[..., 0], stored) else indices
+        laid = on_white(colours)
+        gray = picture.mode in GRAY and bool((colours[..., :3] == colours[..., :1]).all())
+        return laid[..., 0] if gray else laid, numbers_of(colours, laid) if indices is None else indices
     mode = "RGB" if picture.mode == "P" else CONVERTED.get(picture.mode)
     return np.asarray(picture.convert(mode) if mode else picture), indices
+
+
+def numbers_of(colours: np.ndarray, laid: np.ndarray) -> np.ndarray | None:
+    """Return what may be labels of gray or RGB whose last sample is opacity (..., 2 or 4), laid on white (..., 1 or 3).
+
+    That is the part, 0 and 1, that is drawn in one colour on a transparent ground, whatever colour lies hidden there;
+    else the grays as they are stored, if they change on white.
+    """
+    stored, opacity = colours[..., 0], colours[..., -1]
+    top = 1.0 if colours.dtype.kind == "f" else float(np.iinfo(colours.dtype).max)
+    opaque = opacity > top / 2
+    drawn = colours[opacity == top] if not opaque.all() else colours[:0, 0]
+    gray = bool((colours[..., :-1] == stored[..., None]).all())
+    if len(drawn) and (drawn == drawn[0]).all() and not (gray and np.array_equal(stored > 0, opaque)):
+        return opaque.astype(np.uint8)
+    return stored if gray and not np.array_equal(laid[..., 0], stored) else None
 
 
 def on_white(colours: np.ndarray, premultiplied: bool = False) -> np.ndarray:

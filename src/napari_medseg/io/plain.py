@@ -164,7 +164,10 @@ def _images(stack: tiff.Stack, path: Path) -> list[Image]:
         name=f"{image.name}_numbers",
         channels=(),
     )
-    note = "The picture has a palette or transparent parts: it is read as it is shown; as labels its numbers count."
+    note = (
+        "The picture has a palette or transparent parts: it is read as it is shown; as labels its numbers count, or, "
+        "where one colour is drawn on a transparent ground, what is opaque."
+    )
     return [image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]}), labels]
 
 
@@ -172,7 +175,7 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     data, axes = stack.data, stack.axes
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data
-        axes = _axes_by_shape(data, path, may_be_colour=not axes or "C" in axes)
+        axes = _axes_by_shape(data, path, may_be_colour=data.dtype == np.uint8 if not axes else "C" in axes)
     keep = [i for i, axis in enumerate(axes) if axis in "YX" or data.shape[i] > 1]
     data, axes = data.reshape([data.shape[i] for i in keep]), "".join(axes[i] for i in keep)
     n = data.shape[axes.index("C")] if "C" in axes else 1
@@ -180,8 +183,9 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     scale, units = tiff.with_units(stack.steps, axes.replace("C", ""))
     name = f"{file_stem(path)}_{stack.name}" if stack.name else file_stem(path)
     space = dict(zip(axes.replace("C", ""), units, strict=True))
+    assumed = [_said_of_last(data.shape[-1], bool(colours))] if not stack.axes and _may_be_colours(stack.data) else []
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
-    said = [*stack.notes, *([tiff.FLAT] if flat else [])]
+    said = [*stack.notes, *assumed, *([tiff.FLAT] if flat else [])]
     known: dict[str, Any] = {"notes": said} if said else {}
     known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
@@ -193,8 +197,18 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
 
 def _axes_by_shape(data: np.ndarray, path: Path, may_be_colour: bool) -> str:
     """Name the axes of an array that does not: a last axis of 3 or 4 may be colour, the others end in ``YX``."""
-    colour = may_be_colour and data.ndim > 2 and data.shape[-1] in (3, 4)
+    colour = may_be_colour and _may_be_colours(data)
     n = data.ndim - colour
     if n > 4:
         raise ReadError(f"{path.name} has {data.ndim} axes; expected an image or a stack of images.")
     return "TZYX"[-n:] + ("C" if colour else "")
+
+
+def _may_be_colours(data: np.ndarray) -> bool:
+    return data.ndim > 2 and data.shape[-1] in (3, 4)
+
+
+def _said_of_last(length: int, colours: bool) -> str:
+    if colours:
+        return f"The file names no axes: the last one, of {length} bytes, is taken as colours."
+    return f"The file names no axes: the last one, of {length}, is taken as width, for colours would be of type uint8."

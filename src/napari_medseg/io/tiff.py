@@ -25,6 +25,7 @@ from napari_medseg.io.pictures import (
     TURNS,
     UPRIGHT,
     as_stored,
+    numbers_of,
     on_white,
     open_picture,
     upright,
@@ -188,17 +189,27 @@ def set_of(path: Path) -> list[Path]:
 
     Any other file stands alone.
     """
+    return next((files for files in _sets_of(path) if path in files), [path])
+
+
+def read_with(path: Path) -> list[Path]:
+    """Return the files that hold any of the images that reading `path` gives, itself first."""
+    return list(dict.fromkeys((path, *(file for files in _sets_of(path) for file in files))))
+
+
+def _sets_of(path: Path) -> list[list[Path]]:
+    """Return the files of each image of an OME-TIFF that are there."""
     import tifffile
 
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        return [path]
+        return []
     try:
         with tifffile.TiffFile(path) as file:
             text = file.pages[0].description or ""
     except Exception:  # what is damaged is said when it is read
-        return [path]
+        return []
     named = (_named_files(path, part) for part in _image_texts(text))
-    return next(([file for file in files if file.is_file()] for files in named if path in files), [path])
+    return [[file for file in files if file.is_file()] for files in named]
 
 
 def _image_texts(xml: str) -> list[str]:
@@ -461,9 +472,8 @@ def shown_colours(
         return data, axes, None
     if extra[0] not in (ASSOCIATED, UNASSOCIATED):  # samples of no stated meaning are no opacity
         return (data[..., :3], axes, None) if n == 3 else (data[..., 0], axes[:-1], None)
-    laid, stored = on_white(data[..., : n + 1], extra[0] == ASSOCIATED), data[..., 0]
-    gray = n == 1 or bool((data[..., :3] == stored[..., None]).all())
-    labels = stored if gray and not np.array_equal(laid[..., 0], stored) else None
+    laid = on_white(data[..., : n + 1], extra[0] == ASSOCIATED)
+    labels = numbers_of(data[..., : n + 1], laid)
     return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
 
 

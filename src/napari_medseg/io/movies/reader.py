@@ -15,7 +15,7 @@ from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.movies.movie import Movie
-from napari_medseg.io.pictures import open_picture, picture_size
+from napari_medseg.io.pictures import TRANSPARENT, numbers_of, on_white, open_picture, picture_size
 
 
 class Frames:
@@ -92,6 +92,7 @@ MOVIES = (
 )  # fmt: skip
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
+SAMPLE_FORMAT, SIGNED = 339, 2  # tag of TIFF, and its value of signed numbers
 NUMBERED = re.compile(r"(?:^|[_\-. ]|frame|img|image)(\d+)$", re.IGNORECASE)
 
 
@@ -212,10 +213,30 @@ def _is_frame_folder(folder: Path) -> bool:
 
 
 def _read_mask(path: Path) -> np.ndarray:
-    """Return where a mask (Y, X) is above 0, as 0 and 1; of a palette the numbers count, of a JPEG from one half."""
+    """Return where a mask (Y, X) is above 0, as 0 and 1; of a palette the numbers count, of a JPEG from one half.
+
+    Of what is drawn in one colour on a transparent ground the opaque part counts, of other colours what is not black.
+
+    Raises
+    ------
+    ReadError
+        If it holds negative numbers: they may be 255 in a type that is too small, or what is to be ignored.
+    """
     with open_picture(path) as picture:
-        shown = picture if picture.mode in {"1", "L", "P", "F"} or picture.mode[0] == "I" else picture.convert("RGB")
-        array = np.asarray(shown)
+        if picture.mode in TRANSPARENT:
+            colours = np.asarray(picture.convert("RGBA"))
+            numbers = numbers_of(colours, on_white(colours))
+            array = np.where(colours[..., 3:] > 127, colours[..., :3], 0) if numbers is None else numbers
+        else:
+            plain = picture.mode in {"1", "L", "P", "F"} or picture.mode[0] == "I"
+            array = np.asarray(picture if plain else picture.convert("RGB"))
+        if array.dtype == np.uint8 and SIGNED in np.atleast_1d(getattr(picture, "tag_v2", {}).get(SAMPLE_FORMAT, 0)):
+            array = array.view(np.int8)
+    if array.dtype.kind in "if" and array.size and array.min() < 0:
+        raise ReadError(
+            f"{path.name} holds negative numbers ({array.min():g}), which are neither mask nor background. Save it as "
+            "unsigned numbers: 0 and 1, or 0 and 255."
+        )
     blurred = path.suffix.lower() in (".jpg", ".jpeg")  # what is stored there is no longer 0 and 255
     inside = array > (127 if blurred else 0)
     return np.asarray(inside if inside.ndim == 2 else inside.any(-1), np.uint8)
