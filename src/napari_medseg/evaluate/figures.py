@@ -40,12 +40,26 @@ def save_figure(path: Path, figure: Any) -> Path:
         If the suffix is another, or the disk refuses.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise WriteError(f"{path.name}: figures are written as {', '.join(SUFFIXES)}. Choose one of these suffixes.")
+    check_figure(path)
     with replacing(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of glyphs that a font lacks
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=200)
     return path
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a name that no figure can be written under; to be asked before the work that it shows.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is none of `SUFFIXES`.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise WriteError(f"{path.name}: figures are written as {', '.join(SUFFIXES)}. Choose one of these suffixes.")
+    require("matplotlib", "figure", "A figure")
 
 
 def error_figure(found: Comparison, predicted: Image, truth: Image) -> Any:

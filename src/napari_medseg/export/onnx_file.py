@@ -50,7 +50,7 @@ def export_onnx(model: Model, path: Path) -> Job[dict[str, Any]]:
         If onnx or onnxruntime is not installed.
     """
     path = Path(path)
-    require("onnxruntime", "export", "Checking an ONNX file")
+    check_packages()
     yield Progress(0, 2, "translating the network")
     network = exported(model)
     content = to_onnx(network, model.card)
@@ -67,6 +67,12 @@ def export_onnx(model: Model, path: Path) -> Job[dict[str, Any]]:
         "largest_difference": difference,
         **noted(model.method, model.card),
     }
+
+
+def check_packages() -> None:
+    """Raise `MissingDependencyError` if what writes an ONNX file, or checks it, is not installed."""
+    require("onnx", "export", "Writing an ONNX file")
+    require("onnxruntime", "export", "Checking an ONNX file")
 
 
 def to_onnx(network: Exported, card: dict[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ from napari_medseg.export.network import (
     reference,
     sizes,
 )
-from napari_medseg.export.onnx_file import OPSET, TOLERANCE, compare, noted, to_onnx
+from napari_medseg.export.onnx_file import OPSET, TOLERANCE, check_packages, compare, noted, to_onnx
 from napari_medseg.export.settings import PackageInfo
 from napari_medseg.io.files import disk_errors, replacing
 from napari_medseg.jobs import Job, Progress
@@ -215,6 +215,7 @@ def export_bioimageio(model: Model, path: Path, info: PackageInfo | None = None)
             f"{model.method.title} needs scribbles, and bioimage.io has no place for them. Use --format onnx."
         )
     core = require("bioimageio.core", "export", "A bioimage.io package")
+    check_packages()
     yield Progress(0, 4, "translating the network")
     network = exported(model)
     content = to_onnx(network, model.card)

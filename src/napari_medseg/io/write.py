@@ -49,12 +49,12 @@ def write(path: str | Path, image: Image) -> Path:
     ------
     WriteError
         If the suffix is unknown, the values do not fit the format, or the disk refuses.
+    MissingDependencyError
+        If the package that the format needs is not installed.
     """
     path = expanded(path)
+    writer = check_image(path)
     image = in_order(_with_plain_dtype(image))
-    writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
-    if writer is None:
-        raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     image = PLACED[writer](image, path.name) if writer in PLACED else image
@@ -63,6 +63,24 @@ def write(path: str | Path, image: Image) -> Path:
     if writer not in EXPORTS or sidecar.name == f"{file_stem(path)}.json":
         write_json(sidecar, describe(path, image, file_axes))
     return path
+
+
+def check_image(path: Path) -> Callable[[Path, Image], str]:
+    """Return what writes an image or labels under a name; to be asked before the work whose result is written.
+
+    Raises
+    ------
+    WriteError
+        If the suffix is unknown.
+    MissingDependencyError
+        If the package that its format needs is not installed.
+    """
+    writer = next((w for suffix, w in WRITERS.items() if path.name.lower().endswith(suffix)), None)
+    if writer is None:
+        raise WriteError(f"{path.name}: images are written as {', '.join(WRITERS)}. Choose one of these suffixes.")
+    if writer in NEEDS:
+        require(NEEDS[writer][0], "export", NEEDS[writer][1])
+    return writer
 
 
 def write_table(path: str | Path, frame: DataFrame) -> Path:
@@ -89,11 +107,8 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
     if path.suffix.lower() == ".csv":
         paths = [path if k == 0 else path.with_name(f"{path.stem}_{name}.csv") for k, name in enumerate(tables)]
         return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
-    require("openpyxl", "export", "An Excel file")
     import pandas as pd
 
-    if not path.parent.is_dir():
-        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
     with replacing(path) as part, pd.ExcelWriter(part, engine="openpyxl") as book:
         for name, frame in tables.items():
             frame.map(_as_cell).to_excel(book, sheet_name=name, index=False)
@@ -105,15 +120,22 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a name that is none of a table.
+    """Refuse a name that no table can be written under; to be asked before the work whose result is written.
 
     Raises
     ------
     WriteError
-        If its suffix is another than ``.csv`` and ``.xlsx``.
+        If its suffix is another than ``.csv`` and ``.xlsx``, or the folder of an Excel file is not there.
+    MissingDependencyError
+        If Excel files cannot be written here.
     """
     if path.suffix.lower() not in (".csv", ".xlsx"):
         raise WriteError(f"{path.name}: tables are written as .csv or .xlsx. Choose one of these suffixes.")
+    if path.suffix.lower() == ".csv":
+        return
+    require("openpyxl", "export", "An Excel file")
+    if not path.parent.is_dir():
+        raise WriteError(f"{path} could not be written: its folder does not exist. Make it, or choose another.")
 
 
 def as_text(value: Any) -> Any:
@@ -232,6 +254,7 @@ def _write_volume(path: Path, image: Image) -> str:
     return image.axes
 
 
+NEEDS = {write_rois: ("roifile", "An ImageJ ROI archive"), write_zarr: ("zarr", "OME-Zarr")}
 EXPORTS = (write_geojson, write_rois, write_zarr)
 PLACED = {write_geojson: as_picture, write_rois: as_picture, write_zarr: along_axes}
 WRITERS: dict[str, Callable[[Path, Image], str]] = {

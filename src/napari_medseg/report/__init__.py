@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from napari_medseg.errors import WriteError
+from napari_medseg.errors import WriteError, require
 from napari_medseg.image import Image
 from napari_medseg.io.files import replacing, write_text
 from napari_medseg.report.case import WARNING, case_of
 from napari_medseg.report.html import page
 
-__all__ = ["WARNING", "report"]
+__all__ = ["WARNING", "check_report", "report"]
 
 
 def report(
@@ -51,12 +51,11 @@ def report(
     WriteError
         If the name ends otherwise, or the place is not writable.
     MissingDependencyError
-        If a PDF is asked for and reportlab is not installed.
+        If a PDF is asked for and what draws it is not installed.
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in (".html", ".htm", ".pdf"):
-        raise WriteError(f"{path}: a report is a page in HTML or PDF. Give a name ending in .html or .pdf.")
+    check_report(path)
     case = case_of(image, labels, table, metadata, summary)
     if kind != ".pdf":
         return write_text(path, page(case))
@@ -65,3 +64,19 @@ def report(
     with replacing(path) as part:
         draw(case, part)
     return path
+
+
+def check_report(path: Path) -> None:
+    """Refuse a name that no report can be written under; to be asked before the work that it shows.
+
+    Raises
+    ------
+    WriteError
+        If the name ends otherwise than in ``.html``, ``.htm`` or ``.pdf``.
+    MissingDependencyError
+        If a PDF is asked for and reportlab, or matplotlib whose font is used, is not installed.
+    """
+    if path.suffix.lower() not in (".html", ".htm", ".pdf"):
+        raise WriteError(f"{path}: a report is a page in HTML or PDF. Give a name ending in .html or .pdf.")
+    for module in ("reportlab", "matplotlib") if path.suffix.lower() == ".pdf" else ():
+        require(module, "figure", "A report as PDF")

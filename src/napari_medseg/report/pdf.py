@@ -27,7 +27,6 @@ def draw(case: Case, path: Path) -> None:
     MissingDependencyError
         If reportlab, or matplotlib whose font is used, is not installed.
     """
-    require("reportlab", "figure", "A report as PDF")
     _register_font()
     for step in count():
         sheet, rest = _sheet(case, path, STEP**step)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medseg.cli.output import drain, keep_apart, show, table, warn
-from napari_medseg.errors import some_of
+from napari_medseg.errors import SettingsError, some_of
 
 FRAMES = "methods that classify frames"
 
@@ -33,11 +33,18 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     def call(arguments: argparse.Namespace) -> None:
         from napari_medseg.evaluate.rounds import is_session
+        from napari_medseg.io.write import check_table
         from napari_medseg.methods import role_of
 
         for path in (arguments.output, arguments.figure):
             if path:
                 keep_apart(path, arguments.predictions, arguments.references, arguments.image)
+        if arguments.output:
+            check_table(arguments.output)
+        if arguments.figure:
+            from napari_medseg.evaluate.figures import check_figure
+
+            check_figure(arguments.figure)
         if role_of(arguments.method) == "classify":
             frames(arguments)
         elif is_session(arguments.predictions):
@@ -113,7 +120,10 @@ def rounds(arguments: argparse.Namespace) -> None:
 def frames(arguments: argparse.Namespace) -> None:
     """Print how well frames are classified: each class against the rest, and the table of confusions."""
     from napari_medseg.evaluate.frames import evaluate_frames
+    from napari_medseg.io.write import write_tables
 
+    if arguments.figure:
+        raise SettingsError("--figure draws masks and rounds; classes of frames go to --output. Leave it out.")
     found = drain(evaluate_frames(arguments.predictions, arguments.references, arguments.only), arguments.json)
     if found.unpaired:
         warn(f"{found.unpaired} frames without partner")
@@ -123,6 +133,8 @@ def frames(arguments: argparse.Namespace) -> None:
         "scores": found.scores.astype(object).where(found.scores.notna(), None).to_dict("records"),
         "confusion": found.confusion.to_dict("index"),
     }
+    if arguments.output:
+        write_tables(arguments.output, {"scores": found.scores, "confusion": found.confusion.reset_index()})
     heading = f"{found.frames} frames, {found.accuracy:.1%} right; intervals hold 95 %"
     scores = found.scores.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     parts = [heading, scores, str(found.confusion)]

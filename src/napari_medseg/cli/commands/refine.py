@@ -118,7 +118,10 @@ def _of_time(labels: Image, time: int | None) -> Image:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from napari_medseg.io.write import check_image
+
     keep_apart(arguments.output, arguments.image, *arguments.channel, arguments.scribbles)
+    check_image(arguments.output)
     if (arguments.scribbles is None) == (arguments.replay is None):
         raise SettingsError("Give either SCRIBBLES or --replay SESSION.")
     if arguments.initial and arguments.proposal:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from napari_medseg.cli.output import say, warn
+from napari_medseg.cli.output import keep_apart, say, warn
 from napari_medseg.errors import SettingsError
 from napari_medseg.measure import KINDS
 
@@ -24,8 +24,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _call(arguments: argparse.Namespace) -> None:
     from napari_medseg.measure import measure, summarise
     from napari_medseg.measure.files import notes_of, read_case
-    from napari_medseg.report import report
+    from napari_medseg.report import check_report, report
 
+    keep_apart(arguments.output, arguments.image, arguments.labels)
+    check_report(arguments.output)
     labels, image = read_case("", arguments.labels, arguments.image, arguments.pixel_size)
     assert image is not None  # one was given
     for note in notes_of(labels, image):
