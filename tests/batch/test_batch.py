@@ -321,3 +321,17 @@ def test_slices_given_one_by_one_are_one_image(tmp_path: Path) -> None:
     assert list_inputs(paths) == (paths[:1], [])
     stills = [dicom_files.one(tmp_path / f"{k}.dcm", np.zeros((6, 5), np.uint16), modality="US") for k in range(2)]
     assert list_inputs(stills) == (stills, [])
+
+
+def test_rows_of_two_files_of_one_name_are_told_apart(model: Model, tmp_path: Path) -> None:
+    """Two patients whose files have one name, in folders of one name, given one by one."""
+    files = [picture(tmp_path / patient / "img" / "a.png", k) for k, patient in enumerate(("p1", "p2"))]
+    record = run(predict_files(model, [file.parent for file in files], tmp_path / "out", CPU))
+    names = [f"{record['files'][str(file)]['name']}.png" for file in files]
+    assert len(set(names)) == 2
+    for table in ("summary.csv", "measurements.csv"):
+        assert list(dict.fromkeys(row["image"] for row in rows(tmp_path / "out" / table))) == names
+    sizes = [rows(tmp_path / "out" / record["files"][str(file)]["measurements"]) for file in files]
+    assert [row["voxels"] for row in rows(tmp_path / "out" / "measurements.csv")] == [
+        row["voxels"] for table in sizes for row in table
+    ]

@@ -17,6 +17,7 @@ from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence as Items
 
 from napari_medseg import io
+from napari_medseg.batch import list_inputs
 from napari_medseg.errors import ReadError
 from napari_medseg.io.volumes.dicom import is_dicom, series_of
 from napari_medseg.io.volumes.dicom.mosaic import tiles
@@ -631,5 +632,22 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_series_of_a_file(tmp_path: Path) -> None:
     path = d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), series="1.7")
-    assert series_of(path) == "1.7"
+    assert series_of(path).split()[0] == "1.7"
     assert series_of(Path(os.devnull)) == ""
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID"])
+def test_two_patients_under_one_series_uid_are_two_series(tmp_path: Path, tag: str) -> None:
+    """As a program leaves them that hides names: their slices lie between each other's."""
+    volumes = np.arange(48, dtype=np.uint16).reshape(2, 2, 3, 4)
+    for k, volume in enumerate(volumes):
+        places = [(0, 0, 4 * n + 2 * k) for n in range(2)]
+        d.series(tmp_path / "scan", volume, prefix=f"p{k}_", position=places, **{tag: f"1.{k}"})
+    with pytest.raises(ReadError, match=r"mixes 2 DICOM series: .*first p0_0\.dcm.*first p1_0\.dcm"):
+        io.read(tmp_path / "scan")
+    for k, volume in enumerate(volumes):
+        (image,) = io.read(tmp_path / "scan" / f"p{k}_1.dcm")
+        np.testing.assert_array_equal(np.sort(image.data, axis=None), np.sort(volume, axis=None))
+        assert image.scale[0] == pytest.approx(4)
+    found, _ = list_inputs([tmp_path / "scan" / f"p{k}_{n}.dcm" for k in range(2) for n in range(2)])
+    assert [path.name for path in found] == ["p0_0.dcm", "p1_0.dcm"]

@@ -187,3 +187,17 @@ def test_a_given_pixel_size_that_the_file_contradicts_is_said(tmp_path: Path, st
     assert found.objects["volume (um^3)"].tolist() == pytest.approx([32 * 0.125])
     said = "states pixels of 0.25 x 0.25 x 0.25 um; the given 0.5 um" if stated else "are taken to lie 0.5 um apart"
     assert any(said in note for note in found.notes)
+
+
+def test_files_of_one_name_are_told_apart_in_every_row(tmp_path: Path) -> None:
+    """Two patients whose labels have one name in folders of one name."""
+    for k, patient in enumerate(("p1", "p2")):
+        (tmp_path / patient / "seg").mkdir(parents=True)
+        square = np.zeros((9, 9), np.uint8)
+        square[2 : 5 + k, 2:5] = 1
+        np.save(tmp_path / patient / "seg" / "a_seg.npy", square)
+    (tmp_path / "p2" / "seg" / "b_seg.npy").write_bytes(b"no array")
+    tables = run(measure_files("nuclei", [tmp_path / "p1" / "seg", tmp_path / "p2" / "seg"]))
+    assert tables.objects.set_index("image")["pixels"].to_dict() == {"p1/seg/a_seg.npy": 9, "p2/seg/a_seg.npy": 12}
+    assert tables.images["image"].tolist() == ["p1/seg/a_seg.npy", "p2/seg/a_seg.npy"]
+    assert tables.problems[0].startswith("b_seg.npy: ")

@@ -56,7 +56,7 @@ class Case:
 
     def renamed(self) -> Case:
         """Return this case with a name that no other image has."""
-        return replace(self, name=f"{self.name}_{_digest(self.path)}")
+        return replace(self, name=f"{self.name}_{digest(self.path)}")
 
 
 def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, float] | None = None) -> Image:
@@ -125,7 +125,7 @@ def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None
         used = Counter(map(_folded, (*names.values(), *wanted.values())))
         names |= {path: name for path, name in wanted.items() if used[_folded(name)] == 1}
         rest = [pair for pair in rest if pair[0] not in names]
-    names |= {path: f"{portable(file_stem(path), LONGEST - 9)}_{_digest(path)}" for path, _ in rest}
+    names |= {path: f"{portable(file_stem(path), LONGEST - 9)}_{digest(path)}" for path, _ in rest}
     return [Case(path, names[path]) for path, _ in files]
 
 
@@ -143,7 +143,8 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return what tells a file from all others in the name of its results."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from napari_medseg.batch.inputs import digest
 from napari_medseg.errors import DataError, printable
 from napari_medseg.io import write_table
 from napari_medseg.io.files import inside, write_json
@@ -170,8 +171,13 @@ def update_measurements(out: Path, key: str, row: Mapping[str, Any]) -> None:
 
 
 def image_name(key: str, row: Mapping[str, Any]) -> str:
-    """Return what tables call a file: its name below the folders that its results lie in."""
-    return (Path(row["name"]).parent / Path(key).name).as_posix()
+    """Return what tables call a file: its name below the folders that its results lie in; no two have the same.
+
+    Where its results have a name that only this file has, that with its suffix.
+    """
+    result, path = Path(row["name"]), Path(key)
+    own = result.name.endswith(f"_{digest(path)}")
+    return (result.parent / (f"{result.name}{path.suffix}" if own else path.name)).as_posix()
 
 
 def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Said]) -> pd.DataFrame | None:

@@ -198,6 +198,18 @@ def label_stems(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
     return found
 
 
+def told_apart(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each of several files: its own, with as many of its folders before it as no other has."""
+    names: dict[Path, str] = {}
+    rest, depth = list(dict.fromkeys(paths)), 1
+    while rest:
+        wanted = {path: "/".join(path.parts[-depth:]) for path in rest}
+        often = Counter(wanted.values())
+        names |= {path: name for path, name in wanted.items() if often[name] == 1 or depth > len(path.parts)}
+        rest, depth = [path for path in rest if path not in names], depth + 1
+    return names
+
+
 def is_one(path: Path) -> bool:
     """Whether `path` is one image: a file, or the folder of an OME-Zarr."""
     return path.is_file() or path.name.lower().endswith(ZARR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from napari_medseg.io.pairs import (
     list_labels,
     nearest,
     said_below,
+    told_apart,
 )
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import Job, Progress
@@ -112,14 +112,14 @@ def measure_files(
         notes += [
             f"{path.name} has no image of its name; only outlines were measured." for path, p, _ in cases if p is None
         ]
-    often = Counter(path.name for path, *_ in cases)
+    names = told_apart([path for path, *_ in cases])
     for index, (path, partner, others) in enumerate(cases, 1):
         name = path.parent / case_stem(path)
         try:
             if name in measured:
                 raise DataError("another label file of this image was measured; an image counts once.")
             found, image = read_case(kind, path, partner, pixel_size, channel, time)
-            shown = path.name if often[path.name] == 1 else f"{path.parent.name}/{path.name}"
+            shown = names[path]
             measured[name] = _measure(kind, found, image, shown, settings)
             if partner is not None and others:
                 notes.append(f"{shown} is measured with {partner.name}, not {some_of([o.name for o in others])}.")
@@ -127,7 +127,7 @@ def measure_files(
                 notes += _assign(measured[name][1], who(path.name), path.name)
             notes += [note for note in notes_of(found, image) if note not in notes]
         except MedSegError as error:
-            problems.append(f"{path.name}: {error}")
+            problems.append(f"{names[path]}: {error}")
         yield Progress(index, len(cases), path.name)
     if not measured:
         raise DataError(f"None of {len(cases)} label images could be measured. First: {problems[0]}")

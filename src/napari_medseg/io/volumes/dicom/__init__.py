@@ -44,7 +44,7 @@ def read_series(path: Path) -> list[Image]:
 
 
 def series_of(path: Path) -> str:
-    """Return the UID of the series that a DICOM file stands for as a whole, empty if it stands for itself.
+    """Return which series a DICOM file stands for as a whole (UID, hash of its patient), empty if it stands for itself.
 
     It stands for itself if it is no picture, or a picture without a position in the patient (a radiograph).
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def describe(path: Path) -> Header | None:
     try:
         with quiet():
             data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            series = str(data.get("SeriesInstanceUID", ""))
+            series = _series(data)
             if "Rows" not in data or "Columns" not in data:
                 cut = cut_short(path)
                 return Header(path, series, fault=cut) if cut else None
@@ -101,7 +102,7 @@ def _described(path: Path, data: Any) -> Header:
     said += _uneven_times(data)
     return Header(
         path,
-        str(data.get("SeriesInstanceUID", "")),
+        _series(data),
         str(data.get("SeriesDescription", "") or modality),
         modality,
         sop,
@@ -114,6 +115,13 @@ def _described(path: Path, data: Any) -> Header:
         _value_unit(data, modality),
         _window(data),
     )
+
+
+def _series(data: Any) -> str:
+    """Return the UID of a series with a hash of patient and study: what hides names may give one UID to all."""
+    uid = str(data.get("SeriesInstanceUID", ""))
+    whose = [str(data.get(name) or "").strip() for name in ("PatientID", "StudyInstanceUID")]
+    return f"{uid} {hashlib.sha256('/'.join(whose).encode()).hexdigest()[:8]}" if uid and any(whose) else uid
 
 
 def _value_unit(data: Any, modality: str) -> str:
