@@ -120,8 +120,7 @@ class _Level:
             np.zeros(self.shape, bool) if part is None else _in_cells(part, factors, partial(_most_of, factors), bool)
             for part in (problem.held, problem.closed)
         )
-        beyond = np.zeros((len(problem.shape), 2), bool) if problem.frame is None else problem.frame != OVER
-        self.frame = self.faces(beyond) & ~self.object
+        self.frame = self.framed(problem.frame)
         self._contrast: float | None = None
         sizes = np.multiply(factors, problem.steps)
         self.steps = tuple(float(s) for s in sizes / sizes.min())
@@ -137,6 +136,10 @@ class _Level:
             if self.shape[axis] > THIN:
                 out[(slice(None),) * axis + (-end,)] = True
         return out
+
+    def framed(self, frame: np.ndarray | None) -> np.ndarray:
+        """Return the outer cells that are presumed background, bool (*cells), by `Problem.frame`."""
+        return np.zeros(self.shape, bool) if frame is None else self.faces(frame != OVER) & ~self.object
 
     def deviation(self) -> np.ndarray:
         """Return the deviation of intensities, of their mean over channels, within each cell, float32 (*cells)."""
@@ -236,13 +239,24 @@ class Search:
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
         self._unary: np.ndarray = self._base
         self._learned: np.ndarray | None = None
+        self._graphs: dict[float, Neighbourhood] = {}
         self.expected = 0.0
 
     def limited(self, most: float) -> Search:
         """Return this search with another `Problem.most`; the two share what does not depend on it."""
+        return self._with("_ratio", "_fixed", most=most)
+
+    def framed(self, frame: np.ndarray, most: float) -> Search:
+        """Return this search with another `Problem.frame` too; the two share what does not depend on these."""
+        other = self._with("_distances", "_ratio", "_fixed", frame=frame, most=most)
+        other._level = copy.copy(self._level)
+        other._level.frame = self._level.framed(frame)
+        return other
+
+    def _with(self, *lost: str, **changes: object) -> Search:
         other = copy.copy(self)
-        other._problem = replace(self._problem, most=most)
-        for name in ("_ratio", "_fixed"):
+        other._problem = replace(self._problem, **changes)  # type: ignore[arg-type]
+        for name in lost:
             other.__dict__.pop(name, None)
         return other
 
@@ -298,8 +312,44 @@ class Search:
         return bool(self._level.share.any())
 
     @cached_property
+    def _cost(self) -> dict[str, Any]:
+        return {"spacing": self._level.steps, "weight": self._problem.weight, "metric": self._problem.metric}
+
+    @cached_property
+    def _map(self) -> GeodesicMap:
+        return GeodesicMap(self._level.image, channels=True, **self._cost)
+
+    def _distance(self, seeds: np.ndarray) -> np.ndarray:
+        """Return the geodesic distance to seeds, float32 (*cells)."""
+        image, engine = self._level.image, self._problem.engine
+        if engine != OWN:
+            return geodesic_distance(image, seeds, engine=engine, **self._cost) + np.float32(NEAR)
+        own = self._map.like()
+        own.add(seeds)
+        return own.distance + np.float32(NEAR)
+
+    @cached_property
+    def _near(self) -> np.ndarray:
+        return self._distance(self._level.near_object)
+
+    @cached_property
+    def _between(self) -> np.ndarray:
+        """What lies between each cell and the object's strokes: the share of the image in the distance to them."""
+        way = ndimage.distance_transform_edt(~self._level.near_object, self._level.steps)
+        return np.asarray(self._near - (1 - self._problem.weight) * way)
+
+    @cached_property
     def _distances(self) -> _Distances:
-        return _distances(self._level, self._problem)
+        level, frame = self._level, self._problem.frame
+        if not (level.near_object.any() and level.near_background.any()):
+            nothing = np.zeros(level.shape, np.float32)
+            return _Distances(nothing, nothing, nothing, False)
+        if frame is not None:  # one that nothing parts from the object is none
+            between, inner = self._between[level.frame], level.faces(frame == INSIDE)[level.frame]
+            usual = float(np.median(between)) if between.size else 0.0
+            level.frame[level.frame] = between > np.where(inner, max(FLAT, JOINED * usual), FLAT)
+        far = self._distance(level.near_background)
+        return _Distances(self._near, far, np.log(far / self._near), True)
 
     @cached_property
     def _ratio(self) -> np.ndarray:
@@ -312,9 +362,15 @@ class Search:
 
     @cached_property
     def _pushes(self) -> np.ndarray:
-        total, energy = np.zeros(self._level.shape, np.float32), self._energy
-        for log, sign in self._distances.pushes:
-            total += sign * np.clip(log, energy.least_push, energy.most_push)
+        level, energy, cell = self._level, self._energy, float(np.prod(self.factors))
+        total = np.zeros(level.shape, np.float32)
+        for push in self._problem.pushes:
+            seeds = _in_cells(push.seeds, level.factors, partial(block_any, factors=level.factors), bool)
+            open_, away = (level.mask != push.to_object) | seeds, self._distance(seeds)
+            values = away[open_]
+            n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
+            reach = np.clip(np.log(np.partition(values, n)[n] / away), energy.least_push, energy.most_push)
+            total += open_ * np.float32(1 if push.to_object else -1) * reach
         return total
 
     @cached_property
@@ -345,7 +401,10 @@ class Search:
         return self._energy.border * (1.0 if self._learned is None else self._energy.soft)
 
     def _neighbours(self, border: float) -> Neighbourhood:
-        return self._level.neighbourhood(np.ones(self._level.shape, bool), self.labels, border)
+        if border not in self._graphs:
+            everywhere = np.ones(self._level.shape, bool)
+            self._graphs[border] = self._level.neighbourhood(everywhere, self.labels, border)
+        return self._graphs[border]
 
     def contrast(self) -> float:
         """Return the mean difference of smoothed intensities over the border of `labels`; 0 without a border."""
@@ -417,7 +476,7 @@ def minimise(problem: Problem, energy: Energy) -> Answer:
 
 
 class _Distances(NamedTuple):
-    """What distances say at each cell, float32 (*cells): to strokes, their log-ratio, and how far new strokes reach.
+    """Distances to the strokes of the object and of the background, and their log-ratio, float32 (*cells).
 
     `parted` is whether there are strokes of both kinds, a frame being one of the background.
     """
@@ -425,43 +484,7 @@ class _Distances(NamedTuple):
     near: np.ndarray
     far: np.ndarray
     ratio: np.ndarray
-    pushes: list[tuple[np.ndarray, np.ndarray]]  # logarithms, and the sign of their class, 0 where nothing changes
     parted: bool
-
-
-def _distances(level: _Level, problem: Problem) -> _Distances:
-    cost: dict[str, Any] = {"spacing": level.steps, "weight": problem.weight, "metric": problem.metric}
-    empty = GeodesicMap(level.image, channels=True, **cost)
-
-    def distance(seeds: np.ndarray) -> np.ndarray:
-        if problem.engine != OWN:
-            return geodesic_distance(level.image, seeds, engine=problem.engine, **cost) + np.float32(NEAR)
-        own = empty.like()
-        own.add(seeds)
-        return own.distance + np.float32(NEAR)
-
-    ours, theirs = level.near_object, level.near_background  # a frame that nothing parts from the object is none
-    near, far, ratio = (np.zeros(level.shape, np.float32) for _ in range(3))
-    parted = bool(ours.any() and theirs.any())
-    if parted:
-        near = distance(ours)
-        if problem.frame is not None:
-            way = ndimage.distance_transform_edt(~ours, level.steps)
-            frame = level.frame
-            near_by, inner = (near - (1 - problem.weight) * way)[frame], level.faces(problem.frame == INSIDE)[frame]
-            usual = float(np.median(near_by)) if near_by.size else 0.0
-            frame[frame] = near_by > np.where(inner, max(FLAT, JOINED * usual), FLAT)
-        far = distance(level.near_background)
-        ratio = np.log(far / near)
-    cell, pushes = float(np.prod(level.factors)), []
-    for push in problem.pushes:
-        seeds = _in_cells(push.seeds, level.factors, partial(block_any, factors=level.factors), bool)
-        open_ = (level.mask != push.to_object) | seeds
-        away = distance(seeds)
-        values = away[open_]
-        n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
-        pushes.append((np.log(np.partition(values, n)[n] / away), open_ * np.float32(1 if push.to_object else -1)))
-    return _Distances(near, far, ratio, pushes, parted)
 
 
 def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ class _Object:
     own: Voxels
     others: Voxels
     told: float
-    searches: dict[tuple[object, ...], Search] = field(default_factory=dict)
+    searches: dict[tuple[object, ...], dict[bytes, Search]] = field(default_factory=dict)
 
 
 class _Look(NamedTuple):
@@ -293,15 +293,17 @@ class GeodesicEngine(Engine):
     def _search(
         self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
     ) -> Search:
-        key = (*((s.start, s.stop) for s in box), open_edges.tobytes(), grid)
-        known = thing.searches.get(key)
-        if known is not None:
-            return known.limited(most)
-        search = thing.searches[key] = self._new_search(thing, turn, box, most, open_edges, grid)
+        edges, frame = open_edges.tobytes(), np.where(open_edges, OVER, _at_image_edge(box, turn.shape))
+        known = thing.searches.setdefault((*((s.start, s.stop) for s in box), grid), {})
+        if edges in known:
+            return known[edges].limited(most)
+        first = next(iter(known.values()), None)
+        search = first.framed(frame, most) if first else self._new_search(thing, turn, box, most, frame, grid)
+        known[edges] = search
         return search
 
     def _new_search(
-        self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
+        self, thing: _Object, turn: _Round, box: Box, most: float, frame: np.ndarray, grid: tuple[int, int]
     ) -> Search:
         k, new, own, others = thing.k, thing.new, thing.own, thing.others
         shape = tuple(s.stop - s.start for s in box)
@@ -324,7 +326,7 @@ class GeodesicEngine(Engine):
             lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k)),
             held=lazy(others.within, others.box),
             closed=lazy(lambda part: turn.locked[part] > 0, turn.taken),
-            frame=np.where(open_edges, OVER, _at_image_edge(box, turn.shape)),
+            frame=frame,
             pushes=pushes,
             most=most,
         )

@@ -7,10 +7,11 @@ from functools import cached_property
 import numpy as np
 
 from napari_medseg.image import Image
-from napari_medseg.refinement.history import Box
+from napari_medseg.refinement.history import Box, whole
 
 LOW, HIGH = 0.5, 99.5  # percentiles that become 0 and 1
 SAMPLE = 1_000_000
+KEPT = 2**22  # values of an image that is kept as a whole
 
 
 class Intensities:
@@ -25,7 +26,15 @@ class Intensities:
         return [_range(channel) for channel in self._channels]
 
     def inside(self, box: Box) -> np.ndarray:
-        """Return float32 (C, *box) in [0, 1]."""
+        """Return float32 (C, *box) in [0, 1], to be read only."""
+        small = self._channels.size <= KEPT
+        return self._all[(slice(None), *box)] if small else self._made(box)
+
+    @cached_property
+    def _all(self) -> np.ndarray:
+        return self._made(whole(self._channels.shape[1:]))
+
+    def _made(self, box: Box) -> np.ndarray:
         parts = self._channels[(slice(None), *box)]
         out = np.empty(parts.shape, np.float32)
         for values, part, (low, high) in zip(out, parts, self.ranges, strict=True):
