@@ -31,7 +31,7 @@ from scipy.special import expit
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast
-from napari_medseg.graphcut.problem import INSIDE, OVER, OWN, Answer, Array, Lazy, Problem
+from napari_medseg.graphcut.problem import INSIDE, OVER, OWN, Answer, Array, Lazy, Problem, is_filled
 from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
 
 THIN = 2  # an axis of so few cells has no frame
@@ -112,12 +112,14 @@ class _Level:
         means = _in_cells(voxels, factors, partial(_moments if texture else block_mean, factors=factors), np.float32)
         self.image: np.ndarray = means[: image.shape[0]]
         self._square = means[-1] if texture else None
-        marks = [_in_cells(problem.strokes, factors, partial(_any_of_sign, sign, factors), bool) for sign in (1, -1)]
-        self.object, self.background = marks[0], marks[1] & ~marks[0]
+        self.object, background = _in_cells(problem.strokes, factors, partial(_signs, factors), bool)
+        self.background = background & ~self.object
         self.share = _in_cells(problem.mask, factors, partial(block_mean, factors=factors), np.float32)
         self.mask = self.share > 0.5
         self.held, self.closed = (
-            np.zeros(self.shape, bool) if part is None else _in_cells(part, factors, partial(_most_of, factors), bool)
+            _in_cells(part, factors, partial(_most_of, factors), bool)
+            if is_filled(part)
+            else np.zeros(self.shape, bool)
             for part in (problem.held, problem.closed)
         )
         self.frame = self.framed(problem.frame)
@@ -181,9 +183,8 @@ def _in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.
     if not isinstance(array, Lazy) and array.size <= SLAB:
         return reduce(array)
     filled = array.filled if isinstance(array, Lazy) else tuple(slice(0, n) for n in shape)
+    filled = filled or (slice(0, 1),) * len(shape)  # one block of zeros, for how many values it becomes
     cells, out = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True)), None
-    if filled is None:
-        return np.zeros(cells, kind)
     first, *rest = (slice(s.start // f, -(-s.stop // f)) for s, f in zip(filled, factors, strict=True))
     area = int(np.prod([(s.stop - s.start) * f for s, f in zip(rest, factors[1:], strict=True)]))
     rows = max(1, SLAB // (area * factors[0]))
@@ -206,8 +207,9 @@ def _moments(channels: np.ndarray, factors: Factors) -> np.ndarray:
     return block_mean(np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]), factors)
 
 
-def _any_of_sign(sign: int, factors: Factors, strokes: np.ndarray) -> np.ndarray:
-    return block_any(strokes == sign, factors)
+def _signs(factors: Factors, strokes: np.ndarray) -> np.ndarray:
+    """Return which blocks hold a stroke of the object and which one of the background, bool (2, *cells)."""
+    return block_any(np.stack([strokes > 0, strokes < 0]), factors)
 
 
 def _most_of(factors: Factors, part: np.ndarray) -> np.ndarray:
@@ -454,11 +456,16 @@ class Search:
 def for_overlap(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
     """Return log-odds of the object (any shape) moved so that zero expects the largest Dice, and that Dice.
 
-    If p are the probabilities, sorted down, the n first have ``2 sum_n p / (n + sum p)``; its maximum F is reached by
-    all with p above F / 2 (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15).
+    Of n voxels with probabilities p, of which those of a set S are labelled, it expects ``2 sum_S p / (|S| + sum p)``.
+    Its maximum F is reached by all with p of at least F / 2 (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15),
+    and found from below: what these have is more, until it is F (Dinkelbach 1967, doi:10.1287/mnsc.13.7.492).
     """
-    p = expit(np.sort(log_odds, axis=None)[::-1].astype(np.float64))
-    best = max(float((2 * np.cumsum(p) / (np.arange(1, p.size + 1) + p.sum())).max()), NONE)
+    chosen = expit(log_odds.astype(np.float64)).ravel()
+    total, best = float(chosen.sum()), 0.0
+    while (dice := 2 * float(chosen.sum()) / (chosen.size + total)) > best:
+        best = dice
+        chosen = chosen[chosen >= best / 2]
+    best = max(best, NONE)
     return log_odds - np.float32(np.log(best / (2 - best))), best
 
 

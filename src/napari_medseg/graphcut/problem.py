@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -26,6 +26,11 @@ class Lazy:
 
 
 Array = np.ndarray | Lazy
+
+
+def is_filled(array: Array | None) -> TypeGuard[Array]:
+    """Whether an array is there and may hold anything."""
+    return array is not None and not (isinstance(array, Lazy) and array.filled is None)
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,7 @@ class Problem:
 
     def part(self, box: Box) -> Problem:
         """Return what is known of the object in a smaller box, without its frame and pushes."""
-
-        def cut(array: Array | None) -> np.ndarray | None:
-            empty = array is None or (isinstance(array, Lazy) and array.filled is None)
-            return None if empty else array[box]  # type: ignore[index]
-
-        held, closed = cut(self.held), cut(self.closed)
+        held, closed = (array[box] if is_filled(array) else None for array in (self.held, self.closed))
         return Problem(self.image[(slice(None), *box)], self.steps, self.strokes[box], self.mask[box], held, closed)
 
 
