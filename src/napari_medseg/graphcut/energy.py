@@ -110,7 +110,7 @@ class _Level:
         voxels = Lazy(shape, lambda box: image[(slice(None), *box)], tuple(slice(0, n) for n in shape))
         texture = texture and max(factors) > 1
         means = _in_cells(voxels, factors, partial(_moments if texture else block_mean, factors=factors), np.float32)
-        self.image: np.ndarray = means[: image.shape[0]]
+        self.image = np.ascontiguousarray(means[: image.shape[0]])
         self._square = means[-1] if texture else None
         self.object, background = _in_cells(problem.strokes, factors, partial(_signs, factors), bool)
         self.background = background & ~self.object
@@ -520,8 +520,9 @@ def border_band(labels: np.ndarray) -> np.ndarray:
     """Return the voxels on both sides of the border between the two labels, bool (*spatial)."""
     out = np.zeros(labels.shape, bool)
     for axis in range(labels.ndim):
-        apart = np.diff(labels, axis=axis)
-        low, high = (np.moveaxis(out, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
-        low |= np.moveaxis(apart, axis, 0)
-        high |= np.moveaxis(apart, axis, 0)
+        lead = (slice(None),) * axis
+        low, high = (*lead, slice(None, -1)), (*lead, slice(1, None))
+        apart = labels[low] != labels[high]
+        out[low] |= apart
+        out[high] |= apart
     return out

@@ -526,9 +526,9 @@ def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int
     """
     touched = np.zeros((len(box), 2), bool)
     for axis, n in enumerate(cells.shape):
-        layers = np.moveaxis(cells, axis, 0)
+        lead = (slice(None),) * axis
         if n > THIN:
-            touched[axis] = layers[:AT_EDGE].any(), layers[-AT_EDGE:].any()
+            touched[axis] = cells[(*lead, slice(AT_EDGE))].any(), cells[(*lead, slice(-AT_EDGE, None))].any()
     over = touched & _at_image_edge(box, shape) & ~open_edges
     open_edges |= over
     wider = _enlarged(box, touched, shape)
