@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_medseg.graphcut import energy
+from napari_medseg.graphcut import level
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
@@ -150,8 +150,8 @@ def test_a_search_slab_by_slab_is_that_of_the_whole(monkeypatch: pytest.MonkeyPa
     marks = np.zeros(truth.shape, np.uint8)
     marks[15, 18:22, 5:35] = truth[15, 18:22, 5:35] + 1
     answers = []
-    for slab in (energy.SLAB, 4000):
-        monkeypatch.setattr(energy, "SLAB", slab)
+    for slab in (level.SLAB, 4000):
+        monkeypatch.setattr(level, "SLAB", slab)
         session = RefinementSession(image, settings=RefinementSettings(classes=CLASSES, network=False))
         answers.append((run(session.refine(marks)).mask.copy(), session.uncertainty()))
     np.testing.assert_array_equal(answers[0][0], answers[1][0])

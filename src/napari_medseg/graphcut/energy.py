@@ -30,12 +30,11 @@ from scipy.special import expit
 
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
-from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast
-from napari_medseg.graphcut.problem import INSIDE, OVER, OWN, Answer, Array, Lazy, Problem, is_filled
-from napari_medseg.graphcut.pyramid import Factors, block_any, block_mean, block_sizes, finer, linear, nearest
+from napari_medseg.graphcut.cut import Neighbourhood
+from napari_medseg.graphcut.level import Level, in_cells
+from napari_medseg.graphcut.problem import INSIDE, OWN, Answer, Problem
+from napari_medseg.graphcut.pyramid import block_any, block_sizes, finer, linear, nearest
 
-THIN = 2  # an axis of so few cells has no frame
-CERTAIN = 1e4  # of strokes
 NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
@@ -50,7 +49,6 @@ STEADY = 0.02  # share of the image's range that counts as contrast in a flat im
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
 LOOSE = 0.25  # share of the cost of a border where at the full cost a stroke would stay alone
 ROOM = 3  # cells around what changed that finer levels see
-SLAB = 2**22  # voxels that are made into cells at a time
 
 
 @dataclass(frozen=True)
@@ -101,121 +99,6 @@ class Energy:
     learned_cells: tuple[int, int] = (6_000, 90_000)
 
 
-class _Level:
-    """A problem seen in cells of `factors` voxels."""
-
-    def __init__(self, problem: Problem, factors: Factors, texture: bool = False) -> None:
-        self.factors = factors
-        shape, image = problem.shape, problem.image
-        voxels = Lazy(shape, lambda box: image[(slice(None), *box)], tuple(slice(0, n) for n in shape))
-        texture = texture and max(factors) > 1
-        means = _in_cells(voxels, factors, partial(_moments if texture else block_mean, factors=factors), np.float32)
-        self.image = np.ascontiguousarray(means[: image.shape[0]])
-        self._square = means[-1] if texture else None
-        self.object, background = _in_cells(problem.strokes, factors, partial(_signs, factors), bool)
-        self.background = background & ~self.object
-        self.share = _in_cells(problem.mask, factors, partial(block_mean, factors=factors), np.float32)
-        self.mask = self.share > 0.5
-        self.held, self.closed = (
-            _in_cells(part, factors, partial(_most_of, factors), bool)
-            if is_filled(part)
-            else np.zeros(self.shape, bool)
-            for part in (problem.held, problem.closed)
-        )
-        self.frame = self.framed(problem.frame)
-        self._contrast: float | None = None
-        sizes = np.multiply(factors, problem.steps)
-        self.steps = tuple(float(s) for s in sizes / sizes.min())
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.image.shape[1:]
-
-    def faces(self, sides: np.ndarray) -> np.ndarray:
-        """Return the outer cells at the chosen sides, bool (ndim, 2); an axis of few cells has none."""
-        out = np.zeros(self.shape, bool)
-        for axis, end in np.argwhere(sides):
-            if self.shape[axis] > THIN:
-                out[(slice(None),) * axis + (-end,)] = True
-        return out
-
-    def framed(self, frame: np.ndarray | None) -> np.ndarray:
-        """Return the outer cells that are presumed background, bool (*cells), by `Problem.frame`."""
-        return np.zeros(self.shape, bool) if frame is None else self.faces(frame != OVER) & ~self.object
-
-    def deviation(self) -> np.ndarray:
-        """Return the deviation of intensities, of their mean over channels, within each cell, float32 (*cells)."""
-        if self._square is None:
-            return np.zeros(self.shape, np.float32)
-        return np.asarray(np.sqrt(np.maximum(self._square - np.square(self.image.mean(0)), 0)))
-
-    @property
-    def near_object(self) -> np.ndarray:
-        return np.asarray(self.object | (self.held & self.mask & ~self.background))
-
-    @property
-    def near_background(self) -> np.ndarray:
-        return np.asarray(self.background | self.frame | (self.held & ~self.mask & ~self.object))
-
-    def odds(self, appearance: Appearance, answer: np.ndarray | None) -> np.ndarray:
-        known = [self.object if self.object.any() else self.near_object], [self.background | self.frame]
-        if answer is not None:
-            known[0].append(answer)
-            known[1].append(~(answer | self.closed))
-        return appearance.odds(*known)
-
-    def certain(self) -> np.ndarray:
-        return np.asarray(CERTAIN * (self.object.astype(np.float32) - self.background))
-
-    def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
-        free = (free & ~(self.held | self.closed)) | self.object | self.background
-        if self._contrast is None:
-            self._contrast = mean_contrast(self.image)
-        return Neighbourhood(self.image, free, labels, steps=self.steps, weight=border, contrast=self._contrast)
-
-
-def _in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.ndarray], kind: type) -> np.ndarray:
-    """Return what `reduce` makes of the blocks of an array (*spatial), (..., *cells) of a `kind` of number.
-
-    Only what is filled is looked at, slab by slab along the first axis, whole cells at a time.
-    """
-    shape = array.shape
-    if not isinstance(array, Lazy) and array.size <= SLAB:
-        return reduce(array)
-    filled = array.filled if isinstance(array, Lazy) else tuple(slice(0, n) for n in shape)
-    filled = filled or (slice(0, 1),) * len(shape)  # one block of zeros, for how many values it becomes
-    cells, out = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True)), None
-    first, *rest = (slice(s.start // f, -(-s.stop // f)) for s, f in zip(filled, factors, strict=True))
-    area = int(np.prod([(s.stop - s.start) * f for s, f in zip(rest, factors[1:], strict=True)]))
-    rows = max(1, SLAB // (area * factors[0]))
-    for at in range(first.start, first.stop, rows):
-        part = (slice(at, min(at + rows, first.stop)), *rest)
-        box = tuple(slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(part, factors, shape, strict=True))
-        found = reduce(array[box])
-        if found.shape[-len(cells) :] == cells:
-            return found
-        if out is None:
-            out = np.zeros((*found.shape[: -len(cells)], *cells), kind)
-        place: Any = (..., *part)
-        out[place] = found
-    assert out is not None  # what is filled is not empty
-    return out
-
-
-def _moments(channels: np.ndarray, factors: Factors) -> np.ndarray:
-    """Return the mean of each block in each channel, and at last of the squared mean of all channels."""
-    return block_mean(np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]), factors)
-
-
-def _signs(factors: Factors, strokes: np.ndarray) -> np.ndarray:
-    """Return which blocks hold a stroke of the object and which one of the background, bool (2, *cells)."""
-    return block_any(np.stack([strokes > 0, strokes < 0]), factors)
-
-
-def _most_of(factors: Factors, part: np.ndarray) -> np.ndarray:
-    return np.asarray(block_mean(part, factors) > 0.5)
-
-
 class Search:
     """The least energy of a problem on its coarsest grid, and from there on down to voxels.
 
@@ -235,7 +118,7 @@ class Search:
         self._problem, self._energy = problem, energy
         self._solid = min(problem.shape) > 1 and len(problem.shape) == 3  # a volume of one layer is a picture
         self.factors = block_sizes(problem.shape, problem.steps, energy.cells[self._solid])
-        self._level = _Level(problem, self.factors, texture=energy.learned > 0)
+        self._level = Level(problem, self.factors, texture=energy.learned > 0)
         self.labels = self._level.mask & self._level.held
         self.inputs: np.ndarray | None = None
         self._base: np.ndarray = np.zeros(self.labels.shape, np.float32)
@@ -367,7 +250,7 @@ class Search:
         level, energy, cell = self._level, self._energy, float(np.prod(self.factors))
         total = np.zeros(level.shape, np.float32)
         for push in self._problem.pushes:
-            seeds = _in_cells(push.seeds, level.factors, partial(block_any, factors=level.factors), bool)
+            seeds = in_cells(push.seeds, level.factors, partial(block_any, factors=level.factors), bool)
             open_, away = (level.mask != push.to_object) | seeds, self._distance(seeds)
             values = away[open_]
             n = min(int(max(push.count / cell, 2.0 * np.count_nonzero(seeds))), values.size - 1)
@@ -438,7 +321,7 @@ class Search:
             border = energy.border
         while max(factors) > 1 or clear:
             smaller, clear = finer(factors), False
-            level = _Level(part, smaller)
+            level = Level(part, smaller)
             band = nearest(border_band(labels), factors, smaller, level.shape)
             labels = np.where(level.held, level.mask, nearest(labels, factors, smaller, level.shape)) & ~level.closed
             base = linear(base, factors, smaller, level.shape)
@@ -494,7 +377,7 @@ class _Distances(NamedTuple):
     parted: bool
 
 
-def _inputs(level: _Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:
+def _inputs(level: Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:
     """Return what a network is told of each cell, float32 (`INPUTS`, *cells), all within about +-3.
 
     Three channels of the image (grey: thrice the same), each with mean 0 and deviation 1; strokes of the object and of

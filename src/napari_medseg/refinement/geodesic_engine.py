@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import THIN, Energy, Network, Search, minimise
+from napari_medseg.graphcut.energy import Energy, Network, Search, minimise
+from napari_medseg.graphcut.level import THIN
 from napari_medseg.graphcut.problem import OVER, Array, Lazy, Problem, Push
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
@@ -331,7 +332,9 @@ class GeodesicEngine(Engine):
             most=most,
         )
         energy, told = self._smoothed(ALONE), thing.told
-        return Search(problem, replace(energy, memory=told * energy.memory, anew=told < 1, cells=grid))
+        learned = energy.learned * self._settings.network
+        energy = replace(energy, memory=told * energy.memory, anew=told < 1, cells=grid, learned=learned)
+        return Search(problem, energy)
 
     def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
         """Return how much strokes have told of a mask, from 0 to 1: by their extent for its size, in `TOLD`."""
