@@ -350,6 +350,28 @@ def test_slices_are_filled_and_an_object_is_carried_on(open_dock: Open, wait: Wa
     assert "no mask on slice 0" in panel.message.text()
 
 
+def test_slices_between_polygons_are_filled(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait, ndim=3)
+    scene.scan.affine, scene.scan.scale = np.eye(4), (3.3, 0.7, 0.7)  # napari is at 11.9999 on slice 12
+    scene.start()
+    scene.dock.panel.auto.setChecked(False)
+    for z, edge in ((12, 12), (17, 22)):
+        scene.viewer.dims.set_current_step(0, z)
+        at = scene.scribbles.world_to_data(scene.viewer.dims.point)[0]
+        corners = [(at, 10.5, 10.5), (at, 10.5, edge + 0.5), (at, edge + 0.5, edge + 0.5), (at, edge + 0.5, 10.5)]
+        scene.scribbles.paint_polygon(corners, LESION)
+    assert np.flatnonzero(scene.scribbles.data.any((1, 2))).tolist() == [12, 17]
+    scene.dock.panel.buttons["fill"].click()
+    scene.settle()
+    areas = (scene.mask > 0).sum((1, 2))
+    assert np.flatnonzero(areas).tolist() == [12, 13, 14, 15, 16, 17]
+    assert (np.diff(areas[12:18]) >= 0).all()
+    scene.press("U")
+    scene.settle()
+    assert (scene.scribbles.data.any((1, 2)) == scene.mask.any((1, 2))).all(), "what was drawn is there again"
+    assert (scene.mask > 0).sum() == areas[[12, 17]].sum()
+
+
 def test_a_picture_that_is_replaced_ends_the_refinement_of_the_earlier_one(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)

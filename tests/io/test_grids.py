@@ -101,6 +101,9 @@ def test_a_part_of_a_volume_goes_back_to_its_place() -> None:
     np.testing.assert_array_equal(on_grid(part, image).data, image.data)
     cut = on_grid(image, part)
     np.testing.assert_array_equal(cut.data, part.data)
+    (said,) = moved_notes(cut)
+    assert "covers another area" in said
+    assert "axes" not in said
     smaller = part.replace(data=np.asarray(part.data)[:1])
     assert any("1 of its 10 labelled voxels lie outside" in note for note in moved_notes(on_grid(image, smaller)))
 

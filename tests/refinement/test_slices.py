@@ -115,6 +115,30 @@ def test_a_session_fills_between_and_can_take_it_back(axis: int) -> None:
     np.testing.assert_array_equal(session.undo().mask, before)
 
 
+def test_slices_between_outlines_drawn_by_hand_are_filled() -> None:
+    wanted = cone()
+    session = RefinementSession(scan(wanted), locked=np.where(np.arange(12)[:, None, None] == 5, wanted, 0) * 7)
+    marks = np.zeros(wanted.shape, np.uint8)
+    marks[[1, 5, 10]] = 2 * wanted[[1, 5, 10]]
+    state = session.draw(marks)
+    drawn = state.mask.copy()
+    np.testing.assert_array_equal(drawn[[1, 10]], wanted[[1, 10]])
+    assert drawn.sum() == wanted[[1, 10]].sum(), "locked labels and slices without a stroke stay as they are"
+    marks[1, 25:30, 25:30], marks[5] = 1, 0
+    session.draw(marks)
+    assert drawn.sum() - session.mask.sum() == 25, "a background stroke takes away"
+    with pytest.raises(DataError, match="no new stroke"):
+        session.draw(marks)
+    session.undo()
+    session.fill_between()
+    for n in (3, 7, 9):
+        assert dice(session.mask[n] > 0, wanted[n]) > 0.9
+    assert not session.scribbles.any()
+    np.testing.assert_array_equal(replay(session.image, session.log).data, session.mask)
+    np.testing.assert_array_equal(session.undo().mask, drawn)
+    assert (session.scribbles > 0).sum() == drawn.sum()
+
+
 def test_a_session_carries_an_object_on_and_stops_when_asked() -> None:
     wanted = cone()
     first = np.zeros(wanted.shape, np.uint8)

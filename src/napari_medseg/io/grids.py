@@ -262,7 +262,7 @@ def _turned_image(moving: Image, reference: Image, index: IndexMap, what: str) -
     channels = [turn(channel, index, reference.spatial_shape) for channel in np.asarray(moving.channels_first())]
     data, axes = (np.stack(channels), "C") if "C" in moving.axes else (channels[0], "")
     done = _placed(moving, reference, data, axes + moving.spatial_axes)
-    return _noted(done, [_said_turned(moving, reference, what)])
+    return _noted(done, [_said_turned(moving, reference, index, what)])
 
 
 def _covers(moving: Image, reference: Image, index: IndexMap) -> bool:
@@ -314,7 +314,7 @@ def _placed(moving: Image, grid: Image, data: Any, axes: str) -> Image:
 def _said(
     moving: Image, reference: Image, index: IndexMap, labels: np.ndarray, found: np.ndarray, what: str
 ) -> list[str]:
-    notes = [_said_turned(moving, reference, what)] if index.turned else [
+    notes = [_said_turned(moving, reference, index, what)] if index.turned else [
         f"{_name(moving, what)} ({describe_grid(moving)}) was resampled by the nearest voxel onto the grid of "
         f"{_of(reference)} ({describe_grid(reference)})."
     ]  # fmt: skip
@@ -328,7 +328,9 @@ def _said(
     return notes
 
 
-def _said_turned(moving: Image, reference: Image, what: str) -> str:
+def _said_turned(moving: Image, reference: Image, index: IndexMap, what: str) -> str:
+    if np.array_equal(index.matrix[:-1, :-1], np.eye(len(index.matrix) - 1)):
+        return f"{_name(moving, what)} covers another area than {_of(reference)}: what lies at the same place was taken."
     return (
         f"{_name(moving, what)} is stored in other axes than {_of(reference)} and was brought onto its grid by the "
         "positions in the files."
@@ -353,4 +355,5 @@ def _name(image: Image, what: str) -> str:
 
 
 def _of(image: Image) -> str:
-    return repr(image.name) if image.name else "the image"
+    name = repr(image.name) if image.name else "the image"
+    return f"the part of {name}" if PART in image.metadata else name

@@ -104,10 +104,10 @@ def _damaged(error: Exception) -> DataError:
 
 
 def _repeat(session: RefinementSession, event: Event) -> None:
-    if event["event"] == "refine":
+    if event["event"] in ("refine", "draw"):
         marks = {"scribbles": session.scribbles.copy()}
         apply_changes(event, marks)
-        run(session.refine(marks["scribbles"]))
+        run(session.refine(marks["scribbles"])) if event["event"] == "refine" else session.draw(marks["scribbles"])
     elif event["event"] == "propose":
         if session.pnet is None:
             raise DataError("The log begins with a P-Net proposal. Give the P-Net model.")

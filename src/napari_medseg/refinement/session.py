@@ -172,6 +172,28 @@ class RefinementSession(Timeline):
         new = {"scribbles": marks, "mask": self._imposed(answer.labels, marks, within["mask"])}
         return self._commit("refine", new, answer.timings, answer.message, n_strokes, within=within)
 
+    def draw(self, scribbles: Image | np.ndarray, box: Box | None = None) -> RefinementState:
+        """Take strokes for the object as it is drawn: the mask changes under new strokes, and nowhere else.
+
+        Parameters
+        ----------
+        scribbles, box
+            As in `refine`.
+
+        Raises
+        ------
+        DataError
+            If no stroke is new, or the scribbles do not fit the image.
+        """
+        marks, where, _ = self._marks(scribbles, box)
+        if where is None:
+            raise DataError("There is no new stroke. Draw the object on a slice, with each class inside its border.")
+        fresh = np.where(marks != self.scribbles, marks, np.uint8(0))
+        mask = self._imposed(self.mask.copy(), fresh, where)
+        self.log.append({"event": "draw", **encode(self.history.arrays, scribbles=marks)})
+        new = {"scribbles": marks, "mask": mask, "given": mask}
+        return self._commit("draw", new, {}, "Strokes were taken for the object as drawn.")
+
     def follow(self, scribbles: Image | np.ndarray, box: Box | None = None) -> Job[RefinementState]:
         """Go to the round that had just these strokes, earlier or later; where none had, `refine`."""
         marks, where, _ = self._marks(scribbles, box)

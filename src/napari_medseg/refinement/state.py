@@ -57,7 +57,7 @@ class RefinementState:
     index, n_rounds
         Present round (0: the start) and the newest there is.
     kind
-        What made this state: start, propose, refine, accept, reopen, undo, redo or go to.
+        What made this state: start, propose, refine, draw, edit, accept, reopen, undo, redo or go to.
     message
         One sentence for the user, or nothing.
     """
@@ -208,7 +208,7 @@ class Timeline:
             changed, change, unit, self.history.index, self.history.last, kind,
             facts.get("n_strokes", 0) if kind == "refine" else 0,
             facts.get("timings", {}) if len(moved) == 1 and kind in ("refine", "propose") else {},
-            message or (facts.get("message", "") if kind in ("refine", "propose", *BEGINNINGS) else ""),
+            message or (facts.get("message", "") if kind in ("refine", "draw", "propose", *BEGINNINGS) else ""),
         )  # fmt: skip
 
     def _still(self, message: str) -> RefinementState:

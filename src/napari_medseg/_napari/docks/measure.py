@@ -233,7 +233,7 @@ class MeasureDock(Dock):
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         rows += _kinds(table) if self.measured_as == "nerve" else ""
         notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
-        self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}", *notes]))
+        self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}.", *notes]))
         then, self.then = self.then, None
         if then is not None:
             then()

@@ -111,7 +111,7 @@ def open_session(start: Start) -> Job[Opened]:
     note = yield from remote.refine(session, start.rnet, start.pnet)
     if session.engine is here:
         warm_up(session, rnet)
-    if start.initial is not None and session.settings.classes == 1 and start.initial.data.max() > 1:
+    if start.initial is not None and session.settings.classes == 1 and _are_several(start.initial.data):
         note = f"{note} {MERGED}".strip()
     moved = (sentence for one in (start.initial, start.locked) if one is not None for sentence in moved_notes(one))
     note = " ".join(filter(None, (start.note, note, _said(others), *dict.fromkeys(moved))))
@@ -120,6 +120,11 @@ def open_session(start: Start) -> Job[Opened]:
     else:
         session.engine.prepare()
     return Opened(session, start, folder, note, others)
+
+
+def _are_several(labels: Any) -> bool:
+    present = labels[labels > 0]
+    return bool(present.size and present.min() != present.max())
 
 
 def with_others(start: Start) -> tuple[np.ndarray | None, tuple[int, int], list[str]]:

@@ -7,14 +7,14 @@ history, so that Ctrl+Z always starts from what is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Labels, Layer
 
 from napari_medseg._napari.layers import DERIVED, in_units_of, like, to_data
-from napari_medseg._napari.refine.swatches import mask_colours, stroke_colours
+from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
 
@@ -47,7 +47,9 @@ class RefineLayers:
             self.objects.data[...] = result
             self.objects.refresh()
         else:
-            self.objects = viewer.add_labels(result.copy(), name=f"{image.name} · objects", opacity=0.6, **place)
+            self.objects = viewer.add_labels(
+                result.copy(), name=f"{image.name} · objects", opacity=0.6, colormap=object_colours(classes), **place
+            )
         self.objects.metadata.update({OBJECTS_OF: image.unique_id, WHOLE: picture})
         self.mask = viewer.add_labels(
             state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
@@ -57,6 +59,7 @@ class RefineLayers:
             state.scribbles.copy(), name=f"{image.name} · scribbles", opacity=0.9, colormap=stroke_colours(classes),
             **{**place, "metadata": {**like(image)["metadata"], **DERIVED}},
         )  # fmt: skip
+        self.scribbles.paint_polygon = self._in_slice(self.scribbles.paint_polygon)
         self.mask.editable = self.objects.editable = False
         self.overlay: Layer | None = None
         self.sent, self.writing = state.scribbles.copy(), False
@@ -115,6 +118,17 @@ class RefineLayers:
         return part if self.others is None else np.where(self.others[box], 0, part)
 
     # ---- painting
+    def _in_slice(self, paint: Callable[..., None]) -> Callable[..., None]:
+        """Return napari's `paint` of polygons for the slice in view: it takes 14 for a place at 14.9999."""
+
+        def painted(points: Any, *arguments: Any) -> None:
+            dims, places = self.viewer.dims, np.array(points, float)
+            hidden = [axis - dims.ndim for axis in dims.not_displayed if axis >= dims.ndim - places.shape[1]]
+            places[:, hidden] = np.rint(places[:, hidden])
+            paint(places, *arguments)
+
+        return painted
+
     def follow_zoom(self, event: Any = None) -> None:
         """Keep the brush as large on the screen as it is, whatever the zoom."""
         self.following = True

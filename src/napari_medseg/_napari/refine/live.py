@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Layer, Shapes
+from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
 
@@ -85,6 +86,7 @@ class Guidance:
 
 
 FOLLOW_MS = 60
+GONE = RuntimeError, EmitLoopError  # what layers raise whose window is gone
 ELSEWHERE = "That object was accepted on another part. Finish, and start again from the layer of objects that it is in."
 
 
@@ -112,6 +114,7 @@ class Live:
         self.drawn: Outline | None = None
         self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
         self.autosave = Autosave(opened.saving, self.steps)
+        atexit.register(self._at_exit)
         strokes = self.layers.scribbles.events
         self.heard = [
             (strokes.paint, self._painted), (strokes.set_data, self._shown), (strokes.selected_label, self._selected),
@@ -296,14 +299,14 @@ class Live:
 
     def fill(self) -> None:
         """Fill the slices between those that the mask is on."""
-        if self._all_refined():
+        if self._all_drawn():
             self.steps.do(
                 "slices", lambda: call("filling between slices", self.session.fill_between, self.axis), self._show
             )
 
     def propagate(self, forwards: bool) -> None:
         """Carry the mask of the slice in view on to as many slices as the dock says; `stop` ends it early."""
-        if not self._all_refined():
+        if not self._all_drawn():
             return
         axis, mask = self.axis, self.layers.mask
         here = round(float(to_data(self.viewer, mask, self.viewer.dims.point)[axis]))
@@ -325,6 +328,15 @@ class Live:
         at = [float(x) for x in to_data(self.viewer, mask, dims.point)]
         at[axis] = self.session.rounds[-1]["slice"]
         dims.set_point(range(dims.ndim), [*dims.point[: -mask.ndim], *to_world(self.viewer, mask, at)])
+
+    def _all_drawn(self) -> bool:
+        """Whether no stroke waits; while strokes do not refine, those that wait are the object as it is drawn."""
+        if self.panel.automatic:
+            return self._all_refined()
+        self.layers.look()
+        if self.layers.changed():
+            self.steps.do("slices", lambda: call("drawing", self.session.draw, *self.layers.strokes()), self._show)
+        return True
 
     def _all_refined(self) -> bool:
         """Whether no stroke waits; otherwise say what to do with it."""
@@ -352,22 +364,18 @@ class Live:
         self.viewer.layers.selection.active = self.layers.result
 
     def close(self, reason: str = "") -> None:
-        """End: unbind the keys, leave the layers, let the last stroke's round end, save.
-
-        What Python's end finds unsaved is saved then: nobody tells of the round that runs when napari is closed.
-        """
+        """End: unbind the keys, leave the layers, let the last stroke's round end, save."""
         if self.closed:
             return
-        self.closed = True
+        self.closed, self.going = True, False
         for waiting in filter(isalive, (self.release, self.follow)):
             waiting.stop()
         for emitter, listener in self.heard:
             emitter.disconnect(listener)
         self.keys.unbind()
-        self._put_away()
-        self.going = False
-        self.layers.release()
-        atexit.register(self._at_exit)
+        with contextlib.suppress(*GONE):
+            self._put_away()
+            self.layers.release()
         self.steps.close(self._last)
         self.ended(reason)
 
@@ -376,11 +384,12 @@ class Live:
         atexit.unregister(self._at_exit)
         if self.session.state.index != self.shown:
             self.autosave.dirty = True
-            with contextlib.suppress(RuntimeError):  # napari's window is gone
+            with contextlib.suppress(*GONE):
                 self.layers.show(self.session.state)
         self.autosave.last()
 
     def _at_exit(self) -> None:
+        """Save what Python's end finds unsaved: nobody tells of the round that runs then."""
         QThreadPool.globalInstance().waitForDone()
         self.autosave.dirty |= self.session.state.index != self.shown
         self.autosave.now()

@@ -126,7 +126,7 @@ TIPS = {
     "accept": "Write the mask into the layer of objects under the next number, lock it there, clear the strokes",
     "box": "Drag a box around the object: what lies outside it is background",
     "lasso": "Draw loosely around the object: what lies outside is background",
-    "fill": "Draw the object on some slices; those between them follow evenly",
+    "fill": "Switch refine while drawing off and draw the whole object on some slices: those between follow evenly",
     "back": "Carry the object of this slice on to the slices before it",
     "on": "Carry the object of this slice on to the slices after it",
     "slices": "How many slices or frames; 0: as far as the object is found",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari.utils.colormaps import DirectLabelColormap
+import numpy as np
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap, label_colormap
+from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
@@ -12,6 +14,7 @@ from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 STROKES = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#56B4E9")
 # the same hues, lighter: a stroke stays visible on the mask that it made
 MASKS = ("#56B4E9", "#4FD1A5", "#E9A6CC", "#F7F0A0", "#F29A66", "#A7DCF7")
+ALIKE = 0.35  # distance in RGB, of 0 to 1 each, within which two colours look alike
 BRIGHT = {"#E69F00", "#CC79A7", "#F0E442", "#56B4E9"}
 COLUMNS = 2
 
@@ -29,6 +32,14 @@ def stroke_colours(classes: int) -> DirectLabelColormap:
 def mask_colours(classes: int) -> DirectLabelColormap:
     """Return the colours of a mask layer with `classes` foreground classes."""
     return _direct({value: MASKS[(value - 1) % len(MASKS)] for value in range(1, classes + 1)})
+
+
+def object_colours(classes: int) -> CyclicLabelColormap:
+    """Return the colours of accepted objects: napari's, without those that look like the mask of an open object."""
+    nothing, *colours = label_colormap(49).colors  # as many as Labels layers have
+    masks = transform_color(list(MASKS[: min(classes, len(MASKS))]))
+    far = [one for one in colours if np.linalg.norm(one[:3] - masks[:, :3], axis=1).min() > ALIKE]
+    return CyclicLabelColormap(colors=np.array([nothing, *far]))
 
 
 def class_name(value: int, classes: int) -> str:
