@@ -18,6 +18,7 @@ from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS
+from napari_medseg._napari.refine.swatches import mask_colours, object_colours
 from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg.cli.main import main
 from napari_medseg.errors import DataError
@@ -38,6 +39,8 @@ def test_strokes_make_a_mask_and_rounds_can_be_undone(open_dock: Open, wait: Wai
     scene.start()
     assert scene.scribbles.mode == "paint"
     assert scene.viewer.layers.selection.active == scene.scribbles
+    overlays = getattr(getattr(scene.viewer, "canvas", None), "overlays", {})
+    assert "_brush_circle" not in overlays or not overlays["_brush_circle"].box
     for layer in (scene.scribbles, scene.live.layers.mask, scene.live.layers.objects):
         assert layer.units == scene.scan.units
         np.testing.assert_allclose(layer.affine.affine_matrix, scene.scan.affine.affine_matrix)
@@ -198,6 +201,14 @@ def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: 
     scene.settle()
     np.testing.assert_array_equal(objects.data == 1, accepted)
     assert objects.data[5, 5] == 2
+
+
+def test_accepted_objects_look_unlike_the_open_one() -> None:
+    for classes in (1, 3):
+        colours = [np.array(object_colours(classes).map(np.array([label]))[0][:3]) for label in range(1, 60)]
+        masks = [mask_colours(classes).map(np.array([value], np.uint8))[0][:3] for value in range(1, classes + 1)]
+        assert min(np.linalg.norm(one - mask) for one in colours for mask in masks) > 0.3
+        assert len({tuple(one) for one in colours}) > 20
 
 
 def test_accepted_objects_go_on_after_the_end(open_dock: Open, wait: Wait) -> None:
@@ -519,7 +530,7 @@ def test_frames_of_a_movie_are_refined_together(open_dock: Open, wait: Wait) -> 
     frames += np.random.default_rng(0).normal(0, 5, frames.shape).astype(np.float32)
     movie = viewer.add_image(frames, name="movie", units=("s", "um", "um"))
     dock.setup.input.choose(movie)
-    dock.setup.time.setValue(-1)
+    dock.setup.time.together.setChecked(True)
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
     live = dock.live
@@ -621,7 +632,8 @@ def test_the_last_stroke_is_kept_whatever_ends_the_refinement(open_dock: Open, w
     scene = Scene(open_dock, wait).start()
     scene.paint(scene.centre, LESION)
     live, image, first = scene.live, scene.live.session.image, scene.round
-    scene.scribbles.paint(tuple(n - 3 for n in scene.mask.shape), OUTSIDE)
+    before = scene.mask.copy()
+    scene.scribbles.paint(tuple(np.argwhere(scene.mask > 0)[0]), OUTSIDE)
     wait(lambda: live.steps.current is not None)
     if how == "image removed":
         scene.viewer.layers.remove(scene.scan)
@@ -630,6 +642,7 @@ def test_the_last_stroke_is_kept_whatever_ends_the_refinement(open_dock: Open, w
     wait(lambda: live.steps.current is None and not live.autosave.pending)
     saved = RefinementSession.load(live.opened.folder, image)
     assert saved.state.index == live.session.state.index == first + 1
+    assert (saved.mask != before).any()
     np.testing.assert_array_equal(saved.mask, live.layers.mask.data)
     np.testing.assert_array_equal(saved.scribbles, live.layers.scribbles.data)
     if how == "image removed":

@@ -330,7 +330,9 @@ def _said(
 
 def _said_turned(moving: Image, reference: Image, index: IndexMap, what: str) -> str:
     if np.array_equal(index.matrix[:-1, :-1], np.eye(len(index.matrix) - 1)):
-        return f"{_name(moving, what)} covers another area than {_of(reference)}: what lies at the same place was taken."
+        return (
+            f"{_name(moving, what)} covers another area than {_of(reference)}: what lies at the same place was taken."
+        )
     return (
         f"{_name(moving, what)} is stored in other axes than {_of(reference)} and was brought onto its grid by the "
         "positions in the files."

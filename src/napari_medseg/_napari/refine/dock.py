@@ -81,15 +81,17 @@ class RefineDock(Dock):
             self.run_bar.say(f"The picture in {self.source.name} was replaced meanwhile: press Start for the new one.")
             return
         self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end, self.source)
+        self.setup.time.begin(self.source, self.target)
         self.setFocus()  # the Start button goes, and Space must not press what comes next
         self._show_panel(True)
 
     def show_end(self, reason: str) -> None:
         """Show the choices again, why the refinement ended, and the next step for what it made."""
         ended, self.live = self.live, None
-        if not isalive(self) or ended is None:
+        if not isalive(self) or ended is None or self.ending:
             return
         self._show_panel(False)
+        self.setup.time.end(self.source, self.target)
         self.setup.sessions.clear()  # the newest is proposed again
         self.setup.update_input()
         self.run_bar.bar.reset()

@@ -15,6 +15,7 @@ from napari.layers import Labels, Layer
 
 from napari_medseg._napari.layers import DERIVED, in_units_of, like, to_data
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
+from napari_medseg._napari.refine.times import of_same_time
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
 
@@ -23,6 +24,7 @@ BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
 MOST_BRUSH = 200  # pixels of the image
 OBJECTS_OF, WHOLE = "medseg_objects_of", "medseg_whole"
 DRAWING = ("paint", "fill", "polygon")
+BRUSH = "_brush_circle"  # napari's overlay
 CHUNK = 2**22  # voxels that are compared at a time
 
 
@@ -61,6 +63,9 @@ class RefineLayers:
         )  # fmt: skip
         self.scribbles.paint_polygon = self._in_slice(self.scribbles.paint_polygon)
         self.mask.editable = self.objects.editable = False
+        for layer in (self.objects, self.mask, self.scribbles):
+            of_same_time(layer, image)
+        _without_box(viewer)
         self.overlay: Layer | None = None
         self.sent, self.writing = state.scribbles.copy(), False
         first = box_of(state.scribbles > 0)
@@ -290,6 +295,13 @@ class RefineLayers:
         self.scribbles.mode = "pan_zoom"
         self.scribbles.bounding_box.visible = False
         self.mask.editable = self.objects.editable = True
+
+
+def _without_box(viewer: Any) -> None:
+    """Keep napari 0.9 from filling the circle of the brush with a dark square when a layer is added meanwhile."""
+    overlays = getattr(getattr(viewer, "canvas", None), "overlays", {})
+    if BRUSH in overlays:
+        overlays[BRUSH].box = False
 
 
 def _between(result: np.ndarray, numbers: tuple[int, int]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from napari_medseg._napari.refine.saves import Autosave, take_place
 from napari_medseg._napari.refine.steps import LOOK, REFINE, ROUNDS, Steps, timer
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import Place, RefinementSession, RefinementState
+from napari_medseg.refinement.history import whole
 from napari_medseg.refinement.state import elements
 
 
@@ -382,10 +384,12 @@ class Live:
     def _last(self) -> None:
         """Show and save what came after the last save."""
         atexit.unregister(self._at_exit)
-        if self.session.state.index != self.shown:
+        state = self.session.state
+        if state.index != self.shown:
             self.autosave.dirty = True
-            with contextlib.suppress(*GONE):
-                self.layers.show(self.session.state)
+            with contextlib.suppress(*GONE):  # nobody told which boxes changed
+                everything = whole(state.mask.shape)
+                self.layers.show(replace(state, box=everything, result_box=everything))
         self.autosave.last()
 
     def _at_exit(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Shapes
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import (
     add_level,
@@ -26,6 +26,7 @@ from napari_medseg._napari.refine.jobs import Start, in_memory
 from napari_medseg._napari.refine.layers import RefineLayers
 from napari_medseg._napari.refine.outlines import Outline, closed_shapes, part_around
 from napari_medseg._napari.refine.saves import KEPT, Saved, saved_models, saved_sessions
+from napari_medseg._napari.refine.times import TimeChooser, note_time
 from napari_medseg._napari.view import view_box
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
 from napari_medseg._napari.widgets.dock import FoldedSettings
@@ -62,8 +63,7 @@ class Setup(QWidget):
         self.viewer = viewer
         self.input = LayerChooser(viewer, image_layers, sample="mri", sizes=True)
         self.channels = ChannelChooser(viewer)
-        self.time = QSpinBox()
-        self.time.setToolTip("Of a movie one time point is refined; pictures of a movie can be refined all together")
+        self.time = TimeChooser(viewer)
         self.where = QComboBox()
         self.where.setToolTip(
             "Of a large image only the part around a box: what lies outside the box is background. Of a slide or "
@@ -96,7 +96,7 @@ class Setup(QWidget):
         self.input.changed.connect(self.update_input)
         self.channels.changed.connect(self.update_image)
         self.where.currentIndexChanged.connect(lambda _: self.update_image())
-        self.time.valueChanged.connect(lambda _: self.update_image())
+        self.time.changed.connect(self.update_image)
         for signal in (self.labels.changed, self.origin.currentTextChanged, self.engine.currentTextChanged):
             signal.connect(lambda *_: self.update_choice())
         self.list_boxes()
@@ -240,18 +240,23 @@ class Setup(QWidget):
             If nothing of the layer is in view, or too much.
         """
         chosen, self.taken = self.input.layer, None
+        time, timed = self.time.value(), self._timed
         if self._pyramid:
             level, box = self._part() if saved is None or saved.part is None else saved.part
             cuts = {one: self._read(one, level, box) for one in (chosen, *self.channels.chosen)}
             layer = add_level(self.viewer, chosen, cuts[chosen])
+            if timed:
+                note_time(layer, chosen, time)
             self.input.choose(chosen)
             place = {"level": level, "box": [[s.start, s.stop] for s in box], "of": list(chosen.data[0].shape)}
             image = self._level(cuts.__getitem__)
             self.taken = image.replace(metadata={**image.metadata, PART: place})
             return layer
         box = self._box()
-        layer = add_time_point(self.viewer, chosen, self.time.value()) if self._timed else chosen
+        layer = add_time_point(self.viewer, chosen, time) if timed else chosen
         layer = layer if box is None else add_part(self.viewer, layer, box)
+        if timed:
+            note_time(layer, chosen, time)
         self.input.choose(chosen)  # the list follows the layer that is added
         return layer
 
@@ -263,7 +268,12 @@ class Setup(QWidget):
             self.input.choose(layer)
 
     def _note(self, image: Image) -> str:
-        """Say which part of a pyramid is refined, and what another zoom means for it."""
+        """Say which time point of a movie, or which part of a pyramid, is refined, and how to come to another one."""
+        if self._timed and not self._pyramid:
+            return (
+                f"Time point {self.time.value()} of {self.input.layer.name} is refined, wherever the slider is. For "
+                "another one: Finish, go there, Start again."
+            )
         if not self._pyramid or PART not in image.metadata:
             return ""
         place, layer = image.metadata[PART], self.input.layer
@@ -303,16 +313,7 @@ class Setup(QWidget):
     def update_input(self) -> None:
         """List the further channels that fit the image, offer its time points, and judge it."""
         image = self.input.image
-        movie = image is not None and image.spatial_axes.startswith("T")
-        self.time.setVisible(movie)
-        if image is not None and movie:
-            flat, frames = len(image.spatial_axes) == 3, image.data.shape[image.axes.index("T")]
-            self.time.blockSignals(True)
-            self.time.setRange(-1 if flat else 0, frames - 1)
-            self.time.setSpecialValueText("all frames together" if flat else "")
-            self.time.setPrefix("time point ")
-            self.time.setValue(min(int(self.viewer.dims.current_step[-len(image.spatial_axes)]), frames - 1))
-            self.time.blockSignals(False)
+        self.time.suit(self.input.layer, image)
         self.box_button.setVisible(image is not None)
         self.list_boxes()
         self.channels.show_for(self.input.layer)
@@ -415,6 +416,6 @@ class Setup(QWidget):
 
 
 def as_stack(image: Image) -> Image:
-    """Return the frames of a movie as slices that lie as far apart as pixels are wide."""
-    scale, units = (image.scale[-1], *image.scale[1:]), (image.units[-1], *image.units[1:])
+    """Return the frames of a movie as slices that lie as far apart as pixels are wide, which is no length: no mL."""
+    scale, units = (image.scale[-1], *image.scale[1:]), (PIXEL, *image.units[1:])
     return image.replace(axes=image.axes.replace("T", "Z"), scale=scale, units=units, affine=None)

@@ -73,6 +73,7 @@ class Dock(QWidget):
         super().__init__()
         self.viewer = viewer
         self.watching = False  # napari's window, which is not kept here
+        self.ending = False  # that window is being closed: layers are left as they are
         if seen_whole(viewer):
             keep_whole(viewer, self)
         offer_own_writers_first()
@@ -121,6 +122,7 @@ class Dock(QWidget):
         closing = event.type() == QEvent.Type.Hide and not event.spontaneous()
         if closing and isinstance(watched, QMainWindow):
             watched.removeEventFilter(self)
+            self.ending = True
             self.leave()
         return False
 
