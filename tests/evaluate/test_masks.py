@@ -220,3 +220,21 @@ def test_distances_in_several_units_have_no_mean(tmp_path: Path) -> None:
     assert np.isnan([mean[name] for name in ("assd", "hd95", "nsd")]).all()
     assert mean["dice"] == pytest.approx(np.mean([row["dice"] for row in rows.values()]))
     assert any("length unit (mm, px, um)" in note and "assd, hd95" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize(("mine", "theirs", "dice"), [(1, 255, 1), (255, 1, 1), (2, 255, 1), (1, 1, 1), (2, 1, 0)])
+def test_a_mask_of_255_is_one_of_1(tmp_path: Path, mine: int, theirs: int, dice: float) -> None:
+    """The same voxels, numbered otherwise; 2 and 1 may be two organs."""
+    volume = np.zeros((4, 6, 7), np.uint8)
+    volume[1:3, 2:5, 2:6] = 1
+    for name, value in (("result", mine), ("truth", theirs)):
+        np.save(tmp_path / f"{name}.npy", volume * np.uint8(value))
+    result = run(evaluate("p-net", tmp_path / "result.npy", tmp_path / "truth.npy"))
+    assert result["mean"]["dice"] == dice
+    assert any("both are masks" in note for note in result["notes"]) == (dice == 1 and mine != theirs)
+    images = [read_labels(tmp_path / f"{name}.npy") for name in ("result", "truth")]
+    found = run(compare_pair("p-net", *images))
+    assert found.metrics["dice"] == dice
+    assert (found.counts[1] + found.counts[2] == 0) == (dice == 1)
+    several = images[1].replace(data=np.where(np.arange(7) > 3, 2, 1) * (volume > 0))
+    assert run(compare_pair("p-net", images[0], several)).metrics["dice"] < 1

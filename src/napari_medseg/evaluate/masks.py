@@ -17,7 +17,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_labels
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import in_order, sized_like
-from napari_medseg.io.grids import moved_notes, on_grid
+from napari_medseg.io.grids import MOVED, moved_notes, on_grid
 from napari_medseg.io.pairs import (
     ANNOTATIONS,
     LABEL_FOLDERS,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = dict[str, float | str]
+MASK = 255  # what masks of 8 bits hold
 ABOUT = {"length unit": LENGTHS, "nsd tolerance": ("nsd",)}  # columns of text, and the metrics that they are about
 Result = dict[str, Row | dict[str, Row] | list[str]]
 
@@ -140,7 +141,7 @@ def read_pair(pair: Pair) -> tuple[Image, Image]:
         predicted = read_labels(pair.image)
         truth = read_labels(pair.label, predicted)
     truth = in_order(sized_like(truth, predicted))
-    return on_grid(predicted, truth, "result"), as_learnt(truth, predicted)
+    return as_masks(on_grid(predicted, truth, "result"), as_learnt(truth, predicted))
 
 
 def _on_common_area(*paths: Path) -> tuple[Image, Image]:
@@ -160,6 +161,18 @@ def as_learnt(truth: Image, predicted: Image) -> Image:
     if classes is None or classes - proposed != 1:
         return truth
     return truth.replace(data=foreground(truth.data).astype(np.uint8))
+
+
+def as_masks(predicted: Image, truth: Image) -> tuple[Image, Image]:
+    """Return a result and its reference as 0 and 1 where one of them calls the one class of both 255, as masks do."""
+    found = [np.unique(np.asarray(image.data)) for image in (predicted, truth)]
+    ids = [values[values != 0] for values in found]
+    if any(len(one) != 1 for one in ids) or ids[0] == ids[1] or MASK not in (ids[0], ids[1]):
+        return predicted, truth
+    note = f"{predicted.name or 'The result'} holds {ids[0][0]} where its reference holds {ids[1][0]}: both are masks."
+    known = {key: [*predicted.metadata.get(key, ()), note] for key in ("notes", MOVED)}
+    masks = [image.replace(data=foreground(image.data).astype(np.uint8)) for image in (predicted, truth)]
+    return masks[0].replace(metadata={**masks[0].metadata, **known}), masks[1]
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, Row]:
@@ -205,7 +218,7 @@ def compare_pair(method: str, predicted: Image, truth: Image) -> Job[Comparison]
     yield Progress(0, 3, "computing the metrics")
     truth = in_order(truth)
     predicted = on_grid(predicted, truth, "result")
-    truth = as_learnt(truth, predicted)
+    predicted, truth = as_masks(predicted, as_learnt(truth, predicted))
     predicted, truth = (image.replace(data=np.asarray(image.data)) for image in (predicted, truth))
     metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
     yield Progress(1, 3, "drawing the errors")
