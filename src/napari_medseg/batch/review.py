@@ -34,6 +34,7 @@ from napari_medseg.io.grids import on_grid
 from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
 from napari_medseg.io.sidecar import provenance
+from napari_medseg.io.spreadsheets import table_of
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import facts_of_objects
@@ -249,7 +250,7 @@ class ReviewSheet:
 
 def _table(path: Path) -> pd.DataFrame:
     """Read a table of a batch; an empty one where nothing was measured."""
-    return pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+    return table_of(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
 
 
 def is_reviewed(folder: Path) -> bool:

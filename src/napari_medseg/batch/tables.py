@@ -5,7 +5,6 @@ What was said is kept in the side-car of the labels too, whatever a spreadsheet 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from napari_medseg.batch.inputs import digest
-from napari_medseg.errors import DataError, printable
+from napari_medseg.errors import DataError, ReadError, printable
 from napari_medseg.io import write_table
 from napari_medseg.io.files import inside, write_json
 from napari_medseg.io.locks import holding
 from napari_medseg.io.sidecar import load, sidecar_path
+from napari_medseg.io.spreadsheets import rows_of, table_of
 from napari_medseg.io.write import from_text
 
 NAME = "review.csv"
@@ -44,17 +44,13 @@ def read_review(out: Path) -> dict[str, Said]:
     if not path.is_file():
         return {}
     try:
-        lines = _text(path.read_bytes()).splitlines(keepends=True)
-        if lines and lines[0].lower().startswith("sep="):
-            lines = lines[1:]
-        head = lines[0] if lines else ""
-        rows = list(csv.reader(lines, delimiter=max(",;\t", key=head.count), strict=True))
-    except (OSError, csv.Error) as error:
-        raise _unreadable(path, str(error)) from error
+        rows = rows_of(path)
+    except ReadError as error:
+        raise _unreadable(path, str(error.__cause__)) from error
     names = [name.strip().lower() for name in rows[0]] if rows else []
     if not {"image", "decision", "corrected"} <= set(names):
         raise _unreadable(path, f"its columns are {printable(', '.join(names)) or 'none'}")
-    found = [dict(zip(names, map(from_text, row), strict=False)) for row in rows[1:] if any(row)]
+    found = [dict(zip(names, map(from_text, row), strict=False)) for row in rows[1:]]
     return {row.get("image", ""): {name: row.get(name, "") for name in COLUMNS} for row in found}
 
 
@@ -124,16 +120,6 @@ def _made_by(labels: Path) -> Mapping[str, Any]:
     return medseg if isinstance(medseg, dict) else {}
 
 
-def _text(content: bytes) -> str:
-    for start, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(start):
-            return content.decode(encoding, "replace")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
-
-
 def _unreadable(path: Path, reason: str) -> DataError:
     return DataError(
         f"{path} is no review table any more ({reason}); expected the columns {', '.join(COLUMNS)}. Restore it, or "
@@ -161,7 +147,7 @@ def update_measurements(out: Path, key: str, row: Mapping[str, Any]) -> None:
     fresh = _objects(out, key, row, read_review(out))
     if fresh is None or not path.is_file() or path.stat().st_size < 2:
         return
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = table_of(path, text=True)
     own = table["image"].map(from_text) == image_name(key, row)
     first = int(own.to_numpy().argmax()) if own.any() else len(table)
     parts = [table[:first][~own[:first]], fresh, table[first:][~own[first:]]]
@@ -184,7 +170,7 @@ def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, S
     path = inside(out, row["measurements"]) if row.get("measurements") else None
     if path is None or not path.is_file() or path.stat().st_size < 2:
         return None
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = table_of(path, text=True)
     for place, (name, value) in enumerate(({"image": image_name(key, row)} | _said(review, key)).items()):
         table.insert(place, name, value, allow_duplicates=True)
     return table.loc[:, ~table.columns.duplicated()]

@@ -16,7 +16,7 @@ from napari_medseg.io.files import read_json
 from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
 from napari_medseg.io.movies.reader import frame_number
 from napari_medseg.io.pairs import list_images
-from napari_medseg.io.write import AS_WRITTEN
+from napari_medseg.io.spreadsheets import table_of
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.models.checkpoint import bundled
 
@@ -148,12 +148,10 @@ def _tables(path: Path) -> DataFrame:
 
 
 def _table(path: Path) -> DataFrame:
-    import pandas as pd
-
     try:
-        table: DataFrame = pd.read_csv(path, dtype={"name": str}, **AS_WRITTEN)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}. Save it as CSV.") from error
+        table = table_of(path, words=("name",))
+    except ReadError as error:
+        raise DataError(str(error)) from error
     if "label" not in table or not {"frame", "name"} & set(table):
         raise DataError(
             f"{path.name} has the columns {', '.join(map(str, table))}; needed are label, and frame or name."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from napari_medseg.errors import ReadError, SettingsError
 from napari_medseg.io.pairs import case_stem
+from napari_medseg.io.spreadsheets import rows_of
 from napari_medseg.io.write import from_text
 
 FIELDS = ("subject", "eye", "site")
@@ -57,15 +57,9 @@ def _by_pattern(pattern: str) -> Callable[[str], Known | None]:
 
 
 def _by_table(path: Path) -> Callable[[str], Known | None]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = file.read().splitlines()
-        separator = max(",;\t", key=(lines or [""])[0].count)
-        found = list(csv.reader(lines, delimiter=separator, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read as a table: {error}. Give a CSV file in UTF-8.") from error
+    found = rows_of(path)
     header = [name.strip().lower() for name in found[0]] if found else []
-    rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in found[1:] if any(row)]
+    rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in found[1:]]
     if not rows or "image" not in header or not set(FIELDS) & set(header):
         columns = ", ".join(header) if rows else "no rows"
         raise ReadError(f"{path.name} needs the column image, and subject, eye or site. It has: {columns}.")

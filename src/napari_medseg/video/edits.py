@@ -18,7 +18,8 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, one_line
 from napari_medseg.io.files import read_json, write_bytes, write_json
-from napari_medseg.io.write import AS_WRITTEN, write_table
+from napari_medseg.io.spreadsheets import table_of
+from napari_medseg.io.write import write_table
 from napari_medseg.measure.video import intervals as runs_of
 from napari_medseg.measure.video import seconds_of, summarise
 from napari_medseg.video.decision import p_columns
@@ -179,17 +180,15 @@ def read_table(path: Path) -> DataFrame:
     DataError
         If it is none, or holds words where numbers belong.
     """
-    import pandas as pd
-
     try:
-        frames: DataFrame = pd.read_csv(path, **AS_WRITTEN)
+        frames = table_of(path)
         frames["label"] = frames["label"].astype(str)
         numbers = frames.drop(columns=[name for name in WORDS if name in frames])
         if len(frames) and not all(kind.kind in "biuf" for kind in numbers.dtypes):
             raise ValueError("there are words where numbers belong")
         if not np.isfinite(frames[["frame", "time_s", "mask_area_px"]].to_numpy(float)).all():
             raise ValueError("a number is missing")
-    except (OSError, ValueError, KeyError) as error:
+    except (ReadError, ValueError, KeyError) as error:
         raise DataError(
             f"The result in {path.parent} cannot be read: {path.name}: {one_line(error)}. Run the movie again."
         ) from error
