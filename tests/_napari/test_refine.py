@@ -396,6 +396,31 @@ def test_a_picture_that_is_replaced_ends_the_refinement_of_the_earlier_one(open_
     assert not scene.mask.any()
 
 
+def test_strokes_and_mask_follow_an_image_that_is_moved_or_resized(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    scene.scan.scale, scene.scan.translate = 2 * np.asarray(scene.scan.scale), (3, 5)
+    layers = scene.live.layers
+    own = (layers.scribbles, layers.mask, layers.objects)
+    wait(lambda: all(np.allclose(layer.data_to_world((1, 2)), scene.scan.data_to_world((1, 2))) for layer in own))
+    assert "strokes, mask and objects follow it" in scene.dock.panel.message.text()
+    assert image_from_layer(layers.mask).scale == image_from_layer(scene.scan).scale
+    scene.paint((5, 5), OUTSIDE)
+    assert scene.round == 2
+
+
+def test_an_objects_layer_of_few_numbers_takes_all_objects(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    there = np.zeros((96, 96), np.int32)
+    there[0, 0] = 255
+    place = {name: getattr(scene.scan, name) for name in ("scale", "affine", "units")}
+    scene.viewer.add_labels(there, name=f"{scene.scan.name} · objects", **place)
+    scene.start()
+    scene.live.layers.objects.data = scene.live.layers.objects.data.astype(np.uint8)
+    objects = scene.accept(scene.centre)
+    assert int(objects.data[scene.centre]) == 256
+
+
 def test_the_part_around_a_box_is_refined_in_its_place(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait, ndim=3)
     z = scene.centre[0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_medseg._napari.layers import DERIVED, in_units_of, like, to_data
+from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, to_data, world_of
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
 from napari_medseg._napari.refine.times import of_same_time
 from napari_medseg.refinement import RefinementState
@@ -217,13 +217,26 @@ class RefineLayers:
         return any(bool(((data[box] != scribbles[box]) & (result[box] == 0)).any()) for box in self.boxes)
 
     # ---- showing
+    def follow_image(self) -> bool:
+        """Put the layers onto the image where it is now; return whether any lay elsewhere."""
+        place, moved = like(self.image), False
+        for layer in (*self.own[1:], *([] if self.overlay is None else [self.overlay])):
+            if layer.units != self.image.units or not np.allclose(world_of(layer), world_of(self.image)):
+                put_onto(layer, self.image)
+                layer.metadata = {**layer.metadata, **place["metadata"]}
+                moved = True
+        return moved
+
     def show(self, state: RefinementState) -> None:
         """Bring the layers to `state` by writing the boxes that changed."""
         if state.box is not None:
             self.mask.data[state.box] = state.mask[state.box]
             self.mask.refresh(extent=False, thumbnail=False)
         if state.result_box is not None:
-            self.objects.data[state.result_box] = self._own(state.result, state.result_box)
+            new = self._own(state.result, state.result_box)
+            if new.max(initial=0) > np.iinfo(self.objects.data.dtype).max:  # somebody converted the layer
+                self.objects.data = self._own(state.result, whole(state.result.shape)).copy()
+            self.objects.data[state.result_box] = new
             self.objects.refresh(extent=False)
         self.waiting = None
         if state.stroke_box is not None:

@@ -21,6 +21,7 @@ from napari_medseg._napari.refine.layers import RefineLayers
 from napari_medseg._napari.refine.outlines import Outline, strokes_around
 from napari_medseg._napari.refine.saves import Autosave, take_place
 from napari_medseg._napari.refine.steps import LOOK, REFINE, ROUNDS, Steps, timer
+from napari_medseg._napari.widgets.listening import PLACE
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import Place, RefinementSession, RefinementState
 from napari_medseg.refinement.history import whole
@@ -89,6 +90,7 @@ class Guidance:
 
 FOLLOW_MS = 60
 GONE = RuntimeError, EmitLoopError  # what layers raise whose window is gone
+MOVED = "{} was moved or resized: strokes, mask and objects follow it."
 ELSEWHERE = "That object was accepted on another part. Finish, and start again from the layer of objects that it is in."
 
 
@@ -115,6 +117,7 @@ class Live:
         self.closed, self.going, self.shown = False, True, state.index
         self.drawn: Outline | None = None
         self.release, self.follow = timer(0, self.catch_up), timer(FOLLOW_MS, self._follow)
+        self.settled = timer(0, self._follow_place)
         self.autosave = Autosave(opened.saving, self.steps)
         atexit.register(self._at_exit)
         strokes = self.layers.scribbles.events
@@ -124,6 +127,7 @@ class Live:
             (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
             (viewer.camera.events.zoom, self.layers.follow_zoom), (strokes.brush_size, self.layers.note_brush),
             (self.source.events.data, self._replaced),
+            *((emitter, self._moved) for name in PLACE if (emitter := getattr(image.events, name, None)) is not None),
         ]  # fmt: skip
         for emitter, listener in self.heard:
             emitter.connect(listener)
@@ -230,6 +234,14 @@ class Live:
             f"The picture in the layer {self.source.name} was replaced. The refinement of the earlier one is "
             "saved and can be continued when that is open again; Start refines the new one."
         )
+
+    def _moved(self, event: Any = None) -> None:
+        self.settled.start()  # whoever resizes several layers is done by then
+
+    def _follow_place(self) -> None:
+        """Keep strokes, mask and objects on the image when that is moved or gets another pixel size."""
+        if not self.closed and self.layers.follow_image():
+            self.panel.say(f"{MOVED.format(self.layers.image.name)} Sizes said here are those of the earlier pixels.")
 
     # ---- rounds
     def refine(self) -> None:
@@ -370,7 +382,7 @@ class Live:
         if self.closed:
             return
         self.closed, self.going = True, False
-        for waiting in filter(isalive, (self.release, self.follow)):
+        for waiting in filter(isalive, (self.release, self.follow, self.settled)):
             waiting.stop()
         for emitter, listener in self.heard:
             emitter.disconnect(listener)
