@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from napari.utils.notifications import notification_manager
 from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
@@ -43,6 +44,31 @@ def test_imagescope_opens_as_shapes_with_its_pixel_size(make_napari_viewer_proxy
     np.testing.assert_array_equal(layer.scale, (0.25, 0.25))
     np.testing.assert_array_equal(layer.data[0], [(2, 3), (2, 9), (8, 9), (8, 3)])
     assert layer.features[["object", "name", "class"]].values.tolist() == [[1, "7", "nuclei"]]
+
+
+def test_the_dock_draws_outlines_as_labels_or_says_what_is_missing(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-medseg", "Outlines to labels")
+    said: list[str] = []
+    listener = notification_manager.notification_ready.connect(lambda event: said.append(str(event.message)))
+    try:
+        dock()
+        viewer.add_image(np.zeros((20, 30), np.uint8), name="picture")
+        path = viewer.add_shapes([np.array([(2, 2), (2, 9)])], shape_type="path", name="path")
+        dock.reset_choices()
+        dock()
+        viewer.layers.remove(path)
+        viewer.add_shapes([np.array([(2, 3), (2, 9), (8, 9), (8, 3)])], shape_type="polygon", name="drawn")
+        dock.reset_choices()
+        dock()
+    finally:
+        notification_manager.notification_ready.disconnect(listener)
+    assert "Open outlines" in said[0]
+    assert "path holds paths" in said[1]
+    assert len(said) == 2
+    labels = viewer.layers["drawn · labels"].data
+    assert labels.shape == (20, 30)
+    assert labels[5, 6] == 1
 
 
 def test_geojson_opens_saves_and_becomes_labels_with_holes(

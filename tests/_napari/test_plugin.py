@@ -43,6 +43,11 @@ def _resolve(python_name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def test_every_dock_is_opened_here_or_in_the_tests_of_outlines() -> None:
+    names = {widget.display_name for widget in manifest().contributions.widgets}
+    assert names == {*DOCKS, "Outlines to labels"}
+
+
 @pytest.mark.parametrize("name", DOCKS)
 def test_docks_open_from_the_menu(make_napari_viewer_proxy: Any, name: str) -> None:
     viewer = make_napari_viewer_proxy()

@@ -135,6 +135,22 @@ def test_strokes_wait_for_s_when_automatic_is_off(open_dock: Open, wait: Wait) -
     assert scene.mask[70, 5] == 1
 
 
+def test_refining_without_a_new_stroke_keeps_the_later_rounds(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.paint(scene.centre, LESION)
+    scene.paint((5, 5), OUTSIDE)
+    scene.press("U")
+    scene.settle()
+    scene.press("S")
+    scene.settle()
+    assert (scene.round, scene.live.session.state.n_rounds) == (1, 2)
+    assert "no new stroke" in scene.dock.panel.message.text()
+    scene.scribbles.data[...] = 0
+    scene.press("S")
+    scene.settle()
+    assert not scene.mask.any()
+
+
 def test_only_classes_that_exist_are_painted(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
     layer, swatches = scene.scribbles, scene.dock.panel.swatches.group

@@ -70,6 +70,14 @@ def test_background_alone_says_what_is_missing() -> None:
     assert state.message == "Only background strokes: paint a foreground stroke too."
 
 
+def test_that_all_strokes_are_erased_is_said() -> None:
+    session = session_2d()
+    run(session.refine(stroke((40, 60), 2, 20, slice(40, 44))))
+    state = run(session.refine(np.zeros((40, 60), np.uint8)))
+    assert not state.mask.any()
+    assert "All strokes are taken back" in state.message
+
+
 def test_strokes_correct_an_initial_mask_locally() -> None:
     data = np.full((60, 60), 0.1, np.float32)
     data[10:50, 10:50] = 0.8

@@ -11,7 +11,6 @@ from typing import Any
 import napari.layers
 import numpy as np
 import pandas as pd
-from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 
@@ -284,7 +283,7 @@ def write_outlines(path: str, data: Any, attributes: dict[str, Any]) -> list[str
 
 def outlines_to_labels(
     outlines: napari.layers.Shapes, image: napari.layers.Image, overlap: Overlap = "first"
-) -> LayerDataTuple:
+) -> LayerData:
     """Draw outlines as labels of an image's size; `overlap` says whether the first or last outline keeps a pixel."""
     source: Image = image_from_layer(image)
     shape = source.spatial_shape[-2:]

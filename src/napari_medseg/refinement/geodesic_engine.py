@@ -40,6 +40,7 @@ from napari_medseg.refinement.history import (
 from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
+NO_STROKE = "All strokes are taken back. Paint one inside the object."
 NO_BORDER = "No border was found: the object fills the image. Paint a background stroke where it should not be."
 
 # found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
@@ -181,7 +182,7 @@ class GeodesicEngine(Engine):
                 else:
                     self._alone(k, turn, strokes)
         filled = any(turn.labels[box].any() for box in turn.extents.values()) or bool((scribbles > 1).any())
-        message = "" if filled else ONLY_BACKGROUND
+        message = "" if filled else ONLY_BACKGROUND if bool((scribbles == 1).any()) else NO_STROKE
         if any(box == whole(turn.shape) and (turn.labels == k).all() for k, box in turn.extents.items()):
             message = NO_BORDER
         return Answer(turn.labels, {"geodesic": time.perf_counter() - start}, message, turn.changed)

@@ -194,6 +194,12 @@ class RefinementSession(Timeline):
         new = {"scribbles": marks, "mask": mask, "given": mask}
         return self._commit("draw", new, {}, "Strokes were taken for the object as drawn.")
 
+    @property
+    def is_refined(self) -> bool:
+        """Whether the present round is of `refine`, so that the same strokes would give the same mask."""
+        made = self.history.made(self.history.index)
+        return made is not None and made.facts["kind"] == "refine"
+
     def follow(self, scribbles: Image | np.ndarray, box: Box | None = None) -> Job[RefinementState]:
         """Go to the round that had just these strokes, earlier or later; where none had, `refine`."""
         marks, where, _ = self._marks(scribbles, box)

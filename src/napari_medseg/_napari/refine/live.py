@@ -245,8 +245,11 @@ class Live:
 
     # ---- rounds
     def refine(self) -> None:
-        """Bring the mask to the strokes; a newer call cancels an older one."""
+        """Bring the mask to the strokes; a newer call cancels an older one; without a new stroke say so."""
         self.layers.look()
+        if self.steps.idle and self.layers.waiting is None and not self.layers.changed() and self.session.is_refined:
+            self.panel.say("There is no new stroke. Paint where the mask is wrong, then refine.")
+            return
         self._refine()
 
     def _refine(self) -> None:
