@@ -165,7 +165,7 @@ class Search:
 
     def solve(self, network: Network | None = None) -> np.ndarray:
         """Find the object on the coarsest grid, a `network` having its say if given; return it, bool (*cells)."""
-        level, energy, certain = self._level, self._energy, self._level.certain()
+        level, energy = self._level, self._energy
         labels, fixed, smooth, fine = (
             level.mask if self._given and not energy.anew else None,
             self._fixed,
@@ -185,11 +185,11 @@ class Search:
             looks = level.odds(smooth, labels) if number else looks
             self._base = fixed + energy.smooth * looks
             self._unary = self._base if fine is None else self._base + energy.fine * level.odds(fine, labels)
-            labels = self.labels = neighbours.cut(self._unary + certain)
+            labels = self.labels = neighbours.cut(level.certain(self._unary))
         alone = not (self.labels & ~level.near_object).any()
         if alone and not self._given:  # the border of a stroke is short
             loose = self._neighbours(LOOSE * self._border)
-            self.labels = loose.cut(self._unary + certain)
+            self.labels = loose.cut(level.certain(self._unary))
         return self.labels
 
     @cached_property
@@ -329,7 +329,7 @@ class Search:
             if energy.fine:
                 unary = base + energy.fine * level.odds(Appearance(level.image), labels)
             neighbours = level.neighbourhood(band, labels, border)
-            labels = neighbours.cut(unary + level.certain())
+            labels = neighbours.cut(level.certain(unary))
             factors = smaller
         doubt = np.zeros(labels.shape, np.float32)
         doubt[band] = 1 - np.abs(np.tanh(unary[band] / 2))

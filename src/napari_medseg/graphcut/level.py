@@ -95,9 +95,12 @@ class Level:
             known[1].append(~(answer | self.closed))
         return appearance.odds(*known)
 
-    def certain(self) -> np.ndarray:
-        """Return what strokes add to the energy, float32 (*cells)."""
-        return np.asarray(CERTAIN * (self.object.astype(np.float32) - self.background))
+    def certain(self, unary: np.ndarray) -> np.ndarray:
+        """Return how much each cell is for the object, float32 (*cells), with strokes certain."""
+        out = unary.copy()
+        out[self.object] += CERTAIN
+        out[self.background] -= CERTAIN
+        return out
 
     def neighbourhood(self, free: np.ndarray, labels: np.ndarray, border: float) -> Neighbourhood:
         """Return what neighbours cost; cells that are neither `free`, bool (*cells), nor strokes keep their labels."""
@@ -137,7 +140,8 @@ def in_cells(array: Array, factors: Factors, reduce: Callable[[np.ndarray], np.n
 
 def _moments(channels: np.ndarray, factors: Factors) -> np.ndarray:
     """Return the mean of each block in each channel, and at last of the squared mean of all channels."""
-    return block_mean(np.concatenate([channels, np.square(channels.mean(0, keepdims=True))]), factors)
+    square = np.square(channels.mean(0, keepdims=True))
+    return np.concatenate([block_mean(channels, factors), block_mean(square, factors)])
 
 
 def _signs(factors: Factors, strokes: np.ndarray) -> np.ndarray:

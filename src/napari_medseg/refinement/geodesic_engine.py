@@ -516,11 +516,14 @@ def _depth(seeds: Voxels, error: Callable[[Box], np.ndarray], limits: Box, steps
 
 def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """Return the connected pieces of a bool array that hold a voxel of `marks`."""
-    labels, count = ndimage.label(pieces, np.ones((3,) * pieces.ndim))
-    keep = np.zeros(count + 1, bool)
-    keep[labels[marks]] = True
-    keep[0] = False
-    return np.asarray(keep[labels])
+    out, box = np.zeros(pieces.shape, bool), box_of(pieces)
+    if box is not None:
+        labels, count = ndimage.label(pieces[box], np.ones((3,) * pieces.ndim))
+        keep = np.zeros(count + 1, bool)
+        keep[labels[marks[box]]] = True
+        keep[0] = False
+        out[box] = keep[labels]
+    return out
 
 
 def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:
