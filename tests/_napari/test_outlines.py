@@ -13,7 +13,8 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
-from napari_medseg._napari.readers import _pixels, outlines_to_labels, read_layers
+from napari_medseg._napari.layers import in_other, layer_data, world_of
+from napari_medseg._napari.readers import outlines_to_labels, read_layers
 from napari_medseg._napari.view import CONTEXT
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
@@ -171,4 +172,35 @@ def test_outlines_become_labels_where_they_are_seen(make_napari_viewer_proxy: An
     np.testing.assert_allclose(corners, [(10, 10), (19.5, 19.5)])
     outlines.rotate = 30
     expected = [image.world_to_data(outlines.data_to_world(point)) for point in square]
-    np.testing.assert_allclose(_pixels(outlines, square, image), expected, atol=1e-9)
+    np.testing.assert_allclose(in_other(outlines, square, image), expected, atol=1e-9)
+
+
+def test_outlines_of_several_slices_stay_in_them(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    """Squares in slices 1 and 3 of a volume that is placed by its affine, drawn in a layer of the world."""
+    viewer = make_napari_viewer_proxy()
+    affine = np.diag([3.0, 0.5, 0.5, 1.0])
+    affine[:3, 3] = -7, 10, 20
+    volume = Image(np.zeros((5, 30, 40)), "ZYX", (3, 0.5, 0.5), ("millimeter",) * 3, affine, name="head")
+    data, kwargs, _ = layer_data(volume)
+    image = viewer.add_image(data, **kwargs)
+    square = np.array([(3.6, 5.6), (3.6, 9.4), (8.4, 9.4), (8.4, 5.6)])  # rows 4 to 8, columns 6 to 9
+    corners = [np.insert(square + 4 * k, 0, z, axis=1) for k, z in enumerate((1, 3))]
+    drawn = [one @ affine[:3, :3].T + affine[:3, 3] for one in corners]
+    outlines = viewer.add_shapes(drawn, shape_type="polygon", ndim=3, units=("mm",) * 3, name="drawn")
+    labels, place, _ = outlines_to_labels(outlines, image)
+    expected = np.zeros((5, 30, 40), int)
+    expected[1, 4:9, 6:10], expected[3, 8:13, 10:14] = 1, 2
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_allclose(world_of(viewer.add_labels(labels, **place)), world_of(image))
+    outlines.save(str(tmp_path / "a.geojson"), plugin="napari-medseg")
+    planes = [f["geometry"]["plane"]["z"] for f in json.loads((tmp_path / "a.geojson").read_text())["features"]]
+    assert planes == [1, 3]
+    found = np.asarray(read_annotation(tmp_path / "a.geojson").data) > 0
+    np.testing.assert_array_equal(found, expected[:4, :14, :15] > 0)
+    flat = viewer.add_shapes([square * 0.5 + (10, 20)], shape_type="polygon", ndim=2, units=("mm",) * 2)
+    picture, place, _ = outlines_to_labels(flat, image)
+    np.testing.assert_array_equal(picture, expected[1])
+    np.testing.assert_allclose(world_of(viewer.add_labels(picture, **place)), affine[1:, 1:])
+    outlines.add_polygons(drawn[0] + np.array([[0], [0], [3], [3]]) * (1, 0, 0))
+    with pytest.raises(WriteError, match="reaches through several planes"):
+        outlines_to_labels(outlines, image)

@@ -17,10 +17,11 @@ FIELDS = ("name", "metadata", "scale", "translate", "rotate", "shear", "affine",
 
 
 def in_pixels(data: Any, attributes: dict[str, Any]) -> tuple[list[np.ndarray], Image]:
-    """Return the shapes of a layer as points (n, 2) in the pixels (y, x) of its picture, and a grid of their size.
+    """Return the shapes of a layer as points (n, k) in the pixels of its picture, and a grid of the size of these.
 
-    Layers that were read from a file or made here know their picture. Of others it is the image in view that they lie
-    on; without an image, one of pixels of their scale that begins at the origin of the world.
+    The last axes are y and x; before them come those of time and depth that both layer and picture have. Layers that
+    were read from a file or made here know their picture. Of others it is the image in view that they lie on; without
+    an image, one of pixels of their scale that begins at the origin of the world.
 
     Raises
     ------
@@ -35,15 +36,22 @@ def in_pixels(data: Any, attributes: dict[str, Any]) -> tuple[list[np.ndarray], 
     images = [] if "medseg_image" in layer.metadata else _images_under(str(kept.get("name", "")))
     if not images:
         grid = grid_of_shapes(layer)
-        return [_mapped(one[:, -2:], in_picture(grid)) for one in shapes], grid
-    found = [[_mapped(in_other(layer, one, image), _picture_of(image))[:, -2:] for one in shapes] for image in images]
-    if any(not np.allclose(a, b, atol=1e-3) for other in found[1:] for a, b in zip(found[0], other, strict=True)):
+        return [np.hstack([one[:, :-2], _mapped(one[:, -2:], in_picture(grid))]) for one in shapes], grid
+    found = [
+        [_mapped(in_other(layer, one, image), _picture_of(image))[:, -layer.ndim :] for one in shapes]
+        for image in images
+    ]
+    if any(not _alike(*pair) for other in found[1:] for pair in zip(found[0], other, strict=True)):
         names = some_of([one.name for one in images])
         raise WriteError(
             f"{layer.name} lies at other pixels of each of the images in view ({names}), and the file counts those of "
             "one. Hide all but the image that it was drawn on, and save again."
         )
     return found[0], _grid(image_from_layer(images[0]))
+
+
+def _alike(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.shape == second.shape and bool(np.allclose(first, second, atol=1e-3))
 
 
 def _images_under(name: str) -> list[Layer]:

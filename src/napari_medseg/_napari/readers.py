@@ -15,7 +15,17 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 
 from napari_medseg._napari.drawn import in_pixels
-from napari_medseg._napari.layers import geometry, image_from_layer, image_layers, in_other, layer_data, like, metadata
+from napari_medseg._napari.layers import (
+    AXES,
+    geometry,
+    image_from_layer,
+    image_layers,
+    in_other,
+    layer_data,
+    like,
+    metadata,
+    world_of,
+)
 from napari_medseg._napari.nerves.tracings import shapes_data
 from napari_medseg._napari.planes import acquired, show_plane
 from napari_medseg.errors import MedSegError, ReadError, WriteError
@@ -34,6 +44,7 @@ KEPT = (
     "name", "metadata", "features", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
 )  # fmt: skip
 OUTLINES = (".xml", ".geojson", ".json")
+FLAT = 0.5  # pixels by which the corners of a shape may lie apart along time and depth
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | list[str]], list[LayerData]]
 IO = "napari_medseg.io."
@@ -223,8 +234,8 @@ def _facts(region: Region) -> tuple[str, str, str, str]:
     return region.identity, region.kind, json.dumps(numbers) if numbers else "", json.dumps(cell) if cell else ""
 
 
-def _region(rings: Sequence[np.ndarray], facts: dict[str, str]) -> Region:
-    """Return the object of some rings with what the table says of it."""
+def _region(rings: Sequence[np.ndarray], facts: dict[str, str], plane: tuple[int, int]) -> Region:
+    """Return the object of some rings in a plane, with what the table says of it."""
     properties = {"objectType": facts["type"]} if facts["type"] else {}
     known = {}
     for column in ("measurements", "cell"):
@@ -235,30 +246,52 @@ def _region(rings: Sequence[np.ndarray], facts: dict[str, str]) -> Region:
     number = int(facts["name"]) if facts["name"].isascii() and facts["name"].isdigit() else 0
     return Region(
         tuple(np.asarray(ring)[:, -2:] for ring in rings), facts["name"], facts["class"], properties,
-        number=number, around=around, identity=facts["id"],
+        number=number, plane=plane, around=around, identity=facts["id"],
     )  # fmt: skip
 
 
-def regions_of(data: Sequence[np.ndarray], kinds: Sequence[str], features: pd.DataFrame, name: str) -> list[Region]:
+def regions_of(
+    data: Sequence[np.ndarray], kinds: Sequence[str], features: pd.DataFrame, name: str, axes: str = AXES
+) -> list[Region]:
     """Return the objects of closed shapes; polygons of one ``object`` (other than 0) are one, with its holes.
+
+    Parameters
+    ----------
+    data
+        Corners (n, k) in pixels, k = 2 to 4.
+    kinds, features, name
+        Of the layer that holds them.
+    axes
+        Letters of the axes, of which the last k count.
 
     Raises
     ------
     WriteError
-        If there are lines or paths.
+        If there are lines or paths, or a shape lies in several planes.
     """
     if set(kinds) & OPEN:
         raise WriteError(f"{name} holds paths or lines; outlines are polygons, rectangles and ellipses. Remove these.")
     rings = [ellipse(points) if kind == "ellipse" else points for points, kind in zip(data, kinds, strict=True)]
+    planes = [_plane(np.asarray(ring, float), axes, name) for ring in rings]
     n = len(rings)
     column = {key: list(features[key]) if key in features else [""] * n for key in ("object", *TABLE)}
     groups: dict[Any, list[int]] = {}
     for k, key in enumerate(column["object"]):
-        groups.setdefault(("drawn", k) if key in ("", 0) or pd.isna(key) else key, []).append(k)
+        one = ("drawn", k) if key in ("", 0) or pd.isna(key) else key
+        groups.setdefault((one, planes[k]), []).append(k)
     return [
-        _region([rings[k] for k in group], {key: _text(column[key][group[0]]) for key in TABLE})
-        for group in groups.values()
+        _region([rings[k] for k in group], {key: _text(column[key][group[0]]) for key in TABLE}, plane)
+        for (_, plane), group in groups.items()
     ]
+
+
+def _plane(ring: np.ndarray, axes: str, name: str) -> tuple[int, int]:
+    """Return the frame and slice (t, z) that a ring lies in."""
+    before = ring[:, :-2]
+    if np.ptp(before, axis=0).max(initial=0) > FLAT:
+        raise WriteError(f"{name} holds a shape that reaches through several planes; outlines are flat. Remove it.")
+    at = dict(zip(axes[-ring.shape[1] :], np.rint(before[0]).astype(int), strict=False))
+    return int(at.get("T", 0)), int(at.get("Z", 0))
 
 
 def _text(value: Any) -> str:
@@ -277,32 +310,54 @@ def write_outlines(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     kinds = [kinds] * len(data) if isinstance(kinds, str) else list(kinds)
     features = pd.DataFrame(attributes.get("features", {}))
     drawn, _ = in_pixels(data, attributes)
-    write_regions(Path(path), regions_of(drawn, kinds, features, str(attributes.get("name"))))
+    axes = "".join(str(label).upper() for label in attributes.get("axis_labels") or ())
+    axes = axes if len(axes) > 2 and set(axes) <= set(AXES) else AXES
+    write_regions(Path(path), regions_of(drawn, kinds, features, str(attributes.get("name")), axes))
     return [str(Path(path))]
 
 
 def outlines_to_labels(
     outlines: napari.layers.Shapes, image: napari.layers.Image, overlap: Overlap = "first"
 ) -> LayerData:
-    """Draw outlines as labels of an image's size; `overlap` says whether the first or last outline keeps a pixel."""
+    """Draw outlines as labels of an image's size; `overlap` says whether the first or last outline keeps a pixel.
+
+    Outlines without depth or time, over a volume or a movie, become labels of one plane.
+    """
     source: Image = image_from_layer(image)
     shape = source.spatial_shape[-2:]
+    counted = _counts_pixels(outlines, shape)
+    whole = outlines.ndim >= image.ndim > 2 and not counted
     drawn = outlines.data
-    if not _counts_pixels(outlines, shape):
-        drawn = [_pixels(outlines, ring, image) for ring in drawn]
-    regions = regions_of(drawn, list(outlines.shape_type), outlines.features, outlines.name)
+    if not counted:
+        drawn = [in_other(outlines, ring, image)[:, 0 if whole else -2 :] for ring in drawn]
+    regions = regions_of(drawn, list(outlines.shape_type), outlines.features, outlines.name, source.spatial_axes)
+    name = {"name": f"{outlines.name} · labels"}
+    if whole:
+        return _in_planes(regions, source, overlap), {**like(image), **name}, "labels"
     labels = rasterise(regions, (shape[0], shape[1]), overlap)
-    place = like(image)
-    if image.ndim > 2:
-        place = {key: place[key][-2:] for key in ("scale", "translate", "units", "axis_labels")}
-    return labels, {**place, "name": f"{outlines.name} · labels"}, "labels"
+    return labels, {**(like(image) if image.ndim == 2 else _last_two(image)), **name}, "labels"
+
+
+def _in_planes(regions: Sequence[Region], source: Image, overlap: Overlap) -> np.ndarray:
+    """Return labels of the size of an image whose regions lie in its planes; no two planes share a number."""
+    labels = np.zeros(source.spatial_shape, np.uint32)
+    height, width = source.spatial_shape[-2:]
+    for plane in sorted({region.plane for region in regions}):
+        at = dict(zip("TZ", plane, strict=True))
+        index = tuple(at[axis] for axis in source.spatial_axes[:-2])
+        if all(0 <= k < n for k, n in zip(index, labels.shape, strict=False)):
+            found = rasterise([r for r in regions if r.plane == plane], (height, width), overlap)
+            labels[index] = np.where(found, found + labels.max(), 0)
+    return labels
+
+
+def _last_two(layer: napari.layers.Layer) -> dict[str, Any]:
+    """Return the layer arguments that put a picture onto the last two axes of a layer."""
+    scale = np.asarray(layer.scale)[-2:]
+    affine = world_of(layer)[-3:, -3:] @ np.diag([*(1 / scale), 1.0])
+    return {"scale": scale, "affine": affine, "units": layer.units[-2:], "axis_labels": layer.axis_labels[-2:]}
 
 
 def _counts_pixels(outlines: napari.layers.Shapes, shape: tuple[int, ...]) -> bool:
     """Whether outlines are of a file, which count the pixels of a picture of this size."""
     return tuple(outlines.metadata.get("medseg_shape", ()))[-2:] == shape
-
-
-def _pixels(outlines: napari.layers.Shapes, points: np.ndarray, image: napari.layers.Image) -> np.ndarray:
-    """Return where points of a Shapes layer lie in the pixels (y, x) of an image layer, as the window shows them."""
-    return in_other(outlines, points, image)[:, -2:]

@@ -71,7 +71,7 @@ def write_paths(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     features = attributes.get("features", pd.DataFrame())
     classes = [str(kind) for kind in features["class"]] if "class" in features else []
     points, grid = in_pixels(data, attributes)
-    write_tracings(path, points, classes, microns_of(grid))
+    write_tracings(path, [one[:, -2:] for one in points], classes, microns_of(grid))
     return [str(Path(path))]
 
 
