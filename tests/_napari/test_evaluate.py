@@ -47,6 +47,7 @@ def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait,
     place = {"scale": (0.5, 0.5), "units": ("um", "um"), "translate": (3, 4)}
     reference = viewer.add_labels(truth, name="truth", **place)
     assert not dock.run_bar.run_button.isEnabled()
+    assert "are one layer" in dock.run_bar.message.text()
     predicted = viewer.add_labels(result, name="result", metadata={"medseg": {"method": "fullnet"}}, **place)
     assert dock.result.layer.name == "result", "a method's new labels are the result"
     assert dock.method.currentData() == "fullnet"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -490,6 +491,7 @@ def test_state_reports_boxes_volume_and_text() -> None:
     back = session.undo()
     assert back.volume_change == pytest.approx(-3.0)
     assert back.describe() == "round 0 of 1 · 3,000 voxels changed (-3 mL)"
+    assert "1 pixel changed" in replace(back, n_changed=1, mask=back.mask[0]).describe()
     assert amount(7460.4, "mm^2", "+") == "+7,460 mm^2"
     assert amount(0.07951, "mL") == "0.0795 mL"
     assert amount(11665.0, "px^2", "+") == "+11,665 px^2"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GRID = 16  # regions begin and end at multiples of this many voxels, which suits the strides of networks
 # Without the two, three rounds on ten hippocampi (which chose R-Net's epoch) ended at Dice .922, with them at .927.
 PEEL, SHARE = 1.0, 0.05
-KEPT = "R-Net would have removed {:,} {} that no stroke speaks against; they stay."
+KEPT = "R-Net would have removed {} that no stroke speaks against; they stay."
 
 
 class DeepIGeoSEngine(Engine):
@@ -89,7 +89,7 @@ class DeepIGeoSEngine(Engine):
         labels[kept] = mask[kept]
         timings["network"] = time.perf_counter() - start
         count = int(np.count_nonzero(kept))
-        return Answer(labels, timings, KEPT.format(count, elements(mask.ndim)) if count else "")
+        return Answer(labels, timings, KEPT.format(elements(count, mask.ndim)) if count else "")
 
     def uncertainty(self) -> np.ndarray | None:
         """Return 1 - (best - second probability) of the last round, float32 (*spatial) in [0, 1]."""

@@ -84,7 +84,7 @@ class RefinementState:
         strokes = f" · {self.n_strokes} stroke{'s' if self.n_strokes != 1 else ''}" if self.n_strokes else ""
         times = " + ".join(f"{1000 * s:.0f} ms {STEPS.get(name, name)}" for name, s in self.timings.items())
         volume = amount(self.volume_change, self.unit, "+")
-        change = f"{self.n_changed:,} {elements(self.mask.ndim)} changed ({volume})"
+        change = f"{elements(self.n_changed, self.mask.ndim)} changed ({volume})"
         return f"round {self.index}{later}{strokes}{' · ' + times if times else ''} · {change}"
 
 
@@ -295,9 +295,9 @@ def label_array(labels: Image | np.ndarray, image: Image, what: str) -> np.ndarr
     return data
 
 
-def elements(ndim: int) -> str:
-    """Return what the elements of an image with `ndim` axes of space are called."""
-    return "pixels" if ndim == 2 else "voxels"
+def elements(n: int, ndim: int) -> str:
+    """Return ``1 pixel``, ``2,000 voxels``: a number of elements of an image with `ndim` axes of space."""
+    return f"{n:,} {'pixel' if ndim == 2 else 'voxel'}{'s' * (n != 1)}"
 
 
 def align_scribbles(scribbles: Image | np.ndarray, image: Image, classes: int, box: Box | None = None) -> np.ndarray:

@@ -255,7 +255,9 @@ class EvaluateDock(Dock):
         metrics = ("dice after each step",) if mode == ROUNDS else get_method(self.method.currentData()).metrics
         self.metrics.setText(", ".join(metrics))
         a, b = self.result.box.currentData(), self.reference.box.currentData()
-        reason = "" if a and b and a != b else "Open a result and its reference as Labels layers."
+        reason = "" if a and b else "Open a result and its reference as Labels layers."
+        if a and a == b:
+            reason = "Result and reference are one layer. Choose another one of the two, or open it."
         if mode == FOLDERS:
             reason = "" if path_in(self.results) and path_in(self.references) else "Choose both folders."
         self.run_bar.set_reason(self.rounds.reason if mode == ROUNDS else reason)

@@ -76,7 +76,7 @@ class Guidance:
             self.panel.say("There is no such place: everything is decided, or equal to the reference.")
             return
         self.look_at(place.position)
-        size = f"{place.voxels:,} {elements(len(place.position))}"
+        size = elements(place.voxels, len(place.position))
         self.panel.say(f"In the middle of the view: {place.why}, about {size}.")
 
     def look_at(self, position: tuple[int, ...]) -> None:

@@ -142,7 +142,7 @@ REFERENCE = "Labels layer that the mask is compared with"
 def accepted(state: RefinementState) -> str:
     """Say what was accepted: the mask turned into a locked object."""
     volume = amount(abs(state.volume_change), state.unit)
-    size = f"{state.n_changed:,} {elements(state.mask.ndim)} ({volume})"
+    size = f"{elements(state.n_changed, state.mask.ndim)} ({volume})"
     return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
 
 

@@ -69,8 +69,9 @@ def _refine(arguments: argparse.Namespace) -> None:
         "version": __version__, "source_file": str(arguments.image),
     }  # fmt: skip
     path = write(arguments.output, mask.replace(metadata={**mask.metadata, "medseg": kept}))
-    record = {"mask": str(path), "voxels": int((mask.data > 0).sum()), "rounds": text}
-    show(record, arguments.json, f"{text}\n{record['voxels']:,} {elements(mask.data.ndim)} in {path}")
+    voxels = int((mask.data > 0).sum())
+    record = {"mask": str(path), "voxels": voxels, "rounds": text}
+    show(record, arguments.json, f"{text}\n{elements(voxels, mask.data.ndim)} in {path}")
 
 
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
