@@ -238,3 +238,20 @@ def test_a_mask_of_255_is_one_of_1(tmp_path: Path, mine: int, theirs: int, dice:
     assert (found.counts[1] + found.counts[2] == 0) == (dice == 1)
     several = images[1].replace(data=np.where(np.arange(7) > 3, 2, 1) * (volume > 0))
     assert run(compare_pair("p-net", images[0], several)).metrics["dice"] < 1
+
+
+def test_a_movie_in_one_file_counts_its_frames_as_files_of_frames_do(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = (rng.random((2, 6, 12, 14)) < 0.3).astype(np.uint8)
+    masks[0, 0], masks[1, 0], masks[1, 1] = 0, 0, 0
+    for name, movie in zip(("results", "references"), masks, strict=True):
+        write(tmp_path / name / "whole" / "film_labels.tif", Image(movie, "TYX", kind="labels", name="film"))
+        for k, frame in enumerate(movie):
+            write(tmp_path / name / "frames" / f"film_{k}_labels.tif", Image(frame, "YX", kind="labels"))
+    whole, frames = (
+        run(evaluate("double-unet", tmp_path / "results" / kind, tmp_path / "references" / kind))["movie"]
+        for kind in ("whole", "frames")
+    )
+    assert whole == frames
+    assert whole["all frames"]["frames"] == 6
+    assert whole["nerve frames"]["frames"] == 4

@@ -267,3 +267,11 @@ def test_a_size_that_nothing_states_is_said(tmp_path: Path) -> None:
     image = read_one(path)
     assert image.spatial_shape == (40, 50)
     assert "notes" not in image.metadata
+
+
+@pytest.mark.parametrize("largest", [70_000, 2**31 + 5, 2**32 - 1])
+def test_ids_of_any_size_come_back(tmp_path: Path, largest: int) -> None:
+    labels = np.zeros((12, 14), np.uint32)
+    labels[2:5, 2:6], labels[7:10, 8:12] = largest, 3
+    path = write(tmp_path / "a.geojson", Image(labels, "YX", kind="labels"))
+    assert np.unique(read_one(path, "labels").data).tolist() == [0, 3, largest]

@@ -33,7 +33,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import READERS, as_labels, histology, read, reader_for, write
 from napari_medseg.io.files import disk_errors, file_stem, parse_json, portable
 from napari_medseg.io.outlines.geojson import write_regions
-from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, rasterise
+from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, number_of, rasterise
 from napari_medseg.io.pairs import is_label, lies_among_labels
 from napari_medseg.io.tiff import read_with
 from napari_medseg.io.volumes.dicom import series_of
@@ -243,7 +243,7 @@ def _region(rings: Sequence[np.ndarray], facts: dict[str, str], plane: tuple[int
             known[column] = parse_json(facts[column]) if facts[column] else None
     properties |= {"measurements": known["measurements"]} if known.get("measurements") else {}
     around = tuple(np.asarray(ring, float) for ring in known.get("cell") or ())
-    number = int(facts["name"]) if facts["name"].isascii() and facts["name"].isdigit() else 0
+    number = number_of(facts["name"])
     return Region(
         tuple(np.asarray(ring)[:, -2:] for ring in rings), facts["name"], facts["class"], properties,
         number=number, plane=plane, around=around, identity=facts["id"],

@@ -52,10 +52,10 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     Rows with distances say their ``length unit``, those with a surface Dice its ``nsd tolerance``; where images differ
     in that, these metrics have no mean, and a note says so.
     Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
-    a problem, in a sentence, and the others go on; notes say which results were turned or resampled. Masks of movie
-    frames also give ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores` (empty pairs
-    count 1), and ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff distance
-    over the objects of all images as one set, as the GlaS contest defines them.
+    a problem, in a sentence, and the others go on; notes say which results were turned or resampled. Masks of movies
+    and of their frames also give ``"movie"``: for all frames, nerve frames and found frames the row of `mask_scores`
+    (empty pairs count 1), and ``all frames, empty 0``. Instances also give ``"pooled"``: object Dice, IoU and Hausdorff
+    distance over the objects of all images as one set, as the GlaS contest defines them.
 
     Raises
     ------
@@ -80,7 +80,9 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
         except MedSegError as error:
             problems.append(str(error))
             continue
-        counts.append(count(np.asarray(predicted.data), np.asarray(truth.data)))
+        masks = np.asarray(predicted.data), np.asarray(truth.data)
+        frames = zip(*masks, strict=True) if "T" in truth.axes else [masks]
+        counts += [count(*frame) for frame in frames]
         if cls.label_kind == "instances":
             steps = spacing_of("object_hausdorff", truth)
             objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), steps))

@@ -25,6 +25,7 @@ from napari_medseg.io.outlines.polygons import (
     Region,
     contains,
     fill,
+    number_of,
     outlines,
     outlines_left_out,
     signed_area,
@@ -196,7 +197,7 @@ def _filled(polygon: Sequence[np.ndarray], first: np.ndarray, shape: tuple[int, 
 def _numbered(regions: list[Region]) -> list[Region]:
     """Give each region the number that is its name, where all names are different numbers."""
     names = [region.name for region in regions]
-    numbers = [int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0 for name in names]
+    numbers = [number_of(name) for name in names]
     if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
         return regions
     return [replace(region, number=number) for region, number in zip(regions, numbers, strict=True)]

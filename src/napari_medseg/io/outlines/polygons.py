@@ -107,6 +107,11 @@ def _crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.
     return rows, upper[edge, 1] + (rows - upper[edge, 0]) / rise[0] * rise[1]
 
 
+def number_of(name: str) -> int:
+    """Return the label that a name states, 0 if it is none."""
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 11 and int(name) < 2**32 else 0
+
+
 def rasterise(regions: Iterable[Region], shape: tuple[int, int], overlap: Overlap = "first") -> np.ndarray:
     """Draw regions into labels (H, W); see `draw`."""
     return draw(regions, shape, overlap)[0]
