@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
+from napari_medseg.io.movies import reader as movies
 from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.io.pictures import picture_size
 
@@ -413,3 +414,47 @@ def test_a_stack_that_was_cut_anywhere_is_refused_or_whole(tmp_path: Path, image
         whole += 1
         np.testing.assert_array_equal(np.asarray(found.data), data)
     assert 0 < whole < len(content) - data.nbytes
+
+
+def write_png16(path: Path, samples: np.ndarray, kind: int) -> Path:
+    """Write a PNG of 16 bits: gray (0), RGB (2), gray with opacity (4) or RGBA (6), which Pillow does not write."""
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_labels_of_sixteen_bits_are_whole_or_refused(tmp_path: Path, kind: int, channels: int) -> None:
+    """Of the numbers 3 and 700 beside opacity or in colours the upper 8 bits would be 0 and 2."""
+    labels = np.zeros((6, 8), np.uint16)
+    labels[1:3, 2:5], labels[4:, 5:] = 3, 700
+    samples = np.dstack([labels] * channels)
+    if kind in (4, 6):
+        samples[..., -1] = 65535
+    path = write_png16(tmp_path / "a_labels.png", samples, kind)
+    if kind == 0:
+        np.testing.assert_array_equal(io.read_one(path, "labels").data, labels)
+        return
+    with pytest.raises(ReadError, match=r"16 bits.*Save it as gray without opacity"):
+        io.read_one(path, "labels")
+    (tmp_path / "annotation" / "nerve").mkdir(parents=True)
+    (tmp_path / "order").mkdir()
+    for k in range(2):
+        write_png16(tmp_path / "order" / f"f_{k}.png", labels[..., None], 0)
+        write_png16(tmp_path / "annotation" / "nerve" / f"f_{k}.png", samples, kind)
+    with pytest.raises(ReadError, match="16 bits"):
+        np.asarray(movies.read(tmp_path)[1].data)
+
+
+def test_colours_of_sixteen_bits_say_that_eight_are_read(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 65535, (6, 8, 3)).astype(np.uint16)
+    image = io.read_one(write_png16(tmp_path / "a.png", colours, 2))
+    np.testing.assert_array_equal(image.data, colours >> 8)
+    assert any("8 are read" in note for note in image.metadata["notes"])

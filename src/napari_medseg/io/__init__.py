@@ -18,6 +18,7 @@ from napari_medseg.io import plain, tiff
 from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
+from napari_medseg.io.pictures import REDUCED, refuse_reduced
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -148,6 +149,8 @@ def as_labels(image: Image) -> Image:
             f"{image.name} is one of {n} segments that overlap, which is no single label map. Export each segment as a "
             "file of its own."
         )
+    if REDUCED in image.metadata.get("notes", ()):
+        refuse_reduced(image.name)
     image = tiff.as_stored_numbers(image.replace(data=np.asarray(image.data)))
     data = image.channels_first()
     colour = image.axes.endswith("C") and len(data) in (3, 4)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+
+from napari_medseg.errors import ReadError
 
 _LIMIT = threading.Lock()
 CONVERTED = {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
@@ -23,6 +25,8 @@ TURNED = (
     "on the pixels as they are stored."
 )
 GRAY = ("L", "LA", "La")
+SIXTEEN = ";16"  # in Pillow's name of samples of 16 bits, of which it keeps 8 where a pixel has several
+REDUCED = "Of the 16 bits of each colour 8 are read."
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -113,6 +117,19 @@ def on_white(colours: np.ndarray, premultiplied: bool = False) -> np.ndarray:
     part = opacity / top
     shown = colours[..., :-1] * (1.0 if premultiplied else part) + top * (1 - part)
     return shown.astype(colours.dtype) if colours.dtype.kind == "f" else np.rint(shown).astype(colours.dtype)
+
+
+def is_reduced(picture: Any) -> bool:
+    """Whether Pillow keeps 8 of the 16 bits of the samples of a picture; to be asked before its pixels are read."""
+    return picture.mode in ("RGB", *TRANSPARENT) and any(SIXTEEN in str(tile[3]) for tile in picture.tile)
+
+
+def refuse_reduced(name: str) -> NoReturn:
+    """Raise `ReadError`: the numbers of a picture of 16 bits, with opacity or in colours, cannot be read."""
+    raise ReadError(
+        f"{name} has 16 bits for each gray or colour, of which 8 could be read beside opacity or other colours: its "
+        "numbers would be wrong. Save it as gray without opacity (alpha), or as .tif."
+    )
 
 
 def _is_gray(picture: Any) -> bool:

@@ -12,7 +12,16 @@ from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import CALIBRATION, PIXEL, Image
 from napari_medseg.io import tiff
 from napari_medseg.io.files import file_stem
-from napari_medseg.io.pictures import UPRIGHT, as_stored, open_picture, orientation_of, shown
+from napari_medseg.io.pictures import (
+    REDUCED,
+    UPRIGHT,
+    as_stored,
+    is_reduced,
+    open_picture,
+    orientation_of,
+    refuse_reduced,
+    shown,
+)
 from napari_medseg.io.sidecar import load, restore
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
@@ -77,9 +86,13 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
         check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
         if raw:
             return tiff.Stack(np.asarray(picture), "YXC"[: np.asarray(picture).ndim], {})
+        reduced = is_reduced(picture)
+        if reduced and "LA" in str(picture.tile[0][3]):
+            refuse_reduced(path.name)
         data, indices = shown(picture)
         turn = orientation_of(picture)
-    stack = tiff.Stack(data, "YXC"[: data.ndim], {}, indices=indices)
+    notes = (REDUCED,) if reduced else ()
+    stack = tiff.Stack(data, "YXC"[: data.ndim], {}, notes=notes, indices=None if reduced else indices)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
 

@@ -15,7 +15,15 @@ from napari_medseg.errors import MedSegError, ReadError, one_line
 from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.movies.movie import Movie
-from napari_medseg.io.pictures import TRANSPARENT, numbers_of, on_white, open_picture, picture_size
+from napari_medseg.io.pictures import (
+    TRANSPARENT,
+    is_reduced,
+    numbers_of,
+    on_white,
+    open_picture,
+    picture_size,
+    refuse_reduced,
+)
 
 
 class Frames:
@@ -223,6 +231,8 @@ def _read_mask(path: Path) -> np.ndarray:
         If it holds negative numbers: they may be 255 in a type that is too small, or what is to be ignored.
     """
     with open_picture(path) as picture:
+        if is_reduced(picture):
+            refuse_reduced(path.name)
         if picture.mode in TRANSPARENT:
             colours = np.asarray(picture.convert("RGBA"))
             numbers = numbers_of(colours, on_white(colours))
