@@ -458,3 +458,22 @@ def test_colours_of_sixteen_bits_say_that_eight_are_read(tmp_path: Path) -> None
     image = io.read_one(write_png16(tmp_path / "a.png", colours, 2))
     np.testing.assert_array_equal(image.data, colours >> 8)
     assert any("8 are read" in note for note in image.metadata["notes"])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("grays", [[0, 128, 255], [255, 0, 77], [0, 1, 2]])
+def test_a_palette_of_grays_is_shown_and_its_numbers_are_labels(tmp_path: Path, suffix: str, grays: list[int]) -> None:
+    """Programs that make files small number grays in any order; Pillow shows the same."""
+    labels = (GRAY % 3).astype(np.uint8)
+    picture = Pillow.fromarray(labels).convert("P")
+    picture.putpalette(np.repeat(np.array(grays, np.uint8), 3).tolist())
+    picture.putdata(labels.ravel().tolist())
+    picture.save(tmp_path / f"a{suffix}")
+    with Pillow.open(tmp_path / f"a{suffix}") as saved:
+        wanted = np.asarray(saved.convert("L"))
+    image = io.read_one(tmp_path / f"a{suffix}")
+    assert image.axes == "YX"
+    np.testing.assert_array_equal(image.data, wanted)
+    np.testing.assert_array_equal(wanted, np.array(grays, np.uint8)[labels])
+    np.testing.assert_array_equal(io.read_one(tmp_path / f"a{suffix}", "labels").data, labels)
+    assert bool(image.metadata.get("notes")) == (grays != [0, 1, 2])

@@ -78,11 +78,12 @@ def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return gray (Y, X) or RGB (Y, X, 3) as a picture is shown, and its numbers (Y, X) where these may be labels.
 
     What is transparent is laid on white, the glass of a slide; grays that change by it, what is drawn in one colour on
-    a transparent ground, and the numbers of a palette, may be labels. With a palette of grays the numbers count.
+    a transparent ground, and the numbers of a palette, may be labels.
     """
     indices = np.asarray(picture) if picture.mode == "P" else None
-    if picture.mode == "P" and _is_gray(picture):
-        return np.asarray(picture), None
+    if indices is not None and (grays := grays_of(np.array(picture.getpalette("RGB") or [], np.uint8))) is not None:
+        gray = grays[indices]
+        return gray, None if np.array_equal(gray, indices) else indices
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         colours = np.asarray(picture.convert("RGBA"))
         laid = on_white(colours)
@@ -132,7 +133,9 @@ def refuse_reduced(name: str) -> NoReturn:
     )
 
 
-def _is_gray(picture: Any) -> bool:
-    """Whether a palette holds grays only: the numbers are then values or labels, no colours."""
-    palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    return bool((palette == palette[:, :1]).all())
+def grays_of(palette: np.ndarray) -> np.ndarray | None:
+    """Return the 256 grays of a palette uint8 (n, 3) or (3 n,), as long as it is; ``None`` if it holds colours."""
+    colours = palette.reshape(-1, 3)
+    grays = np.arange(256, dtype=np.uint8)
+    grays[: len(colours)] = colours[:256, 0]
+    return grays if bool((colours == colours[:, :1]).all()) else None

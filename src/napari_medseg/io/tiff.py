@@ -25,6 +25,7 @@ from napari_medseg.io.pictures import (
     TURNS,
     UPRIGHT,
     as_stored,
+    grays_of,
     numbers_of,
     on_white,
     open_picture,
@@ -462,7 +463,7 @@ def shown_colours(
     kind = int(page.photometric)
     if kind == PALETTE and page.colormap is not None and not tiff.is_imagej and "C" not in axes:
         shown = palette_colours(data, np.asarray(page.colormap).T >> 8)
-        return (data, axes, None) if shown is None else (shown, axes + "C", data)
+        return (data, axes, None) if shown is None else (shown, axes + "C" * (shown.ndim > data.ndim), data)
     other = kind in (SEPARATED, CIELAB) or (kind == YCBCR and int(page.compression) not in JPEG)
     if other and axes.endswith("C"):
         return as_rgb(path, page, len(tiff.series)), "YXC", None
@@ -478,9 +479,12 @@ def shown_colours(
 
 
 def palette_colours(indices: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
-    """Return the colours uint8 (..., 3) of a palette (n, 3), ``None`` where it holds grays."""
-    if indices.dtype.kind not in "bu" or np.ptp(palette, axis=1).max() == 0:
+    """Return colours uint8 (..., 3), or grays (...), of a palette (n, 3); ``None`` where they are the indices."""
+    if indices.dtype.kind not in "bu":
         return None
+    if (grays := grays_of(palette.astype(np.uint8))) is not None:
+        gray = grays[indices] if indices.dtype == np.uint8 else indices
+        return None if np.array_equal(gray, indices) else gray
     colours: np.ndarray = palette.astype(np.uint8)[np.clip(indices, 0, len(palette) - 1)]
     return colours
 
