@@ -108,6 +108,18 @@ def test_a_stroke_makes_a_mask_on_the_grid_of_the_image(case: Case, capsys: pyte
     assert "geodesic" in json.dumps(kept)
 
 
+def test_an_initial_mask_of_255_is_one_of_1(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    initial = np.zeros_like(case.strokes)
+    initial[2:5, 2:5, 2:5] = 1
+    found = []
+    for value in (1, 255):
+        path = case.write(f"initial{value}.nii.gz", initial * value)
+        assert call(capsys, "refine", case.path, case.scribbles, "-o", case.out, "--initial", path)[0] == 0
+        found.append(np.asarray(read_one(case.out, "labels").data))
+    np.testing.assert_array_equal(*found)
+    assert found[0].max() == 1
+
+
 def test_an_initial_mask_is_corrected(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     initial = np.zeros_like(case.strokes)
     initial[2:5, 2:5, 2:5] = 1

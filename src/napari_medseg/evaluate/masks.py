@@ -34,14 +34,13 @@ from napari_medseg.io.pairs import (
     said_below,
 )
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.labels import foreground, ids_of, is_mask
 from napari_medseg.methods import for_movies, get_method, known_methods, role_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = dict[str, float | str]
-MASK = 255  # what masks of 8 bits hold
 ABOUT = {"length unit": LENGTHS, "nsd tolerance": ("nsd",)}  # columns of text, and the metrics that they are about
 Result = dict[str, Row | dict[str, Row] | list[str]]
 
@@ -167,9 +166,8 @@ def as_learnt(truth: Image, predicted: Image) -> Image:
 
 def as_masks(predicted: Image, truth: Image) -> tuple[Image, Image]:
     """Return a result and its reference as 0 and 1 where one of them calls the one class of both 255, as masks do."""
-    found = [np.unique(np.asarray(image.data)) for image in (predicted, truth)]
-    ids = [values[values != 0] for values in found]
-    if any(len(one) != 1 for one in ids) or ids[0] == ids[1] or MASK not in (ids[0], ids[1]):
+    ids = [ids_of(np.asarray(image.data)) for image in (predicted, truth)]
+    if any(len(one) != 1 for one in ids) or ids[0] == ids[1] or not (is_mask(ids[0]) or is_mask(ids[1])):
         return predicted, truth
     note = f"{predicted.name or 'The result'} holds {ids[0][0]} where its reference holds {ids[1][0]}: both are masks."
     known = {key: [*predicted.metadata.get(key, ()), note] for key in ("notes", MOVED)}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EIGHT = np.ones((3, 3), bool)
 WAIST = 0.15  # share of half the widest place by which a waist must be narrower
 FINE = 1000  # steps of depth
+MASK = 255
 
 
 def instances(labels: np.ndarray) -> np.ndarray:
@@ -55,12 +56,18 @@ def foreground(labels: np.ndarray) -> np.ndarray:
     return np.asarray(np.asarray(labels) > 0)
 
 
+def is_mask(labels: np.ndarray) -> bool:
+    """Whether labels are 0 and 255, as masks of 8 bits are: 255 is then no class, but all that is foreground."""
+    return bool(ids_of(np.asarray(labels)).tolist() == [MASK])
+
+
 def ids_of(labels: np.ndarray) -> np.ndarray:
     """Return the sorted non-zero ids of a label map."""
     flat = labels.ravel()
     if flat.size == 0:
         return flat[:0]
-    ids = np.flatnonzero(np.bincount(flat)) if flat.max() < 2**24 else np.unique(flat)
+    few = flat.max() < 2**24 and flat.dtype != np.uint64  # which `bincount` does not take
+    ids = np.flatnonzero(np.bincount(flat)) if few else np.unique(flat)
     return ids[ids > 0]
 
 

@@ -127,7 +127,10 @@ def _integers(labels: Image) -> np.ndarray:
 
 def _check(labels: Image, image: Image | None) -> None:
     if labels.axes not in ("ZYX", "YX"):
-        raise DataError(f"Volumes are measured on ZYX or YX labels; {labels.name!r} has axes {labels.axes}.")
+        raise DataError(
+            f"Volumes are measured on ZYX or YX labels; {labels.name!r} has axes {labels.axes}. Take one time point: "
+            "--time N, or in napari right-click the layer, Split Stack."
+        )
     if image is not None and image.spatial_shape != labels.spatial_shape:
         raise DataError(
             f"The labels are {labels.spatial_shape} but the image is {image.spatial_shape}. Give the image that was "

@@ -80,12 +80,15 @@ def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> 
     from napari_medseg.io.geometry import describe_grid, sized_like
     from napari_medseg.io.grids import moved_notes, on_grid, part_under, same_grid
     from napari_medseg.measure.files import notes_of
+    from napari_medseg.measure.labels import foreground, is_mask
     from napari_medseg.refinement import RefinementSession
 
     scribbles = _of_time(read_one(arguments.scribbles, "labels"), arguments.time)
     image = sized_like(image if arguments.channel else part_under(image, scribbles), scribbles)
     initial = read_one(arguments.initial, "labels") if arguments.initial else None
     initial = on_grid(_of_time(initial, arguments.time), image, "initial mask") if initial else None
+    if initial is not None and is_mask(initial.data):
+        initial = initial.replace(data=foreground(initial.data).astype("uint8"))
     implied: dict[str, Any] = {"classes": max(1, int(initial.data.max(initial=0)))} if initial is not None else {}
     implied |= {"engine": "deepigeos", "classes": rnet.method.out_channels - 1} if rnet else {}
     settings = RefinementSettings.parse({**implied, **given(arguments, RefinementSettings)})
