@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
 from npe2 import PluginManager, PluginManifest
 
 from napari_medseg import read
@@ -54,6 +55,18 @@ def test_docks_open_from_the_menu(make_napari_viewer_proxy: Any, name: str) -> N
     dock, widget = viewer.window.add_plugin_dock_widget("napari-medseg", name)
     assert dock.windowTitle().startswith(name)
     assert widget.viewer is not None
+
+
+def test_the_dock_of_the_next_step_is_the_one_that_the_menu_opened(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    _, refine = viewer.window.add_plugin_dock_widget("napari-medseg", "Refine with scribbles")
+    get_app_model().commands.execute_command("napari-medseg.measure")
+    (name,) = (name for name in viewer.window.dock_widgets if name.startswith("Measure"))
+    opened = viewer.window.dock_widgets[name]
+    assert refine.open_next("Measure") is opened
+    viewer.window.remove_dock_widget(opened)
+    again = refine.open_next("Measure")
+    assert viewer.window.dock_widgets[name] is again, "the menu knows it"
 
 
 @pytest.mark.parametrize("key", SAMPLES)
@@ -176,18 +189,21 @@ def test_docks_of_networks_appear_before_torch_is_loaded(name: str) -> None:
     import subprocess
     import sys
 
+    command = {"Segment": "segment", "Nerve movie": "nerve_video"}[name]
     code = (
         "import sys, time, napari; from qtpy.QtWidgets import QApplication; viewer = napari.Viewer();"
-        f"first = viewer.window.add_plugin_dock_widget('napari-medseg', {name!r})[1];"
+        "from napari._app_model import get_app_model;"
+        f"get_app_model().commands.execute_command('napari-medseg.{command}');"
+        "first = list(viewer.window.dock_widgets.values())[0]; named = list(viewer.window.dock_widgets);"
         "print('torch' in sys.modules, 'first time' in first.line.text())\n"
         "shown = lambda: list(viewer.window.dock_widgets.values())[-1]\n"
         "end = time.monotonic() + 120\n"
         "while not hasattr(shown(), 'run_bar') and time.monotonic() < end: QApplication.processEvents()\n"
-        "print(len(viewer.window.dock_widgets), type(shown()).__module__); viewer.close()"
+        "print(named == list(viewer.window.dock_widgets), type(shown()).__module__); viewer.close()"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     wanted = {"Segment": "docks.segment", "Nerve movie": "video.dock"}[name]
-    assert done.stdout.splitlines()[-2:] == ["False True", f"1 napari_medseg._napari.{wanted}"]
+    assert done.stdout.splitlines()[-2:] == ["False True", f"True napari_medseg._napari.{wanted}"]
 
 
 def test_what_says_where_a_dock_computes_is_imported_beside_the_window() -> None:

@@ -35,7 +35,7 @@ def test_check_prepare_and_go_on_to_train(open_dock: Open, wait: Wait, tmp_path:
     assert "nuclei_3.png has no partner" in dock.findings.text()
     assert read_one(tmp_path / "out" / "images" / "nuclei_0_0.png").data.shape == (64, 64, 3)
     dock.run_bar.next_button.click()
-    _, train = viewer.window.add_plugin_dock_widget("napari-medseg", "Train")
+    train = viewer.window.dock_widgets["Train (Medical segmentation)"]
     assert train.method.currentData() == "fullnet"
     assert train.data.value == tmp_path / "out"
 

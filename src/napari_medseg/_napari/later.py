@@ -18,13 +18,11 @@ from napari_medseg.jobs import Job, Progress
 
 HEAVY = "torch"
 REMOTE = "napari_medseg._napari.remote"  # with what it needs: every dock of networks says where it computes
-PLUGIN = "napari-medseg"
 
 
 class _Later(QWidget):
     """Stands in for a dock until `HEAVY` is loaded, then makes room for it; is the dock itself where it is already."""
 
-    name: ClassVar[str]
     module: ClassVar[str]
     dock: ClassVar[str]
     needs: ClassVar[str]  # the heaviest module without widgets
@@ -58,8 +56,10 @@ class _Later(QWidget):
         """Put the dock in this one's place, unless it was closed meanwhile."""
         if isalive(self) and self.parent() is not None:
             whole = seen_whole(self.viewer)  # beside this one, which leaves its room for a moment
+            name = self.parent().windowTitle()  # by which napari's menu knows whether it is open
             self.viewer.window.remove_dock_widget(self)
-            _, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, self.name)
+            dock = getattr(import_module(self.module), self.dock)(self.viewer)
+            self.viewer.window.add_dock_widget(dock, name=name)
             if whole:
                 keep_whole(self.viewer, dock)
 
@@ -89,7 +89,7 @@ def _nothing(*_: Any) -> None:
 
 def _later(name: str, module: str, dock: str, needs: str) -> type[_Later]:
     """Return what stands in for the dock `dock` of `module`; both modules are given below this package."""
-    about = {"name": name, "module": f"napari_medseg._napari.{module}", "dock": dock, "needs": f"napari_medseg.{needs}"}
+    about = {"module": f"napari_medseg._napari.{module}", "dock": dock, "needs": f"napari_medseg.{needs}"}
     return type(dock, (_Later,), {**about, "__doc__": f"The dock {name}."})
 
 

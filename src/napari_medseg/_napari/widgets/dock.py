@@ -8,6 +8,7 @@ from typing import Any
 
 from magicgui.widgets import FileEdit
 from napari.utils.notifications import show_info
+from npe2 import PluginManager
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QIcon
@@ -34,6 +35,8 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.io.files import write_text
 
 NARROWEST = 330
+PLUGIN = "napari-medseg"
+NAMES = "Medical segmentation", PLUGIN  # by which napari names docks that were opened from its menus, and by scripts
 
 
 def path_in(edit: FileEdit) -> Path | None:
@@ -144,7 +147,17 @@ class Dock(QWidget):
 
     def open_next(self, name: str) -> Any:
         """Open the dock of the next step as a tab beside this one, in front also where it was open already."""
-        frame, dock = self.viewer.window.add_plugin_dock_widget("napari-medseg", name, tabify=True)
+        window = self.viewer.window
+        there = getattr(window, "dock_widgets", {})  # napari from 0.6.2
+        dock = next((there[full] for label in NAMES if (full := f"{name} ({label})") in there), None)
+        if dock is None:
+            contributed = PluginManager.instance().iter_widgets()
+            make = next(one for one in contributed if (one.plugin_name, one.display_name) == (PLUGIN, name))
+            dock = make.get_callable()(self.viewer)
+            window.add_dock_widget(dock, name=f"{name} ({NAMES[0]})", tabify=True)
+        dock = getattr(dock, "__wrapped__", dock)  # docks see a window through a proxy
+        frame = dock.parent()
+        frame.show()
         frame.raise_()
         return dock
 
