@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import FRAME, Image
 from napari_medseg.io.geometry import (
     at_level,
     cut_out,
@@ -166,6 +166,20 @@ def test_a_part_knows_its_picture() -> None:
     assert {tuple(i) for i in np.argwhere(whole.data)} == set(product(range(2, 5), range(4, 8)))
     with pytest.raises(DataError, match="no place"):
         on_grid(part.replace(metadata={}), picture)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micrometer", 1), ("nanometer", 1e3), ("millimeter", 1e-3)])
+def test_a_part_or_a_flipped_layer_knows_its_picture_in_any_unit(unit: str, factor: float) -> None:
+    """The picture states no place; the other one lies in it, in numbers of another unit."""
+    picture = Image(np.arange(80.0).reshape(8, 10), "YX", (0.5, 0.5), ("micrometer",) * 2, name="picture")
+    frame = np.diag([0.5 * factor, 0.5 * factor, 1.0])
+    flipped = frame @ np.array([[-1, 0, 7], [0, 1, 0], [0, 0, 1.0]])
+    inside = (np.asarray(picture.data)[::-1] > 40).astype(np.uint8)
+    known = {FRAME: frame.tolist()}
+    labels = Image(inside, "YX", (0.5 * factor,) * 2, (unit,) * 2, flipped, "labels", metadata=known)
+    np.testing.assert_array_equal(on_grid(labels, picture).data, np.asarray(picture.data) > 40)
+    _, image = together(labels, picture)
+    np.testing.assert_array_equal(image.data, np.asarray(picture.data)[::-1])
 
 
 def pyramid(affine: np.ndarray | None = None) -> Image:

@@ -198,7 +198,10 @@ def _comparable(first: Image, second: Image) -> bool:
         return first.affine is not None
     part, whole = (first, second) if second.affine is None else (second, first)
     frame = np.asarray(part.metadata.get(FRAME, ()), float)
-    return frame.shape == (len(whole.scale) + 1,) * 2 and bool(np.allclose(frame, matrix_of(whole), rtol=SAME_STEP))
+    if frame.shape != (len(whole.scale) + 1,) * 2:
+        return False
+    units = np.diag([*(_factor(a, b) for a, b in zip(part.units, whole.units, strict=True)), 1.0])
+    return bool(np.allclose(units @ frame, matrix_of(whole), rtol=SAME_STEP))
 
 
 def _unplaced(moving: Image, reference: Image, what: str) -> IndexMap:
