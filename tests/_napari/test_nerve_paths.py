@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Shapes
 from tifffile import imwrite
 
 from napari_medseg._napari.layers import image_from_layer
@@ -408,3 +409,20 @@ def test_a_layer_that_cannot_be_measured_is_named_and_the_others_go_on() -> None
     assert problems[0].startswith("b is not measured: b holds negative labels")
     with pytest.raises(DataError, match="negative labels"):
         run(measure_layers([(bad, None)]))
+
+
+@pytest.mark.parametrize("planes", [((1, 1), (3, 3)), ((1, 9), (1, 1))])
+def test_paths_of_several_planes_are_neither_measured_nor_saved(
+    tmp_path: Path, planes: tuple[tuple[int, int], ...]
+) -> None:
+    """A path from slice 1 to slice 9 is longer than it looks from above."""
+    paths = [np.array([[first, 5.0, 5.0], [last, 5.0, 45.0]]) for first, last in planes]
+    layer = Shapes(paths, shape_type="path", scale=(5, 2, 2), units=("um",) * 3, name="drawn")
+    with pytest.raises(DataError, match="drawn holds paths in several planes"):
+        image_from_layer(layer)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    with pytest.raises(DataError, match="several planes"):
+        write_paths(str(tmp_path / "a.swc"), data, attributes)
+    assert not (tmp_path / "a.swc").exists()
+    flat = Shapes([np.insert(path[:, 1:], 0, 2, axis=1) for path in paths], shape_type="path", scale=(5, 2, 2))
+    assert len(image_from_layer(flat).metadata["paths"]) == 2

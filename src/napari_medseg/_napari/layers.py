@@ -16,6 +16,7 @@ from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 
 AXES = "TZYX"
+FLAT = 0.5  # pixels by which the points of a shape may lie apart along time and depth
 TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
 SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
@@ -123,15 +124,26 @@ def tracing_from_layer(layer: Shapes) -> Image:
     Raises
     ------
     DataError
-        If it holds closed shapes or none.
+        If it holds closed shapes or none, or its paths lie in several planes.
     """
     if not is_tracing(layer):
         raise DataError(f"{layer.name} holds no paths. Choose a Labels layer, or a Shapes layer of paths and lines.")
+    refuse_planes(layer.data, layer.name)
     grid = grid_of_shapes(layer)
     paths = [np.asarray(path, float)[:, -2:] for path in layer.data]
     classes = [str(kind) for kind in layer.features["class"]] if "class" in layer.features else ["nerve"] * len(paths)
     known = {**grid.metadata, "paths": [path.tolist() for path in paths], "classes": classes}
     return grid.replace(data=draw(paths, grid.spatial_shape), metadata=known)
+
+
+def refuse_planes(paths: Sequence[np.ndarray], name: str) -> None:
+    """Raise `DataError` if paths (n, k) do not lie in one plane of the last two axes, in which lengths are taken."""
+    before = np.concatenate([np.asarray(path, float)[:, :-2] for path in paths]) if len(paths) else np.zeros((1, 0))
+    if np.ptp(before, axis=0).max(initial=0) > FLAT:
+        raise DataError(
+            f"{name} holds paths in several planes, or one that reaches through them; tracings are measured and saved "
+            "in one plane. Keep the paths of one plane in a layer of their own."
+        )
 
 
 def is_tracing(layer: Layer) -> bool:

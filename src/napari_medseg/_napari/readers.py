@@ -17,6 +17,7 @@ from qtpy.QtCore import QTimer
 from napari_medseg._napari.drawn import in_pixels
 from napari_medseg._napari.layers import (
     AXES,
+    FLAT,
     geometry,
     image_from_layer,
     image_layers,
@@ -44,7 +45,6 @@ KEPT = (
     "name", "metadata", "features", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
 )  # fmt: skip
 OUTLINES = (".xml", ".geojson", ".json")
-FLAT = 0.5  # pixels by which the corners of a shape may lie apart along time and depth
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | list[str]], list[LayerData]]
 IO = "napari_medseg.io."

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg._napari.drawn import in_pixels
-from napari_medseg._napari.layers import geometry, metadata
+from napari_medseg._napari.layers import geometry, metadata, refuse_planes
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image, um_per
 from napari_medseg.io.outlines.tracings import write_tracings
@@ -61,6 +61,8 @@ def write_paths(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     ------
     WriteError
         If the layer holds closed shapes, or the place is not writable.
+    DataError
+        If its paths lie in several planes.
     """
     kinds = attributes.get("shape_type", "path")
     closed = {*([kinds] if isinstance(kinds, str) else kinds)} - OPEN
@@ -70,6 +72,7 @@ def write_paths(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         )
     features = attributes.get("features", pd.DataFrame())
     classes = [str(kind) for kind in features["class"]] if "class" in features else []
+    refuse_planes(data, str(attributes.get("name")))
     points, grid = in_pixels(data, attributes)
     write_tracings(path, [one[:, -2:] for one in points], classes, microns_of(grid))
     return [str(Path(path))]
