@@ -118,3 +118,27 @@ def test_the_chosen_one_of_several_sessions_is_continued(open_dock: Open, wait: 
     assert scene.live is not None, scene.dock.run_bar.message.text()
     assert scene.part["level"] == level
     np.testing.assert_array_equal(scene.mask, before)
+
+
+def test_continuing_goes_to_the_part(open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Slide(open_dock, wait)
+    monkeypatch.setattr("napari_medseg._napari.view.CONTEXT", 5)
+    scene.look(1, (300, 300))
+    level = int(scene.scan.data_level)
+    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
+    scene.start()
+    rows, columns = scene.mask.shape
+    scene.drag((rows // 2, columns // 2 - 10), (rows // 2, columns // 2 + 10))
+    scene.settle()
+    part, kept = scene.part, scene.live.autosave
+    scene.live.finish()
+    wait(lambda: not kept.pending and not scene.dock.saved.isActive())
+    scene.look(0.1)
+    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.resume_button.click()
+    wait(lambda: scene.dock.run_bar.current is None)
+    assert scene.part == part
+    middle = scene.scribbles.data_to_world((rows / 2, columns / 2))
+    np.testing.assert_allclose(scene.viewer.camera.center[-2:], middle, atol=scene.steps[level] / 16)
+    assert scene.viewer.camera.zoom > 0.5
+    assert scene.scribbles.brush_size > 1

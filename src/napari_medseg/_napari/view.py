@@ -16,6 +16,7 @@ from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 
 SETTLED_MS = 100  # after which a new dock has its place
+MARGIN = 0.95  # of the canvas that is filled
 ALIKE = 0.1  # relative difference of zooms, as where the sliders below a stack came after it
 CONTEXT = SlideSettings().reach  # pixels around the view that are taken too, so that objects at its edge are whole
 
@@ -38,6 +39,18 @@ def in_view(viewer: Any, layer: Any, place: Sequence[float]) -> bool:
     world, first = to_world(viewer, layer, place), viewer.dims.ndim - layer.ndim
     sides = _sides(viewer)
     return all(abs(world[axis - first] - centre) <= reach for axis, centre, reach in sides if axis >= first)
+
+
+def show_part(viewer: Any, layer: Any) -> None:
+    """Show all of a layer that is a part of a picture, as large as the canvas has room for, in its slice."""
+    shape = layer.data.shape[: layer.ndim]
+    low, high = (to_world(viewer, layer, corner) for corner in (np.zeros(layer.ndim), np.array(shape) - 1))
+    first = viewer.dims.ndim - layer.ndim
+    seen = [axis - first for axis in viewer.dims.displayed if axis >= first]
+    room = np.array([2 * reach * viewer.camera.zoom for axis, _, reach in _sides(viewer) if axis >= first])
+    extent = np.maximum(np.abs(high - low)[seen][-2:], np.finfo(float).tiny)
+    viewer.camera.zoom = float((MARGIN * room / extent).min())
+    viewer.camera.center = tuple((low + high)[seen] / 2)
 
 
 def _sides(viewer: Any) -> list[tuple[int, float, float]]:

@@ -15,6 +15,7 @@ from napari_medseg._napari.refine.panel import Panel
 from napari_medseg._napari.refine.saves import Autosave
 from napari_medseg._napari.refine.setup import Setup
 from napari_medseg._napari.refine.steps import timer
+from napari_medseg._napari.view import show_part
 from napari_medseg._napari.widgets.dock import Dock
 from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.listening import listen
@@ -80,6 +81,9 @@ class RefineDock(Dock):
         if self.source.data is not self.begun:
             self.run_bar.say(f"The picture in {self.source.name} was replaced meanwhile: press Start for the new one.")
             return
+        pyramid = getattr(self.source, "multiscale", False)
+        if opened.start.saved is not None and pyramid and self.viewer.dims.ndisplay == 2:
+            show_part(self.viewer, self.target)
         self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end, self.source)
         self.setup.time.begin(self.source, self.target)
         self.setFocus()  # the Start button goes, and Space must not press what comes next

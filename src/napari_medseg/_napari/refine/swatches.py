@@ -76,6 +76,9 @@ class Swatches(QWidget):
         for place, value in enumerate(order):
             button = QPushButton(class_name(value, classes))
             button.setCheckable(True)
+            button.setToolTip(
+                "Paint what is too much (T changes)" if value == 1 else "Paint what belongs to it (T changes)"
+            )
             button.setMinimumHeight(38 if classes < 6 else 26)
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             button.setStyleSheet(_style(stroke_colour(value)))
