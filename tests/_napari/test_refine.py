@@ -266,6 +266,7 @@ def test_the_object_under_the_mouse_is_opened_again(open_dock: Open, wait: Wait)
     np.testing.assert_array_equal(objects.data, 2 * two)
     scene.accept()
     np.testing.assert_array_equal(objects.data, one + 2 * two)
+    assert "object 1 accepted and locked" in scene.dock.panel.status.text()
 
 
 def test_objects_are_divided_and_joined(open_dock: Open, wait: Wait) -> None:
@@ -283,6 +284,7 @@ def test_objects_are_divided_and_joined(open_dock: Open, wait: Wait) -> None:
     objects = scene.live.layers.objects
     np.testing.assert_array_equal(objects.data > 0, both > 0)
     assert {objects.data[scene.centre], objects.data[5, 5]} == {1, 2}
+    assert "objects 1, 2 accepted and locked" in panel.status.text()
     assert scene.scribbles.selected_label == LESION  # ready for the next object
     scene.viewer.cursor.position = tuple(objects.data_to_world(scene.centre))
     scene.press("J")

@@ -256,7 +256,7 @@ class RefinementSession(Timeline):
         self.log.append({"event": "accept", "label": label})
         empty = np.zeros_like(self.mask)
         new = {"result": result, "mask": empty, "given": empty, "scribbles": empty}
-        return self._commit("accept", new, {}, within={**within, "result": box})
+        return self._commit("accept", new, {}, within={**within, "result": box}, labels=wanted.tolist())
 
     def reopen_object(self, label: int) -> RefinementState:
         """Take the locked object `label` out of the result and into the mask, to be corrected and accepted again.
@@ -302,7 +302,7 @@ class RefinementSession(Timeline):
         empty = np.zeros_like(self.mask)
         new = {"result": result, "mask": empty, "given": empty, "scribbles": empty}
         message = f"{counted(count, 'piece')} accepted, each as an object of its own."
-        return self._commit("accept", new, {}, message)
+        return self._commit("accept", new, {}, message, labels=numbers[order + 1].tolist())
 
     def join_object(self, label: int) -> RefinementState:
         """Take the locked object `label` into the mask, to be accepted with it as one object.

@@ -139,13 +139,15 @@ JOIN = "Open one object (O), point at the other in the picture and press J, then
 REFERENCE = "Labels layer that the mask is compared with"
 
 
-def accepted(state: RefinementState) -> str:
-    """Say what was accepted: the mask turned into a locked object."""
+def accepted(state: RefinementState, labels: Sequence[int]) -> str:
+    """Say what was accepted: the mask turned into locked objects with these labels."""
+    named = ", ".join(map(str, labels[:NAMED])) + (" ..." if len(labels) > NAMED else "")
     volume = amount(abs(state.volume_change), state.unit)
     size = f"{elements(state.n_changed, state.mask.ndim)} ({volume})"
-    return f"round {state.index} · object {int(state.result.max())} accepted and locked: {size}"
+    return f"round {state.index} · object{'s' * (len(labels) != 1)} {named} accepted and locked: {size}"
 
 
+NAMED = 4  # labels
 TOLD_LINES = 7
 
 
@@ -242,7 +244,8 @@ class Panel(QWidget):
         """Show what a round did, the rounds there are, and what can be done."""
         started = state.kind in ("start", "now")
         told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
-        self.status.setText(told if started else accepted(state) if state.kind == "accept" else state.describe())
+        taken = state.kind == "accept"
+        self.status.setText(told if started else accepted(state, rounds[-1]["labels"]) if taken else state.describe())
         hint = "" if not started else CORRECT if state.mask.any() else HINT
         self.message.setText(state.message or hint)
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
