@@ -2,8 +2,8 @@
 
 A sweep takes hours; ``--only`` and ``--cases`` make it shorter. One constant after another is tried at a few values
 around its present one; a value is kept when the mean Dice over the groups, the first five strokes and the starts it
-concerns rises by more than `GAIN`. From nothing, where a network has its say, only pictures count that did not train
-it. The other half of the data (``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
+concerns rises by more than `GAIN`. A network has its say, so only pictures count that did not train it. The other
+half of the data (``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
 `napari_medseg.refinement.geodesic_engine` and `napari_medseg.graphcut.energy`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -55,7 +55,21 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
             "GROWTH",
         ),
     ),
-    "engine given": (GIVEN, ("ZONE", "SLACK", "DEPTH", "MOST_OF_MASK", "SHALLOW", "AT_LIMIT")),
+    "engine given": (
+        GIVEN,
+        (
+            "ZONE",
+            "SLACK",
+            "DEPTH",
+            "MOST_OF_MASK",
+            "SHALLOW",
+            "AT_LIMIT",
+            "CORE",
+            "GIVEN_MEMORY",
+            "SURE_OF_GIVEN",
+            "GIVEN_MARGIN",
+        ),
+    ),
     "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED", "CLEAR", "FINE", "LOOSE")),
     "energy both": (tuple(STARTS), ("NEAR",)),
 }
@@ -92,11 +106,10 @@ def put(owner: str, name: str, value: float) -> None:
     setattr(module, attribute, replace(getattr(module, attribute), **{name: value}) if weights else value)
 
 
-def sweep(halves: Mapping[tuple[str, ...], Sequence[Case]], owners: Sequence[str]) -> Iterator[str]:
+def sweep(chosen: Sequence[Case], owners: Sequence[str]) -> Iterator[str]:
     """Try every constant once, keep what helps, and yield a line for each."""
     for owner in owners:
         starts, names = CONSTANTS[owner]
-        chosen = halves.get(starts, halves[ALONE])
         best = score(chosen, starts)
         for name in names:
             present = place(owner, name)[2]
@@ -118,12 +131,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sweeps", type=int, default=2)
     parser.add_argument("--only", nargs="+", default=list(CONSTANTS), choices=list(CONSTANTS))
     options = parser.parse_args(argv)
-    halves = {  # where the network has its say, pictures that trained it tell nothing
-        starts: list(cases(options.cases, half, groups=REAL, data=options.data))
-        for starts, half in ((ALONE, "choose"), (GIVEN, "fit"))
-    }
+    chosen = list(cases(options.cases, "choose", groups=REAL, data=options.data))
     for _ in range(options.sweeps):
-        for line in sweep(halves, options.only):
+        for line in sweep(chosen, options.only):
             print(line, flush=True)
 
 

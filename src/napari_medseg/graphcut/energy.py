@@ -32,7 +32,7 @@ from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood
 from napari_medseg.graphcut.level import Level, in_cells
-from napari_medseg.graphcut.problem import INSIDE, OWN, Answer, Problem
+from napari_medseg.graphcut.problem import INSIDE, OWN, Answer, Array, Box, Problem
 from napari_medseg.graphcut.pyramid import block_any, block_sizes, finer, linear, nearest
 
 NEAR = 0.02  # added to distances: closer than this all are equally near
@@ -293,12 +293,39 @@ class Search:
 
     def contrast(self) -> float:
         """Return the mean difference of smoothed intensities over the border of `labels`; 0 without a border."""
-        total, count = 0.0, 0
-        for axis in range(self.labels.ndim):
-            border = np.diff(self.labels, axis=axis)
-            total += float(np.abs(np.diff(self._blurred, axis=axis + 1)).sum(0)[border].sum())
-            count += int(np.count_nonzero(border))
-        return total / count if count else 0.0
+        return float(self._contrasts(self.labels, np.zeros(self.labels.shape, np.intp), 0)[0])
+
+    def _contrasts(self, labels: np.ndarray, pieces: np.ndarray, count: int) -> np.ndarray:
+        """Return the contrast of the border of labels along `count` numbered pieces, and, first, of the rest."""
+        total, faces = np.zeros(count + 1), np.zeros(count + 1, int)
+        for axis in range(labels.ndim):
+            border, lead = np.diff(labels, axis=axis), (slice(None),) * axis
+            piece = np.maximum(pieces[(*lead, slice(1, None))], pieces[(*lead, slice(-1))])[border]
+            total += np.bincount(piece, np.abs(np.diff(self._blurred, axis=axis + 1)).sum(0)[border], count + 1)
+            faces += np.bincount(piece, minlength=count + 1)
+        return np.asarray(total / np.maximum(faces, 1))
+
+    def clearer(self, gain: bool, seeds: Array) -> np.ndarray:
+        """Return the cells that the mask so far should gain (or lose) to become `labels`, bool (*cells).
+
+        Those are connected pieces beside `seeds`, bool (*spatial), along which the border has no less contrast then.
+        """
+        mask, full = self._level.mask, np.ones((3,) * self.labels.ndim)
+        pieces, count = ndimage.label(self.labels & ~mask if gain else mask & ~self.labels, full)
+        beside = in_cells(seeds, self.factors, partial(block_any, factors=self.factors), bool)
+        chosen = np.zeros(count + 1, bool)
+        chosen[pieces[ndimage.binary_dilation(beside, full)]] = True
+        before, after = (self._contrasts(m, pieces, count) for m in (mask, mask ^ (pieces > 0)))
+        chosen &= after >= before
+        chosen[0] = False
+        return np.asarray(chosen[pieces])
+
+    def voxels(self, cells: np.ndarray, box: Box) -> np.ndarray:
+        """Return which voxels of a box that `refined` returned lie in `cells`, bool, or beside them."""
+        shape = tuple(s.stop - s.start for s in box)
+        part = tuple(slice(s.start // f, -(-s.stop // f)) for s, f in zip(box, self.factors, strict=True))
+        wider = ndimage.binary_dilation(cells[part], np.ones((3,) * cells.ndim))
+        return nearest(wider, self.factors, (1,) * cells.ndim, shape)
 
     def refined(self) -> Answer | None:
         """Carry the labels of the coarsest level down to voxels; ``None`` where the object is what is held."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood, mean_contrast
@@ -45,14 +46,16 @@ class Level:
         self.background = background & ~self.object
         self.share = in_cells(problem.mask, factors, partial(block_mean, factors=factors), np.float32)
         self.mask = self.share > 0.5
+        sizes = np.multiply(factors, problem.steps)
+        self.steps = tuple(float(s) for s in sizes / sizes.min())
+        if problem.core is not None:
+            self.object |= self._core(problem.core)
         self.held, self.closed = (
             in_cells(part, factors, partial(_most_of, factors), bool) if is_filled(part) else np.zeros(self.shape, bool)
             for part in (problem.held, problem.closed)
         )
         self.frame = self.framed(problem.frame)
         self._contrast: float | None = None
-        sizes = np.multiply(factors, problem.steps)
-        self.steps = tuple(float(s) for s in sizes / sizes.min())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,6 +73,14 @@ class Level:
     def framed(self, frame: np.ndarray | None) -> np.ndarray:
         """Return the outer cells that are presumed background, bool (*cells), by `Problem.frame`."""
         return np.zeros(self.shape, bool) if frame is None else self.faces(frame != OVER) & ~self.object
+
+    def _core(self, share: float) -> np.ndarray:
+        """Return the cells in the mask beyond a share of its largest depth, but for pieces with background strokes."""
+        depth = ndimage.distance_transform_edt(np.pad(self.mask, 1), self.steps)[(slice(1, -1),) * self.mask.ndim]
+        pieces, count = ndimage.label(depth > share * depth.max())
+        kept = np.arange(count + 1) > 0
+        kept[pieces[self.background]] = False
+        return np.asarray(kept[pieces])
 
     def deviation(self) -> np.ndarray:
         """Return the deviation of intensities, of their mean over channels, within each cell, float32 (*cells)."""

@@ -66,6 +66,8 @@ class Problem:
         speak against it.
     pushes
         What new strokes reach.
+    core
+        Share of the mask's largest depth; what lies deeper counts as strokes of the object. ``None``: nothing does.
     most
         About how many voxels the object has at most, where that is known: `log(b_p / f_p)` is lowered until no more
         of them are nearer to the object's strokes.
@@ -81,6 +83,7 @@ class Problem:
     closed: Array | None = None
     frame: np.ndarray | None = None
     pushes: Sequence[Push] = field(default_factory=tuple)
+    core: float | None = None
     most: float = np.inf
     weight: float = 0.998
     metric: str = "linear"
@@ -92,7 +95,7 @@ class Problem:
         return self.mask.shape
 
     def part(self, box: Box) -> Problem:
-        """Return what is known of the object in a smaller box, without its frame and pushes."""
+        """Return what is known of the object in a smaller box, without its frame, pushes and core."""
         held, closed = (array[box] if is_filled(array) else None for array in (self.held, self.closed))
         return Problem(self.image[(slice(None), *box)], self.steps, self.strokes[box], self.mask[box], held, closed)
 

@@ -88,17 +88,23 @@ AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone
 AT_EDGE = 2  # cells from a region's edge at which an answer touches it
 ROUGH = 0.5  # cost of a border without smoothing
 FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled as needed
+# Where a part was given, what lies deeper in it than CORE of its largest depth counts as drawn when the network is
+# asked how a correction goes on, and the mask so far counts GIVEN_MEMORY times as much as that of an object which
+# strokes have made; the box is GIVEN_MARGIN times the object's length larger, and the network is heard where it expects
+# a Dice above SURE_OF_GIVEN.
+CORE, GIVEN_MEMORY, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 1.5, 0.3, 0.8
 MANY = 32  # strokes that are looked at one by one
 
 
 @dataclass
 class _Round:
-    """Strokes, labels on the way to the answer, accepted objects (*spatial), and where the labels' classes lie.
+    """Strokes, labels so far and on the way to the answer, accepted objects (*spatial), and where the classes lie.
 
     `painted` and `taken` are boxes that hold all strokes and all accepted objects, if there are any.
     """
 
     scribbles: np.ndarray
+    mask: np.ndarray
     labels: np.ndarray
     locked: np.ndarray
     extents: Extents
@@ -126,7 +132,8 @@ class _Round:
 class _Object:
     """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already.
 
-    `told` is how much strokes have told of its part, from 0 to 1.
+    `told` is how much strokes have told of its part, from 0 to 1; `core` the share of the depth of a given part beyond
+    which it counts as drawn.
     """
 
     k: int
@@ -134,6 +141,7 @@ class _Object:
     own: Voxels
     others: Voxels
     told: float
+    core: float | None = None
     searches: dict[tuple[object, ...], dict[bytes, Search]] = field(default_factory=dict)
 
 
@@ -172,13 +180,15 @@ class GeodesicEngine(Engine):
         start = time.perf_counter()
         yield Progress(0, 1, "geodesic distances")
         known = known or Known.of(scribbles, before, mask, given, locked)
-        turn = _Round(scribbles, mask.copy(), locked, known.mask, known.painted, known.taken)
+        turn = _Round(scribbles, mask, mask.copy(), locked, known.mask, known.painted, known.taken)
         self._doubt = []
         if known.where is not None:
             for k, new in wrong_strokes(scribbles[known.where], before[known.where], mask[known.where]):
                 strokes = Voxels.found(known.where, new)
                 if k in known.given and (given[known.given[k]] == k).any():
-                    self._correct(k, turn, strokes)
+                    mended = self._correct(k, turn, strokes)
+                    if self._settings.network:
+                        self._go_on(k, turn, strokes, mended)
                 else:
                     self._alone(k, turn, strokes)
         filled = any(turn.labels[box].any() for box in turn.extents.values()) or bool((scribbles > 1).any())
@@ -311,8 +321,7 @@ class GeodesicEngine(Engine):
         shape = tuple(s.stop - s.start for s in box)
 
         def lazy(make: Callable[[Box], np.ndarray], filled: Box | None) -> Lazy:
-            shared = common(filled, box)
-            return Lazy(shape, lambda part: make(outer(part, box)), None if shared is None else inner(shared, box))
+            return _lazy(make, filled, box)
 
         marks = turn.scribbles[new.box]
         pushes = []
@@ -330,11 +339,13 @@ class GeodesicEngine(Engine):
             closed=lazy(lambda part: turn.locked[part] > 0, turn.taken),
             frame=frame,
             pushes=pushes,
+            core=thing.core,
             most=most,
         )
         energy, told = self._smoothed(ALONE), thing.told
+        memory = energy.memory * told * (1.0 if thing.core is None else GIVEN_MEMORY)
         learned = energy.learned * self._settings.network
-        energy = replace(energy, memory=told * energy.memory, anew=told < 1, cells=grid, learned=learned)
+        energy = replace(energy, memory=memory, anew=told < 1, cells=grid, learned=learned)
         return Search(problem, energy)
 
     def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
@@ -369,8 +380,9 @@ class GeodesicEngine(Engine):
         return _Object(k, new, own, others, told), union(core, own.box if own else None) or core
 
     # ---- a mask of which a part was given
-    def _correct(self, k: int, turn: _Round, new: Voxels) -> None:
-        """Let the strokes `new` take class `k` away, then add to it."""
+    def _correct(self, k: int, turn: _Round, new: Voxels) -> Box:
+        """Let the strokes `new` take class `k` away, then add to it; return the box of what changed and the strokes."""
+        changed = new.box
         for gain in (False, True):
             right = (turn.scribbles[new.box] == k + 1) == gain
             seeds = Voxels.found(new.box, new.inside & right & ((turn.labels[new.box] == k) != gain))
@@ -379,6 +391,8 @@ class GeodesicEngine(Engine):
                 if wrong:
                     box, found = self._gained(k, gain, turn, wrong)
                     turn.write(box, found, k if gain else 0)
+                    changed = union(changed, box) or box
+        return changed
 
     def _gained(self, k: int, gain: bool, turn: _Round, new: Voxels) -> tuple[Box, np.ndarray]:
         """Return a box and the voxels in it, bool, that class `k` gains (or loses) by the strokes `new`."""
@@ -409,6 +423,44 @@ class GeodesicEngine(Engine):
             zone *= 1 + GROWTH
         self._doubt.append((box, minimum.doubt))
         return box, found
+
+    def _go_on(self, k: int, turn: _Round, new: Voxels, mended: Box) -> None:
+        """Let a correction by the strokes `new`, which changed the box `mended`, go on as the network sees the object.
+
+        What changes touches what was mended, and has a border of no less contrast then.
+        """
+        thing, core = self._same_object(k, turn, new)
+        if not thing.own:
+            return
+        thing.told, thing.core = 1.0, CORE
+        length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
+        margins = [int(max(LEAST_MARGIN, GIVEN_MARGIN * length) / step) for step in self._steps]
+        look = self._around(thing, turn, widened(core, margins, turn.shape), helped=True)
+        found = look.search.refined() if look.search.expected > SURE_OF_GIVEN else None
+        if found is None:
+            return
+        here, marks = outer(found.box, look.box), turn.scribbles[new.box] == k + 1
+        for gain in (False, True):
+            drawn = Voxels.found(new.box, new.inside & (marks == gain))
+            if not drawn:
+                continue
+            changed = drawn.within(mended) | (((turn.mask[mended] == k) != gain) & ((turn.labels[mended] == k) == gain))
+            seeds = Voxels.found(mended, changed)
+            cells = look.search.clearer(gain, _lazy(seeds.within, seeds.box, look.box))
+            before = turn.labels[here] == k
+            wrong = (
+                found.labels & (turn.labels[here] == 0)
+                if gain
+                else before & ~(found.labels | thing.others.within(here))
+            )
+            turn.write(here, wrong & look.search.voxels(cells, found.box), k if gain else 0)
+
+
+def _lazy(make: Callable[[Box], np.ndarray], filled: Box | None, box: Box) -> Lazy:
+    """Return what `make` makes of boxes of the image, in a box of it."""
+    shared = common(filled, box)
+    shape = tuple(s.stop - s.start for s in box)
+    return Lazy(shape, lambda part: make(outer(part, box)), None if shared is None else inner(shared, box))
 
 
 def _signs(marks: np.ndarray, value: int) -> np.ndarray:
