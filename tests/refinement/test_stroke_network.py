@@ -245,3 +245,43 @@ def test_a_clear_ball_is_not_peeled(edge: int) -> None:
         mask = run(session.refine(marks)).mask > 0
         scores.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
     assert scores[1] > scores[0] - 0.01, scores
+
+
+@pytest.mark.parametrize("shape", [(120, 150), (24, 40, 40)])
+def test_a_stroke_in_a_rim_of_a_given_mask_takes_the_whole_rim_off_and_spares_others(shape: tuple[int, ...]) -> None:
+    """Without the network less of the rim goes; other objects and classes stay."""
+    radius = min(n for n in shape if n > 1) / 4
+    truth = disc(shape, radius)
+    values = (truth + np.random.default_rng(1).normal(0, 0.1, shape)).astype(np.float32)
+    start = disc(shape, radius + 3).astype(np.uint8)
+    start[..., :4], start[..., -3:] = 1, 2  # another object of the class, and one of another class
+    marks, middle = np.zeros(shape, np.uint8), [n // 2 for n in shape]
+    right = middle[-1] + round(radius) + 1
+    marks[(*middle[:-2], slice(middle[-2] - 3, middle[-2] + 4), slice(right, right + 2))] = 1
+    left = np.zeros(shape, bool)  # the rim on the side where nothing was drawn
+    left[..., 4 : middle[-1]] = True
+    left &= (start == 1) & ~truth
+    masks = {}
+    for network in (False, True):
+        image = Image(values, axes="ZYX"[-len(shape) :])
+        settings = RefinementSettings(network=network, classes=2)
+        session = RefinementSession(image, proposal=start, settings=settings)
+        masks[network] = run(session.refine(marks)).mask
+    assert masks[False][left].mean() > 0.4
+    assert (masks[True][left] > 0).mean() < 0.1
+    assert (masks[True][truth] == 1).mean() > 0.97
+    np.testing.assert_array_equal(masks[True][..., :4], start[..., :4])
+    np.testing.assert_array_equal(masks[True][..., -3:], start[..., -3:])
+
+
+def test_a_correction_does_not_go_on_where_the_border_would_be_less_clear() -> None:
+    """A part is cut off a body that looks the same everywhere: what remains keeps its clear border."""
+    truth = disc((120, 150), 40)
+    values = (truth + np.random.default_rng(1).normal(0, 0.05, truth.shape)).astype(np.float32)
+    session = RefinementSession(Image(values, axes="YX"), proposal=truth.astype(np.uint8))
+    marks = np.zeros(truth.shape, np.uint8)
+    marks[50:70, 110:113] = 1
+    mask = run(session.refine(marks)).mask > 0
+    kept = np.arange(150) < 85
+    assert not mask[marks == 1].any()
+    np.testing.assert_array_equal(mask[:, kept], truth[:, kept])

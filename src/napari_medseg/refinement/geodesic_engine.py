@@ -3,8 +3,9 @@
 An object that strokes alone have made is found anew with each stroke, all strokes and the mask so far having their
 say, so that any stroke takes back whatever grew too far; a small network for objects of any kind helps there, unless
 the border is clearer without it. Where a part was given (a proposal, a label map), strokes add to their class around
-themselves and the rest stays. Either way the engine depends on image, strokes and mask alone, and sees a region that
-grows while the answer touches its edge. A stroke inside its own class changes nothing and guards what is there.
+themselves, and farther where the network finds the same error and a clearer border; the rest stays. Either way the
+engine depends on image, strokes and mask alone, and sees a region that grows while the answer touches its edge. A
+stroke inside its own class changes nothing and guards what is there.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ class _Round:
 class _Object:
     """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already.
 
-    `told` is how much strokes have told of its part, from 0 to 1; `core` the share of the depth of a given part beyond
-    which it counts as drawn.
+    `told` is how much strokes have told of its part, from 0 to 1. Of an object that was given, `core` is the share of
+    its depth beyond which it counts as drawn, and what lies elsewhere tells nothing of it.
     """
 
     k: int
@@ -323,6 +324,9 @@ class GeodesicEngine(Engine):
         def lazy(make: Callable[[Box], np.ndarray], filled: Box | None) -> Lazy:
             return _lazy(make, filled, box)
 
+        def locked(part: Box) -> np.ndarray:
+            return np.asarray(turn.locked[part] > 0)
+
         marks = turn.scribbles[new.box]
         pushes = []
         for to_object, chosen in ((True, marks == k + 1), (False, (marks > 0) & (marks != k + 1))):
@@ -331,17 +335,18 @@ class GeodesicEngine(Engine):
                 open_ = partial(_beside if to_object else Voxels.within, own)
                 pushes.append(Push(lazy(seeds.within, seeds.box), to_object, _count(seeds, open_, box, self._steps)))
         image = Lazy((self.image.n_channels, *shape), lambda part: self.intensities.inside(outer(part[1:], box)), None)
-        problem = self._problem(
-            image,
-            lazy(lambda part: _signs(turn.scribbles[part], k + 1), turn.painted),
-            lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k)),
-            held=lazy(others.within, others.box),
-            closed=lazy(lambda part: turn.locked[part] > 0, turn.taken),
-            frame=frame,
-            pushes=pushes,
-            core=thing.core,
-            most=most,
-        )
+        if thing.core is None:
+            mask = lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k))
+            apart = {"held": lazy(others.within, others.box), "closed": lazy(locked, turn.taken)}
+        else:
+            mask = lazy(own.within, own.box)
+            apart = {
+                "closed": lazy(
+                    lambda part: locked(part) | others.within(part), union(turn.taken, others.box if others else None)
+                )
+            }
+        strokes = lazy(lambda part: _signs(turn.scribbles[part], k + 1), turn.painted)
+        problem = self._problem(image, strokes, mask, **apart, frame=frame, pushes=pushes, core=thing.core, most=most)
         energy, told = self._smoothed(ALONE), thing.told
         memory = energy.memory * told * (1.0 if thing.core is None else GIVEN_MEMORY)
         learned = energy.learned * self._settings.network
@@ -362,17 +367,21 @@ class GeodesicEngine(Engine):
 
         return partial(bundled, precision=self._settings.precision)
 
-    def _same_object(self, k: int, turn: _Round, new: Voxels) -> tuple[_Object, Box]:
-        """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both."""
+    def _same_object(self, k: int, turn: _Round, new: Voxels, at: Voxels | None = None) -> tuple[_Object, Box]:
+        """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both.
+
+        Pieces belong to them that have a voxel of `at`, or without that lie beside them.
+        """
         have, core = turn.of_class(k), new.box
         if not have:
             return _Object(k, new, have, have, 1.0), core
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
-        beside = common(widened(core, [int(BESIDE * length / step) for step in self._steps], turn.shape), have.box)
+        near = at.box if at else widened(core, [int(BESIDE * length / step) for step in self._steps], turn.shape)
+        beside = common(near, have.box)
         pieces, count = ndimage.label(have.inside, np.ones((3,) * len(core)))
         chosen = np.zeros(count + 1, bool)
         if beside is not None:
-            chosen[pieces[inner(beside, have.box)]] = True
+            chosen[pieces[inner(beside, have.box)][at.within(beside) if at else ...]] = True
         chosen[0] = False
         same = chosen[pieces]
         own, others = Voxels.found(have.box, same), Voxels.found(have.box, have.inside & ~same)
@@ -429,7 +438,10 @@ class GeodesicEngine(Engine):
 
         What changes touches what was mended, and has a border of no less contrast then.
         """
-        thing, core = self._same_object(k, turn, new)
+        around = widened(mended, [1] * len(mended), turn.shape)
+        changed = new.within(around) | ((turn.mask[around] == k) != (turn.labels[around] == k))
+        touched = Voxels.found(around, ndimage.binary_dilation(changed, np.ones((3,) * len(around))))
+        thing, core = self._same_object(k, turn, new, touched)
         if not thing.own:
             return
         thing.told, thing.core = 1.0, CORE
@@ -447,12 +459,7 @@ class GeodesicEngine(Engine):
             changed = drawn.within(mended) | (((turn.mask[mended] == k) != gain) & ((turn.labels[mended] == k) == gain))
             seeds = Voxels.found(mended, changed)
             cells = look.search.clearer(gain, _lazy(seeds.within, seeds.box, look.box))
-            before = turn.labels[here] == k
-            wrong = (
-                found.labels & (turn.labels[here] == 0)
-                if gain
-                else before & ~(found.labels | thing.others.within(here))
-            )
+            wrong = found.labels & (turn.labels[here] == 0) if gain else thing.own.within(here) & ~found.labels
             turn.write(here, wrong & look.search.voxels(cells, found.box), k if gain else 0)
 
 
