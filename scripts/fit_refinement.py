@@ -4,7 +4,7 @@ A sweep takes hours; ``--only`` and ``--cases`` make it shorter. One constant af
 around its present one; a value is kept when the mean Dice over the groups, the first five strokes and the starts it
 concerns rises by more than `GAIN`. A network has its say, so only pictures count that did not train it. The other
 half of the data (``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
-`napari_medseg.refinement.geodesic_engine` and `napari_medseg.graphcut.energy`.
+`napari_medseg.refinement` (`geodesic_engine`, `reach`) and `napari_medseg.graphcut.energy`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.scribbles import DATA, REAL, STARTS, Case, cases, ours, rounds
 from napari_medseg.graphcut import energy
 from napari_medseg.refinement import geodesic_engine as engine
+from napari_medseg.refinement import reach
 
 GAIN = 0.0005
 FALL = 0.01  # a round that costs more Dice than this counts as one that got worse
@@ -39,14 +40,10 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
     "engine alone": (
         ALONE,
         (
-            "HAND",
-            "ACROSS",
             "CLEARER",
             "TRUSTED",
             "SURE",
             "TOLD",
-            "SPAN",
-            "FAR",
             "MARGIN",
             "LEAST_MARGIN",
             "BESIDE",
@@ -55,12 +52,12 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
             "GROWTH",
         ),
     ),
+    "reach": (ALONE, ("HAND", "ACROSS", "SPAN", "FAR")),
     "engine given": (
         GIVEN,
         (
             "ZONE",
             "SLACK",
-            "DEPTH",
             "MOST_OF_MASK",
             "SHALLOW",
             "AT_LIMIT",
@@ -95,7 +92,7 @@ def place(owner: str, name: str) -> tuple[Any, str, float]:
     """Return the module that holds a constant, the name there, and the present value."""
     if owner in ("ALONE", "GIVEN"):
         return engine, owner, float(getattr(getattr(engine, owner), name))
-    module = energy if owner.startswith("energy") else engine
+    module = reach if owner == "reach" else energy if owner.startswith("energy") else engine
     return module, name, float(getattr(module, name))
 
 

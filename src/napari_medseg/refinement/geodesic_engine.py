@@ -38,6 +38,7 @@ from napari_medseg.refinement.history import (
     whole,
     widened,
 )
+from napari_medseg.refinement.reach import at_image_edge, count_of, depth_of, each, margin_of, most_of
 from napari_medseg.refinement.settings import RefinementSettings
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
@@ -63,12 +64,6 @@ GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
 )
 MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of all strokes, and in voxels
-# A stroke of few brush widths was drawn across the object. A long one is as long as a hand goes and tells less of
-# where the object ends: the margin is SPAN (length / width)^2 lengths, up to FAR lengths.
-SPAN, FAR = 0.02, 5.0
-# A stroke shorter than HAND widths was drawn across about two thirds of an object or error, which then has about as
-# many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
-HAND, ACROSS = 12.0, 1.1
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
 # Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
 # less against new ones, and its appearance is first learnt from the strokes alone. Of a mask of which they have told
@@ -83,18 +78,16 @@ ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is th
 GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
 SLACK = 1.5  # voxels that a zone reaches farther
 ZONE = 1.3  # depths of new strokes within which they may change what was given
-DEPTH, MOST_OF_MASK = 1.0, 0.8  # strokes change about what lies within so many depths, at most so much of the mask
+MOST_OF_MASK = 0.8  # at most so much of a mask is changed by strokes
 SHALLOW = 4.0  # weight of the mask so far against a stroke one voxel deep; it falls with the depth
 AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone grows
 AT_EDGE = 2  # cells from a region's edge at which an answer touches it
 ROUGH = 0.5  # cost of a border without smoothing
-FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled as needed
 # Where a part was given, what lies deeper in it than CORE of its largest depth counts as drawn when the network is
 # asked how a correction goes on, and the mask so far counts GIVEN_MEMORY times as much as that of an object which
 # strokes have made; the box is GIVEN_MARGIN times the object's length larger, and the network is heard where it expects
 # a Dice above SURE_OF_GIVEN.
 CORE, GIVEN_MEMORY, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 1.5, 0.3, 0.8
-MANY = 32  # strokes that are looked at one by one
 
 
 @dataclass
@@ -224,9 +217,9 @@ class GeodesicEngine(Engine):
             turn.write(new.box, new.inside & (turn.labels[new.box] == k), 0)
             return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
-        beyond = max(_margin(stroke, self._steps) for stroke in _strokes(new))
+        beyond = max(margin_of(stroke, self._steps) for stroke in each(new))
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
-        most = np.inf if thing.own else _most(new, self._steps, turn.shape)
+        most = np.inf if thing.own else most_of(new, self._steps, turn.shape)
         margins = [int(margin / step) for step in self._steps]
         start = widened(core, margins, turn.shape)
         self._keep(thing, turn, self._look(thing, turn, start, most))
@@ -289,7 +282,7 @@ class GeodesicEngine(Engine):
                 if not thing.own:
                     alike = search.likeness
                     wider = _enlarged(box, alike > ALIKE, shape)
-                    over = _at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
+                    over = at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
                     if wider != box or over.any():
                         box, open_edges, search = wider, open_edges | over, None
                         continue
@@ -306,7 +299,7 @@ class GeodesicEngine(Engine):
     def _search(
         self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
     ) -> Search:
-        edges, frame = open_edges.tobytes(), np.where(open_edges, OVER, _at_image_edge(box, turn.shape))
+        edges, frame = open_edges.tobytes(), np.where(open_edges, OVER, at_image_edge(box, turn.shape))
         known = thing.searches.setdefault((*((s.start, s.stop) for s in box), grid), {})
         if edges in known:
             return known[edges].limited(most)
@@ -333,7 +326,7 @@ class GeodesicEngine(Engine):
             seeds = Voxels.found(new.box, new.inside & chosen)
             if own and seeds:
                 open_ = partial(_beside if to_object else Voxels.within, own)
-                pushes.append(Push(lazy(seeds.within, seeds.box), to_object, _count(seeds, open_, box, self._steps)))
+                pushes.append(Push(lazy(seeds.within, seeds.box), to_object, count_of(seeds, open_, box, self._steps)))
         image = Lazy((self.image.n_channels, *shape), lambda part: self.intensities.inside(outer(part[1:], box)), None)
         if thing.core is None:
             mask = lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k))
@@ -395,7 +388,7 @@ class GeodesicEngine(Engine):
         for gain in (False, True):
             right = (turn.scribbles[new.box] == k + 1) == gain
             seeds = Voxels.found(new.box, new.inside & right & ((turn.labels[new.box] == k) != gain))
-            for stroke in _strokes(seeds):  # each with its own depth, as if drawn in a round of its own
+            for stroke in each(seeds):  # each with its own depth, as if drawn in a round of its own
                 wrong = Voxels.found(stroke.box, stroke.inside & ((turn.labels[stroke.box] == k) != gain))
                 if wrong:
                     box, found = self._gained(k, gain, turn, wrong)
@@ -410,14 +403,14 @@ class GeodesicEngine(Engine):
             return np.asarray((turn.labels[box] == k) != gain)
 
         everywhere = whole(turn.shape)
-        depth = max(_depth(stroke, error, everywhere, self._steps) for stroke in _strokes(new))
+        depth = max(depth_of(stroke, error, everywhere, self._steps) for stroke in each(new))
         most = MOST_OF_MASK * float(np.count_nonzero(turn.of_class(k).inside))
         zone = ZONE * depth + SLACK
         for _ in range(MOST_GROWTHS):
             box = widened(new.box, [int(zone / step) + 3 for step in self._steps], turn.shape)
             seeds, own = new.within(box), ~error(box)
             away = ndimage.distance_transform_edt(~seeds, self._steps)
-            count = min(float(np.count_nonzero(~own & (away <= DEPTH * depth))), most)
+            count = min(float(np.count_nonzero(~own & (away <= depth))), most)
             marks, others = turn.scribbles[box], gain & (turn.labels[box] > 0)  # others give way near strokes alone
             strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
             problem = self._problem(
@@ -492,87 +485,6 @@ def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -
             yield int(k), new & ((scribbles == k + 1) | (mask == k))
 
 
-def _count(seeds: Voxels, open_: Callable[[Box], np.ndarray], limits: Box, steps: tuple[float, ...]) -> float:
-    """Return how many voxels strokes should change, of those that are `open_` to them within a box.
-
-    Those as near to them as they are deep in what they contradict; where one short stroke was drawn across an error,
-    the geometric mean of that and of what its length says.
-    """
-    depth = _depth(seeds, open_, limits, steps)
-    box = _about(seeds, depth, limits, steps)
-    away = ndimage.distance_transform_edt(~seeds.within(box), steps)
-    near = float(np.count_nonzero(open_(box) & (away <= DEPTH * depth)))
-    return float(np.sqrt(near * (_across(seeds, steps) or near)))
-
-
-def _about(seeds: Voxels, distance: float, limits: Box, steps: tuple[float, ...]) -> Box:
-    """Return the box that reaches a distance beyond strokes, as far as `limits` go."""
-    margins = [int(distance / step) + 1 for step in steps]
-    return tuple(
-        slice(max(limit.start, s.start - m), min(limit.stop, s.stop + m))
-        for s, m, limit in zip(seeds.box, margins, limits, strict=True)
-    )
-
-
-def _across(strokes: Voxels, steps: tuple[float, ...]) -> float | None:
-    """Return about how many voxels the piece has that one stroke was drawn across, ``None`` where it may go on."""
-    first, *others = _strokes(strokes)
-    length, widths = _size(first, steps)
-    return None if others or widths >= HAND else float(length ** len(steps) / np.prod(steps))
-
-
-def _strokes(seeds: Voxels) -> Iterator[Voxels]:
-    """Yield the connected strokes of `seeds`; all at once when there are too many to look at each."""
-    if not seeds:
-        return
-    pieces, count = ndimage.label(seeds.inside, np.ones((3,) * seeds.inside.ndim))
-    if count > MANY:
-        yield seeds
-        return
-    for number, box in enumerate(ndimage.find_objects(pieces), 1):
-        yield Voxels(outer(box, seeds.box), pieces[box] == number)
-
-
-def _margin(stroke: Voxels, steps: tuple[float, ...]) -> float:
-    """Return how far beyond a stroke its object may end, by length and width of the stroke."""
-    length, widths = _size(stroke, steps)
-    return float(length * min(FAR, SPAN * widths**2))
-
-
-def _most(strokes: Voxels, steps: tuple[float, ...], shape: tuple[int, ...]) -> float:
-    """Return how many voxels a new object has at most; infinite where it may go over an edge of the image."""
-    across = _across(strokes, steps)
-    length = max(_size(stroke, steps)[0] for stroke in _strokes(strokes))
-    nearby = widened(strokes.box, [int(length / step) for step in steps], shape)
-    at_edge = _at_image_edge(nearby, shape)[np.array(shape) > THIN].any()
-    return np.inf if across is None or at_edge else ACROSS * across
-
-
-def _size(stroke: Voxels, steps: tuple[float, ...]) -> tuple[float, float]:
-    """Return the length of a stroke in the unit of `steps`, and how many times its width it is."""
-    sizes, size = np.array(stroke.inside.shape), np.asarray(steps)
-    length, wide = float(np.linalg.norm(sizes * size)), sizes > 1
-    area = np.count_nonzero(stroke.inside) * float(np.prod(size[wide]))
-    width = float(area / length) ** (1 / max(1, int(np.count_nonzero(wide)) - 1))
-    return length, length / width
-
-
-def _depth(seeds: Voxels, error: Callable[[Box], np.ndarray], limits: Box, steps: tuple[float, ...]) -> float:
-    """Return the largest distance of a seed from the end of an error, bool of a box in `limits`, in `steps`' unit."""
-    radius = FIRST_LOOK
-    while True:
-        box = _about(seeds, radius, limits, steps)
-        inside = error(box)
-        if not inside.all():
-            away = ndimage.distance_transform_edt(inside, steps)[inner(seeds.box, box)]
-            farthest = float(away[seeds.inside].max())
-            if farthest <= radius or box == limits:
-                return farthest
-        elif box == limits:
-            return radius
-        radius *= 2
-
-
 def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """Return the connected pieces of a bool array that hold a voxel of `marks`."""
     out, box = np.zeros(pieces.shape, bool), box_of(pieces)
@@ -595,15 +507,10 @@ def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int
         lead = (slice(None),) * axis
         if n > THIN:
             touched[axis] = cells[(*lead, slice(AT_EDGE))].any(), cells[(*lead, slice(-AT_EDGE, None))].any()
-    over = touched & _at_image_edge(box, shape) & ~open_edges
+    over = touched & at_image_edge(box, shape) & ~open_edges
     open_edges |= over
     wider = _enlarged(box, touched, shape)
     return wider if over.any() or wider != box else None
-
-
-def _at_image_edge(box: Box, shape: tuple[int, ...]) -> np.ndarray:
-    """Return which sides of a box are edges of the image, bool (ndim, 2)."""
-    return np.array([(s.start == 0, s.stop == n) for s, n in zip(box, shape, strict=True)])
 
 
 def _enlarged(box: Box, sides: np.ndarray, shape: tuple[int, ...]) -> Box:
