@@ -621,6 +621,29 @@ def test_the_result_is_saved_from_the_dock(open_dock: Open, wait: Wait, tmp_path
     assert scene.dock.run_bar.message.text() == f"Saved {path}."
 
 
+def test_an_end_without_a_round_promises_and_leaves_nothing(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    scene.dock.panel.buttons["finish"].click()
+    assert [layer.name for layer in scene.viewer.layers] == [scene.scan.name]
+    assert "saved" not in scene.dock.run_bar.message.text()
+    scene.start()
+    scene.viewer.layers.remove(scene.scribbles)
+    assert "was removed." in scene.dock.run_bar.message.text()
+    assert "saved" not in scene.dock.run_bar.message.text()
+
+
+def test_a_first_round_that_ends_after_the_refinement_is_shown(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait).start()
+    live = scene.live
+    scene.scribbles.paint(scene.centre, LESION)
+    wait(lambda: live.steps.current is not None)
+    live.finish()
+    wait(lambda: live.steps.idle and live.session.rounds and not live.autosave.pending)
+    assert live.layers.mask in scene.viewer.layers
+    np.testing.assert_array_equal(live.layers.mask.data, live.session.mask)
+    assert live.session.mask.any()
+
+
 def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait)
     used: list[int] = []

@@ -224,16 +224,15 @@ class Live:
 
     def _removed(self, event: Any) -> None:
         if event.value in (*self.layers.own, self.source):
-            self.close(f"The layer {event.value.name} was removed. The refinement is saved and can be continued.")
+            self.close(f"The layer {event.value.name} was removed. {self.kept}".strip())
         elif event.value == self.layers.overlay:
             self.layers.overlay = None
             self.panel.overlay.setChecked(False)
 
     def _replaced(self, event: Any = None) -> None:
-        self.close(
-            f"The picture in the layer {self.source.name} was replaced. The refinement of the earlier one is "
-            "saved and can be continued when that is open again; Start refines the new one."
-        )
+        earlier = "The refinement of the earlier one is saved and can be continued when that is open again; "
+        start = f"{earlier if self.session.rounds else ''}Start refines the new one."
+        self.close(f"The picture in the layer {self.source.name} was replaced. {start}")
 
     def _moved(self, event: Any = None) -> None:
         self.settled.start()  # whoever resizes several layers is done by then
@@ -377,8 +376,18 @@ class Live:
     def finish(self) -> None:
         """End at the user's wish: the overlay goes, mask, objects and strokes stay."""
         self.guidance.uncertainty(False)
-        self.close("The refinement is saved and can be continued." if self.session.rounds else "")
-        self.viewer.layers.selection.active = self.layers.result
+        layers, own = self.viewer.layers, self.layers
+        touched = self.session.rounds or not self.steps.idle or own.boxes or own.scribbles.data.any()
+        self.close(self.kept)
+        for layer in () if touched else (own.scribbles, own.mask, own.objects):
+            if layer in layers and not layer.data.any():
+                layers.remove(layer)
+        layers.selection.active = own.result if own.result in layers else own.image
+
+    @property
+    def kept(self) -> str:
+        """What is there of the refinement after its end, in a sentence."""
+        return "The refinement is saved and can be continued." if self.session.rounds else ""
 
     def close(self, reason: str = "") -> None:
         """End: unbind the keys, leave the layers, let the last stroke's round end, save."""
