@@ -34,7 +34,7 @@ class RefinementSettings(Settings):
     network: bool = Field(
         True,
         title="Network",
-        description="geodesic: a small network for objects of any kind helps strokes to make new ones",
+        description="geodesic: a small network for objects of any kind helps strokes to make and to correct them",
     )
     crf: bool = Field(True, title="Smooth", description="Smooth borders, along image edges")
     islands: bool = Field(
