@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
+from ome_files import ome_of, write_parts
 
 from napari_medseg import Image, read
 from napari_medseg._napari.layers import geometry, image_from_layer, layer_data, like, moved_to, world_of
@@ -230,3 +231,12 @@ def test_an_oblique_volume_is_shown_along_its_own_axes() -> None:
     steps = np.linalg.norm(np.asarray(image_from_layer(layer).affine)[:3, :3], axis=0)
     np.testing.assert_allclose(steps, (2, 1, 1))
     np.testing.assert_allclose(world_of(layer), np.diag([2.0, 1, 1, 1]))
+
+
+def test_images_of_one_ome_tiff_opened_together_are_there_once_each(tmp_path: Path) -> None:
+    names = ["p0.ome.tif", "p1.ome.tif"]
+    write_parts(tmp_path, names, ome_of(names, 'SizeZ="1" SizeT="1"', images=2).replace('FirstT="1"', 'FirstT="0"'))
+    paths = [str(tmp_path / name) for name in names]
+    for order in (paths, paths[::-1]):
+        layers = read_layers(order)
+        assert sorted(int(np.asarray(data)[0, 0]) for data, _, _ in layers) == [0, 1]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from ome_files import ome_of, write_parts
 from PIL import Image as Pillow
 
 from napari_medseg.batch.inputs import list_inputs, source_files
@@ -367,31 +368,6 @@ def test_series_of_an_ome_tiff_are_films_of_their_own(tmp_path: Path) -> None:
     assert all((np.asarray(image.data) == image.data.shape[0]).all() for image in images)
 
 
-def ome_of(files: Sequence[str], size: str, planes: str = "T", images: int = 1) -> str:
-    """Return the OME-XML of pictures of 7 x 6 pixels whose planes along an axis lie in a file each."""
-    tags = [
-        f'<TiffData First{planes}="{k}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{k:08}-0000-0000-0000-'
-        f'000000000000</UUID></TiffData>'
-        for k, name in enumerate(files)
-    ]  # fmt: skip
-    each = max(len(tags) // images, 1)
-    tags = tags or ["<TiffData/>"]
-    parts = [
-        f'<Image ID="Image:{k}"><Pixels ID="Pixels:{k}" DimensionOrder="XYZCT" Type="uint16" SizeX="7" SizeY="6" '
-        f'SizeC="1" {size}><Channel ID="Channel:{k}:0" SamplesPerPixel="1"/>{"".join(tags[k * each : (k + 1) * each])}'
-        "</Pixels></Image>"
-        for k in range(images)
-    ]
-    return f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="$">{"".join(parts)}</OME>'
-
-
-def write_parts(folder: Path, names: Sequence[str], xml: str) -> None:
-    """Write the files of an OME-TIFF; all pixels of file k are k."""
-    for k, name in enumerate(names):
-        own = xml.replace("$", f"urn:uuid:{k:08}-0000-0000-0000-000000000000")
-        tifffile.imwrite(folder / name, np.full((6, 7), k, np.uint16), description=own, metadata=None)
-
-
 @pytest.mark.parametrize(("axis", "size"), [("T", 'SizeZ="1" SizeT="4"'), ("Z", 'SizeZ="4" SizeT="1"')])
 def test_planes_of_an_ome_tiff_lie_in_many_files(tmp_path: Path, axis: str, size: str) -> None:
     """Whichever file is opened; tifffile reads the same."""
@@ -456,17 +432,6 @@ def test_pages_of_different_sizes_are_no_film(tmp_path: Path) -> None:
         file.write(np.zeros((9, 8), np.uint8), metadata=None)
     with pytest.raises(ReadError, match="pages of different sizes"):
         read_movie(tmp_path / "a.tif")
-
-
-def test_images_of_one_ome_tiff_opened_together_are_there_once_each(tmp_path: Path) -> None:
-    from napari_medseg._napari.readers import read_layers
-
-    names = ["p0.ome.tif", "p1.ome.tif"]
-    write_parts(tmp_path, names, ome_of(names, 'SizeZ="1" SizeT="1"', images=2).replace('FirstT="1"', 'FirstT="0"'))
-    paths = [str(tmp_path / name) for name in names]
-    for order in (paths, paths[::-1]):
-        layers = read_layers(order)
-        assert sorted(int(np.asarray(data)[0, 0]) for data, _, _ in layers) == [0, 1]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float32"])
