@@ -285,3 +285,15 @@ def test_a_correction_does_not_go_on_where_the_border_would_be_less_clear() -> N
     kept = np.arange(150) < 85
     assert not mask[marks == 1].any()
     np.testing.assert_array_equal(mask[:, kept], truth[:, kept])
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_a_given_mask_on_a_constant_image_changes_near_the_stroke_alone(network: bool) -> None:
+    start = disc((120, 150), 40).astype(np.uint8)
+    image = Image(np.full(start.shape, 7, np.float32), axes="YX")
+    session = RefinementSession(image, proposal=start, settings=RefinementSettings(network=network))
+    marks = np.zeros(start.shape, np.uint8)
+    marks[55:65, 110:113] = 1
+    mask = run(session.refine(marks)).mask
+    assert not mask[marks == 1].any()
+    np.testing.assert_array_equal(mask[:, :90], start[:, :90])

@@ -308,7 +308,7 @@ class Search:
     def clearer(self, gain: bool, seeds: Array) -> np.ndarray:
         """Return the cells that the mask so far should gain (or lose) to become `labels`, bool (*cells).
 
-        Those are connected pieces beside `seeds`, bool (*spatial), along which the border has no less contrast then.
+        Those are connected pieces beside `seeds`, bool (*spatial), along which the border has more contrast then.
         """
         mask, full = self._level.mask, np.ones((3,) * self.labels.ndim)
         pieces, count = ndimage.label(self.labels & ~mask if gain else mask & ~self.labels, full)
@@ -316,7 +316,7 @@ class Search:
         chosen = np.zeros(count + 1, bool)
         chosen[pieces[ndimage.binary_dilation(beside, full)]] = True
         before, after = (self._contrasts(m, pieces, count) for m in (mask, mask ^ (pieces > 0)))
-        chosen &= after >= before
+        chosen &= after > before
         chosen[0] = False
         return np.asarray(chosen[pieces])
 

@@ -429,7 +429,7 @@ class GeodesicEngine(Engine):
     def _go_on(self, k: int, turn: _Round, new: Voxels, mended: Box) -> None:
         """Let a correction by the strokes `new`, which changed the box `mended`, go on as the network sees the object.
 
-        What changes touches what was mended, and has a border of no less contrast then.
+        What changes touches what was mended, and has a border of more contrast then.
         """
         around = widened(mended, [1] * len(mended), turn.shape)
         changed = new.within(around) | ((turn.mask[around] == k) != (turn.labels[around] == k))
