@@ -314,8 +314,7 @@ class GeodesicEngine(Engine):
         k, new, own, others = thing.k, thing.new, thing.own, thing.others
         shape = tuple(s.stop - s.start for s in box)
 
-        def lazy(make: Callable[[Box], np.ndarray], filled: Box | None) -> Lazy:
-            return _lazy(make, filled, box)
+        lazy = partial(_lazy, box=box)
 
         def locked(part: Box) -> np.ndarray:
             return np.asarray(turn.locked[part] > 0)
