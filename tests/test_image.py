@@ -7,6 +7,7 @@ import pytest
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import FRAME, Image, mm_per, um_per
+from napari_medseg.measure import volume
 
 
 def test_defaults_are_pixels_of_one() -> None:
@@ -152,3 +153,20 @@ def test_times_are_seconds_whatever_their_unit(unit: str, step: float) -> None:
     assert image.affine is not None
     np.testing.assert_allclose(image.affine[0], (0.5, 0, 0, 2))
     np.testing.assert_allclose(image.metadata[FRAME], np.diag([0.5, 2, 2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [("mm", "millimeter"), ("millimetres", "millimeter"), ("MM", "millimeter"), ("\u00b5m", "micrometer"),
+     ("\u03bcm", "micrometer"), ("micrometres", "micrometer"), ("nanometers", "nanometer"), ("cm", "centimeter"),
+     ("pixels", "pixel"), ("px", "pixel"), ("dimensionless", "pixel"), ("furlong", "furlong")],
+)  # fmt: skip
+def test_an_image_knows_each_unit_by_one_name(unit: str, name: str) -> None:
+    """What depends on a unit (mL of mm^3, mm of um, kinds of images) must not depend on how it is spelled."""
+    image = Image(np.ones((2, 3, 4), np.uint8), "ZYX", (2, 2, 2), (unit,) * 3, kind="labels")
+    assert image.units == (name,) * 3
+    assert image.scale == (2, 2, 2)
+    assert image.calibrated == (name != "pixel")
+    named = image.replace(units=(name,) * 3)
+    assert list(volume.summary(image)) == list(volume.summary(named))
+    assert ("volume (mL)" in volume.summary(image)) == (name == "millimeter")

@@ -32,9 +32,9 @@ class Image:
     scale
         Step of each axis except ``C``, in `units`. Default: 1 for each.
     units
-        Unit of each axis except ``C`` (``"micrometer"``, ``"millimeter"``, ``"second"``);
-        ``"pixel"`` where the file does not say. Axes of space in several units of length take that of the last, an
-        axis of time takes the second.
+        Unit of each axis except ``C`` (``"micrometer"``, ``"millimeter"``, ``"second"``; other spellings become
+        these); ``"pixel"`` where the file does not say. Axes of space in several units of length take that of the
+        last, an axis of time takes the second.
     affine
         Optional (n+1, n+1) matrix from index to world coordinates of the n axes except ``C``
         (in `units`); it includes the scale.
@@ -69,7 +69,7 @@ class Image:
     def __post_init__(self) -> None:
         n = len(self.axes.replace("C", ""))
         object.__setattr__(self, "scale", tuple(map(float, self.scale)) or (1.0,) * n)
-        object.__setattr__(self, "units", tuple(self.units) or (PIXEL,) * n)
+        object.__setattr__(self, "units", tuple(map(unit_name, self.units)) or (PIXEL,) * n)
         self._validate(n)
         self._share_unit()
 
@@ -187,27 +187,41 @@ class Image:
         return f"{frames}{len(sizes) - movie}D, {shape}, {step}, {n} channel{'s' if n > 1 else ''}"
 
 
-UM_PER = {
-    "fm": 1e-9, "pm": 1e-6, "picometer": 1e-6, "a": 1e-4, "å": 1e-4, "ang": 1e-4, "angstrom": 1e-4,
-    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
-    "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "micrometers": 1.0,
-    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "millimeters": 1e3,
-    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4, "m": 1e6, "meter": 1e6, "metre": 1e6,
-    "in": 25_400.0, "inch": 25_400.0,
+METRIC = {  # prefix -> its letter and the micrometres of such a metre
+    "femto": ("f", 1e-9), "pico": ("p", 1e-6), "nano": ("n", 1e-3), "micro": ("u", 1.0), "milli": ("m", 1e3),
+    "centi": ("c", 1e4), "deci": ("d", 1e5), "": ("", 1e6), "kilo": ("k", 1e9),
 }  # fmt: skip
+SPELLINGS = {  # name of a length -> every way of writing it, in lower case
+    **{f"{p}meter": (f"{letter}m", *(p + m for m in ("meter", "meters", "metre", "metres")))
+       for p, (letter, _) in METRIC.items()},
+    "angstrom": ("a", "å", "ang", "angstrom", "angstroms"), "inch": ("in", "inch", "inches"),
+}  # fmt: skip
+SPELLINGS["micrometer"] += ("micron", "microns")
+NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
+UM_PER = {**{f"{p}meter": size for p, (_, size) in METRIC.items()}, "angstrom": 1e-4, "inch": 25_400.0}
+NO_UNITS = ("", "none", "px", "pixels", "voxel", "voxels", "dimensionless")  # other words for `PIXEL`
 SECONDS_PER = {
     "ns": 1e-9, "nanosecond": 1e-9, "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
     "h": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0, "day": 86_400.0,
 }  # fmt: skip
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
-SHORT_UNITS = {"micrometer": "um", "millimeter": "mm", "nanometer": "nm", "second": "s", PIXEL: "px"}
+SHORT_UNITS = {**{f"{p}meter": f"{letter}m" for p, (letter, _) in METRIC.items()}, SECOND: "s", PIXEL: "px"}
 FINE = 0.1  # um: smaller pixels are said in nm, as microscopists do
+
+
+def unit_name(unit: object) -> str:
+    """Return the one name by which `Image` knows a unit of length in any usual spelling, `PIXEL` for none.
+
+    Other units are returned as they are.
+    """
+    plain = _plain(unit)
+    return NAMES.get(plain, PIXEL if plain in NO_UNITS else str(unit))
 
 
 def um_per(unit: object) -> float | None:
     """Return the micrometres of a unit of length in any usual spelling, ``None`` if it is none."""
-    return UM_PER.get(_plain(unit))
+    return UM_PER.get(unit_name(unit))
 
 
 def mm_per(unit: object) -> float | None:

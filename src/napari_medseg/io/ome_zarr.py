@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line, require
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image, seconds_per, um_per
+from napari_medseg.image import PIXEL, Image, seconds_per, um_per
 from napari_medseg.io import tiff
 from napari_medseg.io.files import read_json
 from napari_medseg.io.geometry import LEVELS
@@ -24,6 +24,7 @@ FILES = (".zattrs", "zarr.json")
 SPACE = "TZYX"
 CONTAINER, PLATE = "bioformats2raw.layout", "plate"
 UNSCALED = "The file states units and no pixel size (no scale); results are in pixels."
+KEPT_UNITS = ("nanometer", "micrometer", "millimeter")  # other lengths become micrometres
 OLD_AXES = "TCZYX"  # of versions before 0.3, which name none
 
 
@@ -228,7 +229,7 @@ def _unit(stated: str | None, axis: str) -> tuple[float, str]:
     if axis == "T":
         seconds = seconds_per(stated)
         return (1.0, PIXEL) if seconds is None else (seconds, "second")
-    if stated in SHORT_UNITS and stated not in ("second", PIXEL):
+    if stated in KEPT_UNITS:
         return 1.0, stated
     microns = um_per(stated)
     return (1.0, PIXEL) if microns is None else (microns, "micrometer")

@@ -70,8 +70,11 @@ class Calibration(QWidget):
     def show_for(self, layer: Layer, image: Image) -> None:
         """Show what a layer and its image state."""
         sizes = [step for step, axis in zip(image.scale, image.spatial_axes, strict=True) if axis != "T"]
-        known = image.units[-1] != PIXEL
-        said, short = steps_as_said(sizes, image.units[-1] if known else UNITS[0])
+        unit, microns = image.units[-1], um_per(image.units[-1])
+        known = microns is not None
+        if unit not in UNITS:
+            sizes, unit = [step * (microns or 1.0) for step in sizes], UNITS[0]
+        said, short = steps_as_said(sizes, unit)
         alike = len({f"{step:.6g}" for step in said}) == 1
         self.size.setText(", ".join(f"{step:.6g}" for step in (said[:1] if alike else said)) if known else "")
         self.unit.setCurrentIndex(max(0, self.unit.findText(short if known else SHORT_UNITS[UNITS[0]])))
