@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, nm_per
+from napari_medseg.io.afm.scan import Channel, nm_per, place_of
 
 UNIT_OF_NAME = {  # a wave states one unit, that of its heights; the first pattern in a channel's name decides
     "potential|bias|voltage|userin|lateral|drive": "V",
@@ -48,8 +48,10 @@ def read_channels(path: Path) -> list[Channel]:
     step, unit = _pixel_size(header, note, data.shape)
     names = _names(wave, data.shape[2])
     stored = _text(header["dataUnits"])
+    place, said = _place(note, step, data.shape[1::-1]) if unit == "m" else ((0.0, 0.0), ())
+    units = [_own_unit(name, note) or _unit(name, stored, alone=len(names) == 1) for name in names]
     return [
-        Channel(name, data[:, :, k].T[::-1], _unit(name, stored, alone=len(names) == 1), step, unit)
+        Channel(name, data[:, :, k].T[::-1], units[k], step, unit, notes=said, place=place)
         for k, name in enumerate(names)
     ]
 
@@ -97,6 +99,24 @@ def _pixel_size(header: Any, note: dict[str, str], shape: tuple[int, ...]) -> tu
         whole = float(note[count]) if note.get(count, "").isdigit() and int(note[count]) > held else float(held)
         steps.append(min((size / held, size / whole), key=lambda step: abs(step - own)) if own > 0 else size / held)
     return (steps[0], steps[1]), "m"
+
+
+def _place(
+    note: dict[str, str], step: tuple[float, float], shape: tuple[int, ...]
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return `place_of` the centre that the note states in metres; none of a scan that was stopped."""
+    if note.get("ScanLines", str(shape[0])) != str(shape[0]):
+        return (0.0, 0.0), ()
+    try:
+        centre = float(note["YOffset"]), float(note["XOffset"])
+        return place_of(centre, step, shape, float(note.get("ScanAngle", 0.0)))
+    except (KeyError, ValueError):
+        return (0.0, 0.0), ()
+
+
+def _own_unit(name: str, note: dict[str, str]) -> str:
+    """Return the unit that the note states for a channel (``UserIn0Unit`` of ``UserIn0Trace``); empty for none."""
+    return note.get(re.sub(r"(Mod\d*)?(Trace|Retrace)?(Mod\d*)?$", "", name) + "Unit", "")
 
 
 def _names(wave: Any, n: int) -> list[str]:

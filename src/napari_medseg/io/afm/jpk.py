@@ -1,16 +1,21 @@
-"""JPK images: TIFF with private tags (``.jpk``, ``.jpk-qi-image``) and HDF5 (``.h5-jpk``)."""
+"""JPK images: TIFF with private tags (``.jpk``, ``.jpk-qi-image``) and HDF5 (``.h5-jpk``).
+
+Both state the centre of their grid on the sample and its turn in radians.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel
+from napari_medseg.io.afm.scan import Channel, place_of
 
-LENGTH_X, LENGTH_Y, REFLECT, PIXELS_X, PIXELS_Y = 32834, 32835, 32837, 32838, 32839
+CENTRE_X, CENTRE_Y, LENGTH_X, LENGTH_Y, TURN, REFLECT, PIXELS_X, PIXELS_Y = range(32832, 32840)
 CHANNEL, RETRACE, SLOTS, DEFAULT_SLOT = 32848, 32849, 32896, 32897
 SLOT, SLOT_STEP = 32912, 48
 SLOT_UNIT, SLOT_TYPE, SLOT_FACTOR, SLOT_OFFSET = 18, 19, 20, 21
@@ -44,7 +49,17 @@ def read_tiff_channels(path: Path) -> list[Channel]:
                 f"{path.name} is cut short or damaged: {len(pages)} channels, not all named. Copy it again."
             )
         reflected = int(first[REFLECT].value) if REFLECT in first else 0
-        return [_page_channel(page, (step[0], step[1]), reflected) for page in pages]
+        channels = [_page_channel(page, (step[0], step[1]), reflected) for page in pages]
+        if CENTRE_X not in first or CENTRE_Y not in first:
+            return channels
+        centre = float(first[CENTRE_Y].value), float(first[CENTRE_X].value)
+        turn = float(first[TURN].value) if TURN in first else 0.0
+        return [_placed(channel, centre, turn) for channel in channels]
+
+
+def _placed(channel: Channel, centre: tuple[float, float], turn: float) -> Channel:
+    place, notes = place_of(centre, channel.step, channel.data.shape[-2:], math.degrees(turn))
+    return replace(channel, place=place, notes=notes)
 
 
 def _page_channel(page: Any, step: tuple[float, float], reflected: int) -> Channel:
@@ -97,15 +112,26 @@ def _group_channel(measurement: Any, group: Any) -> Channel:
     reflected = _text(measurement.attrs.get("position-pattern.grid.reflect", "false")).lower() in ("true", "1")
     frames = np.asarray(stored).T.reshape(-1, rows, columns)[:, :: 1 if reflected else -1] * factor + offset
     direction = "retrace" if _text(group.attrs.get("retrace", "false")).lower() == "true" else "trace"
-    rate = float(measurement.attrs.get("timing-settings.scanRate", 0.0))
-    return Channel(
+    channel = Channel(
         f"{_text(group.attrs['channel.name'])}_{direction}",
         frames if len(frames) > 1 else frames[0],
         _text(group.attrs.get(f"{scaling}.unit.unit", "")),
         (float(grid["vlength"]) / rows, float(grid["ulength"]) / columns),
         _text(measurement.attrs.get("position-pattern.grid.unit.unit", "m")),
-        rows / rate if rate > 0 else 0.0,
+        _seconds(measurement, len(frames), rows),
     )
+    centre = [measurement.attrs.get(f"position-pattern.grid.{axis}center") for axis in "yx"]
+    turn = float(measurement.attrs.get("position-pattern.grid.theta", 0.0))
+    return channel if None in centre else _placed(channel, (float(centre[0]), float(centre[1])), turn)
+
+
+def _seconds(measurement: Any, frames: int, rows: int) -> float:
+    """Return the time between frames: by the clock when each began, else by the lines per second without pauses."""
+    begun = np.asarray(measurement.get("meta-data/start-times", []))
+    if frames > 1 and begun.size == frames and begun.min() < begun.max():
+        return float(np.ptp(begun)) / 1000 / (frames - 1)
+    rate = float(measurement.attrs.get("timing-settings.scanRate", 0.0))
+    return rows / rate if rate > 0 else 0.0
 
 
 def _text(value: Any) -> str:

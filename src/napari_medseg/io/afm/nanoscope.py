@@ -7,6 +7,7 @@ left out with a note; what the header promises and the file does not hold is ref
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, split_quantity
+from napari_medseg.io.afm.scan import Channel, split_quantity, stated_place
 
 MAGIC = (b"\\*File list", b"\\*Force file list", b"?*File list")
 SOFT = re.compile(r"[A-Z]\s+(?:\[(?P<soft>[^\]]*)\])?\s*(?P<rest>.*)")
@@ -77,7 +78,9 @@ def _readable(
     channels = []
     for entries, data, (factor, unit) in found:
         step, step_unit = _step(entries, scan, data.shape)
-        channels.append(Channel(_name(entries), data * factor, unit, step, step_unit, notes=notes))
+        place, said = _place(scan, step, step_unit, data.shape)
+        said = (*notes, *said)
+        channels.append(Channel(_name(entries), data * factor, unit, step, step_unit, notes=said, place=place))
     return channels
 
 
@@ -148,6 +151,18 @@ def _step(entries: Section, scan: Section, shape: tuple[int, ...]) -> tuple[tupl
     lines = scan.get("lines", "").split()
     frame = int(lines[0]) if lines and lines[0].isdigit() else rows
     return (height / max(frame, rows), width / columns), unit
+
+
+def _place(
+    scan: Section, step: tuple[float, float], unit: str, shape: tuple[int, ...]
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return `stated_place` of the scan list; none of a scan that was stopped."""
+    lines = scan.get("lines", "").split()
+    if lines and lines[0] != str(shape[0]):
+        return (0.0, 0.0), ()
+    turn, _ = split_quantity(scan.get("rotate ang.", ""))  # in radians
+    offsets = [scan.get(f"{axis} offset", "") for axis in "yx"]
+    return stated_place(offsets, step, unit, shape, math.degrees(turn[0]) if turn else 0.0)
 
 
 def _aspect(text: str, default: float) -> float:

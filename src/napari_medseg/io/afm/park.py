@@ -1,7 +1,8 @@
 """Park Systems scans: a TIFF whose picture is a coloured thumbnail; the heights lie in private tags.
 
-A value is ``gain * (scale * raw + offset)`` in the unit of the header, rows are stored bottom first; layout as in
-Gwyddion's ``psia`` and SurfaceTopography's ``PS`` readers.
+A value is ``gain * (scale * raw + offset)`` in the unit of the header, rows are stored bottom first; where the fast
+axis is the vertical one, what is stored as a row is a column. Layout as in Gwyddion's ``psia`` and SurfaceTopography's
+``PS`` readers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel
+from napari_medseg.io.afm.scan import Channel, place_of
 
 MAGIC_TAG, MAGIC, DATA_TAG, HEADER_TAG = 50432, 0x0E031301, 50434, 50435
 VERSION_TAG, TYPED_VERSION = 50433, 0x1000002
-KIND, NAME, SIZE, FORWARD, EXTENT, SCALE, UNIT, TYPED = 0, 4, 100, 128, 140, 220, 244, 348  # offsets in the header
+KIND, NAME, SIZE, ANGLE, FORWARD, SWAPPED, EXTENT, SCALE, UNIT, TYPED = (  # offsets in the header
+    0, 4, 100, 108, 128, 136, 140, 220, 244, 348,
+)  # fmt: skip
 DTYPES = {0: "<i2", 1: "<i4", 2: "<f4"}
 LINE_PROFILE = 1
 
@@ -52,8 +55,9 @@ def read_channels(path: Path) -> list[Channel]:
     try:
         (kind,) = struct.unpack_from("<I", header, KIND)
         columns, rows = struct.unpack_from("<II", header, SIZE)
-        (forward,) = struct.unpack_from("<I", header, FORWARD)
-        width, height = struct.unpack_from("<dd", header, EXTENT)
+        (forward,), (swapped,) = struct.unpack_from("<I", header, FORWARD), struct.unpack_from("<I", header, SWAPPED)
+        width, height, x, y = struct.unpack_from("<4d", header, EXTENT)
+        (degrees,) = struct.unpack_from("<d", header, ANGLE)
         gain, scale, offset = struct.unpack_from("<ddd", header, SCALE)
         dtype = DTYPES[struct.unpack_from("<I", header, TYPED)[0] if typed else 0]
         if kind == LINE_PROFILE:
@@ -64,8 +68,11 @@ def read_channels(path: Path) -> list[Channel]:
     if rows * columns == 0 or not all(map(math.isfinite, (gain, scale, offset))):
         raise ReadError(f"{path.name} is a damaged Park scan of {columns}x{rows} pixels. Copy it again.")
     name = (_text(header, NAME, 32) or "Height") + ("" if forward else "_backward")
-    data = gain * ((scale or 1.0) * raw.astype(np.float64) + offset)
-    return [Channel(name, data, _text(header, UNIT, 8) or "um", (height / rows, width / columns), "um")]
+    data, step = gain * ((scale or 1.0) * raw.astype(np.float64) + offset), (height / rows, width / columns)
+    if swapped:
+        data, step = np.rot90(data), step[::-1]
+    place, notes = place_of((y, x), step, data.shape, degrees)
+    return [Channel(name, data, _text(header, UNIT, 8) or "um", step, "um", notes=notes, place=place)]
 
 
 def _bytes(tag: Any) -> bytes:

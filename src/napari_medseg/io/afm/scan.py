@@ -69,6 +69,43 @@ def nm_per(unit: str) -> float | None:
     return None if microns is None else microns * 1e3
 
 
+def place_of(
+    centre: tuple[float, float], step: tuple[float, float], shape: Sequence[int], degrees: float = 0.0
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return where the first pixel of a scan lies (`Channel.place`), and what is to be said of it.
+
+    The first pixel is put into the corner of the scan, as Gwyddion does. How a scan that was turned lies on the sample
+    depends on conventions that files do not state: it gets no place.
+
+    Parameters
+    ----------
+    centre
+        Of the scan on the sample, (y, x), y upwards, in the unit of `step`.
+    step, shape
+        Of a pixel and of the picture, (y, x) first.
+    degrees
+        By which the scan is turned.
+    """
+    if abs((degrees + 180) % 360 - 180) > 0.01:
+        said = f"The scan was turned by {degrees:.4g} degrees on the sample; its place there is not shown."
+        return (0.0, 0.0), (said,) if any(centre) else ()
+    return (-centre[0] - step[0] * shape[0] / 2, centre[1] - step[1] * shape[1] / 2), ()
+
+
+def stated_place(
+    offsets: Sequence[str], step: tuple[float, float], unit: str, shape: Sequence[int], degrees: float = 0.0
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return `place_of` a centre as headers state it, ``("2000 nm", "-1 um")``; none where one is no length."""
+    centre = []
+    for offset in offsets:
+        numbers, own = split_quantity(offset)
+        sizes = nm_per(own), nm_per(unit)
+        if not numbers or sizes[0] is None or sizes[1] is None:
+            return (0.0, 0.0), ()
+        centre.append(numbers[0] * sizes[0] / sizes[1])
+    return place_of((centre[0], centre[1]), step, shape, degrees)
+
+
 def split_quantity(text: str) -> tuple[tuple[float, ...], str]:
     """Split ``"10 5 ~m"`` into numbers and unit."""
     words = re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|\S+", text.strip())
