@@ -159,7 +159,7 @@ def test_times_are_seconds_whatever_their_unit(unit: str, step: float) -> None:
     ("unit", "name"),
     [("mm", "millimeter"), ("millimetres", "millimeter"), ("MM", "millimeter"), ("\u00b5m", "micrometer"),
      ("\u03bcm", "micrometer"), ("micrometres", "micrometer"), ("nanometers", "nanometer"), ("cm", "centimeter"),
-     ("pixels", "pixel"), ("px", "pixel"), ("dimensionless", "pixel"), ("furlong", "furlong")],
+     ("pixels", "pixel"), ("px", "pixel"), ("css_pixel", "pixel"), ("dimensionless", "pixel"), ("furlong", "furlong")],
 )  # fmt: skip
 def test_an_image_knows_each_unit_by_one_name(unit: str, name: str) -> None:
     """What depends on a unit (mL of mm^3, mm of um, kinds of images) must not depend on how it is spelled."""

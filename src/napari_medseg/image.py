@@ -199,7 +199,8 @@ SPELLINGS = {  # name of a length -> every way of writing it, in lower case
 SPELLINGS["micrometer"] += ("micron", "microns")
 NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 UM_PER = {**{f"{p}meter": size for p, (_, size) in METRIC.items()}, "angstrom": 1e-4, "inch": 25_400.0}
-NO_UNITS = ("", "none", "px", "pixels", "voxel", "voxels", "dimensionless")  # other words for `PIXEL`
+NO_UNITS = ("", "none", "px", "css_pixel", "pixels", "voxel", "voxels", "dimensionless")  # other words for `PIXEL`; the
+# third is how napari calls the second
 SECONDS_PER = {
     "ns": 1e-9, "nanosecond": 1e-9, "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
