@@ -8,17 +8,30 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 from ome_files import ome_of, write_parts
 
 from napari_medseg import Image, read
-from napari_medseg._napari.layers import geometry, image_from_layer, layer_data, like, moved_to, world_of
+from napari_medseg._napari.layers import (
+    Followed,
+    add_part,
+    add_time_point,
+    geometry,
+    image_from_layer,
+    layer_data,
+    like,
+    moved_to,
+    world_of,
+)
 from napari_medseg._napari.readers import read_layers, write_labels
+from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg.errors import WriteError
 from napari_medseg.io import read_one, write
 from napari_medseg.io.geometry import in_order, matrix_of
 from napari_medseg.io.grids import on_grid
+from napari_medseg.io.volumes.space import at_time
 from napari_medseg.measure import measure
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -240,3 +253,38 @@ def test_images_of_one_ome_tiff_opened_together_are_there_once_each(tmp_path: Pa
     for order in (paths, paths[::-1]):
         layers = read_layers(order)
         assert sorted(int(np.asarray(data)[0, 0]) for data, _, _ in layers) == [0, 1]
+
+
+@pytest.mark.parametrize("how", ["in the layer", "where a pixel size is entered"])
+@pytest.mark.parametrize("of", ["part", "time point"])
+def test_a_part_follows_what_it_is_a_part_of(of: str, how: str) -> None:
+    """Of an oblique volume too, which a window shows along its own axes."""
+    c, s = np.cos(0.3), np.sin(0.3)
+    affine = np.eye(5)
+    affine[1:4, 1:4] = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) @ np.diag([3.0, 2, 1])
+    affine[1:4, 4] = 30, 20, 10
+    data = np.arange(2 * 4 * 5 * 6, dtype=np.uint8).reshape(2, 4, 5, 6)
+    movie = Image(data, "TZYX", (1, 3, 2, 1), ("pixel", *("millimeter",) * 3), affine, name="a")
+    image = movie if of == "time point" else at_time(movie, 0)
+    viewer = ViewerModel()
+    values, kwargs, _ = layer_data(image)
+    layer = viewer.add_image(values, **kwargs)
+    begin = (0, 0, 0) if of == "time point" else (1, 2, 3)
+    part = (
+        add_time_point(viewer, layer, 1)
+        if of == "time point"
+        else add_part(viewer, layer, tuple(slice(k, 4) for k in begin))
+    )
+    followed = Followed(layer)
+    if how == "in the layer":
+        layer.scale, layer.translate = np.array(layer.scale) * 2, np.array(layer.translate) + 7
+    else:
+        set_pixel_size(viewer, layer, (1500.0, 800.0, 900.0), "micrometer")
+    followed.lead(part)
+    whole, cut = image_from_layer(layer), image_from_layer(part)
+    assert (cut.units, cut.scale) == (whole.units[-3:], pytest.approx(whole.scale[-3:]))
+    wanted = matrix_of(whole)[-4:, -4:]
+    np.testing.assert_allclose(matrix_of(cut)[:3, :3], wanted[:3, :3], atol=1e-9)
+    np.testing.assert_allclose(matrix_of(cut) @ [0, 0, 0, 1], wanted @ [*begin, 1], atol=1e-9)
+    shown = [one.data_to_world(at)[-3:] for one, at in ((part, (0, 0, 0)), (layer, (1,) * (layer.ndim - 3) + begin))]
+    np.testing.assert_allclose(*shown, atol=1e-9)

@@ -10,6 +10,7 @@ import pytest
 from refine_scene import LESION, Open, Slide, Wait
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.widgets.calibration import set_pixel_size
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("own_folders")]
 
@@ -142,3 +143,33 @@ def test_continuing_goes_to_the_part(open_dock: Open, wait: Wait, monkeypatch: p
     np.testing.assert_allclose(scene.viewer.camera.center[-2:], middle, atol=scene.steps[level] / 16)
     assert scene.viewer.camera.zoom > 0.5
     assert scene.scribbles.brush_size > 1
+
+
+@pytest.mark.parametrize("how", ["in the layer", "where a pixel size is entered"])
+def test_strokes_and_mask_follow_a_slide_that_is_moved_or_resized(
+    open_dock: Open, wait: Wait, tmp_path: Path, how: str
+) -> None:
+    scene = Slide(open_dock, wait).start()
+    factor, layers = scene.steps[scene.part["level"]], scene.live.layers
+    n = scene.size // factor
+    strokes = np.zeros((n, n), np.uint8)
+    strokes[n // 2 - n // 10 : n // 2 + n // 10, n // 2 - 2 : n // 2 + 3] = LESION
+    layers.add_strokes(strokes)
+    scene.live.refine()
+    scene.settle()
+    middle = np.argwhere(scene.mask).mean(0)
+    if how == "in the layer":
+        scene.scan.scale, scene.scan.translate = (1 / 32,) * 2, (3, 5)
+    else:
+        set_pixel_size(scene.viewer, scene.scan, (31.25,), "nanometer")
+    expected = scene.scan.data_to_world((middle + 0.5) * factor - 0.5)  # of the pixels of full resolution
+    wait(lambda: np.allclose(layers.mask.data_to_world(middle), expected))
+    wait(lambda: np.allclose(layers.image.data_to_world(middle), expected))
+    image = image_from_layer(layers.mask)
+    unit = 1.0 if how == "in the layer" else 1000.0
+    assert image.scale == pytest.approx((factor / 32 * unit,) * 2)
+    assert image.data.sum() * np.prod(image.scale) == pytest.approx(np.pi * (50 * unit) ** 2, rel=0.05)
+    scene.dock.panel.buttons["save"].write(tmp_path / "o.geojson", layers.mask)
+    (outline,) = json.loads((tmp_path / "o.geojson").read_text())["features"]
+    corners = np.array(outline["geometry"]["coordinates"][0])
+    np.testing.assert_allclose((corners.min(0), corners.max(0)), ((2496,) * 2, (5696,) * 2), atol=3 * factor)

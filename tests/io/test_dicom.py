@@ -19,6 +19,7 @@ from pydicom.sequence import Sequence as Items
 from napari_medseg import io
 from napari_medseg.batch import list_inputs
 from napari_medseg.errors import ReadError
+from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.volumes.dicom import is_dicom, series_of
 from napari_medseg.io.volumes.dicom.mosaic import tiles
 from napari_medseg.preprocessing.volumes import affine_of
@@ -504,6 +505,42 @@ def test_segments_of_fractions(tmp_path: Path) -> None:
     (image,) = io.read(path)
     np.testing.assert_array_equal(image.data, masks[0] >= 50)
     assert "fractions" in notes(image)
+
+
+@pytest.mark.parametrize(
+    ("places", "step", "shape", "said"),
+    [
+        ([1, 5], 2.0, (5, 8, 16), True),  # those between are left out, as empty slices may be
+        ([1, 5, 9], 8.0, (3, 8, 16), True),  # thin slices far apart
+        ([1, 2, 5], 2.0, (5, 8, 16), False),
+        ([1], 2.0, (1, 8, 16), False),
+    ],
+)
+def test_slices_without_a_segment_may_be_left_out(tmp_path: Path, places, step, shape, said: bool) -> None:
+    """The voxel is 2 mm thick and the file states no distance of slices."""
+    masks = np.zeros((1, 10, 8, 16), np.uint8)
+    masks[0, places, 2:4, 3:6] = 1
+    path = segmentation(tmp_path / "a.dcm", masks, [(0, z) for z in places])
+    data = pydicom.dcmread(path)
+    for group, z in zip(data.PerFrameFunctionalGroupsSequence, places, strict=True):
+        group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 2 * z]
+    data.save_as(path)
+    (image,) = io.read(path)
+    assert (image.scale[0], image.data.shape, int(image.data.sum())) == (step, shape, 6 * len(places))
+    assert ("slices between them are left out" in notes(image)) is said
+
+
+def test_positions_of_two_frames_of_reference_make_no_volume(tmp_path: Path) -> None:
+    places = [(0, 0, 0), (0, 0, 2), (0, 0, 0), (0, 0, 2)]
+    d.series(tmp_path / "a", VOLUME, FrameOfReferenceUID=["1.1", "1.1", "1.2", "1.2"], position=places)
+    with pytest.raises(ReadError, match="2 frames of reference"):
+        io.read(tmp_path / "a")
+    image = io.read_one(tmp_path / "a" / "s1.dcm")
+    np.testing.assert_array_equal(image.data, VOLUME[:2])
+    labels = image.labels_like((np.asarray(image.data) > 0).astype(np.uint8))
+    other = io.read_one(tmp_path / "a" / "s3.dcm")
+    assert "different frames of reference" in moved_notes(on_grid(labels, other))[0]
+    assert moved_notes(on_grid(labels, image)) == ()
 
 
 def test_label_maps_of_segments(tmp_path: Path) -> None:

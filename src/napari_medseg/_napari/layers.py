@@ -10,8 +10,8 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PIXEL, Image, seconds_per, um_per
-from napari_medseg.io.geometry import LEVEL, LEVELS, at_level
+from napari_medseg.image import FRAME, OBJECTS, PIXEL, REFERENCE, Image, seconds_per, um_per
+from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 
@@ -35,6 +35,7 @@ NOTED = (
     "site",
     "frame",
     OBJECTS,
+    REFERENCE,
     LEVEL,
 )
 
@@ -219,6 +220,36 @@ def put_onto(mark: Layer, layer: Layer, offset: tuple[int, ...] = ()) -> None:
     for name in ("scale", "rotate", "shear", "affine", "units"):
         setattr(mark, name, getattr(layer, name))
     mark.translate = moved_to(layer, offset) if offset else layer.translate
+
+
+class Followed:
+    """A layer of which another one is a part: `lead` moves the part as the layer was moved since it was last asked."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.before = self._places()
+
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrix of the layer in the window, and that of its image in the world of its file."""
+        return world_of(self.layer), matrix_of(image_from_layer(self.layer))
+
+    def lead(self, part: Layer) -> None:
+        """Move a part along, with what is known of its place and of its picture's."""
+        n, before, self.before = part.ndim, self.before, self._places()
+        shown, true = (
+            (now @ np.linalg.inv(then))[-n - 1 :, -n - 1 :] for now, then in zip(self.before, before, strict=True)
+        )
+        units = tuple(self.layer.units)[-n:]
+        if all(np.allclose(matrix, np.eye(n + 1)) for matrix in (shown, true)) and tuple(part.units) == units:
+            return
+        kept, place = dict(part.metadata.get("medseg_image", {})), matrix_of(image_from_layer(part))
+        part.affine = shown @ np.asarray(part.affine.affine_matrix)[-n - 1 :, -n - 1 :]
+        part.units = units
+        if _matrix(kept, "affine", n) is not None:
+            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(_unit, units))}
+        if (frame := _matrix(kept, FRAME, n)) is not None:
+            kept[FRAME] = (true @ frame).tolist()
+        part.metadata = {**part.metadata, "medseg_image": kept}
 
 
 def _axes(layer: Layer, kept: dict[str, Any], n: int, units: tuple[str, ...]) -> str:

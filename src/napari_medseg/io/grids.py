@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ElsewhereError
-from napari_medseg.image import FRAME, Image, um_per
+from napari_medseg.image import FRAME, REFERENCE, Image, um_per
 from napari_medseg.io.geometry import (
     NEAR,
     PART,
@@ -64,6 +64,15 @@ def on_grid(moving: Image, reference: Image, what: str = "") -> Image:
         Both grids are in the message.
     """
     moving, reference = in_order(moving), in_order(reference)
+    worlds = [image.metadata.get(REFERENCE) for image in (moving, reference)]
+    found = _on_grid(moving, reference, what)
+    if None in worlds or worlds[0] == worlds[1]:
+        return found
+    said = f"{_name(moving, what)} and {_of(reference)} state different frames of reference (DICOM), in which equal "
+    return _noted(found, [said + "positions need not be equal places; they were compared by position."])
+
+
+def _on_grid(moving: Image, reference: Image, what: str) -> Image:
     index = _index_map(moving, reference, what)
     if _is_identity(index, moving, reference):
         known = has_size(reference) and (reference.affine is not None or moving.affine is None)

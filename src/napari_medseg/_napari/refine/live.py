@@ -14,7 +14,7 @@ from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
 
-from napari_medseg._napari.layers import image_from_layer, to_data, to_world
+from napari_medseg._napari.layers import Followed, image_from_layer, to_data, to_world
 from napari_medseg._napari.refine.jobs import Opened, call
 from napari_medseg._napari.refine.keys import Keys
 from napari_medseg._napari.refine.layers import RefineLayers
@@ -97,7 +97,8 @@ ELSEWHERE = "That object was accepted on another part. Finish, and start again f
 class Live:
     """A session with its layers and keys; `panel` shows what happens, `ended` is called with why it ended.
 
-    Where `source` is a pyramid of which `image` is a part, the refinement ends with that layer too, and is framed.
+    `source` is the layer of which `image` is a part, whose moves it follows. Where that is a pyramid, the refinement
+    ends with it too, and is framed.
     """
 
     def __init__(
@@ -109,6 +110,8 @@ class Live:
         start = opened.start
         self.layers = RefineLayers(viewer, image, state, classes, start.provenance(), start.whole, opened.others)
         self.source = source if getattr(source, "multiscale", False) else image
+        self.chosen = image if source is None else source
+        self.followed = Followed(self.chosen)
         self.layers.scribbles.bounding_box.visible = self.source is not image
         take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
         self.steps = Steps(panel.say, panel.busy)
@@ -127,8 +130,9 @@ class Live:
             (viewer.layers.events.removed, self._removed), (viewer.dims.events.ndisplay, self._displayed),
             (viewer.camera.events.zoom, self.layers.follow_zoom), (strokes.brush_size, self.layers.note_brush),
             (self.source.events.data, self._replaced),
-            *((emitter, self._moved) for name in PLACE if (emitter := getattr(image.events, name, None)) is not None),
         ]  # fmt: skip
+        for layer in [image] if self.chosen is image else [image, self.chosen]:
+            self.heard += [(getattr(layer.events, name), self._moved) for name in PLACE if hasattr(layer.events, name)]
         for emitter, listener in self.heard:
             emitter.connect(listener)
         panel.attach(self)
@@ -238,9 +242,13 @@ class Live:
         self.settled.start()  # whoever resizes several layers is done by then
 
     def _follow_place(self) -> None:
-        """Keep strokes, mask and objects on the image when that is moved or gets another pixel size."""
-        if not self.closed and self.layers.follow_image():
-            self.panel.say(f"{MOVED.format(self.layers.image.name)} Sizes said here are those of the earlier pixels.")
+        """Keep strokes, mask and objects on the image when it, or what it is a part of, is moved or resized."""
+        if self.closed:
+            return
+        if self.chosen is not self.layers.image:
+            self.followed.lead(self.layers.image)
+        if self.layers.follow_image():
+            self.panel.say(f"{MOVED.format(self.chosen.name)} Sizes said here are those of the earlier pixels.")
 
     # ---- rounds
     def refine(self) -> None:

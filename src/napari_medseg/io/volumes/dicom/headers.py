@@ -47,6 +47,7 @@ class Header:
     notes: tuple[str, ...] = ()
     value_unit: str = ""
     window: tuple[float, float] | None = None  # values shown as black and white
+    reference: str = ""  # UID of the frame of reference: only within one do positions mean the same
 
 
 def describe(path: Path) -> Header | None:
@@ -92,7 +93,7 @@ def _described(path: Path, data: Any) -> Header:
     notes = []
     if data.get("PhotometricInterpretation", "") == "MONOCHROME1":
         notes.append("Large numbers are dark in this picture (MONOCHROME1); the numbers are kept as stored.")
-    if "PixelPaddingValue" in data:
+    if "PixelPaddingValue" in data and sop not in SEGMENTATIONS:  # there it is the background
         notes.append(
             f"Voxels of the value {data.PixelPaddingValue} (as stored) are padding: nothing was measured there."
         )
@@ -114,6 +115,7 @@ def _described(path: Path, data: Any) -> Header:
         (*notes, *said),
         _value_unit(data, modality),
         _window(data),
+        str(data.get("FrameOfReferenceUID", "") or ""),
     )
 
 

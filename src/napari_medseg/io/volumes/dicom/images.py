@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import PIXEL, REFERENCE, Image
 from napari_medseg.io.volumes.dicom.files import quiet
 from napari_medseg.io.volumes.dicom.frames import Frame
 from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Header
@@ -20,6 +20,11 @@ from napari_medseg.io.volumes.space import MILLIMETER, array_affine, placed, tim
 
 OFF_GRID = 0.1  # of a slice step
 HALF = 0.5
+NO_HEIGHT = "The file does not state the height of its slice; 1 mm is assumed."
+SPARSE = (
+    "The segments lie on slices {least:g} mm apart of {thickness:g} mm thickness, and the file does not state whether "
+    "slices between them are left out; slices {step:g} mm apart are assumed."
+)
 MOST_SLICES = 20_000
 
 
@@ -35,10 +40,11 @@ def read_segmentation(header: Header, name: str, **metadata: Any) -> list[Image]
     """
     kind, top, names = _about(header.path)
     frames = _placed_frames(header)
-    slices, affine = _grid(header, frames)
+    slices, affine, assumed = _grid(header, frames)
     values = values_of(frames)
     shape = int(slices.max()) + 1, *frames[0].size
     grid = placed(np.zeros(shape, np.uint8), "ZYX", affine, (), MILLIMETER, name=name, metadata=metadata, kind="labels")
+    grid = with_note(grid, *assumed)
     fractional = kind == "FRACTIONAL"
     if kind == "LABELMAP":
         labels = np.zeros(shape, values.dtype)
@@ -81,17 +87,15 @@ def _placed_frames(header: Header) -> Sequence[Frame]:
     return frames
 
 
-def _grid(header: Header, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the slice number of every frame and the affine of the whole grid."""
+def _grid(header: Header, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return the slice number of every frame, the affine of the whole grid, and what was assumed of it."""
     first = frames[0]
     assert first.orientation is not None
     assert first.pixel is not None
     depths = np.array([f.position @ first.normal for f in frames])  # type: ignore[operator]
     places = np.unique(np.round(depths, 3))
     gaps = np.diff(places)
-    between = header.heights[0] or (float(gaps.min()) if gaps.size else 0.0) or header.heights[1] or 1.0
-    if gaps.size and np.abs(gaps.min() / between - round(gaps.min() / between)) > OFF_GRID:
-        between = float(gaps.min())
+    between, notes = _slice_step(gaps, *header.heights)
     slices = (depths - places[0]) / between
     straight = all(np.allclose(f.orientation, first.orientation, atol=1e-3) and f.size == first.size for f in frames)  # type: ignore[arg-type]
     lowest, highest = frames[int(depths.argmin())], frames[int(depths.argmax())]
@@ -107,7 +111,33 @@ def _grid(header: Header, frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarr
         )
     rows, columns = first.pixel
     matrix = np.stack([first.orientation[:3] * columns, first.orientation[3:] * rows, step], axis=1)
-    return np.round(slices).astype(int), array_affine(matrix, lowest.position)
+    return np.round(slices).astype(int), array_affine(matrix, lowest.position), notes
+
+
+def _slice_step(gaps: np.ndarray, stated: float, thickness: float) -> tuple[float, list[str]]:
+    """Return the distance of slices in mm, of which those without a segment may be left out, and what was assumed.
+
+    Parameters
+    ----------
+    gaps
+        Between the slices that are there, in mm.
+    stated, thickness
+        SpacingBetweenSlices and SliceThickness in mm, 0 where they are not stated.
+    """
+    if not gaps.size:
+        return stated or thickness or 1.0, [] if stated or thickness else [NO_HEIGHT]
+    least = float(gaps.min())
+    if stated and _whole(least / stated):
+        return stated, []
+    if stated or not thickness or least < 1.5 * thickness or not _whole(gaps / thickness):
+        return least, []
+    several = gaps.size > 1 and np.ptp(gaps) < OFF_GRID * thickness
+    step = least if several else thickness
+    return step, [SPARSE.format(least=least, thickness=thickness, step=step)]
+
+
+def _whole(ratios: Any) -> bool:
+    return bool((np.abs(ratios - np.round(ratios)) <= OFF_GRID).all())
 
 
 SLICED = {"MR", "CT", "PT", "NM"}  # modalities whose pictures of one series are slices of one thing
@@ -131,6 +161,8 @@ def images_of(series: list[Header], path: Path) -> list[Image]:
         metadata["notes"] = notes
     if wanted.window is not None:
         metadata["window"] = wanted.window
+    if wanted.reference:
+        metadata[REFERENCE] = wanted.reference
     if wanted.sop in SEGMENTATIONS:
         metadata["source_file"] = str(wanted.path)
         return read_segmentation(wanted, name, **metadata)
@@ -151,8 +183,8 @@ def _placed(
     path: Path,
 ) -> Image:  # fmt: skip
     """Return the volumes of frames that have a place."""
+    frames, notes = _of_one_reference(series, wanted, frames, what, path)
     groups = by_orientation(frames)
-    notes: tuple[str, ...] = ()
     if len(groups) > 1:
         mine = [g for g in groups if path.is_file() and {f.path for f in g} >= {wanted.path}]
         if len(mine) != 1:
@@ -162,7 +194,9 @@ def _placed(
                 "other. Open one file of the wanted orientation."
             )
         frames = mine[0]
-        notes = (f"The series has {len(groups)} orientations; these are the slices along that of {path.name}.",)
+        notes = (
+            *notes, f"The series has {len(groups)} orientations; these are the slices along that of {path.name}.",
+        )  # fmt: skip
     heights = wanted.heights
     stack = stacked(frames, what, heights[0] or heights[1])
     values = values_of([frame for volume in stack.frames for frame in volume])
@@ -176,6 +210,23 @@ def _placed(
         return _flat(image, f"{wanted.path.name} does not state the height of its slice; it is read as a picture.")
     stated = "SpacingBetweenSlices" if heights[0] else "SliceThickness"
     return with_note(image, f"The height of the single slice, {image.scale[-3]:g} mm, is that of its {stated}.")
+
+
+def _of_one_reference(
+    series: Sequence[Header], wanted: Header, frames: Sequence[Frame], what: str, path: Path
+) -> tuple[Sequence[Frame], tuple[str, ...]]:
+    """Return the frames whose positions count in one frame of reference, that of a file that was asked for."""
+    found = list(dict.fromkeys(header.reference for header in series if header.reference))
+    if len(found) < 2:
+        return frames, ()
+    if not (path.is_file() and wanted.path == path and wanted.reference):
+        firsts = [next(h.path.name for h in series if h.reference == uid) for uid in found]
+        raise ReadError(
+            f"{what} holds slices of {len(found)} frames of reference (first {', '.join(firsts[:5])}), whose positions "
+            "have nothing to do with each other. Open one file of the wanted one."
+        )
+    note = f"The series has {len(found)} frames of reference; these are the slices in that of {path.name}."
+    return [f for h in series if h.reference == wanted.reference for f in h.frames], (note,)
 
 
 def _shaped(stack: Stack, values: np.ndarray, name: str, metadata: dict[str, Any], header: Header) -> Image:
