@@ -472,3 +472,52 @@ def test_a_mask_drawn_on_a_transparent_ground(
     tifffile.imwrite(tmp_path / "a_mask.tif", picture, photometric="rgb", extrasamples=["unassalpha"])
     for name in ("a_mask.png", "a_mask.tif"):
         np.testing.assert_array_equal(read_one(tmp_path / name, "labels").data > 0, inside)
+
+
+def two_streams(path: Path, sound: float = 0.0, cut: float = 1.0, default: int = 0) -> Path:
+    """Write 2 s of film at 25 per second beside `sound` seconds of sound, or beside a second, smaller film."""
+    with av.open(str(path), "w") as file:
+        film = file.add_stream("mpeg4", rate=25)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        beside = file.add_stream("pcm_s16le", rate=8000) if sound else file.add_stream("mpeg4", rate=25)
+        if not sound:
+            beside.width, beside.height, beside.pix_fmt = 32, 24, "yuv420p"
+            for k, stream in enumerate((film, beside)):
+                stream.disposition = av.stream.Disposition.default if k == default else av.stream.Disposition(0)
+        for k in range(50):
+            for stream in (film, beside)[: 1 if sound else 2]:
+                pixels = np.full((stream.height, stream.width, 3), 4 * k, np.uint8)
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            if sound:
+                _mux_sound(file, beside, k / 50 * sound, sound / 50)
+        for stream in (film, beside):
+            file.mux(stream.encode(None))
+    data = path.read_bytes()
+    path.write_bytes(data[: round(len(data) * cut)])
+    return path
+
+
+def _mux_sound(file: Any, stream: Any, start: float, seconds: float) -> None:
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, round(8000 * seconds)), np.int16), format="s16", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 8000, round(8000 * start), Fraction(1, 8000)
+    file.mux(stream.encode(frame))
+
+
+@pytest.mark.parametrize("sound", [2, 3])
+def test_sound_that_goes_on_is_no_loss_of_frames(tmp_path: Path, sound: float) -> None:
+    """Matroska states the end of the last stream: what lies behind the film is missing only where no stream has it."""
+    whole = Movie(two_streams(tmp_path / "whole.mkv", sound))
+    assert (len(whole), whole.missing) == (50, 0)
+    cut = Movie(two_streams(tmp_path / "cut.mkv", sound, 0.5))
+    assert len(cut) < 45
+    assert abs(len(cut) + cut.missing - 25 * sound) <= 2
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_of_two_films_in_a_file_the_default_one_is_read_and_that_is_said(tmp_path: Path, default: int) -> None:
+    """As recorders of two cameras write them; players show the stream that is marked as the default."""
+    image = read(two_streams(tmp_path / "a.mkv", default=default))[0]
+    sizes = [(48, 64), (24, 32)]
+    assert image.spatial_shape == (50, *sizes[default])
+    size = f"{sizes[default][1]}x{sizes[default][0]}"
+    assert f"holds 2 films: the one that players show first, of {size} pixels, is" in image.metadata["notes"][0]

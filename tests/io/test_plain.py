@@ -477,3 +477,14 @@ def test_a_palette_of_grays_is_shown_and_its_numbers_are_labels(tmp_path: Path, 
     np.testing.assert_array_equal(wanted, np.array(grays, np.uint8)[labels])
     np.testing.assert_array_equal(io.read_one(tmp_path / f"a{suffix}", "labels").data, labels)
     assert bool(image.metadata.get("notes")) == (grays != [0, 1, 2])
+
+
+@pytest.mark.parametrize(("suffix", "format"), [(".png", "PNG"), (".jpg", "MPO")])
+def test_of_several_pictures_in_a_file_the_first_is_read_and_that_is_said(
+    tmp_path: Path, suffix: str, format: str
+) -> None:
+    first, *others = (Pillow.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 90))
+    first.save(tmp_path / f"a{suffix}", format=format, save_all=True, append_images=others)
+    image = io.read(tmp_path / f"a{suffix}")[0]
+    assert abs(int(np.max(image.data)) - 10) <= 2
+    assert image.metadata["notes"] == ["The file holds 3 pictures, of which the first is read."]

@@ -163,3 +163,13 @@ def test_a_part_of_a_movie_begins_at_its_own_time() -> None:
     units = ("second", "pixel", "pixel")
     labels = Image(np.ones((3, 4, 5), np.uint8), "TYX", (0.5, 1, 1), units, affine, kind="labels")
     assert video.table(labels)["time_s"].tolist() == [4, 4.5, 5]
+
+
+def test_the_mean_area_is_said_in_the_unit_of_the_movie_too() -> None:
+    masks = np.zeros((3, 20, 30), np.uint8)
+    masks[1, 2:6, 4:10] = 1
+    masks[2, 2:6, 4:9] = 1
+    said = video.summary(Image(masks, "TYX", (0.5, 0.25, 0.5), ("second", "micrometer", "micrometer"), kind="labels"))
+    assert said["mean_area_px"].tolist() == [22]
+    assert said["mean_area_um2"].tolist() == pytest.approx([22 * 0.125])
+    assert "mean_area_um2" not in video.summary(Image(masks, "TYX", kind="labels"))

@@ -90,8 +90,10 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
         if reduced and "LA" in str(picture.tile[0][3]):
             refuse_reduced(path.name)
         data, indices = shown(picture)
-        turn = orientation_of(picture)
+        turn, others = orientation_of(picture), getattr(picture, "n_frames", 1) - 1
     notes = (REDUCED,) if reduced else ()
+    if others:  # of an animation, or of a camera with two lenses
+        notes = (*notes, f"The file holds {counted(others + 1, 'picture')}, of which the first is read.")
     stack = tiff.Stack(data, "YXC"[: data.ndim], {}, notes=notes, indices=None if reduced else indices)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 

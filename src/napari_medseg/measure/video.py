@@ -82,6 +82,8 @@ def summarise(rows: pd.DataFrame, step: float = 0.0) -> dict[str, float]:
     if step:
         times = rows["time_s"].to_numpy(float) if "time_s" in rows else None
         result["nerve_s"] = seconds_of(intervals(present, step, times))
+    for name in (name for name in map(str, rows) if name.startswith("mask_area_") and name.endswith("2")):  # um2, mm2
+        result[f"mean_{name.removeprefix('mask_')}"] = float(rows[name][present].mean()) if present.any() else 0.0
     for name in ("nbr", "cnr"):
         if name in rows and rows[name].notna().any():
             result[f"mean_{name}"] = float(rows[name].mean())

@@ -16,6 +16,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.io.movies.index import FrameIndex, Packets, frame_rate, pixel_format, pyav, read_packets
 
 CACHE_BYTES = 2**27
+DEFAULT, COVER = 0x0001, 0x0400  # FFmpeg's dispositions of streams
 
 
 class Movie:
@@ -82,10 +83,21 @@ class Movie:
             shown = round(float((self._stream.duration or 0) * self._stream.time_base) * float(self.fps or 0))
             beyond = announced - self._hidden - len(self)
             return max(min(beyond, shown - slots) if shown else beyond, 0)
-        length = (self._container.duration or 0) / 1e6
+        length, start = (self._container.duration or 0) / 1e6, (self._container.start_time or 0) / 1e6
         if "matroska" in name:  # states the end of its clock
-            length -= max(self._container.start_time or 0, 0) / 1e6
-        return max(round(length * float(self.fps or 0)) - 1 - slots, 0)
+            length -= max(start, 0)
+        beyond = max(round(length * float(self.fps or 0)) - 1 - slots, 0)
+        halfway = start + length - beyond / 2 / float(self.fps or 1)  # which sound of a file that is cut does not reach
+        return 0 if beyond and self._lasts_longer(halfway) else beyond
+
+    def _lasts_longer(self, end: float) -> bool:
+        """Whether sound, or what else the file holds beside the film, goes on to a time in seconds."""
+        with pyav().open(str(self.path)) as container:
+            others = [stream for stream in container.streams if stream.index != self._stream.index]
+            for packet in container.demux(others) if others else ():
+                if packet.pts is not None and float((packet.pts + (packet.duration or 0)) * packet.time_base) >= end:
+                    return True
+        return False
 
     def _slots(self) -> int:
         """Return how many frames would lie between the first and the last one at the movie's rate."""
@@ -124,8 +136,8 @@ class Movie:
         av = pyav()
         try:
             self._container = av.open(str(self.path))
-            self._stream = self._container.streams.video[0]
-        except (av.error.FFmpegError, IndexError) as error:
+            self._stream, *self.others = films_of(self._container)
+        except (av.error.FFmpegError, ValueError) as error:
             raise ReadError(
                 f"{self.path.name} cannot be opened as a movie ({error}). The file is damaged, cut short or holds no "
                 "video; copy it again, or repair it with: ffmpeg -i broken -c copy repaired.mkv"
@@ -270,6 +282,22 @@ class Movie:
         self._cache[number] = array
         while len(self._cache) > self.capacity:
             self._cache.popitem(last=False)
+
+
+def films_of(container: Any) -> list[Any]:
+    """Return the films of a file, that which players show first; pictures of its cover are none.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    known = [int(getattr(stream, "disposition", DEFAULT)) for stream in container.streams.video]  # not in old PyAV
+    films = [(not kind & DEFAULT, stream) for kind, stream in zip(known, container.streams.video, strict=True)
+             if not kind & COVER]  # fmt: skip
+    if not films:
+        raise ValueError("it holds no film")
+    return [stream for _, stream in sorted(films, key=lambda film: film[0])]
 
 
 def turn_of(picture: Any) -> tuple[bool, bool, bool]:

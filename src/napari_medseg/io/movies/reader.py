@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import MedSegError, ReadError, one_line
+from napari_medseg.errors import MedSegError, ReadError, one_line, some_of
 from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.movies.movie import Movie
@@ -194,7 +194,15 @@ def _movie_image(movie: Movie) -> Image:
     if movie.index.variable:
         video["times"] = [round(float(t), 6) for t in movie.times()]
     data = Frames(movie.frame, movie.shape, movie.dtype)
-    return _image(data, movie.path, float(1 / fps) if fps else None, video)
+    image = _image(data, movie.path, float(1 / fps) if fps else None, video)
+    if not movie.others:
+        return image
+    sizes = some_of([f"{other.width}x{other.height}" for other in movie.others])
+    note = (
+        f"{movie.path.name} holds {len(movie.others) + 1} films: the one that players show first, of "
+        f"{movie.shape[2]}x{movie.shape[1]} pixels, is read ({sizes} left out)."
+    )
+    return image.replace(metadata={**image.metadata, "notes": [note]})
 
 
 def _image(
