@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, Image, mm_per, um_per
+from napari_medseg.image import FRAME, PADDING, Image, mm_per, um_per
 from napari_medseg.measure import volume
 
 
@@ -75,6 +75,16 @@ def test_axes_of_space_share_a_unit(stated: tuple[str, float]) -> None:
     np.testing.assert_allclose(image.affine, [[2, 0, 0, 4], [0, 0.5, 0, 5], [0, 0, 0.25, 5], [0, 0, 0, 1]])
     unknown = Image(np.ones((8, 6)), "YX", (0.5, 1), ("micrometer", "pixel"))
     assert (unknown.scale, unknown.units) == ((0.5, 1), ("micrometer", "pixel"))
+
+
+def test_what_was_not_measured() -> None:
+    filled = np.array([[-32768, 0, 5]], np.int16)
+    assert Image(filled, "YX").measured(filled).tolist() == [[False, True, True]]
+    assert Image(filled, "YX", metadata={PADDING: [0, 1]}).measured(filled).tolist() == [[False, False, True]]
+    odd = np.array([[np.nan, np.inf, -32768.0]])
+    assert Image(odd, "YX").measured(odd).tolist() == [[False, False, True]]
+    low = np.array([[-128, 1]], np.int8)
+    assert Image(low, "YX").measured(low).all()
 
 
 def test_replace_checks_again() -> None:

@@ -17,6 +17,7 @@ SECOND = "second"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
 CALIBRATION = "value_line"  # metadata: offset and slope by which the values were made of the numbers of the file
 REFERENCE = "frame_of_reference"  # metadata: UID of the DICOM world that the place is in
+PADDING = "padding"  # metadata: least and largest value by which the file says that nothing was measured
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 
@@ -146,6 +147,21 @@ class Image:
             return self.data[None]
         axis = self.axes.index("C")
         return self.data.transpose(axis, *(i for i in range(self.data.ndim) if i != axis))
+
+    def measured(self, values: np.ndarray) -> np.ndarray:
+        """Return which of some values of this image were measured, bool of their shape.
+
+        Not so those that are not finite, those that the file calls padding, and the least number of a signed type of 16
+        bits or more, which programs fill with.
+        """
+        kind = values.dtype
+        found = np.isfinite(values) if kind.kind == "f" else np.ones(values.shape, bool)
+        if kind.kind == "i" and kind.itemsize > 1:
+            found &= values != np.iinfo(kind).min
+        padding = self.metadata.get(PADDING)
+        if padding is not None:
+            found &= (values < padding[0]) | (values > padding[1])
+        return found
 
     def replace(self, **changes: Any) -> Image:
         """Return a copy with some fields changed."""

@@ -22,6 +22,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.volumes.dicom import is_dicom, series_of
 from napari_medseg.io.volumes.dicom.mosaic import tiles
+from napari_medseg.measure import measure
 from napari_medseg.preprocessing.volumes import affine_of
 
 RNG = np.random.default_rng(7)
@@ -633,6 +634,23 @@ def test_monochrome1_and_padding_are_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.data[0], VOLUME[0])
     assert "MONOCHROME1" in notes(image)
     assert "padding" in notes(image)
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-2000, None), (63536, None), (-2000, -1900)])  # 63536 is -2000 unsigned
+def test_padding_is_not_measured(tmp_path: Path, value: int, limit: int | None) -> None:
+    pixels = np.array([[[-2000, -2000, -1900], [10, 20, 30]]] * 2, np.int16)
+    tags = {} if limit is None else {"PixelPaddingRangeLimit": limit}
+    data = d.series(tmp_path / "a", pixels, sop=d.CT, modality="CT", RescaleSlope=2, RescaleIntercept=-1024, **tags)
+    for path in data:
+        one = pydicom.dcmread(path)
+        one.add_new("PixelPaddingValue", "US" if value > 0 else "SS", value)
+        one.save_as(path)
+    image = io.read_one(tmp_path / "a")
+    kept = [10, 20, 30] if limit else [-1900, 10, 20, 30]
+    assert image.data[image.measured(image.data)].tolist() == 2 * [2 * v - 1024 for v in kept]
+    labels = image.labels_like(np.ones(image.data.shape, np.uint8))
+    mean = measure("volume", labels, image)["mean intensity (HU)"].tolist()
+    assert mean == [pytest.approx(np.mean([2 * v - 1024 for v in kept]))]
 
 
 def test_signed_values_and_units(tmp_path: Path) -> None:

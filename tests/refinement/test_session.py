@@ -179,6 +179,19 @@ def test_nan_voxels_and_flat_images() -> None:
     assert 0 < flat.mask.sum() < flat.mask.size
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda v: v * 1e300, lambda v: v * 1e-300, lambda v: np.where(np.indices(v.shape)[1] < 15, -32768, v)],
+    ids=["large", "small", "filled"],
+)
+def test_neither_magnitude_nor_filled_voxels_hide_an_object(change: Any) -> None:
+    data = change(halves().data.astype(np.float64))
+    data = data.astype(np.int16) if data.min() == -32768 else data
+    session = RefinementSession(Image(data, "YX"))
+    run(session.refine(stroke((40, 60), 1, 20, slice(18, 24)) | stroke((40, 60), 2, 20, slice(50, 54))))
+    assert dice(session.mask, halves().data > 500) > 0.9
+
+
 def test_locked_labels_are_never_overwritten() -> None:
     image = halves()
     locked = np.zeros((40, 60), np.int32)

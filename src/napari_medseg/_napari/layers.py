@@ -10,7 +10,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PIXEL, REFERENCE, Image, seconds_per, um_per
+from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, Image, seconds_per, um_per
 from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
@@ -36,6 +36,7 @@ NOTED = (
     "frame",
     OBJECTS,
     REFERENCE,
+    PADDING,
     LEVEL,
 )
 
@@ -374,7 +375,7 @@ def contrast(image: Image) -> dict[str, Any]:
     if window is None and isinstance(image.data, np.ndarray):
         steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in image.data.shape)
         values = image.data[steps]
-        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+        values = values[image.measured(values)]
         window = np.percentile(values, SHOWN) if values.size else None
     if window is None or not window[0] < window[1]:
         return {}

@@ -19,8 +19,8 @@ def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
 
     Columns: label; its name, where the file names its segments; voxels; volume (mL when the image is in mm, else
     unit^3; an area in 2D); surface area (marching cubes; a contour length in 2D); centroid per axis in the world
-    (affine, or scale); bounding box per axis as first and last index; mean and standard deviation of the finite
-    intensities per channel of `image`.
+    (affine, or scale); bounding box per axis as first and last index; mean and standard deviation of the
+    measured (`Image.measured`) intensities per channel of `image`.
 
     Raises
     ------
@@ -108,8 +108,8 @@ def _intensity(mask: np.ndarray, box: tuple[slice, ...] | None, image: Image | N
     names = image.channels if named else range(image.n_channels)
     row: dict[str, float] = {}
     for name, channel in zip(names, image.channels_first(), strict=True):
-        values = np.asarray(channel[box], float)[mask] if box is not None else np.empty(0)
-        values = values[np.isfinite(values)]
+        values = np.asarray(channel[box])[mask] if box is not None else np.empty(0)
+        values = values[image.measured(values)].astype(float)
         ending = (f" {name}" if image.n_channels > 1 else "") + (f" ({image.value_unit})" if image.value_unit else "")
         row[f"mean intensity{ending}"] = float(values.mean()) if values.size else float("nan")
         row[f"SD intensity{ending}"] = float(values.std()) if values.size else float("nan")

@@ -24,7 +24,7 @@ SIXTHS, MIDDLE = 6.0, 0.5
 def preprocess(image: Image, settings: VolumeSettings) -> Image:
     """Return `image` (``ZYX``, ``YX``, with or without ``C``) corrected; float32, affine and scale of the new grid.
 
-    Voxels that are not finite count as background.
+    Voxels that were not measured (`Image.measured`) count as background.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def preprocess(image: Image, settings: VolumeSettings) -> Image:
         If the image has a time axis, or orientation is asked for a 2D image.
     """
     _check(image, settings)
-    image = image.replace(data=_finite(np.asarray(image.data)))
+    image = image.replace(data=_filled(image))
     if settings.n4:
         image = _each_channel(image, lambda channel: n4(channel, settings.n4_shrink, settings.n4_iterations))
     if settings.orient != "keep":
@@ -124,12 +124,12 @@ def _check(image: Image, settings: VolumeSettings) -> None:
         raise DataError(f"Orientation {settings.orient} needs a 3D image; {image.describe()}. Set orientation to keep.")
 
 
-def _finite(data: np.ndarray) -> np.ndarray:
-    """Return float32 data with voxels that are not finite set to the smallest finite value."""
-    data = data.astype(np.float32)
-    finite = np.isfinite(data)
-    if not finite.all():
-        data[~finite] = data[finite].min() if finite.any() else 0.0
+def _filled(image: Image) -> np.ndarray:
+    """Return float32 values with voxels that were not measured set to the smallest measured value."""
+    measured = image.measured(np.asarray(image.data))
+    data = np.asarray(image.data).astype(np.float32)
+    if not measured.all():
+        data[~measured] = data[measured].min() if measured.any() else 0.0
     return data
 
 

@@ -124,7 +124,8 @@ class PNet(Method):
     def statistics(self, image: Image) -> list[Intensity]:
         """Measure each channel."""
         s = self.settings
-        return [intensity(np.asarray(c), nonzero=s.nonzero, clip=s.clip) for c in image.channels_first()]
+        channels = (np.asarray(channel) for channel in image.channels_first())
+        return [intensity(c[image.measured(c)], nonzero=s.nonzero, clip=s.clip) for c in channels]
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
         """Clip and z-score each channel."""

@@ -47,6 +47,7 @@ class Header:
     notes: tuple[str, ...] = ()
     value_unit: str = ""
     window: tuple[float, float] | None = None  # values shown as black and white
+    padding: tuple[float, float] | None = None  # stored values that mean that nothing was measured
     reference: str = ""  # UID of the frame of reference: only within one do positions mean the same
 
 
@@ -115,6 +116,7 @@ def _described(path: Path, data: Any) -> Header:
         (*notes, *said),
         _value_unit(data, modality),
         _window(data),
+        _padding(data),
         str(data.get("FrameOfReferenceUID", "") or ""),
     )
 
@@ -145,6 +147,18 @@ def _window(data: Any) -> tuple[float, float] | None:
         if width > 1 and np.isfinite(centre):
             return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
     return None
+
+
+def _padding(data: Any) -> tuple[float, float] | None:
+    """Return the least and the largest stored value of padding, as signed as the pixels are (PS3.3 C.7.5.1.1.2)."""
+    ends = [data.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    numbers = [int(end) for end in ends if isinstance(end, int)]
+    if not numbers:
+        return None
+    bits, signed = int(data.get("BitsAllocated", 16)), int(data.get("PixelRepresentation", 0) or 0)
+    wrapped = [n % 2**bits for n in numbers]
+    wrapped = [n - 2**bits if signed and n >= 2 ** (bits - 1) else n for n in wrapped]
+    return float(min(wrapped)), float(max(wrapped))
 
 
 def _slide(path: Path) -> str:

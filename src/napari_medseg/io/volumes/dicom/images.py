@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import PIXEL, REFERENCE, Image
+from napari_medseg.image import PADDING, PIXEL, REFERENCE, Image
 from napari_medseg.io.volumes.dicom.files import quiet
 from napari_medseg.io.volumes.dicom.frames import Frame
 from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Header
@@ -161,6 +161,8 @@ def images_of(series: list[Header], path: Path) -> list[Image]:
         metadata["notes"] = notes
     if wanted.window is not None:
         metadata["window"] = wanted.window
+    if (padding := _padding(series)) is not None:
+        metadata[PADDING] = padding
     if wanted.reference:
         metadata[REFERENCE] = wanted.reference
     if wanted.sop in SEGMENTATIONS:
@@ -176,6 +178,17 @@ def images_of(series: list[Header], path: Path) -> list[Image]:
             f"{what} has pictures with and without a position: {without[0].called} has none. Move those files away."
         )
     return [_unplaced(series, wanted, what, name, metadata, path)]
+
+
+def _padding(series: Sequence[Header]) -> list[float] | None:
+    """Return the least and largest value of padding, if it is one and the same in all scaled frames."""
+    found = set()
+    for header in series:
+        for frame in header.frames:
+            slope, intercept = frame.rescale
+            found.add(header.padding and tuple(sorted(end * slope + intercept for end in header.padding)))
+    one = found.pop() if len(found) == 1 and series[0].sop not in SEGMENTATIONS else None
+    return list(one) if one else None
 
 
 def _placed(
