@@ -255,3 +255,18 @@ def test_a_movie_in_one_file_counts_its_frames_as_files_of_frames_do(tmp_path: P
     assert whole == frames
     assert whole["all frames"]["frames"] == 6
     assert whole["nerve frames"]["frames"] == 4
+
+
+def test_an_image_of_one_class_counts_in_the_mean_of_that_class(tmp_path: Path) -> None:
+    """Class 2 is right in one image and missed in another, which holds nothing else; a third image is empty."""
+    both, lone, none = np.array([[1, 2]] * 2, np.uint8), np.array([[0, 2]] * 2, np.uint8), np.zeros((2, 2), np.uint8)
+    for name, result, truth in (("a", both, both), ("b", none, lone), ("c", none, none)):
+        write(tmp_path / "result" / f"{name}.tif", Image(result, "YX", kind="labels"))
+        write(tmp_path / "truth" / f"{name}.tif", Image(truth, "YX", kind="labels"))
+    found = run(evaluate("p-net", tmp_path / "result", tmp_path / "truth"))
+    mean = found["mean"]
+    assert {name: mean[name] for name in ("dice", "dice_1", "dice_2")} == {"dice": 2 / 3, "dice_1": 1, "dice_2": 0.5}
+    (tmp_path / "truth" / "a.tif").unlink()
+    alone = run(evaluate("p-net", tmp_path / "result", tmp_path / "truth"))["mean"]
+    assert alone["dice"] == 0.5
+    assert not any(name.endswith("_2") for name in alone)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ Result = dict[str, Row | dict[str, Row] | list[str]]
 def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
     """Compare files and return ``mean`` and ``images`` (metrics by stem), ``unpaired``, ``problems`` and ``notes``.
 
+    Where the images hold several classes between them, ``dice_1`` and the like are given for every image that has the
+    class in its result or reference, and averaged over these.
     Rows with distances say their ``length unit``, those with a surface Dice its ``nsd tolerance``; where images differ
     in that, these metrics have no mean, and a note says so.
     Files are paired by stem; a trailing ``_label(s) _gt _lab _predict`` is ignored. A pair that cannot be compared is
@@ -74,7 +77,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
             predicted, truth = read_pair(pair)
             drawn = [note for one in (predicted, truth) for note in one.metadata.get("notes", ()) if "outlines" in note]
             notes += [note for note in dict.fromkeys((*moved_notes(predicted), *drawn)) if note not in notes]
-            found_metrics = compare(predicted, truth, cls.metrics, cls.label_kind)
+            found_metrics = compare(predicted, truth, cls.metrics, cls.label_kind, each=True)
             images[pair.stem] = {**found_metrics, **said_of_lengths(truth, found_metrics)}
         except MedSegError as error:
             problems.append(str(error))
@@ -87,12 +90,23 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
             objects.append(object_terms(np.asarray(predicted.data), np.asarray(truth.data), steps))
     if not images:
         raise DataError(problems[0])
+    if cls.label_kind == "classes":
+        images = _without_lone_class(images, cls.metrics)
     mean, pooled, said = _means(images, objects)
     more: Result = {"movie": _movie_scores(counts)} if for_movies(method) else {}
     more |= {"pooled": pooled} if objects else {}
     unpaired = [path.name for path in found.unpaired]
     notes += said
     return {"mean": mean, "images": images, "unpaired": unpaired, "problems": problems, "notes": notes, **more}
+
+
+def _without_lone_class(images: dict[str, Row], metrics: Sequence[str]) -> dict[str, Row]:
+    """Return rows without the metrics of each class, if there is one class in all of them: it is what the others say."""
+    own = re.compile(rf"({'|'.join(metrics)})_(\d+)")
+    found = {name: match[2] for row in images.values() for name in row if (match := own.fullmatch(name))}
+    if len(set(found.values())) > 1:
+        return images
+    return {stem: {name: value for name, value in row.items() if name not in found} for stem, row in images.items()}
 
 
 def _means(images: Mapping[str, Row], objects: list[dict[str, Terms]]) -> tuple[Row, Row, list[str]]:

@@ -96,9 +96,12 @@ def get_metric(name: str) -> Metric:
     return known[name]
 
 
-def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKind = "binary") -> dict[str, float]:
+def compare(
+    predicted: Image, truth: Image, names: Iterable[str], kind: LabelKind = "binary", *, each: bool = False
+) -> dict[str, float]:
     """Return metrics of one image; for several classes the mean over classes and each as ``dice_1``, ``dice_2`` ...
 
+    With `each` a class that is alone has its own too, so that images of a set can be averaged class by class.
     Of a movie, what is measured by distances and centrelines is found frame by frame, and the mean over all frames
     returned, as for a folder of the frames; what counts pixels counts those of all frames together.
 
@@ -121,7 +124,7 @@ def compare(predicted: Image, truth: Image, names: Iterable[str], kind: LabelKin
     timed = "T" in truth.axes
     if kind != "classes":
         return {name: _value(name, p, t, spacing, timed) for name, spacing in spacings.items()}
-    return _by_class(p, t, spacings, timed)
+    return _by_class(p, t, spacings, timed, each)
 
 
 def spacing_of(name: str, truth: Image) -> np.ndarray:
@@ -192,14 +195,17 @@ def _value(name: str, p: np.ndarray, t: np.ndarray, spacing: Spacing, timed: boo
     return float(np.mean([metric(*frames, spacing) for frames in zip(p, t, strict=True)]))
 
 
-def _by_class(p: np.ndarray, t: np.ndarray, spacings: dict[str, np.ndarray], timed: bool) -> dict[str, float]:
-    classes = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0] or [1]
+def _by_class(
+    p: np.ndarray, t: np.ndarray, spacings: dict[str, np.ndarray], timed: bool, each: bool
+) -> dict[str, float]:
+    found = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0]
+    classes = found or [1]
     rows: dict[str, float] = {}
     for name, spacing in spacings.items():
         values = [_value(name, p == k, t == k, spacing, timed) for k in classes]
         finite = [v for v in values if np.isfinite(v)]
         rows[name] = float(np.mean(finite)) if finite else float("nan")
-        if len(classes) > 1:
+        if len(found) > 1 or (each and found):
             rows |= {f"{name}_{k}": v for k, v in zip(classes, values, strict=True)}
     return rows
 
