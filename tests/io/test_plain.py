@@ -488,3 +488,20 @@ def test_of_several_pictures_in_a_file_the_first_is_read_and_that_is_said(
     image = io.read(tmp_path / f"a{suffix}")[0]
     assert abs(int(np.max(image.data)) - 10) <= 2
     assert image.metadata["notes"] == ["The file holds 3 pictures, of which the first is read."]
+
+
+def test_a_palette_of_bytes_in_a_tiff_is_shown_in_its_colours(tmp_path: Path) -> None:
+    """Palettes have 16 bits; where no value is above 255 they hold bytes, as libtiff's tools take them."""
+    palette = np.zeros((3, 256), np.uint16)
+    palette[:, 1] = 160, 80, 170
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((6, 8), np.uint8), photometric="palette", colormap=palette)
+    assert np.asarray(io.read(tmp_path / "a.tif")[0].data)[3, 3].tolist() == [160, 80, 170]
+
+
+def test_the_first_of_several_pictures_of_a_file_says_so(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for shape in ((6, 8), (60, 80)):
+            file.write(np.zeros(shape, np.uint8), metadata={"axes": "YX"})
+    first, second = io.read(tmp_path / "a.ome.tif")
+    assert "2 pictures" in first.metadata["notes"][0]
+    assert "notes" not in second.metadata

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
@@ -162,3 +163,42 @@ def test_a_slide_with_tiles_that_were_never_written_is_read(tmp_path: Path) -> N
     image = read(path)[0]
     assert image.data.shape == (512, 512, 3)
     np.testing.assert_array_equal(np.asarray(image.data[:256, :256]), RGB[:256, :256])
+
+
+@pytest.mark.parametrize(("photometric", "mode"), [("separated", "CMYK"), ("ycbcr", "YCbCr")])
+def test_a_pyramid_of_other_colours_is_read_as_it_is_shown(tmp_path: Path, photometric: str, mode: str) -> None:
+    """Levels in SubIFDs are for a library that takes inks and colour differences for red, green and blue."""
+    purple = Pillow.new("RGB", (512, 512), (160, 80, 170))
+    numbers = np.asarray(purple.convert(mode))
+    options: dict[str, Any] = {**TILED, "photometric": photometric, "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(numbers, subifds=1, **options)
+        file.write(numbers[::2, ::2], subfiletype=1, **options)
+    image = read(tmp_path / "slide.tif")[0]
+    np.testing.assert_allclose(np.asarray(image.data[300, 300]), (160, 80, 170), atol=2)
+
+
+def test_an_overview_before_the_slide_is_not_taken_for_it(tmp_path: Path) -> None:
+    def written(name: str, *factors: int) -> Path:
+        with tifffile.TiffWriter(tmp_path / name, ome=True) as file:
+            for factor in factors:
+                picture = RGB[::factor, ::factor]
+                file.write(picture, subifds=1, metadata={"axes": "YXS", "Name": f"by {factor}"}, **TILED)
+                file.write(picture[::2, ::2], subfiletype=1, metadata=None, **TILED)
+        return tmp_path / name
+
+    with pytest.raises(ReadError, match=r"by 4.* is smaller than by 1"):
+        read(written("overview.ome.tif", 4, 1))
+    image = read(written("slide.ome.tif", 1, 4))[0]
+    assert image.spatial_shape == (600, 800)
+    assert "by 4" in image.metadata["notes"][0]
+
+
+def test_half_transparent_pixels_of_a_slide_lie_on_white(tmp_path: Path) -> None:
+    picture = np.full((512, 512, 4), (160, 80, 170, 128), np.uint8)
+    options: dict[str, Any] = {**TILED, "extrasamples": ["unassalpha"], "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(picture, **options)
+        file.write(picture[::2, ::2], subfiletype=1, **options)
+    found = np.asarray(read(tmp_path / "slide.tif")[0].data[100, 100])
+    np.testing.assert_allclose(found, 255 - 128 / 255 * (255 - np.array((160, 80, 170))), atol=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
         order = tiff.own_order(path, file)
         left = sum(not series.keyframe.is_reduced for series in file.series[len(order) :])
         notes = (f"{counted(left, 'further picture')} of another size in the file left out.",) if left else ()
-        return [_series(path, file, k, notes) for k in order]
+        many = f"The file holds {len(order)} pictures; where one is wanted, it is this one, the first."
+        first, *others = (_series(path, file, k, notes) for k in order)
+        return [replace(first, notes=(*first.notes, many)), *others] if others else [first]
 
 
 def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:

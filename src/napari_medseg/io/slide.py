@@ -6,6 +6,7 @@ Of slides that state where the scanned part lies (SCN, MRXS) only that part is r
 from __future__ import annotations
 
 import importlib
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import MissingDependencyError, ReadError, one_line
+from napari_medseg.errors import MissingDependencyError, ReadError, one_line, some_of
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
+from napari_medseg.io.pictures import on_white
 from napari_medseg.io.plain import check_size
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -77,13 +79,16 @@ def open_slide(path: Path) -> Any:
     """
     _check_tiles(path)
     problems, installed = [], False
-    levels = _tiff_levels(path)
+    levels, rgb = _tiff_levels(path), _holds_rgb(path)
     for module, cls in LIBRARIES if levels <= 1 else sorted(LIBRARIES, reverse=True):
         try:
             library = importlib.import_module(module)
         except (ImportError, OSError):  # OSError: the wrapper is there, the C library is not
             continue
         installed = True
+        if cls == "TiffSlide" and not rgb:
+            problems.append(f"{module}: it takes the colours of this file for red, green and blue, which they are not")
+            continue
         try:
             slide = getattr(library, cls)(str(path))
             if slide.level_dimensions:  # tiffslide notices only here that a file holds no picture
@@ -110,6 +115,43 @@ def _tiff_levels(path: Path) -> int:
             return len(file.series[0].levels) if file.pages[0].subifds else 0
     except (*DAMAGED, tifffile.TiffFileError):
         return 0
+
+
+def _holds_rgb(path: Path) -> bool:
+    """Whether the numbers of a TIFF are red, green and blue; true for other files."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return bool(tags.holds_rgb(file.pages[0]))
+    except (*DAMAGED, tifffile.TiffFileError):
+        return True
+
+
+def _other_pictures(path: Path) -> list[str]:
+    """Return the names of an OME-TIFF's pictures beside the first, which the slide libraries read.
+
+    Raises
+    ------
+    ReadError
+        If one of them is larger than the first, which is an overview then.
+    """
+    import tifffile
+
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return []
+    try:
+        with tifffile.TiffFile(path) as file:
+            found = [(math.prod(one.shape), one.name or f"picture {k}") for k, one in enumerate(file.series, 1)]
+            found = found if file.is_ome else found[:1]
+    except (*DAMAGED, tifffile.TiffFileError):
+        return []
+    if found and max(found)[0] > found[0][0]:
+        raise ReadError(
+            f"{path.name} holds {len(found)} pictures, and the first ({found[0][1]}) is smaller than {max(found)[1]}: "
+            "an overview, not the slide. Export the slide as a file of its own, in QuPath or with bfconvert -series."
+        )
+    return [name for _, name in found[1:]]
 
 
 def _errors_of(library: Any) -> tuple[type[Exception], ...]:
@@ -189,12 +231,15 @@ def read_slide(path: Path) -> Image:
     coincide. The scale is the stored microns per pixel.
     """
     slide = open_slide(path)
+    others = _other_pictures(path)
     for width, height in slide.level_dimensions:
         check_size(path, (height, width, 3), 1, most=None)
     top, left, height, width = _bounds(slide)
     levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
     step = _microns(slide, path)
-    corner = {"slide_corner": [top, left]} if top or left else {}
+    known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
+    if others:
+        known["notes"] = [f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."]
     return Image(
         levels[0],
         "YXC",
@@ -207,7 +252,7 @@ def read_slide(path: Path) -> Image:
             "levels": levels,
             "downsamples": [float(d) for d in slide.level_downsamples],
             LEVELS: [[[d, d], [(d - 1) / 2] * 2] for d in map(float, slide.level_downsamples)],
-            **corner,
+            **known,
         },
     )
 
@@ -252,7 +297,7 @@ def _on_white(region: np.ndarray) -> np.ndarray:
     if region.ndim == 2:
         region = np.repeat(region[..., None], 3, axis=2)
     if region.shape[2] == 4:
-        region = np.where(region[..., 3:] == 0, np.uint8(255), region[..., :3])
+        region = on_white(region)
     return np.ascontiguousarray(region[..., :3])
 
 

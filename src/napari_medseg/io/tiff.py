@@ -462,10 +462,9 @@ def shown_colours(
     """
     kind = int(page.photometric)
     if kind == PALETTE and page.colormap is not None and not tiff.is_imagej and "C" not in axes:
-        shown = palette_colours(data, np.asarray(page.colormap).T >> 8)
+        shown = palette_colours(data, _bytes_of(np.asarray(page.colormap).T))
         return (data, axes, None) if shown is None else (shown, axes + "C" * (shown.ndim > data.ndim), data)
-    other = kind in (SEPARATED, CIELAB) or (kind == YCBCR and int(page.compression) not in JPEG)
-    if other and axes.endswith("C"):
+    if not holds_rgb(page) and axes.endswith("C"):
         return as_rgb(path, page, len(tiff.series)), "YXC", None
     extra = [int(sample) for sample in page.extrasamples]
     n = data.shape[-1] - len(extra)
@@ -476,6 +475,17 @@ def shown_colours(
     laid = on_white(data[..., : n + 1], extra[0] == ASSOCIATED)
     labels = numbers_of(data[..., : n + 1], laid)
     return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
+
+
+def holds_rgb(page: Any) -> bool:
+    """Whether the colours of a page, decoded, are red, green and blue: no inks, colour differences or Lab."""
+    kind = int(page.photometric)
+    return kind not in (SEPARATED, CIELAB) and not (kind == YCBCR and int(page.compression) not in JPEG)
+
+
+def _bytes_of(colormap: np.ndarray) -> np.ndarray:
+    """Return a TIFF's palette in 8 bits: of its 16, but where none is above 255, for some programs fill in bytes."""
+    return colormap if colormap.max(initial=0) < 256 else colormap >> 8
 
 
 def palette_colours(indices: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
