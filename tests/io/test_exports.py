@@ -13,6 +13,7 @@ from napari_medseg import io
 from napari_medseg.cli.main import main
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.geometry import part_of
 from napari_medseg.io.outlines.polygons import fill
 from napari_medseg.io.write import write
 
@@ -185,3 +186,16 @@ def test_outlines_of_a_level_count_the_pixels_of_full_resolution(tmp_path: Path)
     (first,), (second,) = ([one] if not isinstance(one, list) else one for one in rois)
     for extreme in (np.min, np.max):
         np.testing.assert_array_equal(extreme(first.coordinates(), 0), extreme(second.coordinates(), 0))
+
+
+def test_regions_of_a_part_beyond_the_reach_of_imagej_are_refused(tmp_path: Path) -> None:
+    """Its coordinates end at 60,535, wherever on a slide a small part lies."""
+    pytest.importorskip("roifile", reason="the extra export is not installed")
+    labels = Image(np.eye(4, dtype=np.uint8), "YX", kind="labels", name="far")
+    for first, fits in (((40_000, 0), True), ((70_000, 0), False)):
+        part = part_of(labels, first)
+        if fits:
+            assert write(tmp_path / "near_rois.zip", part).exists()
+        else:
+            with pytest.raises(WriteError, match="reach to row 70004"):
+                write(tmp_path / "far_rois.zip", part)

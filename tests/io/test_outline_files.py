@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_labels, read_one, write
+from napari_medseg.io.geometry import part_of
 from napari_medseg.io.outlines.polygons import boxes_of, objects_of
 
 
@@ -227,6 +228,73 @@ def test_negative_regions_cut_holes_wherever_they_stand(tmp_path: Path, order: t
         region(box(25, 10, 20), 'Id="2" NegativeROA="1"'),  # reaches beyond the region: no object there
     )
     assert sizes(read_one(xml(tmp_path / "a.xml", *(both[k] for k in order)))) == {1: 900 - 10 * 20}
+
+
+def test_a_negative_region_cuts_no_object_of_another_layer(tmp_path: Path) -> None:
+    """Necrosis is outlined in the hole of the tumour; a layer of negative regions alone cuts every layer."""
+    hole, necrosis = region(box(10, 10, 10), 'NegativeROA="1"'), region(box(11, 11, 8))
+    layers = [
+        f"<Annotation><Regions>{text}</Regions></Annotation>" for text in (region(box(5, 5, 30)) + hole, necrosis)
+    ]
+    (tmp_path / "a.xml").write_text(f"<Annotations>{''.join(layers)}</Annotations>")
+    assert sizes(read_one(tmp_path / "a.xml")) == {1: 800, 2: 64}
+    layers = [f"<Annotation><Regions>{text}</Regions></Annotation>" for text in (region(box(5, 5, 30)), hole)]
+    (tmp_path / "b.xml").write_text(f"<Annotations>{''.join(layers)}</Annotations>")
+    assert sizes(read_one(tmp_path / "b.xml")) == {1: 800}
+
+
+def part(first: tuple[int, int]) -> Image:
+    """Return 50 x 50 pixels of 0.5 um that begin at `first` of a slide, with an object at (10, 10) of 10 x 10."""
+    labels = np.zeros((50, 50), np.uint16)
+    labels[10:20, 10:20] = 1
+    return part_of(Image(labels, "YX", (0.5, 0.5), ("micrometer",) * 2, kind="labels", name="s"), first)
+
+
+@pytest.mark.parametrize("by", ["qupath", "here", "on the part"])
+def test_outlines_and_a_part_of_their_picture_meet_where_they_lie(tmp_path: Path, by: str) -> None:
+    """Outlines of the slide count its pixels; those that another program drew on the part alone count the part's."""
+    path = tmp_path / "s.geojson"
+    if by == "here":
+        write(path, part((100, 200)))
+    else:
+        geojson(path, square(10, 10, 10) if by == "on the part" else square(210, 110, 10), square(10, 30, 4))
+    drawn = read_labels(path, part((100, 200)))
+    np.testing.assert_array_equal(np.argwhere(np.asarray(drawn.data) == 1).min(0), (10, 10))
+    assert sizes(drawn)[1] == 100
+    assert any("count the pixels of" in note for note in drawn.metadata["notes"])
+    again = json.loads(write(tmp_path / "again.geojson", drawn).read_text())["features"][0]["geometry"]["coordinates"]
+    assert np.min(again[0], 0).tolist() == [210, 110], "the part knows its place in the slide"
+
+
+def test_outlines_of_another_pixel_size_lie_where_they_lie_in_um(tmp_path: Path) -> None:
+    """Drawn on a slide of 0.25 um per pixel, used on a copy of half its size: 40 pixels are 20."""
+    options: Any = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER", "photometric": "rgb"}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((100, 100, 3), np.uint8), **options)
+    path = xml(tmp_path / "a.xml", region(box(40, 60, 40)))
+    path.write_text(path.read_text().replace("<Annotations>", '<Annotations MicronsPerPixel="0.25">'))
+    for drawn in (read_one(path), read_labels(path, read_one(tmp_path / "a.tif"))):
+        rows, columns = np.nonzero(drawn.data)
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (30, 49, 20, 39)
+        assert "0.25 um" in drawn.metadata["notes"][0]
+    path.write_text(path.read_text().replace("0.25", "0.4968"))  # two calibrations of one level
+    assert sizes(read_one(path)) == {1: 1600}
+
+
+def test_outlines_beyond_a_smaller_copy_of_their_picture_are_said(tmp_path: Path) -> None:
+    Pillow.new("RGB", (100, 100)).save(tmp_path / "a.png")
+    path = geojson(tmp_path / "a.geojson", square(10, 10, 10), square(80, 80, 40, name="over"), square(90, 5, 12))
+    assert "1 of 3 outlines reach beyond the picture of 100 x 100 pixels: over" in read_one(path).metadata["notes"][0]
+
+
+def test_outlines_lie_on_the_largest_picture_of_their_name_as_it_is_shown(tmp_path: Path) -> None:
+    Pillow.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    turned = {"extratags": [(274, "H", 1, 6, True)], "resolution": (20_000, 40_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((60, 100, 3), np.uint8), photometric="rgb", **turned)
+    labels, picture = read_one(geojson(tmp_path / "a.geojson", square(10, 70, 20))), read_one(tmp_path / "a.tif")
+    assert labels.spatial_shape == picture.spatial_shape == (100, 60)
+    assert labels.scale == picture.scale == (0.5, 0.25)
+    assert sizes(labels) == {1: 400}
+    assert "drawn on a.tif, which is larger than a.png" in labels.metadata["notes"][0]
 
 
 def test_vertices_of_halo_and_lines(tmp_path: Path) -> None:

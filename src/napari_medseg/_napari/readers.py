@@ -205,12 +205,13 @@ def outlines_data(path: Path) -> tuple[Any, dict[str, Any], str] | None:
     Every ring is a polygon; the features say which object it belongs to, so that holes are kept.
     """
     drawing = histology.read_regions(path)
+    grid = histology.grid_beside(path, drawing)
+    drawing = histology.onto(path, drawing, grid)
     rings = [
         (k, region, ring) for k, region in enumerate(drawing.regions, 1) for ring in (*region.rings, *region.holes)
     ]
     if not 0 < len(rings) <= MANY or len({region.plane for region in drawing.regions}) > 1:
         return None
-    grid = histology.grid_beside(path, drawing)
     columns = ["object", "name", "class", "id", "type", "measurements", "cell"]
     table = [(region.number or k, region.name, region.group, *_facts(region)) for k, region, _ in rings]
     kwargs = {

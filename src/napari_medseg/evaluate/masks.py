@@ -101,7 +101,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
 
 
 def _without_lone_class(images: dict[str, Row], metrics: Sequence[str]) -> dict[str, Row]:
-    """Return rows without the metrics of each class, if there is one class in all of them: it is what the others say."""
+    """Return rows without the metrics of each class, if there is one class in all: it is what the others say."""
     own = re.compile(rf"({'|'.join(metrics)})_(\d+)")
     found = {name: match[2] for row in images.values() for name in row if (match := own.fullmatch(name))}
     if len(set(found.values())) > 1:

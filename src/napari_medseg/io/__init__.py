@@ -16,6 +16,7 @@ from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.files import expanded, quiet, sweep
+from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.pictures import REDUCED, refuse_reduced
@@ -131,11 +132,7 @@ def read_labels(path: str | Path, like: Image | None = None) -> Image:
         return read_one(path, "labels")
     from napari_medseg.io.histology import read_annotation
 
-    height, width = like.spatial_shape
-    drawn = read_annotation(path, (height, width))
-    if not like.calibrated:
-        return drawn
-    return like.labels_like(np.asarray(drawn.data), drawn.name).replace(metadata=drawn.metadata)
+    return read_annotation(path, in_order(like))
 
 
 def as_labels(image: Image) -> Image:

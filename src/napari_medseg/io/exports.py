@@ -41,10 +41,12 @@ def write_rois(path: Path, image: Image) -> str:
     """Write one ImageJ region per object and plane; holes and loose parts are kept (ImageJ's composite regions)."""
     roifile = require("roifile", "export", "An ImageJ ROI archive")
     _check_labels(path, image)
-    if len(image.axes) > 3 or max(image.data.shape[-2:]) > IMAGEJ_EDGE:
+    far = to_picture(image, np.array([image.data.shape[-2:]], float))
+    if len(image.axes) > 3 or far.max() > IMAGEJ_EDGE:
         raise WriteError(
             f"{path.name}: ImageJ regions lie in planes of at most {IMAGEJ_EDGE} pixels; these labels have axes "
-            f"{image.axes} and shape {image.data.shape}. Write them as .ome.zarr."
+            f"{image.axes}, shape {image.data.shape} and reach to row {far[0, 0]:.0f}, column {far[0, 1]:.0f}. Write "
+            "them as .geojson or .ome.zarr."
         )
     with replacing(path) as part:
         roifile.roiwrite(part, list(_rois(roifile, image)), mode="w")

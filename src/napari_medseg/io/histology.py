@@ -14,13 +14,22 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError
-from napari_medseg.image import FRAME, PIXEL, Image
+from napari_medseg.image import FRAME, PIXEL, Image, um_per
 from napari_medseg.io import plain, slide, tiff
-from napari_medseg.io.geometry import FIRST, STEP, matrix_of
+from napari_medseg.io.geometry import FIRST, LEVEL, PART, STEP, in_picture, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
-from napari_medseg.io.outlines.polygons import NAMED, Drawing, Overlap, Region, contains, draw, outlines_left_out
+from napari_medseg.io.outlines.polygons import (
+    NAMED,
+    Drawing,
+    Overlap,
+    Region,
+    contains,
+    draw,
+    moved,
+    outlines_left_out,
+)
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
-from napari_medseg.io.pictures import picture_size
+from napari_medseg.io.pictures import ON_ITS_SIDE, picture_size
 from napari_medseg.io.sidecar import load
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
@@ -29,6 +38,8 @@ OBJECTS = ("detection", "cell")  # QuPath's kinds of objects, and of regions tha
 CONTAINERS = ("annotation", "tile", "tma core", "tmaCore", "root")
 MAX_PIXELS = 2**31
 MAX_EXTENT = 2**28  # of outlines without a picture: a larger one is a wrong coordinate more often than a slide
+OTHER_LEVEL = 1.5  # two stated pixel sizes that differ more are of two levels of a slide; less, of two calibrations
+BEYOND = 0.05  # share of a picture's side by which outlines may reach beyond it without a word
 
 
 def matches(path: Path) -> bool:
@@ -60,7 +71,7 @@ def read_regions(path: Path) -> Drawing:
     return imagescope.read_regions(path) if path.suffix.lower() == ".xml" else geojson.read_regions(path)
 
 
-def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: Overlap = "first") -> Image:
+def read_annotation(path: Path, on: Image | tuple[int, int] | None = None, overlap: Overlap = "first") -> Image:
     """Draw an annotation file as labels (16 bit, 32 bit above 65,535): the ids of the file, or 1 .. N.
 
     Regions of QuPath that hold detections are no objects, and what gets no pixel is named in the notes. Outlines on
@@ -70,25 +81,29 @@ def read_annotation(path: Path, shape: tuple[int, int] | None = None, overlap: O
     ----------
     path
         ImageScope ``.xml`` or QuPath ``.geojson``.
-    shape
-        Height and width of the image; by default those of the picture of the same stem (`picture_beside`), else those
-        it was written with, else the extent of the outlines.
+    on
+        The image (Y, X), or its height and width; by default the largest picture of the same stem
+        (`pictures_beside`), else what it was written from, else the extent of the outlines. Outlines of another level
+        of a slide, or of a picture that the image is a part of, are brought onto its pixels, with a note.
     overlap
         Whether the first or the last outline keeps the pixels of an overlap.
 
     Raises
     ------
     ReadError
-        If the file is damaged, outlines too large an area, or several planes where `shape` is one.
+        If the file is damaged, outlines too large an area, or several planes where `on` is one.
     """
-    return _labels(path, read_regions(path), shape, overlap)
+    return _labels(path, read_regions(path), on, overlap)
 
 
-def _labels(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None, overlap: Overlap = "first") -> Image:
+def _labels(
+    path: Path, drawing: Drawing, on: Image | tuple[int, int] | None = None, overlap: Overlap = "first"
+) -> Image:
+    grid = _grid(path, drawing, on)
+    drawing = onto(path, drawing, grid)
     regions, held = _objects(drawing.regions)
-    grid = _grid(path, drawing, shape)
     planes = sorted({region.plane for region in regions})
-    if len(planes) > 1 and shape is not None:
+    if len(planes) > 1 and on is not None:
         raise ReadError(
             f"{path.name} holds outlines on {len(planes)} planes (t, z: {', '.join(map(str, planes[:NAMED]))}), but "
             "the image is one plane. Export the outlines of that plane."
@@ -101,16 +116,63 @@ def _labels(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None, 
     lost = [region.name or region.group or "without a name" for _, _, missing in drawn.values() for region in missing]
     if lost:
         notes.append(f"{path.name}: {outlines_left_out(lost, len(regions), 'got no pixel')}")
-    notes += grid.metadata.get("notes", [])
-    data, axes = _stacked({plane: labels for plane, (labels, _, _) in drawn.items()}, (size[0], size[1]))
     owners = {label: region for _, kept, _ in drawn.values() for label, region in kept.items()}
+    notes += [*_said_beyond(path, list(owners.values()), grid), *grid.metadata.get("notes", [])]
+    data, axes = _stacked({plane: labels for plane, (labels, _, _) in drawn.items()}, (size[0], size[1]))
     metadata: dict[str, Any] = {"source_file": str(path), "regions": len(drawing.regions)}
     metadata |= {"notes": notes} if notes else {}
     metadata |= {"objects": kept} if (kept := _kept(owners)) and len(planes) == 1 else {}
     more = len(axes) - 2
+    metadata |= {} if more else {name: grid.metadata[name] for name in PLACES if name in grid.metadata}
     scale, units = (*(1.0,) * more, *grid.scale), (*(PIXEL,) * more, *grid.units)
     affine = None if more else grid.affine
     return Image(data, axes, scale, units, affine, kind="labels", name=path.stem, metadata=metadata)
+
+
+def onto(path: Path, drawing: Drawing, grid: Image) -> Drawing:
+    """Return outlines in the pixels of a grid (Y, X), with a note where these are not the pixels they were drawn on.
+
+    Outlines that state another pixel size than the grid's picture were drawn on another level of the slide. On a part
+    of a picture they count its own pixels where they fit into it, and the pixels of the whole picture where these lie
+    on the part, or where the file was written here.
+    """
+    matrix, notes = in_picture(grid), [*drawing.notes]
+    part = not np.array_equal(matrix, np.eye(3))
+    steps = np.linalg.norm((np.asarray(grid.metadata[FRAME]) if part else matrix_of(grid))[:2, :2], axis=0)
+    steps = steps * (um_per(grid.units[-1]) or 0.0)
+    if drawing.microns and steps.all() and np.abs(np.log(drawing.microns / steps)).max() > math.log(OTHER_LEVEL):
+        notes.append(
+            f"{path.name}: the outlines count pixels of {drawing.microns:.4g} um, those of the picture have "
+            f"{steps[0]:.4g} um; they were brought onto these."
+        )
+        factors = drawing.microns / steps
+        drawing = moved(drawing, np.diag([*factors, 1.0]), (factors - 1) / 2)
+    if part and drawing.regions:
+        whole = moved(drawing, np.linalg.inv(matrix))
+        fits = bool((np.array(_extent(drawing.regions, 0)) <= np.add(grid.spatial_shape, 1)).all())
+        of_whole = _written_grid(path, drawing) is not None or (not fits and _touches(whole.regions, grid))
+        drawing = whole if of_whole else drawing
+        what = "the whole picture" if of_whole else "the part of the picture alone"
+        notes.append(f"{path.name}: the outlines are taken to count the pixels of {what}.")
+    return replace(drawing, notes=tuple(notes))
+
+
+def _touches(regions: Sequence[Region], grid: Image) -> bool:
+    """Whether the box of an outline shares a place with a grid."""
+    boxes = [np.concatenate(region.rings) for region in regions]
+    return any((box.max(0) > -0.5).all() and (box.min(0) < np.array(grid.spatial_shape) - 0.5).all() for box in boxes)
+
+
+def _said_beyond(path: Path, regions: Sequence[Region], grid: Image) -> list[str]:
+    """Say which outlines reach far beyond a whole picture, maybe a smaller copy of the one they were drawn on."""
+    most = np.array(grid.spatial_shape) * (1 + BEYOND)
+    over = [region for region in regions if (np.concatenate(region.rings).max(0) > most).any()]
+    if not over or FRAME in grid.metadata:
+        return []
+    height, width = grid.spatial_shape
+    names = [region.name or region.group or "without a name" for region in over]
+    said = outlines_left_out(names, len(regions), f"reach beyond the picture of {width} x {height} pixels")
+    return [f"{path.name}: {said} If it is a smaller copy of the one they were drawn on, all lie in wrong places."]
 
 
 def _objects(regions: Sequence[Region]) -> tuple[list[Region], list[str]]:
@@ -163,12 +225,17 @@ def _kept(owners: dict[int, Region]) -> dict[str, dict[str, Any]]:
     return known if any(known.values()) else {}
 
 
-def _grid(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None) -> Image:
+PLACES = (FRAME, LEVEL, PART)  # what metadata say of a part of a picture
+
+
+def _grid(path: Path, drawing: Drawing, on: Image | tuple[int, int] | None = None) -> Image:
     """Return empty labels (Y, X) with the size and pixel size that outlines are drawn on.
 
-    The size is `shape`, that of the picture beside `path`, that which the file was written with, or the outlines'
-    extent; the pixel size that of the outlines, else of the picture or the written labels.
+    The size is that of `on`, of the picture beside `path`, that which the file was written with, or the outlines'
+    extent; place and pixel size those of `on`, else of the picture or the written labels, else of the outlines.
     """
+    given = on if isinstance(on, Image) else None
+    shape = given.spatial_shape if given is not None else on if isinstance(on, tuple) else None
     beside = _picture_grid(path)
     written = _written_grid(path, drawing)
     known = beside or written
@@ -178,19 +245,37 @@ def _grid(path: Path, drawing: Drawing, shape: tuple[int, int] | None = None) ->
             f"{path.name} outlines an area of {size[0]}x{size[1]} pixels, too large for one label map. Cut tiles of "
             "the slide and annotate these."
         )
-    measured = [grid for grid in (beside, written) if grid and _states_place(grid) and grid.spatial_shape == size]
+    fitting = [grid for grid in (given, beside, written) if grid and grid.spatial_shape == size]
+    measured = [grid for grid in fitting if _states_place(grid)]
     scale, units = (measured[0].scale, measured[0].units) if measured else ((1.0, 1.0), (PIXEL, PIXEL))
     affine = measured[0].affine if measured else None
     if drawing.microns and not measured:
         scale, units = (drawing.microns,) * 2, ("micrometer",) * 2
     nothing = np.broadcast_to(np.uint8(0), size)
     about: dict[str, Any] = {"source_file": str(path)}
-    if not (shape or known):
-        about["notes"] = [
-            f"{path.name} does not state the size of its picture: the labels reach as far as its outlines, and density "
-            "and covered share count that area. Lay the picture beside it, or give it too."
-        ]
+    about |= {name: measured[0].metadata[name] for name in PLACES if measured and name in measured[0].metadata}
+    about |= {"notes": said} if (said := [*_said_of_size(path, shape, known), *_said_of_others(path, shape)]) else {}
     return Image(nothing, "YX", scale, units, affine, kind="labels", name=path.stem, metadata=about)
+
+
+def _said_of_size(path: Path, shape: tuple[int, ...] | None, known: Image | None) -> list[str]:
+    if shape or known:
+        return []
+    return [
+        f"{path.name} does not state the size of its picture: the labels reach as far as its outlines, and density "
+        "and covered share count that area. Lay the picture beside it, or give it too."
+    ]
+
+
+def _said_of_others(path: Path, shape: tuple[int, ...] | None) -> list[str]:
+    """Say on which of several pictures of its name outlines are drawn, if these differ in size."""
+    found = (
+        {} if shape or len(pictures_beside(path)) < 2 else {picture.name: grid for picture, grid in _grids_beside(path)}
+    )
+    if len({grid.spatial_shape for grid in found.values()}) < 2:
+        return []
+    first, *others = found
+    return [f"{path.name}: the outlines are drawn on {first}, which is larger than {', '.join(others)}."]
 
 
 def _states_place(grid: Image) -> bool:
@@ -220,32 +305,51 @@ def _written_grid(path: Path, drawing: Drawing) -> Image | None:
 
 
 def grid_beside(path: Path, drawing: Drawing) -> Image:
-    """Return empty labels with the size and pixel size of the picture beside `path`, so that outlines lie on it.
+    """Return empty labels with the size, pixel size and place of the picture beside `path`, so that outlines lie on it.
 
     Without a picture they have the pixel size that the outlines state, or were written with.
     """
     beside = _picture_grid(path)
-    grid = beside or _grid(path, drawing)
-    return grid.replace(kind="labels", name=path.stem, metadata={"source_file": str(path)})
+    if beside is None:
+        return _grid(path, drawing).replace(name=path.stem, metadata={"source_file": str(path)})
+    known = {name: beside.metadata[name] for name in PLACES if name in beside.metadata}
+    return beside.replace(kind="labels", name=path.stem, metadata={"source_file": str(path), **known})
 
 
-def picture_beside(path: Path) -> Path | None:
-    """Return the picture of the same stem in the folder of `path`, or in the folder of images beside that one."""
+def pictures_beside(path: Path) -> list[Path]:
+    """Return the pictures of the same stem in the folder of `path`, or in the folder of images beside that one."""
     places = path.parent, inner_folder(path.parent.parent, IMAGE_FOLDERS)
-    candidates = (place / f"{path.stem}{suffix}" for place in places if place for suffix in PICTURES)
-    return next((p for p in candidates if p.is_file()), None)
+    for place in places:
+        named = [place / f"{path.stem}{suffix}" for suffix in PICTURES] if place else []
+        if found := [picture for picture in named if picture.is_file()]:
+            return found
+    return []
 
 
 def _picture_grid(path: Path) -> Image | None:
-    """Return the grid (Y, X) of the picture beside `path` by its header, ``None`` where there is none."""
-    picture = picture_beside(path)
-    if picture is None:
-        return None
+    """Return the grid (Y, X) of the largest picture beside `path`, ``None`` where there is none.
+
+    Outlines count pixels of full resolution, of which thumbnails may lie there too.
+    """
+    return next((grid for _, grid in _grids_beside(path)), None)
+
+
+def _grids_beside(path: Path) -> list[tuple[Path, Image]]:
+    """Return the pictures beside `path` whose header can be read, and their grids (Y, X), the largest first."""
+    found = [(picture, grid) for picture in pictures_beside(path) if (grid := _grid_of(picture)) is not None]
+    return sorted(found, key=lambda one: -math.prod(one[1].spatial_shape))
+
+
+def _grid_of(picture: Path) -> Image | None:
+    """Return the grid (Y, X) of a picture by its header."""
     if slide.is_slide(picture):
         known = slide.read_slide(picture)
         shape, scale, units = known.spatial_shape, known.scale, known.units
     elif (saved := load(picture)) is not None and "YX" in saved.get("axes", ""):
         known = plain.read(picture)[0]
+        if known.spatial_axes == "YX":
+            nothing = np.broadcast_to(np.uint8(0), known.spatial_shape)
+            return known.replace(data=nothing, axes="YX", kind="labels", channels=())
         shape, scale, units = known.spatial_shape[-2:], known.scale[-2:], known.units[-2:]
     else:
         try:
@@ -257,15 +361,16 @@ def _picture_grid(path: Path) -> Image | None:
 
 
 def _header(picture: Path) -> tuple[tuple[int, int], tiff.Steps]:
-    """Return size and pixel size of a picture by its header."""
+    """Return size and pixel size of a picture, upright, by its header."""
     if picture.suffix.lower() not in tiff.SUFFIXES:
         return picture_size(picture), {}
     import tifffile
 
     try:
         with tifffile.TiffFile(picture) as file:
-            page = file.pages[0]
-            return (page.imagelength, page.imagewidth), tiff.steps_of(file)
+            page, turn = file.pages[0], tiff.turn_of(file)
+            sides = (page.imagelength, page.imagewidth)
+            return sides[::-1] if turn in ON_ITS_SIDE else sides, tiff.turned_steps(tiff.steps_of(file), turn)
     except tifffile.TiffFileError as error:
         raise ValueError(str(error)) from error
 

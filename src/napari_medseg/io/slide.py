@@ -239,7 +239,9 @@ def read_slide(path: Path) -> Image:
     step = _microns(slide, path)
     known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
     if others:
-        known["notes"] = [f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."]
+        known["notes"] = [
+            f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."
+        ]
     return Image(
         levels[0],
         "YXC",

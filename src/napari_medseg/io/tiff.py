@@ -94,18 +94,27 @@ def orientation_of(page: Any) -> int:
     return int(found) if found in TURNS else UPRIGHT
 
 
+def turn_of(file: Any) -> int:
+    """Return how the first picture of a file is to be turned; programs that write OME and ImageJ files mean none."""
+    return UPRIGHT if file.is_ome or file.is_imagej else orientation_of(file.series[0].keyframe)
+
+
+def turned_steps(steps: Steps, orientation: int) -> Steps:
+    """Return the steps of a picture as its orientation tag is shown."""
+    if orientation not in ON_ITS_SIDE:
+        return steps
+    return {**steps, **{new: steps[old] for new, old in ("XY", "YX") if old in steps}}
+
+
 def turned(stack: Stack, orientation: int) -> Stack:
     """Return a stack as its orientation tag is shown, with a note; steps go with their axes."""
     y = stack.axes.find("YX")
     if y < 0:
         return stack
-    steps = dict(stack.steps)
-    if orientation in ON_ITS_SIDE:
-        steps |= {new: stack.steps[old] for new, old in ("XY", "YX") if old in stack.steps}
     return replace(
         stack,
         data=upright(stack.data, orientation, y),
-        steps=steps,
+        steps=turned_steps(stack.steps, orientation),
         notes=(*stack.notes, TURNED),
         indices=None if stack.indices is None else upright(stack.indices, orientation, y),
     )

@@ -24,11 +24,13 @@ class _Collector:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.regions: list[Region] = []
-        self.negative: list[np.ndarray] = []
+        self.negative: list[tuple[int, np.ndarray]] = []
+        self.layers: list[int] = []  # that each region lies on
         self.left_out: list[str] = []
         self.microns: float | None = None
         self.root = ""
         self._group = self._name = ""
+        self._layer = 0
         self._type, self._negative = "0", False
         self._points: list[tuple[float, float]] | None = None
         self.parser = expat.ParserCreate()
@@ -49,7 +51,7 @@ class _Collector:
             self.root = tag
             self.microns = _positive(attributes.get("MicronsPerPixel"))
         if tag == "Annotation":
-            self._group = attributes.get("Name", "")
+            self._group, self._layer = attributes.get("Name", ""), self._layer + 1
         elif tag == "Region":
             self._name, self._points = attributes.get("Id", str(len(self.regions) + 1)), []
             self._type = attributes.get("Type", "0")
@@ -64,8 +66,9 @@ class _Collector:
         if ring is None:
             self.left_out.append(f"region {self._name}")
         elif self._negative:
-            self.negative.append(ring)
+            self.negative.append((self._layer, ring))
         else:
+            self.layers.append(self._layer)
             self.regions.append(Region((ring,), self._name, self._group))
 
     def _ring(self, points: np.ndarray) -> np.ndarray | None:
@@ -78,11 +81,17 @@ class _Collector:
         return points if len(points) >= MIN_VERTICES and self._type not in NAMES else None
 
     def drawing(self) -> Drawing:
-        """Return the regions, those that are marked as not belonging cut out of each region that they touch."""
-        regions = [
-            replace(region, holes=tuple(hole for hole in self.negative if _touch(region.rings[0], hole)))
-            for region in self.regions
-        ]
+        """Return the regions, those that are marked as not belonging cut out of what they touch.
+
+        That is what lies on their own layer, or, where they touch nothing there, on any.
+        """
+        holes: list[list[np.ndarray]] = [[] for _ in self.regions]
+        for layer, ring in self.negative:
+            touched = [k for k, region in enumerate(self.regions) if _touch(region.rings[0], ring)]
+            own = [k for k in touched if self.layers[k] == layer]
+            for k in own or touched:
+                holes[k].append(ring)
+        regions = [replace(region, holes=tuple(cut)) for region, cut in zip(self.regions, holes, strict=True)]
         found = len(self.left_out)
         notes = (f"{self.path.name}: {outlines_left_out(self.left_out, found + len(regions))}",) if found else ()
         return Drawing(tuple(regions), self.microns, notes)

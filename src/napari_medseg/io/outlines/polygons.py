@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -105,6 +105,16 @@ def _crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.
     rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + begin[edge]
     rise = (lower[edge] - upper[edge]).T
     return rows, upper[edge, 1] + (rows - upper[edge, 0]) / rise[0] * rise[1]
+
+
+def moved(drawing: Drawing, matrix: np.ndarray, shift: np.ndarray | float = 0.0) -> Drawing:
+    """Return a drawing with every point brought to ``matrix @ (row, column, 1) + shift``."""
+
+    def at(rings: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        return tuple(ring @ matrix[:2, :2].T + matrix[:2, 2] + shift for ring in rings)
+
+    regions = (replace(one, rings=at(one.rings), holes=at(one.holes), around=at(one.around)) for one in drawing.regions)
+    return replace(drawing, regions=tuple(regions))
 
 
 def number_of(name: str) -> int:

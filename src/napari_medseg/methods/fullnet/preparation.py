@@ -332,7 +332,7 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
     notes = [*image.metadata.get("notes", [])]
     notes += [] if white == 255 else [f"{source.image.name}: white is taken to be {white:g}."]
     if source.label.suffix.lower() in ANNOTATIONS:
-        drawn = read_annotation(source.label, (rgb.shape[0], rgb.shape[1]), settings.overlap)
+        drawn = read_annotation(source.label, image, settings.overlap)
         objects = consecutive(drawn.data)
         notes += drawn.metadata.get("notes", [])
     else:
