@@ -266,8 +266,8 @@ def resolution_steps(tags: Any) -> Steps:
 
 
 def is_printed(microns: float) -> bool:
-    """Whether a pixel size is that of a screen or a printer (72, 96, 300 per inch)."""
-    return any(math.isclose(25_400 / microns, count, rel_tol=0.005) for count in PRINTED)
+    """Whether a pixel size is that of a screen or a printer: 72, 96, 300 per inch, or about that in whole ones per cm."""
+    return any(math.isclose(25_400 / microns, count, rel_tol=0.015) for count in PRINTED)
 
 
 def _resolution(tags: Any) -> tuple[float, float]:

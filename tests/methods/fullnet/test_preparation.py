@@ -215,3 +215,19 @@ def test_colours_are_kept_however_they_are_stored(tmp_path: Path, kind: str) -> 
     tifffile.imwrite(folder / "a.ome.tif", data, photometric="rgb", **options)
     run(prepare_fullnet(folder, tmp_path / "out", ONE.updated(stain="none", patch=0)))
     np.testing.assert_allclose(read_one(tmp_path / "out" / "images" / "a.png").data, colour, atol=1)
+
+
+def test_two_pictures_of_one_name_are_said_and_replace_each_other_nowhere(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    mask = np.zeros((64, 64), np.uint8)
+    mask[5:20, 5:20] = 1
+    for name, grey in (("a.png", 160), ("a.tif", 100), ("b.png", 120)):
+        save(src / name, np.full((64, 64, 3), grey, np.uint8))
+    save(src / "a_mask.png", mask)
+    save(src / "b_mask.png", mask)
+    report = run(prepare_fullnet(src, tmp_path / "out", PrepareSettings(workers=1, stain="none", patch=0)))
+    assert report.cases == ("b",)
+    assert "a.png and a.tif have one name" in report.problems[0]
+    (src / "b.png").unlink()
+    with pytest.raises(DataError, match=r"a\.png and a\.tif"):
+        run(prepare_fullnet(src, tmp_path / "again", ONE))

@@ -69,10 +69,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The cases of a folder, and every file without partner."""
+    """The cases of a folder, every file without partner, and sentences on pictures that share a name."""
 
     cases: tuple[Source, ...]
     unpaired: tuple[Path, ...]
+    twins: tuple[str, ...] = ()
 
 
 def find_sources(folder: Path) -> Sources:
@@ -89,19 +90,29 @@ def find_sources(folder: Path) -> Sources:
         raise DataError(f"{folder} is not a folder. Give the folder of images and annotations.")
     cases: list[Source] = []
     unpaired: list[Path] = []
+    twins: list[str] = []
     for split, images, labels in _groups(folder):
         by_stem = {case_stem(path): path for path in labels}
         found = [Source(p, by_stem[case_stem(p)], split) for p in images if case_stem(p) in by_stem]
         used = {c.image for c in found} | {c.label for c in found}
-        cases += found
+        often = Counter(c.stem for c in found)
+        for stem in (stem for stem, n in often.items() if n > 1):
+            same = [c for c in found if c.stem == stem]
+            twins.append(
+                f"{' and '.join(c.image.name for c in same)} have one name, and {same[0].label.name} can belong to one "
+                "of them only: left out."
+            )
+        cases += [c for c in found if often[c.stem] == 1]
         unpaired += [p for p in (*images, *labels) if p not in used]
+    if not cases and twins:
+        raise DataError(f"No usable case in {folder}: {twins[0]}")
     if not cases:
         listed = ", ".join(path.name for path in unpaired[:8]) or "no pictures or annotations"
         raise DataError(
             f"No image with an annotation of the same stem in {folder} (found: {listed}). Expected <folder>/images and "
             "<folder>/labels (instance maps, ImageScope .xml or QuPath .geojson), or both side by side."
         )
-    return Sources(tuple(cases), tuple(unpaired))
+    return Sources(tuple(cases), tuple(unpaired), tuple(twins))
 
 
 def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
@@ -152,6 +163,7 @@ def check_fullnet(src: Path) -> tuple[str, ...]:
     return (
         f"{counted(len(sources.cases), 'case')}{parts}",
         *(f"{path.name} has no partner and is not used." for path in sources.unpaired),
+        *sources.twins,
     )
 
 
@@ -176,7 +188,8 @@ def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = Non
     """
     src, dst, settings = Path(src), Path(dst), settings or PrepareSettings()
     sources = find_sources(src)
-    problems = [f"{path.name} has no partner." for path in sources.unpaired]
+    problems = [*(f"{path.name} has no partner." for path in sources.unpaired), *sources.twins]
+    known = len(problems)
     tasks = [Task(source, dst, settings) for source in sources.cases]
     _make_folders(tasks)
     results = {task.source.key: earlier for task in tasks if (earlier := task.finished())}
@@ -188,7 +201,7 @@ def prepare_fullnet(src: Path, dst: Path, settings: PrepareSettings | None = Non
             problems.append(f"{key}: {outcome}")
         else:
             results[key] = outcome
-        finished = len(results) + len(problems) - len(sources.unpaired)
+        finished = len(results) + len(problems) - known
         yield Progress(finished, total, f"{key}: {outcome if isinstance(outcome, str) else 'done'}")
     if not results:
         raise DataError(f"No usable case in {src}. The first of {len(problems)} problems: {problems[0]}")
