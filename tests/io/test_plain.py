@@ -282,7 +282,8 @@ def test_resolution_tags(tmp_path: Path, unit: str, per_unit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "per_unit"), [("INCH", 72), ("INCH", 96), ("INCH", 1), ("CENTIMETER", 1), ("NONE", 4)]
+    ("unit", "per_unit"),
+    [("INCH", 72), ("INCH", 96), ("INCH", 1), ("CENTIMETER", 1), ("CENTIMETER", 28), ("CENTIMETER", 38), ("NONE", 4)],
 )
 def test_resolutions_of_screens_are_no_pixel_size(tmp_path: Path, unit: str, per_unit: int) -> None:
     options: Any = {"resolution": (per_unit, per_unit), "resolutionunit": unit, "metadata": None}

@@ -266,7 +266,7 @@ def resolution_steps(tags: Any) -> Steps:
 
 
 def is_printed(microns: float) -> bool:
-    """Whether a pixel size is that of a screen or a printer: 72, 96, 300 per inch, or about that in whole ones per cm."""
+    """Whether a pixel size is that of a screen or a printer: 72, 96, 300 per inch, or that in whole ones per cm."""
     return any(math.isclose(25_400 / microns, count, rel_tol=0.015) for count in PRINTED)
 
 
