@@ -270,3 +270,13 @@ def test_an_image_of_one_class_counts_in_the_mean_of_that_class(tmp_path: Path) 
     alone = run(evaluate("p-net", tmp_path / "result", tmp_path / "truth"))["mean"]
     assert alone["dice"] == 0.5
     assert not any(name.endswith("_2") for name in alone)
+
+
+def test_a_void_label_of_a_reference_is_said(tmp_path: Path) -> None:
+    truth = np.array([[1, 2, 0, 255]] * 2, np.uint8)
+    write(tmp_path / "truth.tif", Image(truth, "YX", kind="labels"))
+    write(tmp_path / "result.tif", Image(truth % 255, "YX", kind="labels"))
+    for method in ("p-net", "double-unet"):
+        notes = run(evaluate(method, tmp_path / "result.tif", tmp_path / "truth.tif"))["notes"]
+        assert "holds 255 beside 1, 2: it counts as foreground" in str(notes)
+    assert run(evaluate("fullnet", tmp_path / "result.tif", tmp_path / "truth.tif"))["notes"] == []

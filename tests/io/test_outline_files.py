@@ -81,6 +81,16 @@ def test_regions_that_hold_detections_are_no_objects(tmp_path: Path) -> None:
     assert "1 of 4 outlines hold other objects, no object: tumour" in image.metadata["notes"][0]
 
 
+def test_classes_that_qupath_ignores_are_no_objects(tmp_path: Path) -> None:
+    """A rectangle of class Region* around outlined nuclei would take their pixels."""
+    around = square(0, 0, 50, "annotation", classification={"name": "Region*"})
+    nuclei = square(5, 5, 10, "annotation"), square(20, 20, 5, "annotation", isLocked=True, classification=None)
+    image = read_one(geojson(tmp_path / "a.geojson", around, *nuclei))
+    assert sizes(image) == {1: 100, 2: 25}
+    assert "1 of 3 outlines are of a class that QuPath ignores" in image.metadata["notes"][0]
+    assert sizes(read_one(geojson(tmp_path / "b.geojson", around))) == {1: 2500}, "alone it is what was outlined"
+
+
 def test_of_a_cell_the_nucleus_is_the_object_and_the_cell_comes_second(tmp_path: Path) -> None:
     cell = square(5, 5, 20, "cell")
     cell["nucleusGeometry"] = square(10, 10, 8)["geometry"]

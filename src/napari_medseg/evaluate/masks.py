@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.errors import DataError, MedSegError, some_of
 from napari_medseg.evaluate.metrics.compare import LENGTHS, compare, error_map, said_of_lengths, spacing_of
 from napari_medseg.evaluate.metrics.glands import Terms, object_terms, pooled_scores
 from napari_medseg.evaluate.metrics.video import count, score_counts
-from napari_medseg.image import Image
+from napari_medseg.image import Image, LabelKind
 from napari_medseg.io import read_labels
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import in_order, sized_like
@@ -35,7 +35,7 @@ from napari_medseg.io.pairs import (
     said_below,
 )
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure.labels import foreground, ids_of, is_mask
+from napari_medseg.measure.labels import MASK, foreground, ids_of, is_mask
 from napari_medseg.methods import for_movies, get_method, known_methods, role_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def evaluate(method: str, predictions: Path, references: Path) -> Job[Result]:
             predicted, truth = read_pair(pair)
             drawn = [note for one in (predicted, truth) for note in one.metadata.get("notes", ()) if "outlines" in note]
             notes += [note for note in dict.fromkeys((*moved_notes(predicted), *drawn)) if note not in notes]
+            notes += [note for note in _said_of_void(cls.label_kind, predicted, truth) if note not in notes]
             found_metrics = compare(predicted, truth, cls.metrics, cls.label_kind, each=True)
             images[pair.stem] = {**found_metrics, **said_of_lengths(truth, found_metrics)}
         except MedSegError as error:
@@ -187,6 +188,17 @@ def as_masks(predicted: Image, truth: Image) -> tuple[Image, Image]:
     known = {key: [*predicted.metadata.get(key, ()), note] for key in ("notes", MOVED)}
     masks = [image.replace(data=foreground(image.data).astype(np.uint8)) for image in (predicted, truth)]
     return masks[0].replace(metadata={**masks[0].metadata, **known}), masks[1]
+
+
+def _said_of_void(kind: LabelKind, predicted: Image, truth: Image) -> list[str]:
+    """Say that 255 beside other classes of a reference counts as a class: in many data sets it marks what is void."""
+    result, reference = ids_of(np.asarray(predicted.data)), ids_of(np.asarray(truth.data))
+    if kind == "instances" or len(reference) < 2 or reference[-1] != MASK or len(reference) > 100 or MASK in result:
+        return []
+    return [
+        f"{truth.name or 'The reference'} holds {MASK} beside {some_of([str(k) for k in reference[:-1]])}: it counts "
+        "as foreground. If it marks what is not to be judged, set these pixels to 0 in the result and the reference."
+    ]
 
 
 def _movie_scores(counts: list[tuple[int, int, int]]) -> dict[str, Row]:

@@ -36,6 +36,7 @@ PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".ome.tif", ".ome.tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
 OBJECTS = ("detection", "cell")  # QuPath's kinds of objects, and of regions that hold such
 CONTAINERS = ("annotation", "tile", "tma core", "tmaCore", "root")
+IGNORED = "*"  # end of the names of classes that QuPath leaves out of what it counts
 MAX_PIXELS = 2**31
 MAX_EXTENT = 2**28  # of outlines without a picture: a larger one is a wrong coordinate more often than a slide
 OTHER_LEVEL = 1.5  # two stated pixel sizes that differ more are of two levels of a slide; less, of two calibrations
@@ -101,7 +102,8 @@ def _labels(
 ) -> Image:
     grid = _grid(path, drawing, on)
     drawing = onto(path, drawing, grid)
-    regions, held = _objects(drawing.regions)
+    counted, ignored = _not_ignored(drawing.regions)
+    regions, held = _objects(counted)
     planes = sorted({region.plane for region in regions})
     if len(planes) > 1 and on is not None:
         raise ReadError(
@@ -111,6 +113,9 @@ def _labels(
     size = grid.spatial_shape
     drawn = {plane: draw([r for r in regions if r.plane == plane], (size[0], size[1]), overlap) for plane in planes}
     notes = [*drawing.notes]
+    if ignored:
+        why = "are of a class that QuPath ignores (its name ends in *), no object"
+        notes.append(f"{path.name}: {outlines_left_out(ignored, len(drawing.regions), why)}")
     if held:
         notes.append(f"{path.name}: {outlines_left_out(held, len(drawing.regions), 'hold other objects, no object')}")
     lost = [region.name or region.group or "without a name" for _, _, missing in drawn.values() for region in missing]
@@ -173,6 +178,14 @@ def _said_beyond(path: Path, regions: Sequence[Region], grid: Image) -> list[str
     names = [region.name or region.group or "without a name" for region in over]
     said = outlines_left_out(names, len(regions), f"reach beyond the picture of {width} x {height} pixels")
     return [f"{path.name}: {said} If it is a smaller copy of the one they were drawn on, all lie in wrong places."]
+
+
+def _not_ignored(regions: Sequence[Region]) -> tuple[list[Region], list[str]]:
+    """Return regions without those of classes as ``Ignore*`` and ``Region*``, and these's names; alone they count."""
+    counted = [region for region in regions if not region.group.endswith(IGNORED)]
+    if not counted:
+        return list(regions), []
+    return counted, [region.name or region.group for region in regions if region.group.endswith(IGNORED)]
 
 
 def _objects(regions: Sequence[Region]) -> tuple[list[Region], list[str]]:
