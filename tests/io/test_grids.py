@@ -154,6 +154,20 @@ def test_pictures_without_a_place() -> None:
         on_grid(image, Image(np.zeros((5, 4)), "YX", name="b"))
 
 
+@pytest.mark.parametrize(("first", "same"), [(0.15, True), (40.0, False)])
+def test_coarser_labels_at_a_place_lie_on_the_picture_that_begins_at_the_origin(first: float, same: bool) -> None:
+    """As labels in an OME-Zarr do, whose coarser pixels begin between those of the image (NGFF: translation)."""
+    image = Image(np.zeros((8, 10)), "YX", (0.3, 0.3), ("micrometer",) * 2)
+    place = np.diag([0.6, 0.6, 1.0])
+    place[:2, 2] = first
+    labels = Image(np.eye(4, 5, dtype=np.uint8), "YX", (0.6, 0.6), ("micrometer",) * 2, place, "labels")
+    if not same:
+        with pytest.raises(DataError, match="differ in size"):
+            on_grid(labels, image)
+        return
+    np.testing.assert_array_equal(on_grid(labels, image).data, np.kron(labels.data, np.ones((2, 2), np.uint8)))
+
+
 def test_a_part_knows_its_picture() -> None:
     um = ("micrometer",) * 2
     picture = Image(np.arange(80.0).reshape(8, 10), "YX", (0.5, 0.5), um, name="picture")

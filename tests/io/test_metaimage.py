@@ -92,7 +92,10 @@ def test_micrometres_are_written_as_millimetres(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.GetOrigin(), (0.3, 0.2, 0.1))
 
 
-@pytest.mark.parametrize("lines", [(), ("ElementSize = 1 2 3",), ("ElementSize = 9 9 9", "ElementSpacing = 1 2 3")])
+@pytest.mark.parametrize(
+    "lines",
+    [(), ("ElementSize = 1 2 3",), ("ElementSpacing: 1 2 3",), ("ElementSize = 9 9 9", "ElementSpacing = 1 2 3")],
+)
 def test_stated_sizes(tmp_path: Path, lines: tuple[str, ...]) -> None:
     image = io.read_one(by_hand(tmp_path / "a.mha", *lines))
     assert (image.scale, image.calibrated) == (((3, 2, 1), True) if lines else ((1, 1, 1), False))

@@ -102,6 +102,24 @@ def test_space_units(tmp_path: Path, line: str, unit: str, factor: float) -> Non
     np.testing.assert_allclose(image.affine[:3, 3], np.array([6, 5, 4]) * factor)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("spacings: 1000 2 3", 'units: "um" "mm" "mm"'),
+        ("space: LPS", "space directions: (1000,0,0) (0,2,0) (0,0,3)", 'space units: "um" "mm" "mm"'),
+    ],
+)
+def test_each_axis_may_have_its_unit(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines))
+    assert (image.scale, image.units) == ((3, 2, 1), ("millimeter",) * 3)
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "LPS"])
+def test_sides_that_a_file_does_not_name_are_said(tmp_path: Path, space: str) -> None:
+    image = io.read_one(raw(tmp_path / "a.nrrd", f"space: {space}", "space directions: (1,0,0) (0,2,0) (0,0,3)"))
+    assert ("which way its axes run" in notes(image)) is (space != "LPS")
+
+
 def test_an_unknown_unit_is_no_length(tmp_path: Path) -> None:
     image = io.read_one(raw(tmp_path / "a.nrrd", "spacings: 1 2 3", 'units: "furlong" "furlong" "furlong"'))
     assert set(image.units) == {"pixel"}
@@ -152,9 +170,10 @@ def test_the_axis_that_is_not_of_space(tmp_path: Path, lines: list[str], axes: s
     np.testing.assert_array_equal(image.data, data.transpose(0, 3, 2, 1))
 
 
-def test_a_space_with_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("space", ["left-posterior-superior-time", "LPST"])
+def test_a_space_with_time(tmp_path: Path, space: str) -> None:
     data = RNG.integers(0, 9, (5, 6, 7, 2)).astype(np.int16)
-    lines = ("space: left-posterior-superior-time", "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,0) (0,0,0,2.5)")
+    lines = (f"space: {space}", "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,0) (0,0,0,2.5)")
     image = io.read_one(raw(tmp_path / "a.nrrd", *lines, "space origin: (7,8,9,0)", data=data))
     assert (image.axes, image.scale) == ("TZYX", (2.5, 3, 2, 1))
     np.testing.assert_allclose(image.affine[1:4, 4], (9, 8, 7))

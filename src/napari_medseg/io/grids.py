@@ -232,10 +232,13 @@ def _unplaced(moving: Image, reference: Image, what: str) -> IndexMap:
 
 
 def _field(moving: Image, reference: Image) -> np.ndarray | None:
-    """Return the map between finer and coarser pixels of one field of view, whose outer edges coincide."""
+    """Return the map between finer and coarser pixels of one field of view, whose outer edges coincide.
+
+    Where one states a place, the other one begins at the origin, as levels and labels of an OME-Zarr do.
+    """
     if not (has_size(moving) and has_size(reference)) or moving.spatial_axes != reference.spatial_axes:
         return None
-    if moving.affine is not None or reference.affine is not None or "T" in moving.spatial_axes:
+    if "T" in moving.spatial_axes:
         return None
     factors = np.array([_factor(a, b) for a, b in zip(moving.units, reference.units, strict=True)])
     mine, theirs = np.array(moving.scale) * factors, np.array(reference.scale)
@@ -244,7 +247,10 @@ def _field(moving: Image, reference: Image) -> np.ndarray | None:
         return None
     matrix = np.diag([*(mine / theirs), 1.0])
     matrix[:-1, -1] = (mine / theirs - 1) / 2
-    return matrix
+    if moving.affine is None and reference.affine is None:
+        return matrix
+    stated = np.linalg.solve(matrix_of(reference), np.diag([*factors, 1.0]) @ matrix_of(moving))
+    return stated if np.abs(stated - matrix).max() < max(1.0, *(mine / theirs)) / 2 else None
 
 
 def _steps(image: Image) -> tuple[float, ...]:

@@ -106,7 +106,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     if end is None:
         raise ReadError(f"{path.name} names no ElementDataFile. It is no MetaImage, or its header is damaged.")
     lines = head[: end.end()].decode("latin-1").splitlines()
-    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    pairs = (re.split("[=:]", line, maxsplit=1) for line in lines if re.search("[=:]", line))
     return {key.strip(): value.strip() for key, value in pairs}, end.end()
 
 

@@ -57,6 +57,7 @@ TO_LPS = {
 SPACE_KINDS = {"domain", "space"}
 COLOURS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
+SIDES = "The file does not say which way its axes run in the body; left, posterior and superior are assumed."
 UNKNOWN = {"", "none", "???", "nan"}
 
 
@@ -260,7 +261,7 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
     directions = header.vectors("space directions")
     if len(directions) == len(header.sizes) and directions:
         matrix = np.array([directions[i] for i in spatial]).T
-        unit, factor = _unit(header.words("space units"), bool(space), notes)
+        unit, factor = _unit(header.words("space units")[: len(matrix)], bool(space), notes)
         origin = next(iter(header.vectors("space origin")), None)
         if matrix.shape != (n, n) and matrix.shape != (3, n):
             raise ReadError(
@@ -268,7 +269,10 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
             )
         origin = np.zeros(len(matrix)) if origin is None or len(origin) != len(matrix) else origin
         signs = np.array(TO_LPS.get(space, (1, 1, 1))[: len(matrix)], float)
-        matrix, origin = signs[:, None] * matrix * factor, signs * origin * factor
+        if n == 3 and space not in TO_LPS:
+            notes.append(SIDES)
+        factor = np.resize(factor, len(matrix))
+        matrix, origin = (signs * factor)[:, None] * matrix, signs * factor * origin
         steps = np.linalg.norm(matrix, axis=0)
         if not (steps > 0).all() or np.linalg.matrix_rank(matrix / steps, tol=1e-3) < n:
             raise ReadError(
@@ -290,10 +294,11 @@ def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np
     stated = header.words("units")
     unit, factor = _unit([stated[i] for i in spatial if len(stated) > i], False, notes)
     origin = _first_voxel(header, spatial, steps)
-    affine = None if origin is None and (steps > 0).all() else np.diag(steps * factor)
-    if affine is not None:
-        affine = array_affine(affine, np.zeros(n) if origin is None else origin * factor)
-    return affine, (np.abs(steps[::-1]) * factor).tolist(), unit
+    steps = steps * factor
+    if origin is None and (steps > 0).all():
+        return None, steps[::-1].tolist(), unit
+    affine = array_affine(np.diag(steps), np.zeros(n) if origin is None else origin * factor)
+    return affine, np.abs(steps[::-1]).tolist(), unit
 
 
 def _first_voxel(header: Header, spatial: Sequence[int], steps: np.ndarray) -> np.ndarray | None:
@@ -305,18 +310,23 @@ def _first_voxel(header: Header, spatial: Sequence[int], steps: np.ndarray) -> n
     return np.array([mins[i] for i in spatial]) + np.where(nodes, 0.0, steps / 2)
 
 
-def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, float]:
-    """Return millimetres or micrometres and the factor to them, for the units that the file states."""
-    stated = {w.strip('"').strip() for w in words} - UNKNOWN
-    if not stated:
+def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, np.ndarray]:
+    """Return millimetres or micrometres, and the factor to them of each axis or of all (1,), for the stated units."""
+    stated = [w.strip('"').strip() for w in words]
+    if len(named := set(stated) - UNKNOWN) == 1:  # what is left empty has it too
+        stated = list(named)
+    if not named:
         if not anatomical:
             notes.append("The file does not state a unit of length; millimetres are assumed.")
-        return MILLIMETER, 1.0
-    sizes = {mm_per(word) for word in stated}
-    if None in sizes or len(sizes) > 1:
-        notes.append(f"The unit {', '.join(sorted(stated))} is no one unit of length; sizes and volumes are in voxels.")
-        return "", 1.0
-    return length_unit(sizes.pop() or 1.0)
+        return MILLIMETER, np.ones(1)
+    sizes = [mm_per(word) for word in stated]
+    known = [size for size in sizes if size]
+    if len(known) < len(sizes):
+        said = ", ".join(sorted(named))
+        notes.append(f"The unit {said} is no unit of length of each axis; sizes and volumes are in voxels.")
+        return "", np.ones(1)
+    unit, largest = length_unit(max(known))
+    return unit, np.array(known) * largest / max(known)
 
 
 def _stated_place(image: Image, axes: str, unit: str) -> list[str]:

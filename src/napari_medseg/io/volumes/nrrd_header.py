@@ -48,7 +48,7 @@ class Header:
     @property
     def timed(self) -> bool:
         """Whether the space of the file has time as its last axis."""
-        return self.fields.get("space", "").lower().endswith("-time")
+        return self.fields.get("space", "").lower().endswith(("-time", "rast", "last", "lpst"))
 
 
 def read_header(path: Path) -> Header:
