@@ -296,6 +296,7 @@ def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model
     ("names", "images"),
     [
         (["a.png", "a_mask.png", "b_seg.png"], ["a.png", "b_seg.png"]),
+        (["a.png", "a_cp_masks.png", "a_Object Identities.png"], ["a.png"]),
         (["Images/a.png", "GT/a.png", "GT/more.png", "labels_instance/a.png"], ["Images/a.png"]),
         (["GT/a.png"], ["GT/a.png"]),
     ],

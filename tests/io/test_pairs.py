@@ -27,6 +27,9 @@ def touch(folder: Path, *names: str) -> None:
         ("1_org.tif", "1"),
         ("a.ome.tif", "a"),
         ("a_label.ome.tiff", "a"),
+        ("a_cp_masks.png", "a"),
+        ("a_Simple Segmentation.tif", "a"),
+        ("a_prediction.tif", "a"),
     ],
 )
 def test_case_stem(name: str, stem: str) -> None:

@@ -21,7 +21,9 @@ LABEL_FOLDERS = (
     "ground truth", "seg", "segmentation", "segmentations",
 )  # fmt: skip
 LABEL_SUFFIX = re.compile(
-    r"[_\- .](labels?|gt|lab|masks?|seg|segmentation|anno|annotation|1stHO|predict)$", re.IGNORECASE
+    r"[_\- .](labels?|gt|lab|(cp_)?masks?|seg|(simple )?segmentation|object identities|anno|annotation|1stHO|"
+    r"pred|predict|predictions?)$",  # also as Cellpose and ilastik call them
+    re.IGNORECASE,
 )
 IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
 CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
