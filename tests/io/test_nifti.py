@@ -153,6 +153,9 @@ def test_time_is_in_seconds(tmp_path: Path) -> None:
             stored(tmp_path / "a.nii", data, xyzt_units=2 | code, pixdim=[1, 0.8, 1.1, 4, step, 0, 0, 0])
         )
         assert (image.axes, image.units[0], image.scale[0]) == ("TZYX", "second", pytest.approx(right))
+        assert "unit of time" not in notes(image)
+    image = io.read_one(stored(tmp_path / "a.nii", data, xyzt_units=2, pixdim=[1, 0.8, 1.1, 4, 2000, 0, 0, 0]))
+    assert "does not state a unit of time; 2000 seconds a step are assumed" in notes(image)
     image = io.read_one(stored(tmp_path / "a.nii", data, pixdim=[1, 0.8, 1.1, 4, 1, 0, 0, 0]))
     assert image.axes == "CZYX"
     np.testing.assert_array_equal(image.data, data.T)

@@ -283,6 +283,10 @@ def _placed(path: Path, header: Any, data: np.ndarray, name: str, metadata: dict
     if "T" in axes:
         units = int(header["xyzt_units"]) & 0x38 if "xyzt_units" in header.keys() else 0  # noqa: SIM118
         image = timed(image, pixdim[4] * SECONDS.get(units, 1.0)) if units in (0, *SECONDS) else image
+        if units == 0 and image.units[0] == SECOND:
+            image = with_note(
+                image, f"The file does not state a unit of time; {pixdim[4]:g} seconds a step are assumed."
+            )
     if not unit:
         image = without_size(image, f"{path.name} does not state its voxel size; sizes and volumes are in voxels.")
     return image.replace(metadata={**image.metadata, **_kept(header, image)})
