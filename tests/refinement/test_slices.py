@@ -73,6 +73,24 @@ def test_carrying_on_ends_where_the_object_ends() -> None:
     assert [c.index for c in found] == [3, 4, 5]
 
 
+def test_carrying_on_ends_where_the_object_turned_into_something_else() -> None:
+    disc = np.broadcast_to(cone()[2], (12, 60, 60))
+    image = scan(disc)
+    data = image.data - disc * 8 * np.arange(12)[:, None, None]  # a little darker on each slice
+    steps = [c.index for c in propagate(image.replace(data=data.astype(np.float32)), disc[0], 0, 11)]
+    assert steps
+    assert max(steps) < 7, "half of its contrast is gone by then"
+
+
+@pytest.mark.parametrize("far", [0, 1000])
+def test_confidence_is_at_most_one_where_intensities_end(far: float) -> None:
+    wanted = cone()
+    image = scan(wanted, noise=0)
+    data = np.where(wanted, far + 100 * (far > 0), image.data).astype(np.float32)  # all of it at an end of the range
+    for carried in propagate(image.replace(data=data), wanted[2], 2, 6):
+        assert 0.5 < carried.confidence <= 1 + 1e-9
+
+
 def test_other_objects_are_never_taken() -> None:
     wanted = cone()
     taken = np.zeros_like(wanted)

@@ -32,6 +32,7 @@ CORE = 0.5  # share of its largest depth from which an object's inside is taken 
 AROUND = 0.35  # of an object's size that it may move or grow from one slice to the next
 LEAST_AROUND = 8  # the same in voxels
 LOST = 0.5  # confidence below which carrying on ends by default
+KIN = 0.3  # likeness to the slice it began on below which it is something else: small changes add up
 
 
 def fill_between(labels: np.ndarray, label: int, axis: int = 0) -> np.ndarray:
@@ -108,8 +109,9 @@ def propagate(
 
     The mask of a slice is where the next one begins: what lies deep inside counts as painted, what lies far outside as
     background, and between the two the energy decides by the next slice's own borders and by how object and
-    surroundings looked. It ends where the confidence falls below `least` or nothing is left. Between two slices the
-    caller may stop, or correct and start again from the corrected slice.
+    surroundings looked. It ends where the confidence falls below `least`, where it looks like something else than on
+    slice `start`, or where nothing is left. Between two slices the caller may stop, or correct and start again from
+    the corrected slice.
 
     Parameters
     ----------
@@ -139,11 +141,13 @@ def propagate(
     if not (0 <= start < depth and 0 <= stop < depth):
         raise DataError(f"Slices {start} to {stop} are asked for; there are 0 to {depth - 1}.")
     intensities, before = Intensities(image), mask.astype(bool)
-    step = 1 if stop > start else -1
+    step, first = 1 if stop > start else -1, _looks(intensities, before, start)
     for index in range(start + step, stop + step, step):
         free = np.ones(plane, bool) if taken is None else ~taken[index]
         found = _carried(intensities, before, index, index - step, image.scale[1:], free)
         if found is None or found.confidence < least:
+            return
+        if _likeness(first, _looks(intensities, found.mask, index)) < KIN:
             return
         yield found
         before = found.mask
@@ -162,16 +166,16 @@ def _carried(
     away = ndimage.distance_transform_edt(~inside)
     strokes = np.where(depth > CORE * depth.max(), 1, 0).astype(np.int8)
     strokes[(away > room / 2) | ~free[box]] = -1
-    old, new = (intensities.inside((slice(n, n + 1), *box))[:, 0] for n in (from_index, index))
+    old, new = _looks(intensities, before, from_index), intensities.inside((slice(index, index + 1), *box))[:, 0]
     problem = Problem(new, tuple(float(s) for s in steps), strokes, inside, frame=np.full((2, 2), EDGE))
     # a core that looks like something else is no certain inside: then only looks and borders decide
     found = minimise(problem, CARRY).labels & free[box]
-    likeness = _likeness(old, inside, new, found)
+    likeness = _likeness(old, new[:, found])
     if likeness < CORE:
         strokes[strokes > 0] = 0
         strokes[np.unravel_index(int(depth.argmax()), depth.shape)] = 1
         found = minimise(replace(problem, strokes=strokes), CARRY).labels & free[box]
-        likeness = _likeness(old, inside, new, found)
+        likeness = _likeness(old, new[:, found])
     if not found.any():
         return None
     mask = np.zeros_like(before)
@@ -180,10 +184,16 @@ def _carried(
     return Carried(index, mask, float(overlap * likeness))
 
 
-def _likeness(old: np.ndarray, before: np.ndarray, new: np.ndarray, now: np.ndarray) -> float:
-    """Return how alike an object looks on two slices: the share that its smoothed histograms have in common."""
-    if not now.any():
+def _looks(intensities: Intensities, mask: np.ndarray, index: int) -> np.ndarray:
+    """Return the intensities of an object, bool (*plane), on a slice, float32 (C, n)."""
+    box = box_of(mask)
+    assert box is not None  # nobody carries on what is empty
+    return intensities.inside((slice(index, index + 1), *box))[:, 0][:, mask[box]]
+
+
+def _likeness(before: np.ndarray, now: np.ndarray) -> float:
+    """Return how alike two sets of intensities (C, n) are: the share that their smoothed histograms have in common."""
+    if not now.size:
         return 0.0
-    both = Appearance(np.concatenate([old, new], 1))
-    nothing = np.zeros_like(before)
-    return both.overlap(np.concatenate([before, nothing]), np.concatenate([nothing, now]))
+    is_before = np.arange(before.shape[1] + now.shape[1]) < before.shape[1]
+    return Appearance(np.concatenate([before, now], 1)).overlap(is_before, ~is_before)
