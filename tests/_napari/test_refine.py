@@ -17,7 +17,7 @@ from refine_scene import LESION, OUTSIDE, Open, Scene, Wait
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
-from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS
+from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS, NOTHING, OBJECTS
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours
 from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg.cli.main import main
@@ -403,6 +403,7 @@ def test_slices_between_polygons_are_filled(open_dock: Open, wait: Wait) -> None
 
 def test_a_picture_that_is_replaced_ends_the_refinement_of_the_earlier_one(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait).start()
+    objects = scene.accept((5, 5))
     scene.paint(scene.centre, LESION)
     mask, image, folder = scene.mask.copy(), scene.live.session.image, scene.live.opened.folder
     assert mask.any()
@@ -412,6 +413,8 @@ def test_a_picture_that_is_replaced_ends_the_refinement_of_the_earlier_one(open_
     np.testing.assert_array_equal(RefinementSession.load(folder, image).mask, mask)
     scene.start()
     assert not scene.mask.any()
+    assert not scene.live.session.result.any(), "objects of the earlier picture"
+    assert objects.data.any()
 
 
 def test_strokes_and_mask_follow_an_image_that_is_moved_or_resized(open_dock: Open, wait: Wait) -> None:
@@ -425,6 +428,55 @@ def test_strokes_and_mask_follow_an_image_that_is_moved_or_resized(open_dock: Op
     assert image_from_layer(layers.mask).scale == image_from_layer(scene.scan).scale
     scene.paint((5, 5), OUTSIDE)
     assert scene.round == 2
+
+
+def test_what_would_be_taken_for_the_mask_is_hidden(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    given = scene.viewer.add_labels(scene.truth.astype(np.uint8), name="given", affine=scene.scan.affine)
+    given.scale, given.units = scene.scan.scale, scene.scan.units
+    choices = scene.dock.setup
+    choices.origin.setCurrentText(LABELS)
+    choices.labels.choose(given)
+    scene.start()
+    assert not given.visible
+    scene.live.finish()
+    assert given.visible, "nothing was made of it"
+    assert list(scene.viewer.layers) == [scene.scan, given]
+    scene.start()
+    scene.paint(tuple(np.argwhere(scene.truth)[0]), OUTSIDE)
+    earlier = scene.live.layers
+    scene.live.finish()
+    assert not given.visible
+    assert "given, which it started from, is hidden" in scene.dock.run_bar.message.text()
+    choices.origin.setCurrentText(NOTHING)
+    scene.start()
+    shown = [layer for layer in scene.viewer.layers if layer.visible]
+    assert not {earlier.mask, earlier.scribbles} & set(shown), "no strokes and no mask of an earlier refinement"
+    assert {scene.live.layers.mask, scene.scribbles, scene.scan} <= set(shown)
+
+
+def test_objects_of_a_labels_layer_stay_apart_and_are_corrected_one_by_one(open_dock: Open, wait: Wait) -> None:
+    scene = Scene(open_dock, wait)
+    place = {name: getattr(scene.scan, name) for name in ("scale", "affine", "units")}
+    given = np.zeros(scene.truth.shape, np.uint16)
+    given[scene.truth], given[2:9, 2:9], given[2:9, 9:14] = 7, 3, 300
+    labels = scene.viewer.add_labels(given.copy(), name="given", **place)
+    scene.dock.setup.origin.setCurrentText(OBJECTS)
+    scene.dock.setup.labels.choose(labels)
+    scene.start()
+    objects = scene.live.layers.objects
+    np.testing.assert_array_equal(objects.data, given)
+    assert "press O" in scene.dock.panel.message.text()
+    scene.viewer.cursor.position = scene.scan.data_to_world((5, 5))
+    scene.press("O")
+    scene.settle()
+    np.testing.assert_array_equal(scene.mask, given == 3)
+    scene.paint((2, 2), OUTSIDE)
+    scene.accept()
+    assert objects.data[2, 2] == 0
+    assert (objects.data == 3).any()
+    np.testing.assert_array_equal(objects.data[given != 3], given[given != 3])
+    np.testing.assert_array_equal(labels.data, given)
 
 
 def test_an_objects_layer_of_few_numbers_takes_all_objects(open_dock: Open, wait: Wait) -> None:

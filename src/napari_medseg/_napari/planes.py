@@ -140,7 +140,7 @@ class Marks(_OfViewer):
         for side, letter in zip(SIDES, letters, strict=True):
             name = MARK.format(side)
             if name not in overlays:
-                overlays[name] = TextOverlay(position=side, font_size=SIZE, box=False)
+                overlays[name] = TextOverlay(position=side, font_size=SIZE, box=True)  # read on any picture
             overlays[name].text, overlays[name].visible = letter, bool(letter)
 
 

@@ -53,9 +53,10 @@ class Appearance:
         ours, out = self._density([first]), []
         for other in others:
             theirs = self._density([other])
-            nothing = ours is None or theirs is None
-            # smoothing adds to what is at the ends of the range
-            out.append(0.0 if nothing else float(np.minimum(ours / ours.sum(), theirs / theirs.sum()).sum()))
+            if ours is None or theirs is None:
+                out.append(0.0)
+            else:  # smoothing adds to what is at the ends of the range
+                out.append(float(np.minimum(ours / ours.sum(), theirs / theirs.sum()).sum()))
         return out
 
     def _density(self, sets: Sequence[np.ndarray]) -> np.ndarray | None:

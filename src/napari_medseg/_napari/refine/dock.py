@@ -103,7 +103,8 @@ class RefineDock(Dock):
         anything = made in self.viewer.layers and bool(made.data.any())
         self.save_button.setVisible(anything)
         if anything:
-            reason = " ".join(filter(None, (f"The result is the layer {made.name}.", ended.layers.left_out, reason)))
+            said = f"The result is the layer {made.name}.", ended.layers.left_out, ended.below, reason
+            reason = " ".join(filter(None, said))
             self.run_bar.offer("Measure", lambda: self.measure_next(made))
         self.run_bar.say(reason or self.setup.reason)
         self.scroll_to(self.run_bar)

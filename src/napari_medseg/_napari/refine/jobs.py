@@ -22,7 +22,10 @@ from napari_medseg.refinement.state import label_array
 
 T = TypeVar("T")
 TOY = 24
-MERGED = "All labels became one foreground. To keep them apart: Finish, set Settings > Classes, and start again."
+MERGED = (
+    "All labels became one foreground. To keep them apart: Finish, and start from the objects of a Labels layer; or "
+    "set Settings > Classes."
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Start:
     """What a session begins with.
 
     `others`: objects accepted on other parts of the picture; `whole`: which picture and time point the image is all or
-    a part of; `saved`: folder of a session to continue; `box`: layer of a box around the object; `note`: a sentence
-    for the user.
+    a part of; `saved`: folder of a session to continue; `box`: layer of a box around the object; `given`: layer of
+    the labels that are corrected; `note`: a sentence for the user.
     """
 
     image: Image
@@ -44,6 +47,7 @@ class Start:
     pnet: Path | None = None
     saved: Path | None = None
     box: Any = None
+    given: Any = None
     note: str = ""
 
     def provenance(self) -> dict[str, Any]:

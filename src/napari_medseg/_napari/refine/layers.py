@@ -15,14 +15,14 @@ from napari.layers import Labels, Layer
 
 from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, to_data, world_of
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
-from napari_medseg._napari.refine.times import of_same_time
+from napari_medseg._napari.refine.times import TIME_OF, of_same_time
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)
 MOST_BRUSH = 200  # pixels of the image
-OBJECTS_OF, WHOLE = "medseg_objects_of", "medseg_whole"
+OBJECTS_OF, WHOLE, REFINED_OF = "medseg_objects_of", "medseg_whole", "medseg_refined_of"
 DRAWING = ("paint", "fill", "polygon")
 BRUSH = "_brush_circle"  # napari's overlay
 CHUNK = 2**22  # voxels that are compared at a time
@@ -53,6 +53,7 @@ class RefineLayers:
                 result.copy(), name=f"{image.name} · objects", opacity=0.6, colormap=object_colours(classes), **place
             )
         self.objects.metadata.update({OBJECTS_OF: image.unique_id, WHOLE: picture})
+        image.events.data.connect(_left_by(image, self.objects))
         self.mask = viewer.add_labels(
             state.mask.copy(), name=f"{image.name} · refined", opacity=MASK_OPACITY, colormap=mask_colours(classes),
             **place,
@@ -81,7 +82,8 @@ class RefineLayers:
         """Return the layer of objects accepted earlier on `image`, or ``None``; it may have got another name."""
         newest = list(reversed(viewer.layers))
         own = (layer for layer in newest if layer.metadata.get(OBJECTS_OF) == image.unique_id)
-        named = (layer for layer in newest if layer.name == f"{image.name} · objects")
+        others = [layer for layer in newest if layer.metadata.get(OBJECTS_OF, "") is not None]
+        named = (layer for layer in others if layer.name == f"{image.name} · objects")
         return next(own, next(named, None))
 
     @staticmethod
@@ -103,7 +105,8 @@ class RefineLayers:
     @property
     def left_out(self) -> str:
         """What to say of a mask that is not part of the result; empty when there is none."""
-        waits = self.result is self.objects and bool(self.mask.data.any())
+        there = self.mask in self.viewer.layers
+        waits = there and self.result is self.objects and bool(self.mask.data.any())
         return f"The mask in {self.mask.name} is not accepted and not part of it." if waits else ""
 
     def object_at(self, position: Sequence[float]) -> int:
@@ -217,6 +220,24 @@ class RefineLayers:
         return any(bool(((data[box] != scribbles[box]) & (result[box] == 0)).any()) for box in self.boxes)
 
     # ---- showing
+    def hide_others(self, source: Layer, given: Layer | None) -> list[Layer]:
+        """Hide what would be taken for the mask or the strokes: those of earlier refinements of `source`, and `given`.
+
+        Returns
+        -------
+        list
+            The layers that were in view.
+        """
+        earlier = [one for one in self.viewer.layers if one.metadata.get(REFINED_OF) == source.unique_id]
+        now = [one for one in earlier if one.metadata.get(TIME_OF) == self.image.metadata.get(TIME_OF)]
+        found = dict.fromkeys((*now, given))
+        others = [one for one in found if one is not None and one.visible and one not in self.own]
+        for layer in others:
+            layer.visible = False
+        for layer in (self.mask, self.scribbles):
+            layer.metadata[REFINED_OF] = source.unique_id
+        return others
+
     def follow_image(self) -> bool:
         """Put the layers onto the image where it is now; return whether any lay elsewhere."""
         place, moved = like(self.image), False
@@ -315,6 +336,16 @@ def _without_box(viewer: Any) -> None:
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", {})
     if BRUSH in overlays:
         overlays[BRUSH].box = False
+
+
+def _left_by(image: Layer, objects: Layer) -> Callable[..., None]:
+    """Return what to call when the picture in `image` is replaced, so that it takes over none of the objects."""
+
+    def left(event: Any = None) -> None:
+        if objects.metadata.get(OBJECTS_OF) == image.unique_id:
+            objects.metadata.update({OBJECTS_OF: None, WHOLE: None})
+
+    return left
 
 
 def _between(result: np.ndarray, numbers: tuple[int, int]) -> np.ndarray:

@@ -72,6 +72,9 @@ class Guidance:
         self.steps.do(LOOK, lambda: call("comparing", find, image_from_layer(layer)), self._look)
 
     def _look(self, place: Place | None) -> None:
+        if place is None and not self.session.mask.any():
+            self.panel.say("The mask is empty: paint a stroke in the object first.")
+            return
         if place is None:
             self.panel.say("There is no such place: everything is decided, or equal to the reference.")
             return
@@ -91,6 +94,7 @@ class Guidance:
 FOLLOW_MS = 60
 GONE = RuntimeError, EmitLoopError  # what layers raise whose window is gone
 MOVED = "{} was moved or resized: strokes, mask and objects follow it."
+IN_SLICES = "Strokes are painted in slices: Ctrl+Y leaves the 3D view."
 ELSEWHERE = "That object was accepted on another part. Finish, and start again from the layer of objects that it is in."
 
 
@@ -114,6 +118,7 @@ class Live:
         self.followed = Followed(self.chosen)
         self.layers.scribbles.bounding_box.visible = self.source is not image
         take_place(viewer, (self.layers.mask, self.layers.scribbles), opened.folder)
+        self.hidden = self.layers.hide_others(source or image, start.given)
         self.steps = Steps(panel.say, panel.busy)
         self.guidance = Guidance(self.session, self.layers, self.steps, panel)
         self.keys = Keys(viewer, self.actions())
@@ -138,8 +143,9 @@ class Live:
         panel.attach(self)
         self._selected()
         panel.show_state(state, self.session.rounds)
-        if opened.note:
-            panel.say(opened.note)
+        said = " ".join(filter(None, (opened.note, IN_SLICES if viewer.dims.ndisplay == 3 else "")))
+        if said:
+            panel.say(said)
         if opened.start.box is not None:
             self.layers.add_strokes(strokes_around(opened.start.box, image, 2))
             opened.start.box.visible = False
@@ -218,7 +224,7 @@ class Live:
 
     def _displayed(self, event: Any = None) -> None:
         if self.viewer.dims.ndisplay == 3:
-            self.panel.say("Strokes are painted in slices: Ctrl+Y leaves the 3D view.")
+            self.panel.say(IN_SLICES)
 
     def _removing(self, event: Any) -> None:
         """Put the brush away before a layer goes: napari may crash when the painted one goes under the brush."""
@@ -388,9 +394,16 @@ class Live:
         touched = self.session.rounds or not self.steps.idle or own.boxes or own.scribbles.data.any()
         self.close(self.kept)
         for layer in () if touched else (own.scribbles, own.mask, own.objects):
-            if layer in layers and not layer.data.any():
+            copy = layer is own.mask and self.opened.start.given is not None
+            if layer in layers and (copy or not layer.data.any()):
                 layers.remove(layer)
         layers.selection.active = own.result if own.result in layers else own.image
+
+    @property
+    def below(self) -> str:
+        """What to say of the labels that were corrected; empty where they are in view, or there are none."""
+        given = self.opened.start.given
+        return f"{given.name}, which it started from, is hidden." if given in self.hidden and not given.visible else ""
 
     @property
     def kept(self) -> str:
@@ -410,6 +423,8 @@ class Live:
         with contextlib.suppress(*GONE):
             self._put_away()
             self.layers.release()
+            for layer in () if self.session.rounds else self.hidden:
+                layer.visible = True
         self.steps.close(self._last)
         self.ended(reason)
 

@@ -25,6 +25,7 @@ class Outline:
 
     def __init__(self, viewer: Any, image: Layer, kind: str, done: Callable[[Shapes], None]) -> None:
         self.viewer, self.done = viewer, done
+        viewer.dims.ndisplay = 2  # shapes are drawn in slices
         place = like(image)
         place["metadata"] = {**place["metadata"], **DERIVED}
         self.layer = viewer.add_shapes(

@@ -114,6 +114,7 @@ class HistoryStrip(QWidget):
 
 HINT = "Paint a stroke inside the object, and one outside it where the mask leaks."
 CORRECT = "Paint where the mask is wrong: foreground in what is missing, background in what is too much."
+SAME = "Nothing changed: where the strokes are, the mask was so already. Paint where it is wrong."
 TIPS = {
     "auto": "Each released stroke refines. Off: draw several strokes, then press S once",
     "outline": "Show the border of the mask only",
@@ -246,7 +247,8 @@ class Panel(QWidget):
         told = f"round {state.index} of {state.n_rounds}" if state.n_rounds else "no round yet"
         taken = state.kind == "accept"
         self.status.setText(told if started else accepted(state, rounds[-1]["labels"]) if taken else state.describe())
-        hint = "" if not started else CORRECT if state.mask.any() else HINT
+        hint = SAME if state.kind == "refine" and not state.n_changed else ""
+        hint = hint if not started else CORRECT if state.mask.any() else HINT
         self.message.setText(state.message or hint)
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
         self._enable()

@@ -50,6 +50,8 @@ CORNER = 256  # pixels along each axis
 MOST = 16_000_000  # pixels of a level that are refined at once: of a larger one the part in view
 MOST_STORED = 400_000_000  # voxels that are read from disk to be refined: about 6 GB with masks, strokes and objects
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
+OBJECTS = "objects of a Labels layer"
+OPEN = "Point at an object and press O to correct it, then A; or paint a new one."
 GEODESIC, DEEPIGEOS = "geodesic (works on anything)", "DeepIGeoS (R-Net model)"
 
 
@@ -78,7 +80,11 @@ class Setup(QWidget):
         self.resume_button = QPushButton("Continue session")
         self.resume_button.clicked.connect(lambda: self.resume.emit())
         self.origin, self.engine = QComboBox(), QComboBox()
-        self.origin.addItems([NOTHING, LABELS, PROPOSAL])
+        self.origin.addItems([NOTHING, LABELS, OBJECTS, PROPOSAL])
+        self.origin.setToolTip(
+            "A Labels layer becomes the mask, as one foreground or as so many classes as Settings say. Objects of a "
+            "Labels layer: each stays an object of its own with its number, and is opened to be corrected"
+        )
         self.engine.addItems([GEODESIC, DEEPIGEOS])
         self.labels = LayerChooser(viewer, label_layers)
         self.places = {"propose": QVBoxLayout(), "refine": QVBoxLayout()}
@@ -122,13 +128,17 @@ class Setup(QWidget):
         return chooser
 
     @property
+    def _from_labels(self) -> bool:
+        return bool(self.origin.currentText() in (LABELS, OBJECTS))
+
+    @property
     def reason(self) -> str:
         """Why it cannot start; empty when it can."""
         if self.input.layer is None:
             return "Open an image first."
         if self.problem:
             return self.problem
-        if self.origin.currentText() == LABELS and self.labels.layer is None:
+        if self._from_labels and self.labels.layer is None:
             return "Open a Labels layer to start from, or start from nothing."
         wanted = [self.pnet] if self.origin.currentText() == PROPOSAL else []
         wanted += [self.rnet] if self.engine.currentText() == DEEPIGEOS else []
@@ -358,7 +368,7 @@ class Setup(QWidget):
 
     def update_choice(self) -> None:
         """Show the choosers that are needed."""
-        self.labels.setVisible(self.origin.currentText() == LABELS)
+        self.labels.setVisible(self._from_labels)
         wanted = {"pnet": self.origin.currentText() == PROPOSAL, "rnet": self.engine.currentText() == DEEPIGEOS}
         for name, shown in wanted.items():
             if shown or name in self.__dict__:
@@ -377,19 +387,20 @@ class Setup(QWidget):
         assert image is not None  # Start is disabled without one
         deep = self.engine.currentText() == DEEPIGEOS
         settings = self.form.value.updated(engine="deepigeos" if deep else "geodesic")
-        objects = RefineLayers.find(self.viewer, layer)
-        if origin == LABELS and objects == self.labels.layer:
+        corrected = self.labels.layer if self._from_labels else None
+        objects = corrected if origin == OBJECTS else RefineLayers.find(self.viewer, layer)
+        if origin == LABELS and objects == corrected:
             objects = None  # accepted objects that are corrected cannot be locked
-        corrected = self.labels.layer if origin == LABELS else None
+        note = " ".join(filter(None, (self._note(image), OPEN if origin == OBJECTS else "")))
         elsewhere = [one for one in RefineLayers.elsewhere(self.viewer, self._whole, objects) if one is not corrected]
         return Start(
             image, settings,
-            initial=image_from_layer(self.labels.layer) if origin == LABELS else None,
+            initial=image_from_layer(corrected) if origin == LABELS else None,
             locked=image_from_layer(objects) if objects is not None else None,
             others=tuple(image_from_layer(one) for one in elsewhere), whole=self._whole,
             rnet=self.rnet.entry.path if deep and self.rnet.entry else None,
             pnet=self.pnet.entry.path if origin == PROPOSAL and self.pnet.entry else None,
-            box=self.box_layer, note=self._note(image),
+            box=self.box_layer, given=corrected, note=note,
         )  # fmt: skip
 
     def resumed(self, saved: Saved) -> Start:
@@ -404,7 +415,15 @@ class Setup(QWidget):
         return Start(image, saved=saved.folder, note=self._note(image), whole=self._whole, **models)
 
     def command(self) -> str:
-        """Return the ``medseg refine`` line that does the same."""
+        """Return the ``medseg refine`` line that does the same.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        if self.origin.currentText() == OBJECTS:
+            raise DataError("Objects are corrected one by one in the window alone. Start from a Labels layer.")
         self.taken = None
         start = self.start()
         source = str(start.image.metadata.get("source_file") or "IMAGE")
