@@ -506,3 +506,33 @@ def test_the_first_of_several_pictures_of_a_file_says_so(tmp_path: Path) -> None
     first, second = io.read(tmp_path / "a.ome.tif")
     assert "2 pictures" in first.metadata["notes"][0]
     assert "notes" not in second.metadata
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_picture_behind_its_small_copy_is_read_in_full(tmp_path: Path, planes: int, marked: bool) -> None:
+    """Whatever the order in the file, its largest picture is meant; outlines of it and frames count its pixels too."""
+    full = np.random.default_rng(0).integers(0, 255, (planes, 60, 80), dtype=np.uint8)
+    step = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER", "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(full[0, ::4, ::4], subfiletype=int(marked), metadata=None, resolution=(5_000, 5_000))
+        for plane in full:
+            file.write(plane, **step)  # type: ignore[arg-type]
+    (image,) = io.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, full.squeeze())
+    assert image.scale[-2:] == (0.5, 0.5)
+    assert "smaller copy" in image.metadata["notes"][0]
+    assert "80 x 60" in image.metadata["notes"][0]
+    (tmp_path / "a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert io.read_one(tmp_path / "a.geojson").spatial_shape == (60, 80)
+
+
+def test_a_picture_of_other_proportions_or_a_stack_is_no_small_copy(tmp_path: Path) -> None:
+    stack = np.arange(3 * 6 * 8, dtype=np.uint8).reshape(3, 6, 8)
+    for name, first, other in (("a.tif", stack[0], (60, 60)), ("b.tif", stack, (60, 80))):
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            file.write(first, metadata=None, photometric="minisblack")
+            file.write(np.zeros(other, np.uint8), metadata=None)
+        (image,) = io.read(tmp_path / name)
+        np.testing.assert_array_equal(image.data, first)
+        assert "1 further picture" in image.metadata["notes"][0]

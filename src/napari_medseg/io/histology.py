@@ -31,6 +31,7 @@ from napari_medseg.io.outlines.polygons import (
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
 from napari_medseg.io.pictures import ON_ITS_SIDE, picture_size
 from napari_medseg.io.sidecar import load
+from napari_medseg.io.tiff_pages import main_page
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".ome.tif", ".ome.tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
@@ -381,7 +382,8 @@ def _header(picture: Path) -> tuple[tuple[int, int], tiff.Steps]:
 
     try:
         with tifffile.TiffFile(picture) as file:
-            page, turn = file.pages[0], tiff.turn_of(file)
+            page = main_page(file)
+            turn = tiff.turn_of(file, page)
             sides = (page.imagelength, page.imagewidth)
             return sides[::-1] if turn in ON_ITS_SIDE else sides, tiff.turned_steps(tiff.steps_of(file), turn)
     except tifffile.TiffFileError as error:

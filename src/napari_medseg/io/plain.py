@@ -24,6 +24,7 @@ from napari_medseg.io.pictures import (
     shown,
 )
 from napari_medseg.io.sidecar import load, restore
+from napari_medseg.io.tiff_pages import said_of_others
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
 MAX_BYTES = 2**34
@@ -108,8 +109,7 @@ def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
         if raw:
             return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
         order = tiff.own_order(path, file)
-        left = sum(not series.keyframe.is_reduced for series in file.series[len(order) :])
-        notes = (f"{counted(left, 'further picture')} of another size in the file left out.",) if left else ()
+        notes = () if file.is_ome else said_of_others(file, order[0])
         many = f"The file holds {len(order)} pictures; where one is wanted, it is this one, the first."
         first, *others = (_series(path, file, k, notes) for k in order)
         return [replace(first, notes=(*first.notes, many)), *others] if others else [first]
@@ -128,7 +128,7 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
     steps = tiff.steps_of(file, number)
     stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line)
-    turn = UPRIGHT if file.is_ome or file.is_imagej else tiff.orientation_of(series.keyframe)
+    turn = tiff.turn_of(file, series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
 

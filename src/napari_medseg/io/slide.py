@@ -21,6 +21,7 @@ from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
 from napari_medseg.io.pictures import on_white
 from napari_medseg.io.plain import check_size
+from napari_medseg.io.tiff_pages import main_series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -38,7 +39,10 @@ DAMAGED = (  # what tifffile and the codecs raise on damaged files; a slip of ou
 
 
 def is_slide(path: Path) -> bool:
-    """Whether `path` has a slide suffix, is a DICOM slide, or a tiled RGB TIFF, a pyramid or too large to load."""
+    """Whether `path` has a slide suffix, is a DICOM slide, or a tiled RGB TIFF, a pyramid or too large to load.
+
+    A TIFF whose first picture is a small copy of a later one is none: the slide libraries would read the copy.
+    """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return True
@@ -53,7 +57,8 @@ def is_slide(path: Path) -> bool:
             page, series = tiff.pages[0], tiff.series[0]
             rgb = page.samplesperpixel in (3, 4) and page.dtype == np.uint8
             pyramid = series.is_pyramidal or any(other.is_reduced for other in tiff.pages[1:2])
-            return bool(rgb and page.is_tiled and (pyramid or page.imagewidth * page.imagelength > LARGE))
+            first = main_series(tiff) == 0
+            return bool(first and rgb and page.is_tiled and (pyramid or page.imagewidth * page.imagelength > LARGE))
     except (*DAMAGED, tifffile.TiffFileError):  # it is no slide then
         return False
 

@@ -31,6 +31,7 @@ from napari_medseg.io.pictures import (
     open_picture,
     upright,
 )
+from napari_medseg.io.tiff_pages import main_page, main_series
 from napari_medseg.io.volumes.stored import rescaled
 
 Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
@@ -94,9 +95,9 @@ def orientation_of(page: Any) -> int:
     return int(found) if found in TURNS else UPRIGHT
 
 
-def turn_of(file: Any) -> int:
-    """Return how the first picture of a file is to be turned; programs that write OME and ImageJ files mean none."""
-    return UPRIGHT if file.is_ome or file.is_imagej else orientation_of(file.series[0].keyframe)
+def turn_of(file: Any, page: Any) -> int:
+    """Return how a page of a file is to be turned; programs that write OME and ImageJ files mean none."""
+    return UPRIGHT if file.is_ome or file.is_imagej else orientation_of(page)
 
 
 def turned_steps(steps: Steps, orientation: int) -> Steps:
@@ -125,11 +126,10 @@ def opened(path: Path) -> Any:
     import tifffile
 
     file = tifffile.TiffFile(path)
-    if len(file.series) > 1 and file.series[0].kind == "shaped":
-        first, *others = ((series.shape, series.dtype) for series in file.series)
-        if first in others:
-            file.close()
-            return tifffile.TiffFile(path, is_shaped=False)
+    kinds = {(series.shape, series.dtype) for series in file.series}
+    if len(kinds) < len(file.series) and file.series[0].kind == "shaped":
+        file.close()
+        return tifffile.TiffFile(path, is_shaped=False)
     return file
 
 
@@ -149,7 +149,7 @@ def refuse_cut(path: Path, tiff: Any) -> None:
         If it was written by ImageJ or by tifffile, whose descriptions count, or is an OME-TIFF, and is cut short, or
         another file of the same OME-TIFF is not beside it.
     """
-    series = tiff.series[0]
+    series = tiff.series[main_series(tiff)]
     if tiff.is_ome:
         _refuse_gaps(path, tiff)
     held, plane = math.prod(series.shape), math.prod(series.keyframe.shape)
@@ -186,8 +186,11 @@ def _named_files(path: Path, xml: str) -> list[Path]:
 
 
 def own_order(path: Path, tiff: Any) -> list[int]:
-    """Return the numbers of the series, those with planes in `path` itself first: an OME-TIFF may have many files."""
-    order = list(range(len(tiff.series) if tiff.is_ome else 1))
+    """Return the numbers of the series, those with planes in `path` itself first: an OME-TIFF may have many files.
+
+    Of any other TIFF one series is read.
+    """
+    order = list(range(len(tiff.series))) if tiff.is_ome else [main_series(tiff)]
     if not tiff.is_ome or len(_named_files(path, tiff.ome_metadata)) < 2:
         return order
     parts = _image_texts(tiff.ome_metadata)
@@ -232,7 +235,7 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     if tiff.is_ome:
         return ome_steps(ome_image(tiff, series))
     stated = tiff.imagej_metadata or {}
-    tags = tiff.pages[0].tags
+    tags = main_page(tiff).tags
     counts = _resolution(tags)
     if um_per(stated.get("unit")) == um_per("inch") and any(c > 0 and is_printed(25_400 / c) for c in counts):
         stated = {key: value for key, value in stated.items() if key not in ("unit", "yunit", "zunit")}

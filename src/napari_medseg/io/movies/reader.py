@@ -24,6 +24,7 @@ from napari_medseg.io.pictures import (
     picture_size,
     refuse_reduced,
 )
+from napari_medseg.io.tiff_pages import main_page
 
 
 class Frames:
@@ -284,7 +285,7 @@ def _size_of(path: Path) -> tuple[int, int]:
         import tifffile
 
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
+            page = main_page(file)
             return (int(page.imagelength), int(page.imagewidth))
     except Exception as error:  # libraries raise anything on damaged headers
         raise ReadError(f"{path.name} cannot be read as a picture ({one_line(error)}). Copy it again.") from error
