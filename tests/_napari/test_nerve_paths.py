@@ -285,6 +285,40 @@ def test_edited_paths_count_for_their_eye(open_dock: Open, wait: Wait) -> None:
     assert measure.table.frame["main nerves mean"].iloc[0] == 2
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+def test_eyes_and_paths_of_a_mosaic_are_per_area_that_its_frames_cover(
+    open_dock: Open, wait: Wait, drawn: bool
+) -> None:
+    """Of each of two mosaics half is black: both eyes agree with Measure; one without a picture says so."""
+    viewer, measure = open_dock("Measure")
+    data = np.random.default_rng(0).integers(20, 200, (384, 768)).astype(np.uint8)
+    data[:, 384:] = 0
+    mask = np.zeros(data.shape, np.uint8)
+    mask[100:103, 20:360] = 1
+    place = {"scale": (400 / 384,) * 2, "units": ("micrometer",) * 2}
+    for name in ("P1_OD_1", "P2_OD_1"):
+        viewer.add_image(data, name=f"{name}_org", **place)
+        viewer.add_labels(mask, name=f"{name}_lab", **place)
+    viewer.add_labels(mask, name="P3_OD_1_lab", **place)
+    measure.kind.setCurrentIndex(measure.kind.findData("nerve"))
+    measure.labels.choose(viewer.layers["P1_OD_1_lab"])
+    measure.image.choose(viewer.layers["P1_OD_1_org"])
+    measure.run_bar.start()
+    wait(lambda: measure.run_bar.current is None and len(measure.table.frame) == 1)
+    assert "uncovered area [mm^2]: <b>0.16</b>" in measure.details.text()
+    density = cnfl(measure)
+    if drawn:
+        measure.paths.show_button.click()
+        wait(lambda: "paths;" in measure.paths.line.text())
+        assert cnfl(measure) == density
+    measure.eyes.run_bar.start()
+    wait(lambda: "images used" in measure.table.frame)
+    eyes = measure.table.frame
+    assert eyes[f"{CNFL} mean"].tolist() == pytest.approx([0.354 / 0.16, 0.354 / 0.16, 0.354 / 0.32], rel=0.01)
+    assert eyes["area warning"].str.startswith("area of the whole image").tolist() == [False, False, True]
+    assert "area of the whole image" in measure.eyes.run_bar.message.text()
+
+
 def test_eyes_of_a_folder(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     for frame in (1, 2):
         imwrite(tmp_path / f"P1_OS_{frame}_lab.tif", np.zeros((64, 64), np.uint8))
@@ -403,12 +437,12 @@ def test_a_layer_that_cannot_be_measured_is_named_and_the_others_go_on() -> None
     mask[20:23] = 1
     size = (1.0, 1.0), ("micrometer", "micrometer")
     good, bad = (Image(data, "YX", *size, kind="labels", name=name) for data, name in ((mask, "a"), (mask - 1, "b")))
-    rows, problems = run(measure_layers([(bad, None), (good, None)]))
+    rows, problems = run(measure_layers([(bad, None, None), (good, None, None)]))
     assert rows["image"].tolist() == ["a"]
     assert len(problems) == 1
     assert problems[0].startswith("b is not measured: b holds negative labels")
     with pytest.raises(DataError, match="negative labels"):
-        run(measure_layers([(bad, None)]))
+        run(measure_layers([(bad, None, None)]))
 
 
 @pytest.mark.parametrize("planes", [((1, 1), (3, 3)), ((1, 9), (1, 1))])

@@ -241,3 +241,73 @@ def test_a_tracing_is_measured_as_it_was_drawn() -> None:
     assert nerve.table(traced)["length [px]"].tolist() == [60, 200, 8, 15]
     by_rule = nerve.table(traced.replace(metadata={"paths": straight, "classes": ["nerve"] * 4}))
     assert by_rule["class"].tolist() == ["branch", "main", "branch", "branch"]
+
+
+@pytest.mark.parametrize("ground", ["black", "white", "nan"])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_densities_of_a_mosaic_are_per_area_that_frames_cover(ground: str, drawn: bool) -> None:
+    """Nine frames of 400 um, of which four in the corners are missing: the nerves of the other five."""
+    step, side = 400 / 384, 384
+    noise = np.random.default_rng(0).integers(20, 200, (3 * side, 3 * side)).astype(float)
+    mask = np.zeros(noise.shape, np.uint8)
+    for row in (0, 2):
+        for column in (0, 2):
+            place = slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+            noise[place] = {"black": 0, "white": 255, "nan": np.nan}[ground]
+    mask[side + 100 : side + 103, 50:1100] = 1
+    data = noise.astype(np.float32 if ground == "nan" else np.uint8)
+    units = ("micrometer", "micrometer")
+    picture = Image(data, "YX", (step, step), units)
+    known = {"paths": [[[side + 101.0, 50.0], [side + 101.0, 1099.0]]], "classes": ["main"]} if drawn else {}
+    labels = picture.labels_like(mask, **known)
+    whole, seen = (nerve.summary(labels, one).iloc[0] for one in (None, picture))
+    assert whole["image area [mm^2]"] == pytest.approx(1.44)
+    assert np.isnan(whole["uncovered area [mm^2]"])
+    assert "whole image" in whole["area note"]
+    assert seen["image area [mm^2]"] == pytest.approx(0.8)
+    assert seen["uncovered area [mm^2]"] == pytest.approx(0.64)
+    assert seen["area note"] == ""
+    for name in ("CNFL [mm/mm^2]", "CNFD [no/mm^2]"):
+        assert seen[name] == pytest.approx(whole[name] * 9 / 5)
+    assert seen["total length [mm]"] == whole["total length [mm]"]
+
+
+@pytest.mark.parametrize("case", ["drawing", "constant", "nan", "bridged"])
+def test_plain_ground_in_which_nerves_were_traced_counts_as_seen(case: str) -> None:
+    mask = np.zeros((800, 800), np.uint8)
+    for row in range(60, 800, 90):
+        mask[row : row + 5] = 1  # from side to side: they part the ground
+    data = mask * np.float32(200)
+    if case == "constant":
+        data[:] = 3
+    elif case == "nan":
+        data[:] = np.nan
+    elif case == "bridged":  # frames left and right, and nerves drawn across the gap
+        data = np.random.default_rng(0).uniform(20, 200, mask.shape).astype(np.float32)
+        data[:, 300:500] = 0
+    picture = Image(data, "YX", (1.0, 1.0), ("micrometer",) * 2)
+    row = nerve.summary(picture.labels_like(mask), picture).iloc[0]
+    assert row["image area [mm^2]"] == pytest.approx(0.64)
+    assert row["uncovered area [mm^2]"] == 0
+    assert row["area note"].startswith("plain parts") == (case in ("drawing", "bridged"))
+
+
+def test_nerves_that_end_at_a_frame_or_run_along_it_do_not_make_the_gap_seen() -> None:
+    data = np.random.default_rng(0).integers(20, 200, (400, 1000), np.uint8)
+    data[:, 400:600] = 255
+    mask = np.zeros(data.shape, np.uint8)
+    for row in range(20, 400, 60):
+        mask[row : row + 4, 100:400] = 1
+    mask[30:370, 598:602] = 1  # the edge itself was taken for a nerve
+    picture = Image(np.stack([data] * 3, -1), "YXC", (1.0, 1.0), ("micrometer",) * 2)
+    row = nerve.summary(picture.labels_like(mask), picture).iloc[0]
+    assert row["uncovered area [mm^2]"] == pytest.approx(0.08)
+
+
+def test_a_dark_part_of_a_single_frame_counts_as_seen() -> None:
+    frame = np.full((384, 384), 90, np.uint8)
+    frame[:200] = 0
+    picture = Image(frame, "YX", (400 / 384,) * 2, ("micrometer", "micrometer"))
+    mask = np.zeros(frame.shape, np.uint8)
+    mask[300:303, 20:360] = 1
+    assert nerve.summary(picture.labels_like(mask), picture)["image area [mm^2]"].tolist() == pytest.approx([0.16])

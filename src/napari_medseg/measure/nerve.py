@@ -6,7 +6,8 @@ CTBD all branch points; CNFA nerve area. CNFW is area over length; the fractal d
 Main nerve or branch: segments of the centreline are joined through junctions, straightest pair first. A nerve that
 ends on the inside of a longer one is a branch. Of the others, those at least ``main_length`` long are main nerves;
 shorter, isolated pieces count as branches. In an image larger than one field of the microscope (a mosaic) a main nerve
-counts once for each field that it is long, for so often it would be counted in the single frames.
+counts once for each field that it is long, for so often it would be counted in the single frames, and densities are
+per area that its frames cover, where its picture is known.
 
 Of a tracing, paths and classes are what a person drew: they are measured as they are. Paths without a class (of SWC
 files, *Default* of NeuronJ) are classified by the same rule.
@@ -28,6 +29,7 @@ from napari_medseg.io.ccm import parse_name
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
+from napari_medseg.measure.cover import UNKNOWN, covered
 from napari_medseg.measure.labels import foreground
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
@@ -71,12 +73,15 @@ def summary(labels: Image, image: Image | None = None, settings: NerveSettings |
     settings = settings or NerveSettings()
     drawn = drawn_paths(labels, settings)
     if drawn is not None:
-        measures = summary_from_paths(*drawn, labels.spatial_shape, labels.scale, labels.units, settings=settings)
+        measures = summary_from_paths(
+            *drawn, labels.spatial_shape, labels.scale, labels.units, settings=settings, picture=image
+        )
         return pd.DataFrame([{**identity(labels, image), **measures}])
     found, grid, classes = _nerves(labels, settings)
     measures = summary_from_paths(
-        found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels), settings=settings
-    )
+        found, classes, labels.spatial_shape, labels.scale, labels.units, _mask(labels), settings=settings,
+        picture=image,
+    )  # fmt: skip
     naive = sum(_count_length(s, np.asarray(labels.scale)) for s in grid)
     measures[f"pixel-count total length [{_unit(labels.units)}]"] = float(naive)
     return pd.DataFrame([{**identity(labels, image), **measures}])
@@ -145,14 +150,23 @@ def summary_from_paths(
     mask: np.ndarray | None = None,
     *,
     settings: NerveSettings | None = None,
-) -> dict[str, float]:
-    """Return the measures of an image from its paths (N, 2); every one is 0 where there are no nerves."""
+    picture: Image | None = None,
+) -> dict[str, Any]:
+    """Return the measures of an image from its paths (N, 2); every one is 0 where there are no nerves.
+
+    Densities are per image area; of a mosaic whose `picture` (Y, X), on the grid of the paths, is given, per area that
+    its frames cover (`napari_medseg.measure.cover`). The rest is the column ``uncovered area``; ``area note`` says
+    where it is not known.
+    """
     settings = settings or NerveSettings()
     paths = [np.asarray(p, float)[:, -2:] for p in paths]
     rows = table_from_paths(paths, classes, shape, scale, units, mask)
     unit, factor = _unit(units), mm_per(units[-1]) or 1.0
     wide = "mm" if mm_per(units[-1]) else unit
-    field = float(np.prod(shape) * np.prod(scale)) * factor**2
+    drawn = draw(paths, tuple(shape))
+    left_out = _left_out(picture, drawn > 0, _pixels(settings.field, scale, units))
+    whole = float(np.prod(shape) * np.prod(scale)) * factor**2
+    field = whole * (1 - left_out[0] if left_out and np.isfinite(left_out[0]) else 1.0)
     length = rows[f"length [{unit}]"].to_numpy(float)
     total, main = float(length.sum()), int((rows["class"] == MAIN).sum())
     on_main = int(rows.loc[rows["class"] == MAIN, "branch points"].sum())
@@ -169,13 +183,24 @@ def summary_from_paths(
         result[f"CNFW [{unit}]"] = area / total if total else 0.0
     weighted = float((rows["tortuosity"].to_numpy(float) * length).sum())
     return result | {
-        "fractal dimension": curves.fractal_dimension(draw(paths, tuple(shape))),
+        "fractal dimension": curves.fractal_dimension(drawn),
         "tortuosity": weighted / total if total else 0.0,
         f"total length [{wide}]": total * factor,
         "main nerves": float(main),
         "branches": float(len(rows) - main),
         f"image area [{wide}^2]": field,
+        **({f"uncovered area [{wide}^2]": whole * left_out[0], "area note": left_out[1]} if left_out else {}),
     }
+
+
+def _left_out(picture: Image | None, nerves: np.ndarray, side: float) -> tuple[float, str] | None:
+    """Return the share of a mosaic that no frame covers, NaN if unknown, and a note; ``None`` if it is no mosaic."""
+    if nerves.size <= MOSAIC * side**2:
+        return None
+    if picture is None or picture.spatial_shape != nerves.shape:
+        return np.nan, UNKNOWN
+    share, note = covered(picture, nerves, side)
+    return 1.0 - share, note
 
 
 def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -183,7 +208,8 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     Images are grouped by subject and eye; an image that states no subject is a group of its own. The SD (n - 1) of
     a single image is not defined and stays empty. ``overlap warning`` is filled where two images of an eye state the
-    same site or none, ``unit warning`` where only some of them have a pixel size.
+    same site or none, ``area warning`` with what their ``area note`` says, ``unit warning`` where only some of them
+    have a pixel size.
     """
     rows = pd.concat(list(frames), ignore_index=True) if frames else pd.DataFrame()
     if rows.empty:
@@ -197,6 +223,8 @@ def by_eye(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
             row[f"{column} mean"] = float(group[column].mean())
             row[f"{column} SD"] = float(group[column].std())  # of one image it is NaN
         row["overlap warning"] = OVERLAP if group["site"].duplicated().any() else ""
+        if "area note" in group:
+            row["area warning"] = "; ".join(note for note in group["area note"].dropna().unique() if note)
         if group[[c for c in numbers if "CNFL" in c]].notna().any().sum() > 1:
             row["unit warning"] = UNITS
         result.append(row)

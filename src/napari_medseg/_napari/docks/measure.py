@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QComboBox, QLabel
 from napari_medseg._napari.layers import image_from_layer, image_layers, in_layer, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
 from napari_medseg._napari.nerves.paths import NervePaths
+from napari_medseg._napari.nerves.pictures import picture_layer
 from napari_medseg._napari.widgets.charts import Charts
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings
 from napari_medseg._napari.widgets.export_button import ExportButton, Measured
@@ -127,8 +128,10 @@ class MeasureDock(Dock):
         self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
         self.nerve_form = SettingsForm(NerveSettings())
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
-        self.paths = NervePaths(napari_viewer, self.chosen_layer, lambda: self.nerve_form.value, self.show_paths)
-        self.eyes = NerveEyes(napari_viewer, lambda: self.nerve_form.value, self.show_eyes)
+        self.paths = NervePaths(
+            napari_viewer, self.chosen_layer, self.picture_of, lambda: self.nerve_form.value, self.show_paths
+        )
+        self.eyes = NerveEyes(napari_viewer, self.picture_of, lambda: self.nerve_form.value, self.show_eyes)
         self.table, self.summary, self.details = TableView(napari_viewer), QLabel(""), QLabel("")
         self.summary.setWordWrap(True)
         self.details.setWordWrap(True)
@@ -195,6 +198,10 @@ class MeasureDock(Dock):
             raise MedSegError("Open or make a Labels layer first.")
         self.traced = self.labels.layer
         return self.traced
+
+    def picture_of(self, layer: Layer) -> Layer | None:
+        """Return the Image layer of a Labels layer: of the chosen one the chosen image, if one is."""
+        return self.image.layer if layer == self.labels.layer else picture_layer(self.viewer, layer)
 
     def make_job(self) -> Job[Any]:
         """Return the measuring job."""
@@ -308,7 +315,7 @@ class MeasureDock(Dock):
         """Show the measures of paths as they are drawn, which are what Export writes from now on."""
         self.show_tables(table, summary, layer)
         if self.followed is not self.traced:
-            self.follow(self.traced)
+            self.follow(self.traced, self.picture_of(self.traced))
         picture = self.export_button.measured.image if self.export_button.measured is not None else None
         labels, settings = image_from_layer(self.traced), self.nerve_form.value
         self.export_button.take(Measured(picture, labels, table, summary, "nerve", settings))

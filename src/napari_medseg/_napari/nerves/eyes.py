@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Layer
 from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_medseg._napari.layers import image_from_layer, label_layers
 from napari_medseg._napari.nerves.paths import PATHS_OF
+from napari_medseg._napari.nerves.pictures import plain_name, with_picture
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
@@ -34,12 +35,11 @@ from napari_medseg.measure.files import Tables, measure_files
 from napari_medseg.measure.settings import NerveSettings
 
 Drawn = tuple[list[np.ndarray], list[str]]
+Found = tuple[Image, Image | None, Drawn | None]  # labels, their picture on the same grid, paths drawn for them
 Rows = tuple[pd.DataFrame, tuple[str, ...]]
 
 
-def measure_layers(
-    found: Sequence[tuple[Image, Drawn | None]], eyes: str = "", settings: NerveSettings | None = None
-) -> Job[Rows]:
+def measure_layers(found: Sequence[Found], eyes: str = "", settings: NerveSettings | None = None) -> Job[Rows]:
     """Return a row for each label image, and problems; where paths were drawn they count, not the mask's centreline.
 
     `eyes` says how names state subject and eye, or names a table (`napari_medseg.measure.eyes.assignment`).
@@ -51,12 +51,12 @@ def measure_layers(
     """
     frames, problems = [], []
     who = assignment(eyes) if eyes else None
-    for index, (labels, drawn) in enumerate(found, 1):
+    for index, (labels, picture, drawn) in enumerate(found, 1):
         try:
             if drawn is None:
-                row = summarise("nerve", labels, settings=settings)
+                row = summarise("nerve", labels, picture, settings)
             else:
-                row = _drawn_summary(measurable(labels), *drawn, settings)
+                row = _drawn_summary(measurable(labels), picture, *drawn, settings)
             known = who(plain_name(labels.name)) if who is not None else None
             frames.append(row if known is None else row.assign(**known))
         except DataError as error:
@@ -74,16 +74,22 @@ def measure_folder(folder: Path, eyes: str = "", settings: NerveSettings | None 
 
 
 class NerveEyes(QWidget):
-    """Eyes of the open Labels layers or of a folder; `show` is called with the table.
+    """Eyes of the open Labels layers or of a folder; `picture` returns the Image layer of one or ``None``.
+
+    `settings` returns those of the measurement, `show` is called with the table.
 
     Which image is of which eye comes from its name, and can be changed by hand in the table of images.
     """
 
     def __init__(
-        self, viewer: Any, settings: Callable[[], NerveSettings], show: Callable[[pd.DataFrame], None]
+        self,
+        viewer: Any,
+        picture: Callable[[Layer], Layer | None],
+        settings: Callable[[], NerveSettings],
+        show: Callable[[pd.DataFrame], None],
     ) -> None:
         super().__init__()
-        self.viewer, self.settings, self.show_result = viewer, settings, show
+        self.viewer, self.picture, self.settings, self.show_result = viewer, picture, settings, show
         self.rows, self.problems = pd.DataFrame(), ("",)
         self.run_bar = RunBar(self.make_job, self._measured, text="Eyes of open layers")
         self.run_bar.run_button.setToolTip("Mean and SD of each eye over all open Labels layers; edited paths count")
@@ -117,8 +123,8 @@ class NerveEyes(QWidget):
 
     def make_job(self) -> Job[Rows]:
         """Return the job that measures all open 2D Labels layers."""
-        found = [(image_from_layer(layer), self._drawn(layer)) for layer in label_layers(self.viewer)]
-        found = [(image, drawn) for image, drawn in reversed(found) if image.spatial_axes == "YX"]
+        flat = [one for one in reversed(label_layers(self.viewer)) if image_from_layer(one).spatial_axes == "YX"]
+        found = [(*with_picture(layer, self.picture(layer)), self._drawn(layer)) for layer in flat]
         if not found:
             raise DataError("Open or make 2D Labels layers first.")
         return measure_layers(found, self.names.text().strip(), self.settings())
@@ -192,21 +198,17 @@ class NerveEyes(QWidget):
 
     def _group(self) -> None:
         eyes = nerve.by_eye([self.rows])
-        notes = [text for text in eyes.get("overlap warning", ()) if text] + list(self.problems)
+        warnings = [text for name in ("overlap warning", "area warning") for text in eyes.get(name, ())]
+        notes = [text for text in warnings if isinstance(text, str) and text] + list(self.problems)
         images = int(eyes["images used"].sum())
         self.run_bar.say("\n".join([f"{len(eyes)} eyes, {images} images", *dict.fromkeys(notes)]))
         self.eyes = eyes
         self.show_result(eyes)
 
 
-def plain_name(name: str) -> str:
-    """Return the name of an image without what the viewer adds to it: the method, a number in brackets."""
-    return re.sub(r"( · .*| \[\d+\])$", "", name)
-
-
 def _drawn_summary(
-    labels: Image, paths: list[np.ndarray], classes: list[str], settings: NerveSettings | None
+    labels: Image, picture: Image | None, paths: list[np.ndarray], classes: list[str], settings: NerveSettings | None
 ) -> pd.DataFrame:
     known = paths, classes, labels.spatial_shape, labels.scale, labels.units, np.asarray(labels.data) > 0
-    measures = nerve.summary_from_paths(*known, settings=settings)
-    return pd.DataFrame([{**nerve.identity(labels), **measures}])
+    measures = nerve.summary_from_paths(*known, settings=settings, picture=picture)
+    return pd.DataFrame([{**nerve.identity(labels, picture), **measures}])

@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import DERIVED, image_from_layer
+from napari_medseg._napari.nerves.pictures import with_picture
 from napari_medseg._napari.nerves.tracings import Paths, colour, recolour, shapes_data
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.worker import JobWorker
@@ -35,13 +36,17 @@ def trace(labels: Image, settings: NerveSettings | None = None) -> Job[tuple[lis
 
 
 def measure_paths(
-    paths: Paths, classes: Sequence[str], labels: Image, settings: NerveSettings | None = None
+    paths: Paths,
+    classes: Sequence[str],
+    labels: Image,
+    settings: NerveSettings | None = None,
+    picture: Image | None = None,
 ) -> Job[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return the table of edited paths and the one-row summary."""
+    """Return the table of edited paths and the one-row summary; `picture` is on the grid of the labels."""
     yield Progress(0, 1, "measuring the paths")
     mask = np.asarray(labels.data) > 0
     known = (paths, classes, labels.spatial_shape, labels.scale, labels.units, mask)
-    summary = nerve.summary_from_paths(*known, settings=settings)
+    summary = nerve.summary_from_paths(*known, settings=settings, picture=picture)
     return nerve.table_from_paths(*known), pd.DataFrame([summary])
 
 
@@ -53,18 +58,20 @@ def path_layer_name(labels: str) -> str:
 class NervePaths(QWidget):
     """Show the nerves of a Labels layer as paths; `show(table, summary, layer)` is called after every edit.
 
-    `labels` returns the layer, `settings` those of the measurement.
+    `labels` returns the layer, `picture` the Image layer of one or ``None``, `settings` those of the measurement.
     """
 
     def __init__(
         self,
         viewer: Any,
         labels: Callable[[], Layer],
+        picture: Callable[[Layer], Layer | None],
         settings: Callable[[], NerveSettings],
         show: Callable[[pd.DataFrame, pd.DataFrame, Any], None],
     ) -> None:
         super().__init__()
-        self.viewer, self.labels, self.settings, self.show_result = viewer, labels, settings, show
+        self.viewer, self.labels, self.picture = viewer, labels, picture
+        self.settings, self.show_result = settings, show
         self.layer: Any = None
         self.source: Any = None
         self.image: Image | None = None
@@ -121,9 +128,10 @@ class NervePaths(QWidget):
             return
         paths = [np.array(path) for path in self.layer.data]
         try:
-            self.image = image_from_layer(self.source)  # whose pixel size may have been entered since
+            # their pixel size may have been entered since
+            self.image, picture = with_picture(self.source, self.picture(self.source))
             classes = self.layer.features["class"].tolist()
-            job = measure_paths(paths, classes, measurable(self.image), self.settings())
+            job = measure_paths(paths, classes, measurable(self.image), self.settings(), picture)
         except MedSegError as error:
             self.line.setText(str(error))
             return

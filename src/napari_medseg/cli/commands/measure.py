@@ -15,7 +15,7 @@ from napari_medseg.measure import KINDS
 from napari_medseg.measure.settings import SETTINGS, NerveSettings
 from napari_medseg.settings import Settings
 
-EYE_COLUMNS = ("subject", "eye", "images used", "CNFL", "CNFD", "CNBD", "overlap warning")
+EYE_COLUMNS = ("subject", "eye", "images used", "CNFL", "CNFD", "CNBD", "overlap warning", "area warning")
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
