@@ -71,6 +71,7 @@ def test_one_volume_of_a_film_is_saved_at_its_place(tmp_path: Path) -> None:
     one = stack_to_images(film, 0)[1]
     kept = {name: getattr(one, name) for name in ("scale", "translate", "affine", "units", "metadata")}
     mask = Labels(np.ones(one.data.shape, np.uint8), **kept)
+    PluginManager.instance().discover()  # as a window does, and here there is none
     mask.save(str(tmp_path / "mask.nii.gz"), plugin="napari-medseg")
     saved = nibabel.load(tmp_path / "mask.nii.gz")
     assert saved.shape == (9, 8, 6)
