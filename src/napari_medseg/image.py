@@ -16,6 +16,7 @@ PIXEL = "pixel"
 SECOND = "second"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
 CALIBRATION = "value_line"  # metadata: offset and slope by which the values were made of the numbers of the file
+WHITE = "white"  # metadata: the highest number that the file states for its colours
 REFERENCE = "frame_of_reference"  # metadata: UID of the DICOM world that the place is in
 PADDING = "padding"  # metadata: least and largest value by which the file says that nothing was measured
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage.measure import regionprops
+from tifffile import imwrite
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
+from napari_medseg.io import read
 from napari_medseg.measure import nuclei
 from napari_medseg.preprocessing.stains import TARGET
 
@@ -122,3 +125,26 @@ def test_a_nucleus_on_a_border_belongs_where_most_of_it_lies() -> None:
 def test_unfit_images_are_refused(image: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"Give the segmented image|colour"):
         nuclei.table(labels_of(rectangles()), Image(image, "YXC", (0.5, 0.5), UM))
+
+
+@pytest.mark.parametrize("tag", [True, False])
+def test_stains_follow_the_white_that_a_file_states_or_say_what_is_assumed(tmp_path: Path, tag: bool) -> None:
+    """The same picture in bytes and in any other numbers has the same optical densities."""
+    rgb = np.random.default_rng(0).integers(40, 230, (12, 12, 3)).astype(np.uint8)
+    labels = Image(np.pad(np.ones((6, 6), np.uint8), 3), "YX", kind="labels")
+    right = nuclei.table(labels, Image(rgb, "YXC"))[list(nuclei.STAINS)]
+    white = 2**31 - 1
+    extra = [(341, "I", 3, (white,) * 3, True)] if tag else []
+    wide = (rgb.astype(np.float64) / 255 * white).astype(np.uint32)
+    imwrite(tmp_path / "a.tif", wide, photometric="rgb", extratags=extra)
+    (image,) = read(tmp_path / "a.tif")
+    if tag:
+        np.testing.assert_allclose(nuclei.table(labels, image)[list(nuclei.STAINS)], right, atol=1e-6)
+        assert not nuclei.assumed(image)
+        return
+    percent = Image(rgb / np.float32(2.55), "YXC")
+    for unknown in (image, percent):
+        with pytest.raises(DataError, match="Nothing says what value white has"):
+            nuclei.table(labels, unknown)
+    twelve = Image((rgb.astype(np.uint16) * 16).astype(np.uint16), "YXC")
+    assert nuclei.assumed(twelve) == ["The file does not state the value of white; 4095 is assumed."]

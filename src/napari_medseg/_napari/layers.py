@@ -10,7 +10,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, Image, seconds_per, um_per
+from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, WHITE, Image, seconds_per, um_per
 from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
@@ -27,6 +27,7 @@ NOTED = (
     "channel",
     "source_file",
     "notes",
+    WHITE,
     "nifti",
     "series",
     "segments",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import CALIBRATION, PIXEL, Image
+from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image
 from napari_medseg.io import tiff
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import (
@@ -126,8 +126,8 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     notes = (*notes, *((tiff.DARK,) if dark else ()), *known.notes)
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
-    steps = tiff.steps_of(file, number)
-    stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line)
+    steps, white = tiff.steps_of(file, number), tiff.stated_white(series.keyframe, described)
+    stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line, white)
     turn = tiff.turn_of(file, series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
@@ -205,6 +205,7 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
     said = [*stack.notes, *assumed, *([tiff.FLAT] if flat else [])]
     known: dict[str, Any] = {"notes": said} if said else {}
+    known |= {WHITE: stack.white} if stack.white and colours else {}
     known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(

@@ -76,6 +76,8 @@ class Stack:
         Unit of the values, may be empty.
     line
         Offset and slope of the straight line by which the values were made of the file's numbers.
+    white
+        The highest number that the file states for its colours.
     """
 
     data: np.ndarray
@@ -87,6 +89,7 @@ class Stack:
     indices: np.ndarray | None = field(default=None, repr=False)
     value_unit: str = ""
     line: tuple[float, float] = (0.0, 1.0)
+    white: float | None = None
 
 
 def orientation_of(page: Any) -> int:
@@ -487,6 +490,20 @@ def shown_colours(
     laid = on_white(data[..., : n + 1], extra[0] == ASSOCIATED)
     labels = numbers_of(data[..., : n + 1], laid)
     return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
+
+
+def stated_white(page: Any, described: Mapping[str, Any]) -> float | None:
+    """Return the highest number of colours: SMaxSampleValue, else of the bits that the tags or OME count."""
+    if page.samplesperpixel < 3:
+        return None
+    tag = page.tags["SMaxSampleValue"].value if "SMaxSampleValue" in page.tags else ()
+    stated = {_number(value) for value in (tag if isinstance(tag, tuple) else (tag,))} if tag != () else set()
+    if len(stated) == 1 and min(stated) > 0:
+        return float(min(stated))
+    if page.dtype is None or page.dtype.kind != "u":
+        return None
+    bits = int(_number(described.get("Pixels", {}).get("SignificantBits"))) or page.bitspersample
+    return 2.0**bits - 1 if isinstance(bits, int) and 8 < bits < page.dtype.itemsize * 8 else None
 
 
 def holds_rgb(page: Any) -> bool:

@@ -58,6 +58,18 @@ def summarise(kind: str, labels: Image, image: Image | None = None, settings: Se
     return frame
 
 
+def assumed(kind: str, image: Image | None) -> list[str]:
+    """Say what a measurement assumes of an image that its file does not state.
+
+    Raises
+    ------
+    DataError
+        If that cannot be known.
+    """
+    module = _module(kind)
+    return list(module.assumed(image)) if image is not None and hasattr(module, "assumed") else []
+
+
 def measured_labels(kind: str, labels: Image) -> Image:
     """Return the labels whose values are the table's ``label`` column (AFM masks are split into cells).
 

@@ -31,7 +31,7 @@ from napari_medseg.io.pairs import (
 )
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import measure, summarise
+from napari_medseg.measure import assumed, measure, summarise
 from napari_medseg.measure.eyes import assignment
 from napari_medseg.measure.nerve import by_eye
 from napari_medseg.settings import Settings
@@ -125,7 +125,7 @@ def measure_files(
                 notes.append(f"{shown} is measured with {partner.name}, not {some_of([o.name for o in others])}.")
             if who is not None:
                 notes += _assign(measured[name][1], who(path.name), path.name)
-            notes += [note for note in notes_of(found, image) if note not in notes]
+            notes += [note for note in (*notes_of(found, image), *assumed(kind, image)) if note not in notes]
         except MedSegError as error:
             problems.append(f"{names[path]}: {error}")
         yield Progress(index, len(cases), path.name)

@@ -9,11 +9,11 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import OBJECTS, SHORT_UNITS, Image, mm_per
+from napari_medseg.image import OBJECTS, SHORT_UNITS, WHITE, Image, mm_per
 from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
 from napari_medseg.measure.outline import perimeter
-from napari_medseg.preprocessing.stains import concentrations, rgb8
+from napari_medseg.preprocessing.stains import concentrations, known_white, rgb8, said_of_white
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -168,6 +168,13 @@ def nearest_neighbours(centres: np.ndarray) -> np.ndarray:
     return np.asarray(cKDTree(centres).query(centres, 2)[0][:, 1])
 
 
+def assumed(image: Image) -> list[str]:
+    """Say what is assumed of an image's colours where stains are measured."""
+    if image.n_channels not in (3, 4) or image.data.dtype == np.uint8:
+        return []
+    return said_of_white(np.asarray(image.channels_first())[:3], image.metadata.get(WHITE))
+
+
 def _stain(data: np.ndarray, ids: np.ndarray, image: Image) -> np.ndarray:
     if image.spatial_shape != data.shape:
         raise DataError(
@@ -175,7 +182,8 @@ def _stain(data: np.ndarray, ids: np.ndarray, image: Image) -> np.ndarray:
         )
     if image.n_channels not in (3, 4):
         raise DataError(f"Stains are measured on a colour image; {image.name or 'this one'} is {image.describe()}.")
-    rgb = rgb8(np.asarray(image.channels_first()).transpose(1, 2, 0))
+    colours = np.asarray(image.channels_first()).transpose(1, 2, 0)
+    rgb = rgb8(colours, known_white(colours[..., :3], image.metadata.get(WHITE)))
     inside = data > 0
     amounts = concentrations(rgb[inside])
     index = np.searchsorted(ids, data[inside])

@@ -39,7 +39,7 @@ LAB_TARGET = LabStatistics(np.array([65.8, 24.6, -8.2]), np.array([16.2, 8.4, 5.
 def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
     """Return (H, W, 3) uint8 from RGB or RGBA of 8 or 16 bit or float; `top` is the value of white.
 
-    By default it is guessed by `white_level`. NaN and infinite values are refused (`DataError`).
+    By default it is `known_white`. NaN and infinite values are refused (`DataError`).
     """
     if image.ndim != 3 or image.shape[2] not in (3, 4):
         raise DataError(f"A stained image needs red, green and blue (H, W, 3); this one is {image.shape}.")
@@ -47,12 +47,13 @@ def rgb8(image: np.ndarray, top: float | None = None) -> np.ndarray:
     if image.dtype == np.uint8 and top in (None, 255):
         return image
     _require_finite(image)
-    top = white_level(image) if top is None else top
+    top = known_white(image) if top is None else top
     return np.asarray(np.clip(np.rint(image * (255.0 / top)), 0, 255), np.uint8)
 
 
 WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # cameras of 8, 10, 12, 14 and 16 bits
 BRIGHTEST = 99.9  # percentile of fractions: a few pixels may be brighter than white
+PERCENT = 105.0  # what percentages may reach, as fractions do
 OVERSHOOT = 2.0  # correcting the illumination lets fractions rise above 1, but not twice as high
 
 
@@ -74,6 +75,35 @@ def white_level(image: np.ndarray) -> float:
     if highest <= OVERSHOOT:
         return 1.0
     return next((white for white in WHITES if highest <= white * 1.05), highest)
+
+
+def known_white(image: np.ndarray, stated: float | None = None) -> float:
+    """Return the value of white of colours: what their file states, else `white_level` where that can be right.
+
+    Raises
+    ------
+    DataError
+        If nothing is stated and the values may be percentages as well as dark bytes, or are more than 16 bits wide.
+    """
+    white = 255.0 if image.dtype == np.uint8 else stated or white_level(image)
+    if stated or (white in (1.0, 255.0) and not _maybe_percent(image)) or white in WHITES[1:]:
+        return float(white)
+    raise DataError(
+        f"Nothing says what value white has in this picture of {image.dtype}, whose values reach {image.max():.6g}: "
+        "stains cannot be told from it. Save it as 8 or 16 bits for each colour, or as fractions from 0 to 1."
+    )
+
+
+def _maybe_percent(image: np.ndarray) -> bool:
+    """Whether values other than bytes reach 100 at most, and are no fractions: of bytes they would be dark."""
+    return image.dtype.kind == "f" and OVERSHOOT < np.percentile(image, BRIGHTEST) <= PERCENT
+
+
+def said_of_white(image: np.ndarray, stated: float | None = None) -> list[str]:
+    """Say which value of white is assumed of the colours (..., 3 or 4) of a picture whose file states none."""
+    if image.dtype == np.uint8 or stated or not image.size:
+        return []
+    return [f"The file does not state the value of white; {known_white(image):g} is assumed."]
 
 
 def _require_finite(image: np.ndarray) -> None:

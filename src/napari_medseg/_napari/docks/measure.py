@@ -31,7 +31,7 @@ from napari_medseg.errors import MedSegError
 from napari_medseg.image import OBJECTS, Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure import KINDS, measure, measured_labels, summarise
+from napari_medseg.measure import KINDS, assumed, measure, measured_labels, summarise
 from napari_medseg.measure.nerve import MAIN
 from napari_medseg.measure.settings import NerveSettings
 from napari_medseg.models.purpose import Field, likely_field
@@ -239,7 +239,8 @@ class MeasureDock(Dock):
         self.scroll_to(self.table)
         rows = f"{len(table):,} {ROWS[self.measured_as]}{'s' * (len(table) != 1)}"
         rows += _kinds(table) if self.measured_as == "nerve" else ""
-        notes = moved_notes(self.measured_image) if self.measured_image is not None else ()
+        moved = moved_notes(self.measured_image) if self.measured_image is not None else ()
+        notes = (*moved, *assumed(self.measured_as, self.measured_image))
         self.run_bar.say(" ".join([f"Measured {rows} of {self.measured.name} in {self.run_bar.spent}.", *notes]))
         then, self.then = self.then, None
         if then is not None:

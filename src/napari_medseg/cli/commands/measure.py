@@ -64,7 +64,7 @@ def checked(pixel_size: float | None) -> float | None:
 
 def _measure_one(arguments: argparse.Namespace) -> None:
     from napari_medseg.io.write import write_tables
-    from napari_medseg.measure import measure, summarise
+    from napari_medseg.measure import assumed, measure, summarise
     from napari_medseg.measure.eyes import assignment
     from napari_medseg.measure.files import notes_of, read_case
 
@@ -72,7 +72,7 @@ def _measure_one(arguments: argparse.Namespace) -> None:
     labels, image = read_case(
         arguments.kind, arguments.labels, arguments.image, pixel_size, arguments.channel, arguments.time
     )
-    for note in notes_of(labels, image):
+    for note in (*notes_of(labels, image), *assumed(arguments.kind, image)):
         warn(f"{note}")
     settings = _settings(arguments)
     write_tables(arguments.output, {"objects": measure(arguments.kind, labels, image, settings)})

@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> None:
-    from napari_medseg.measure import measure, summarise
+    from napari_medseg.measure import assumed, measure, summarise
     from napari_medseg.measure.files import notes_of, read_case
     from napari_medseg.report import check_report, report
 
@@ -35,6 +35,8 @@ def _call(arguments: argparse.Namespace) -> None:
     kept = labels.metadata.get("medseg", {})
     kept = kept if isinstance(kept, Mapping) else {}
     kind = arguments.kind or _kind(str(kept.get("method", "")), arguments.labels)
+    for note in assumed(kind, image):
+        warn(note)
     table, summary = measure(kind, labels, image), summarise(kind, labels, image)
     facts = {"image": str(arguments.image), "labels": str(arguments.labels), "measured as": kind, **kept}
     say(str(report(arguments.output, image, labels, table, facts, summary=summary)))

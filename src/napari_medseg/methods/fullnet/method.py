@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from napari_medseg import settings as base
 from napari_medseg.errors import DataError, SettingsError, shortened
 from napari_medseg.evaluate.metrics.objects import aji
-from napari_medseg.image import Image
+from napari_medseg.image import WHITE, Image
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.files import read_json
 from napari_medseg.io.grids import moved_notes, on_grid
@@ -38,9 +38,9 @@ from napari_medseg.preprocessing.stains import (
     fit_macenko,
     fit_reinhard,
     jitter_stain,
+    known_white,
     mix_stain,
     rgb8,
-    white_level,
 )
 from napari_medseg.settings import TrainSettings
 
@@ -151,7 +151,7 @@ class FullNet(Method):
         if self.settings.stain == "none" and data.dtype == np.uint8:
             return 255.0, None
         sample = np.asarray(data[::step, ::step])
-        top = white_level(sample)
+        top = known_white(sample[..., :3], image.metadata.get(WHITE))
         fit = {"macenko": fit_macenko, "reinhard": fit_reinhard}.get(self.settings.stain)
         return top, fit(rgb8(sample, top)) if fit else None
 

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
+from napari_medseg.image import WHITE
 from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.files import inside, read_json, write_bytes
 from napari_medseg.io.grids import on_grid
@@ -340,7 +341,7 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
     image = read_one(source.image)
     if image.axes != "YXC":
         raise DataError(f"{source.image.name} is no colour picture ({image.describe()}). Give the RGB image.")
-    white = stains.white_level(np.asarray(image.data))
+    white = stains.known_white(np.asarray(image.data), image.metadata.get(WHITE))
     rgb = stains.rgb8(np.asarray(image.data), white)
     notes = [*image.metadata.get("notes", [])]
     notes += [] if white == 255 else [f"{source.image.name}: white is taken to be {white:g}."]
