@@ -299,7 +299,8 @@ def test_nerves_that_end_at_a_frame_or_run_along_it_do_not_make_the_gap_seen() -
     for row in range(20, 400, 60):
         mask[row : row + 4, 100:400] = 1
     mask[30:370, 598:602] = 1  # the edge itself was taken for a nerve
-    picture = Image(np.stack([data] * 3, -1), "YXC", (1.0, 1.0), ("micrometer",) * 2)
+    colours = np.stack([*[255 - data] * 3, np.full_like(data, 255)], -1)  # black ground, opaque
+    picture = Image(colours, "YXC", (1.0, 1.0), ("micrometer",) * 2)
     row = nerve.summary(picture.labels_like(mask), picture).iloc[0]
     assert row["uncovered area [mm^2]"] == pytest.approx(0.08)
 

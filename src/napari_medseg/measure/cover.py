@@ -55,6 +55,8 @@ def covered(picture: Image, nerves: np.ndarray, field: float) -> tuple[float, st
 def _plain(picture: Image) -> Iterator[np.ndarray]:
     """Yield where all channels were not measured, are of the lowest, and are of the highest value, bool (Y, X)."""
     values = np.asarray(picture.channels_first())
+    varied = [channel for channel in values if channel.min() != channel.max()]  # not so an opacity of 255
+    values = np.stack(varied) if varied else values
     known = picture.measured(values)
     yield np.asarray(~known.any(0))
     if known.any():
