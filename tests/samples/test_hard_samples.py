@@ -6,15 +6,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_medseg.io.grids import same_grid
 from napari_medseg.measure.labels import components
+from napari_medseg.samples.glands import RANGES as GLANDS
+from napari_medseg.samples.glands import gland_tile
 from napari_medseg.samples.scans import RANGES as SCANS
 from napari_medseg.samples.scans import hard_scan
 from napari_medseg.samples.tissue import RANGES, tissue_tile
 
 
-@pytest.mark.parametrize("make", [hard_scan, tissue_tile])
+@pytest.mark.parametrize("make", [hard_scan, tissue_tile, gland_tile])
 @pytest.mark.parametrize("size", [64, 150])
 def test_the_same_seed_gives_the_same(make: object, size: int) -> None:
     assert callable(make)
@@ -34,6 +37,22 @@ def test_nuclei_are_dark_blue_whole_and_numbered() -> None:
         assert ids.size > 5
         inside = labels.data > 0
         assert image.data[inside].mean() < image.data[~inside].mean()
+
+
+@pytest.mark.parametrize("crypts", [0.0, 1.0])
+def test_glands_are_whole_apart_and_numbered(crypts: float) -> None:
+    """Each label is one piece without holes, lumens are the brightest of it, and stroma lies between any two."""
+    ranges = dataclasses.replace(GLANDS, crypts=crypts, debris=0.0, cover=(0.5, 0.5), crypt_lumen=(0.4, 0.4))
+    for seed in range(3):
+        image, labels = gland_tile(seed, 260, ranges)
+        glands = np.asarray(labels.data)
+        np.testing.assert_array_equal(np.unique(glands), np.arange(glands.max() + 1))
+        assert glands.max() >= 1
+        assert components(glands > 0).max() == glands.max()
+        assert 0.2 < (glands > 0).mean() < 0.9
+        deep = ndimage.distance_transform_edt(np.pad(glands > 0, 1, mode="edge"))[1:-1, 1:-1]
+        shades = image.data.mean(-1)
+        assert shades[deep > 0.85 * deep.max()].mean() > shades[(deep > 2) & (deep < 0.3 * deep.max())].mean()
 
 
 def test_nuclei_overlap_only_as_far_as_asked() -> None:

@@ -16,7 +16,7 @@ from napari_medseg.models.checkpoint import bundled, find_model
 from napari_medseg.samples import KINDS, strokes, write_sample
 from napari_medseg.samples.mri import brain_volume
 
-METHOD = {"afm": "afm-unet", "ccm": "sc-dcnn", "histology": "fullnet", "mri": "p-net"}
+METHOD = {"afm": "afm-unet", "ccm": "sc-dcnn", "glands": "fullnet", "histology": "fullnet", "mri": "p-net"}
 
 
 @pytest.mark.parametrize("kind", METHOD)

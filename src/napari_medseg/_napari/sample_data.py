@@ -23,6 +23,11 @@ def ccm() -> list[Any]:
     return _layers("ccm")
 
 
+def glands() -> list[Any]:
+    """Stained tissue with glands."""
+    return _layers("glands")
+
+
 def histology() -> list[Any]:
     """Stained tissue."""
     return _layers("histology")

@@ -7,6 +7,7 @@ the picture first, then its reference labels. `write_sample` writes them as user
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,20 @@ from napari_medseg.image import Image
 SAMPLES: dict[str, str] = {
     "afm": "afm:afm_scan",
     "ccm": "ccm:ccm_image",
+    "glands": "glands:stained_glands",
     "histology": "histology:stained_tissue",
     "ihc": "histology:bundled_tissue",
     "mri": "mri:brain_volume",
     "video": "video:nerve_video",
 }
-COUNT = {"afm": 10, "ccm": 8, "histology": 4, "mri": 4, "video": 4}  # kinds written as files, and how many by default
+COUNT = {
+    "afm": 10,
+    "ccm": 8,
+    "glands": 4,
+    "histology": 4,
+    "mri": 4,
+    "video": 4,
+}  # kinds written as files, and how many by default
 KINDS = tuple(COUNT)
 RING = 5  # pixels between the object and the stroke around it
 
@@ -57,7 +66,7 @@ def write_sample(kind: str, folder: str | Path, count: int = 0, seed: int = 0) -
     """
     if kind not in COUNT:
         raise DataError(f"There is no sample {kind!r}. Known samples: {', '.join(COUNT)}.")
-    writers = {"afm": _afm, "ccm": _ccm, "histology": _histology, "mri": _mri, "video": _video}
+    writers = {"afm": _afm, "ccm": _ccm, "glands": _glands, "histology": _histology, "mri": _mri, "video": _video}
     folder = Path(folder)
     try:
         writers[kind](folder, count or COUNT[kind], seed)
@@ -78,12 +87,22 @@ def _ccm(folder: Path, count: int, seed: int) -> None:
     ccm_folder(folder, count, 192, seed)
 
 
+def _glands(folder: Path, count: int, seed: int) -> None:
+    from napari_medseg.samples.glands import gland_tile
+
+    _pictures(folder, (gland_tile(k, 320) for k in range(seed, seed + count)))
+
+
 def _histology(folder: Path, count: int, seed: int) -> None:
-    from napari_medseg.io import write
     from napari_medseg.samples.histology import nuclei_tile
 
-    for k in range(seed, seed + count):
-        image, labels = nuclei_tile(k, 256)
+    _pictures(folder, (nuclei_tile(k, 256) for k in range(seed, seed + count)))
+
+
+def _pictures(folder: Path, cases: Iterable[tuple[Image, Image]]) -> None:
+    from napari_medseg.io import write
+
+    for image, labels in cases:
         write(folder / "images" / f"{image.name}.png", image)
         write(folder / "labels" / f"{labels.name}.png", labels)
 

@@ -70,7 +70,7 @@ RANGES = TissueRanges()
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Population:
     """A population of nuclei of one tile."""
 
     radius: float
@@ -129,19 +129,35 @@ class TissueTile:
         radius = self.draw(r.epithelial_radius)
         aspect = self.draw(r.epithelial_aspect)
         nucleoli = self.draw(r.nucleoli)
-        epithelial = _Kind(
+        epithelial = Population(
             radius, (aspect * 0.8, min(aspect * 1.2, 1)), spread, pallor, 1.0, contrast, nucleoli, crowding
         )
-        lymphocyte = _Kind(self.draw(r.lymphocyte_radius), (0.8, 1.0), spread / 2, pallor * 0.2, 1.25, contrast, 0.0,
-                           self.draw((0.75, 1.3)))  # fmt: skip
-        spindle = _Kind(self.draw(r.spindle_length), r.spindle_aspect, spread, pallor * 0.6, 1.05, contrast,
-                        nucleoli / 3, self.draw((1.0, 3.5)))  # fmt: skip
+        lymphocyte = Population(
+            self.draw(r.lymphocyte_radius),
+            (0.8, 1.0),
+            spread / 2,
+            pallor * 0.2,
+            1.25,
+            contrast,
+            0.0,
+            self.draw((0.75, 1.3)),
+        )
+        spindle = Population(
+            self.draw(r.spindle_length),
+            r.spindle_aspect,
+            spread,
+            pallor * 0.6,
+            1.05,
+            contrast,
+            nucleoli / 3,
+            self.draw((1.0, 3.5)),
+        )
         orient = rng.uniform() < 0.5
         self._fill(spindle, self.stroma & ~self.immune, along=True)
         self._fill(lymphocyte, self.immune & (self.glass < 0.5), along=False)
         self._fill(epithelial, self.epithelium & ~self.immune, along=orient)
 
-    def _fill(self, kind: _Kind, where: np.ndarray, along: bool) -> None:
+    def _fill(self, kind: Population, where: np.ndarray, along: bool) -> None:
         """Throw nuclei at random into a region until there is no more room at the kind's crowding."""
         places = np.argwhere(where & (self.glass < 0.6))
         if not len(places):
@@ -160,7 +176,7 @@ class TissueTile:
             if len(centres) >= wanted:
                 return
 
-    def _nucleus(self, kind: _Kind, y: float, x: float, along: bool) -> bool:
+    def _nucleus(self, kind: Population, y: float, x: float, along: bool) -> bool:
         """Draw one nucleus unless it would hide, or be hidden, too much; return whether it was drawn."""
         rng, r = self.rng, self.ranges
         a = kind.radius * self.magnification * float(np.exp(rng.normal(0, kind.spread)))
@@ -210,7 +226,7 @@ class TissueTile:
 
     def _stain(
         self,
-        kind: _Kind,
+        kind: Population,
         box: tuple[slice, slice],
         distance: np.ndarray,
         ghost: bool,
@@ -333,9 +349,10 @@ def tissue_tile(seed: int = 0, size: int = 512, ranges: TissueRanges = RANGES) -
         tile.expose(), "YXC", (step, step), ("micrometer", "micrometer"), name=f"tissue_{seed}",
         channels=("red", "green", "blue"), metadata={"generated": "napari_medseg.samples.tissue", "seed": seed},
     )  # fmt: skip
-    return image, image.labels_like(_consecutive(tile.labels), f"tissue_{seed}_label")
+    return image, image.labels_like(consecutive(tile.labels), f"tissue_{seed}_label")
 
 
-def _consecutive(labels: np.ndarray) -> np.ndarray:
+def consecutive(labels: np.ndarray) -> np.ndarray:
+    """Return labels numbered from 1 without gaps, uint16."""
     ids = np.unique(labels)
     return np.asarray(np.searchsorted(ids, labels) if ids[0] == 0 else np.searchsorted(ids, labels) + 1, np.uint16)
