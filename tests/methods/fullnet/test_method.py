@@ -85,6 +85,20 @@ def test_glands_are_resized_and_come_back_in_the_images_size() -> None:
     assert result.data.max() == 1
 
 
+def test_glands_that_are_not_resized_look_the_same_in_a_larger_picture() -> None:
+    image, _ = nuclei_tile(0, 320)
+    method = FullNet(FullNetSettings(tissue="glands", resize=False, n_layers=1, growth=2))
+    model, settings = Model(method, method.build_network().eval(), {}), PredictSettings(device="cpu")
+    assert method.tiled
+    assert method.prepare(image).shape == (3, 320, 320)
+    alone = run(predict(model, image.replace(data=image.data[:200]), settings)).probabilities
+    inside = run(predict(model, image, settings)).probabilities
+    assert alone.shape == (3, 200, 320)
+    rows = 200 - method.halo
+    assert rows > 50
+    np.testing.assert_allclose(alone[:, :rows], inside[:, :rows], atol=1e-5)
+
+
 @pytest.mark.parametrize("changes", [{"pack": 2}, {"pooling": True}])
 def test_whole_pictures_of_any_size_pass_networks_that_need_multiples(changes: dict[str, object]) -> None:
     image, _ = nuclei_tile(0, 320)
@@ -247,3 +261,20 @@ def test_constants_that_suit_are_chosen() -> None:
     assert chosen["grow"] == 1
     better = FullNet(method.settings.updated(**chosen))
     assert int(better.objects(unsure).max()) == 16
+
+
+def test_specks_of_a_size_that_suits_glands_are_dropped() -> None:
+    """A gland of 80 x 80 pixels among twenty specks of 15 x 15, in probabilities that are sure of both."""
+    method = FullNet(FullNetSettings(preset="light", tissue="glands", resize=False))
+    labels = np.zeros((200, 200), np.int32)
+    labels[100:180, 100:180] = 1
+    target = method.target(Image(labels, "YX", kind="labels"))
+    found = np.zeros((3, 200, 200), np.float32)
+    found[1] = target[0] == ternary.INSIDE
+    for k in range(20):
+        y, x = 5 + 20 * (k // 10), 5 + 19 * (k % 10)
+        found[1, y : y + 15, x : x + 15] = 1
+    found[0] = 1 - found[1]
+    chosen = method.choose([(found, target)])
+    assert 225 < chosen["min_area"] < 6400
+    assert int(FullNet(method.settings.updated(**chosen)).objects(found).max()) == 1

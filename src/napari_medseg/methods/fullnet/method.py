@@ -51,6 +51,7 @@ GLAND_ZOOM = 238 / 208
 STATISTICS_PIXELS = 4_000_000
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
 AREAS = (10, 20, 40, 80, 160)
+GLAND_AREAS = (100, 200, 400, 800, 1600)  # at their own pixel size
 
 
 class FullNet(Method):
@@ -85,7 +86,7 @@ class FullNet(Method):
 
     def __init__(self, settings: base.Settings | None = None) -> None:
         super().__init__(settings)
-        self.tiled = self.settings.tissue == "nuclei"  # type: ignore[misc]
+        self.tiled = self.settings.tissue == "nuclei" or not self.settings.resize  # type: ignore[misc]
 
     @property
     def tissue(self) -> Tissue:
@@ -174,12 +175,12 @@ class FullNet(Method):
         return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
     def prepare(self, image: Image) -> np.ndarray:
-        """Normalise; glands are resized so that the short side has 208 pixels."""
+        """Normalise; glands are resized so that the short side has 208 pixels, unless the settings say otherwise."""
         return self._to_network_scale(super().prepare(image), order=1)
 
     def _to_network_scale(self, array: np.ndarray, order: int) -> np.ndarray:
         wanted, short = self.tissue.short_side, min(array.shape[1:])
-        if not wanted or short == wanted:
+        if self.tiled or not wanted or short == wanted:
             return array
         shape = (len(array), *(max(round(n * wanted / short), 1) for n in array.shape[1:]))
         return _resize(array, shape, order)
@@ -211,7 +212,8 @@ class FullNet(Method):
             method = type(self)(self.settings.updated(**chosen | changes))
             return float(np.mean([aji(method.objects(p), t) for (p, _), t in zip(found, truth, strict=True)]))
 
-        for name, values in {"threshold": THRESHOLDS, "min_area": AREAS, "grow": (grow, grow + 1, grow + 2)}.items():
+        areas = GLAND_AREAS if self.settings.tissue == "glands" and self.tiled else AREAS
+        for name, values in {"threshold": THRESHOLDS, "min_area": areas, "grow": (grow, grow + 1, grow + 2)}.items():
             chosen[name] = max(values, key=lambda value, name=name: quality({name: value}))  # type: ignore[misc]
         return chosen
 
@@ -299,7 +301,7 @@ class FullNet(Method):
         black = -mean / std
         fill = (float(black[0]), float(black[1]), float(black[2])) if paper else (0.0, 0.0, 0.0)
         zoom = self.settings.zoom
-        scales = (1 / zoom, zoom) if self.settings.tissue == "nuclei" else (GLAND_ZOOM, GLAND_ZOOM)
+        scales = (1 / zoom, zoom) if self.tiled else (GLAND_ZOOM, GLAND_ZOOM)
         x, y = warp(x, y, rng, Warp(self.settings.crop, scales, fill, paper))
         if self.settings.blur and rng.uniform() < 0.5:
             sigma = rng.uniform(0, self.settings.blur)

@@ -47,6 +47,10 @@ class FullNetSettings(MethodSettings):
     tissue: Literal["nuclei", "glands"] = Field(
         "nuclei", title="Objects", description="Nuclei (MultiOrgan) or glands (GlaS): sets all pixel radii and scales"
     )
+    resize: bool = Field(
+        True, title="Resize glands",
+        description="Short side of images of glands becomes 208 pixels (paper); off: pixels as they are, of any image",
+    )  # fmt: skip
     preset: Literal["paper", "light"] = Field(
         "paper", title="Size", description="paper: 6 layers of 24 maps; light: 4 of 12, about a tenth of the work"
     )
@@ -94,7 +98,7 @@ class FullNetSettings(MethodSettings):
     )  # fmt: skip
     zoom: float = Field(
         1.25, ge=1, le=4, title="Zoom", json_schema_extra={"step": 0.05},
-        description="Largest factor by which samples of nuclei are enlarged or shrunk",
+        description="Largest factor by which samples are enlarged or shrunk, but of resized glands",
     )  # fmt: skip
     crop: int = Field(208, ge=32, le=2048, title="Crop", description="Edge of training samples in pixels")
     validation_size: int = Field(
