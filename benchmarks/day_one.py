@@ -27,6 +27,7 @@ from napari_medseg.io import read_one
 from napari_medseg.io.files import read_json
 from napari_medseg.io.pairs import Pair
 from napari_medseg.jobs import run
+from napari_medseg.measure.nuclei import instances
 from napari_medseg.method import Model
 from napari_medseg.methods import create
 from napari_medseg.methods.deepigeos.simulated_user import simulate
@@ -75,6 +76,7 @@ class Row:
 
 
 NERVES, KUMAR, DSB = "ccm/nottingham/train", "histology/kumar", "histology/dsb2018_stained"
+GLAS = "histology/glas/train"
 LINES, OBJECTS = ("f1_3px", "length error %"), ("aji", "f1", "pq", "dice")
 FIELDS = (
     *(
@@ -94,6 +96,15 @@ FIELDS = (
         kind="instances",
     ),
     Row("H&E nuclei", "nuclei_dsb2018", f"{KUMAR}/val", "Kumar, validation tiles", is_any, OBJECTS, kind="instances"),
+    Row(
+        "H&E glands",
+        "stained_glands",
+        GLAS,
+        "GlaS, chose nothing",
+        is_test,
+        ("object_dice", "f1_glas"),
+        kind="instances",
+    ),
     Row("hippocampus", "hippocampus_pnet", "mri/hippocampus", "test volumes", is_test, ("dice", "assd")),
     Row("hippocampus", "hippocampus_rnet", "mri/hippocampus", f"test, {ROUNDS} rounds", is_test, ("dice", "assd")),
     Row("ultrasound nerves", "ultrasound_nerves", "nerve/ultrasound", "test stills", is_test, ("dice",), label=1),
@@ -134,6 +145,8 @@ def cases(row: Row, data: Path, card: Mapping[str, object]) -> Iterator[tuple[Pa
         if pair.label is None or not row.takes(pair, card):
             continue
         truth = read_one(pair.label, "labels")
+        if row.kind == "instances":  # a mask is split into its pieces
+            truth = truth.labels_like(instances(truth))
         yield pair, read_one(pair.image), truth.labels_like(truth.data == row.label) if row.label else truth
 
 

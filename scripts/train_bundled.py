@@ -26,6 +26,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
+from napari_medseg.evaluate.masks import compare_pair
 from napari_medseg.evaluate.metrics.compare import compare
 from napari_medseg.evaluate.metrics.tolerance import centreline, tolerance_f1
 from napari_medseg.image import Image
@@ -43,6 +44,7 @@ from napari_medseg.models.checkpoint import bundled, card, pack, read_checkpoint
 from napari_medseg.models.purpose import PixelSize
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.samples.ccm import ccm_folder, ccm_image
+from napari_medseg.samples.glands import gland_tile
 from napari_medseg.samples.mri import SPACING, brain_volume, mri_folder
 from napari_medseg.samples.scans import hard_scan
 from napari_medseg.samples.tissue import tissue_tile
@@ -79,6 +81,16 @@ AFM_LATER = AFM_SCHEDULE.updated(epochs=5, steps_per_epoch=90, learning_rate=3e-
 SCANS = 160
 SCAN_SIZE = 512
 AFM_METRICS = ("mcc", "dice", "precision", "recall")
+GLANDS = {
+    **FullNet.recipe.settings, "tissue": "glands", "resize": False, "pack": 4, "crop": 320, "zoom": 1.35,
+    "growth_mode": "free", "fill_holes": True, "validation_size": 0,
+}  # fmt: skip
+GLAND_SCHEDULE = FullNet.recipe.training.updated(
+    epochs=10, steps_per_epoch=100, ema=0.995, choose_on=8, calibrate_batches=0, seed=1
+)
+GLAND_TILES, GLAND_SEED = 300, 70_000
+GLAND_PIXEL = PixelSize("micrometer", (0.62, 0.62), (0.48, 0.48), (0.78, 0.78))
+GLAND_METRICS = ("object_dice", "f1_glas", "object_hausdorff", "accuracy")
 NUCLEI_METRICS = ("aji", "f1", "pq", "dice", "object_dice")
 HIPPOCAMPI = {
     "ndim": 3, "width": 32, "pack": 2, "nonzero": False, "modern": True, "loss": "dice_ce", "optimiser": "adamw"
@@ -405,6 +417,65 @@ def nuclei_scores(model: Model, pair: Pair) -> dict[str, float]:
     return compare(prediction.labels, read_one(pair.label, "labels"), NUCLEI_METRICS, "instances")
 
 
+# ---- glands
+def gland_folder(folder: Path, count: int, seed: int) -> list[Pair]:
+    """Generate tiles of glands, once, and return their files."""
+    for k in range(count):
+        if not (folder / "labels" / f"g{k:03d}.png").is_file():
+            for part, image in zip(("images", "labels"), gland_tile(seed + k, 440 + 37 * k % 160), strict=True):
+                write(folder / part / f"g{k:03d}.png", image)
+    return sorted(create("fullnet").find_pairs(folder).pairs, key=lambda pair: pair.stem)
+
+
+def stained_glands(task: Task) -> Bundle:
+    """FullNet for glands that has seen generated tissue only, from the weights for nuclei."""
+    method = create("fullnet", GLANDS)
+    pairs = gland_folder(task.work / "generated", GLAND_TILES, GLAND_SEED)
+    checks = gland_folder(task.work / "generated_val", 8, 2 * GLAND_SEED)
+    about = (
+        f"{GLAND_TILES} generated tiles of glands (napari_medseg.samples.glands, seeds from {GLAND_SEED}), from the "
+    )
+    about += "weights of nuclei_dsb2018; no real gland"
+    chosen, reported = checks, checks
+    if task.data is not None:
+        found = sorted(method.find_pairs(task.data).require(task.data).pairs, key=lambda pair: pair.stem)
+        chosen, reported = found[0::2], found[1::2]
+        about += f"; epoch and thresholds chosen on {len(chosen)} images of GlaS"
+    start = with_other_ends(method, bundled("nuclei_dsb2018"), task.work / "start.pt")
+    model = run(fit(method, pairs, chosen, GLAND_SCHEDULE, task.work / "run", resume=True, start=start), say)
+    model = with_settings(model, task, chosen, model.method.choose([gland_answer(model, pair) for pair in chosen]))
+    rows = [gland_scores(model, pair) for pair in reported]
+    scores = {name: summary([row[name] for row in rows]) for name in GLAND_METRICS}
+    held = {"test_images": [pair.stem for pair in reported], "selected_on": [pair.stem for pair in chosen]}
+    limits = FAILS_GLANDS, EXPECTS_GLANDS, GLAND_PIXEL
+    return Bundle(model, about, OWN_LICENSE, {**scores, **held}, *limits, {"finds": "glands in stained tissue"})
+
+
+EXPECTS_GLANDS = "haematoxylin and eosin, RGB, about 0.6 um a pixel (20x): glands of 50 to 400 pixels"
+FAILS_GLANDS = "glands without lumen, sheets of tumour, debris in wide lumens, crowded stroma of many small nuclei"
+
+
+def gland_answer(model: Model, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (3, H, W) of an image and its encoded truth."""
+    return run(predict(model, read_one(pair.image))).probabilities, model.method.load_pair(pair)[1]
+
+
+def gland_scores(model: Model, pair: Pair) -> dict[str, float]:
+    """Return the metrics of ``medseg evaluate`` of one image, whose truth may be a mask."""
+    labels = run(predict(model, read_one(pair.image))).labels
+    return run(compare_pair("fullnet", labels, read_one(pair.label, "labels"))).metrics
+
+
+def with_other_ends(method: Method, source: Path, path: Path) -> Path:
+    """Write a start for `method` with the weights of `source` that fit, and random ones for the rest; return `path`."""
+    torch.manual_seed(1)
+    network, known = method.build_network(), load_model(source).network.state_dict()
+    weights = network.state_dict()
+    network.load_state_dict({k: known[k] if known[k].shape == v.shape else v for k, v in weights.items()})
+    write_checkpoint(path, pack(method, network.state_dict()))
+    return path
+
+
 # ---- ultrasound
 def ultrasound_nerves(task: Task) -> Bundle:
     """DoubleU-Net for nerves in ultrasound stills (usgra-seg, CC BY 4.0)."""
@@ -588,10 +659,16 @@ def choose_on_real(model: Model, task: Task) -> Model:
     assert task.data is not None
     cases = real_nerves(model, task.data, reported=False)
     found = [(run(predict(model, image)).probabilities, np.asarray(truth.data)) for image, truth in cases]
-    method = create("sc-dcnn", {**model.method.settings.model_dump(), **model.method.choose(found)})
+    return with_settings(model, task, [image for image, _ in cases], model.method.choose(found))
+
+
+def with_settings(model: Model, task: Task, chosen_on: Sequence[Image | Pair], changes: Mapping[str, Any]) -> Model:
+    """Return a model with other thresholds, which were chosen on some images."""
+    method = create(model.method.name, {**model.method.settings.model_dump(), **changes})
     path = task.work / "chosen.pt"
     content = read_checkpoint(Path(model.card["file"])) | {"settings": method.settings.model_dump()}
-    write_checkpoint(path, content | {"chosen_on": [image.name for image, _ in cases]})
+    names = [item.stem if isinstance(item, Pair) else item.name for item in chosen_on]
+    write_checkpoint(path, content | {"chosen_on": names})
     return load_model(path)
 
 
@@ -599,6 +676,7 @@ MODELS: dict[str, Callable[[Task], Bundle]] = {
     function.__name__: function
     for function in (
         demo_pnet_3d, demo_rnet_3d, demo_pnet_2d, demo_rnet_2d, hippocampus_pnet, hippocampus_rnet, nuclei_dsb2018,
+        stained_glands,
         afm_cells,
         ultrasound_nerves, ccm_generated, demo_frame_classifier,
         demo_double_unet,

@@ -20,6 +20,7 @@ from napari_medseg.methods.frame_classifier.method import classify
 from napari_medseg.models.catalog import entry, list_models, load_model
 from napari_medseg.models.checkpoint import bundled, read_checkpoint
 from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.samples.glands import gland_tile
 from napari_medseg.samples.histology import nuclei_tile
 from napari_medseg.samples.mri import brain_volume
 from napari_medseg.samples.video import CLASSES, nerve_video
@@ -33,6 +34,7 @@ LIMITS = {
     "hippocampus_rnet": 4_000_000,
     "ultrasound_nerves": 8_000_000,
     "nuclei_dsb2018": 8_000_000,
+    "stained_glands": 8_000_000,
     "afm-threshold": 4_000,
     "nerve-ridges": 4_000,
     "ccm_generated": 4_000_000,
@@ -122,6 +124,12 @@ def test_nuclei_are_counted_on_a_generated_tile() -> None:
     found = run(predict(load_model(bundled("nuclei_dsb2018"), "fullnet"), image)).labels
     expected = int(truth.data.max())
     assert abs(len(np.unique(found.data)) - 1 - expected) <= 0.3 * expected
+
+
+def test_glands_are_found_on_a_generated_tile() -> None:
+    image, truth = gland_tile(3, 300)
+    found = run(predict(load_model(bundled("stained_glands"), "fullnet"), image)).labels
+    assert compare(found, truth, ("object_dice",), "instances")["object_dice"] > 0.7
 
 
 def test_frames_are_named() -> None:

@@ -16,8 +16,9 @@ from napari_medseg.io.write import write
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.models.catalog import entry, list_models, load_model
-from napari_medseg.models.purpose import PixelSize, doubts_on
+from napari_medseg.models.purpose import PixelSize, doubts_on, likely_field
 from napari_medseg.samples.ccm import ccm_image
+from napari_medseg.samples.histology import nuclei_tile
 from napari_medseg.settings import PredictSettings, TrainSettings
 from napari_medseg.training.loop import train
 
@@ -55,6 +56,17 @@ def test_cards_of_bundled_models_state_sizes_with_units() -> None:
     assert known["hippocampus_pnet"] == PixelSize("millimeter", *((1.0, 1.0, 1.0),) * 3)
     assert all("pixel size: " in e.describe() for e in list_models() if e.bundled and known[e.path.stem])
     assert PixelSize.of_card(load_model("nuclei_dsb2018").card) == known["nuclei_dsb2018"]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0.25, "nuclei_dsb2018"), (0.6, "stained_glands"), (None, "nuclei_dsb2018")]
+)
+def test_of_two_models_of_a_field_the_one_for_such_pixels_is_nearer(step: float | None, expected: str) -> None:
+    image = nuclei_tile(0, 96)[0].replace(scale=(step or 1.0,) * 2, units=("micrometer" if step else "pixel",) * 2)
+    assert likely_field(image) == "tissue"
+    known = [e for e in list_models() if e.bundled and e.field == "tissue"]
+    assert len(known) == 2
+    assert min(known, key=lambda e: e.distance(image)).path.stem == expected
 
 
 @pytest.mark.parametrize(

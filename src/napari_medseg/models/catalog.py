@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,18 +120,20 @@ class Entry:
         method = self.card.get("method", "")
         return (get_method(method).needs if not self.problem and method in known_methods() else "") or self.unfit(image)
 
-    def distance(self, image: Image) -> tuple[bool, ...]:
+    def distance(self, image: Image) -> tuple[float, ...]:
         """Say how far `image` is from what the model was made for; smaller is nearer.
 
-        In this order: axes, movie or not, channels, field, only generated images known, nothing learnt.
+        In this order: axes, movie or not, channels, field, only generated images known, nothing learnt, how many times
+        the pixels are larger or smaller.
         """
         try:
             method = create(self.card["method"], self.card["settings"])
         except (MedSegError, KeyError):
-            return (True,) * 6
+            return (math.inf,)
         other = for_movies(method.name) != (likely_field(image) == "movie")
         shape = len(image.spatial_shape) != method.ndim, other, method.in_channels != image.n_channels
-        return *shape, not self.made_for(image), self.demo, not self.trained
+        size = PixelSize.of_card(self.card)
+        return *shape, not self.made_for(image), self.demo, not self.trained, size.factor(image) if size else 1.0
 
     def describe(self) -> str:
         """Return the card as lines: what it finds in which images, scores, licence; then method, paper and file."""

@@ -156,7 +156,7 @@ class ModelChooser(QWidget):
         self.box.blockSignals(False)
         self._chosen()
 
-    def _judged(self) -> list[tuple[str, tuple[bool, ...], int]]:
+    def _judged(self) -> list[tuple[str, tuple[float, ...], int]]:
         """Return why each model cannot run, empty when it can, how far it is from the image, and its index."""
         image = self.image
         return [
@@ -164,7 +164,7 @@ class ModelChooser(QWidget):
             for i, e in enumerate(self.entries)
         ]
 
-    def _proposed(self, judged: list[tuple[str, tuple[bool, ...], int]]) -> bool:
+    def _proposed(self, judged: list[tuple[str, tuple[float, ...], int]]) -> bool:
         """Whether the first model of the list may be chosen unasked."""
         if not judged or judged[0][0]:
             return False
