@@ -461,6 +461,25 @@ def test_colours_of_sixteen_bits_say_that_eight_are_read(tmp_path: Path) -> None
     assert any("8 are read" in note for note in image.metadata["notes"])
 
 
+@pytest.mark.parametrize("clear", [None, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits: int, clear: int | None) -> None:
+    """Each row is packed by hand; shown, the highest number is 255 and what is transparent is white."""
+    labels = np.arange(6 * 8).reshape(6, 8) % 2**bits
+    rows = b"".join(b"\0" + int("".join(f"{n:0{bits}b}" for n in row), 2).to_bytes(bits, "big") for row in labels)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    parts = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, bits, 0, 0, 0, 0))
+    parts += b"" if clear is None else chunk(b"tRNS", struct.pack(">H", clear))
+    parts += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a.png", "labels").data, labels)
+    right = np.where(labels == (-1 if clear is None else clear), 255, labels * 255 // (2**bits - 1))
+    np.testing.assert_array_equal(io.read_one(tmp_path / "a.png").data, right)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("grays", [[0, 128, 255], [255, 0, 77], [0, 1, 2]])
 def test_a_palette_of_grays_is_shown_and_its_numbers_are_labels(tmp_path: Path, suffix: str, grays: list[int]) -> None:

@@ -27,6 +27,7 @@ TURNED = (
 GRAY = ("L", "LA", "La")
 SIXTEEN = ";16"  # in Pillow's name of samples of 16 bits, of which it keeps 8 where a pixel has several
 REDUCED = "Of the 16 bits of each colour 8 are read."
+FEW_BITS = {"1": 1, "L;1": 1, "L;2": 2, "L;4": 4}  # Pillow's names of samples that it spreads over 0..255
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -74,13 +75,36 @@ def upright(data: np.ndarray, orientation: int, y: int = 0) -> np.ndarray:
     return np.flip(data, y + 1) if flip_x else data
 
 
+def few_bits(picture: Any) -> int:
+    """Return how many bits the grays of a PNG have where Pillow spreads them over 0..255, else 0.
+
+    To be asked before its pixels are read.
+    """
+    if picture.format != "PNG" or picture.mode not in ("1", "L") or not picture.tile:
+        return 0
+    return FEW_BITS.get(str(picture.tile[0][3]), 0)
+
+
+def unspread(grays: np.ndarray, bits: int) -> np.ndarray:
+    """Return the numbers of so many bits of which Pillow made grays 0..255 (or, of one bit, true and false)."""
+    if grays.dtype == bool:
+        return grays.astype(np.uint8)
+    return grays // np.uint8(255 // (2**bits - 1))
+
+
 def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return gray (Y, X) or RGB (Y, X, 3) as a picture is shown, and its numbers (Y, X) where these may be labels.
 
     What is transparent is laid on white, the glass of a slide; grays that change by it, what is drawn in one colour on
     a transparent ground, and the numbers of a palette, may be labels.
     """
-    indices = np.asarray(picture) if picture.mode == "P" else None
+    bits = few_bits(picture)
+    indices = np.asarray(picture) if picture.mode == "P" or bits else None
+    if bits and indices is not None:
+        indices = unspread(indices, bits)
+        clear = picture.info.get("transparency")
+        spread = indices * np.uint8(255 // (2**bits - 1))
+        return np.where(indices == (-1 if clear is None else clear), 255, spread).astype(np.uint8), indices
     if indices is not None and (grays := grays_of(np.array(picture.getpalette("RGB") or [], np.uint8))) is not None:
         gray = grays[indices]
         return gray, None if np.array_equal(gray, indices) else indices

@@ -183,8 +183,8 @@ def _images(stack: tiff.Stack, path: Path) -> list[Image]:
         channels=(),
     )
     note = (
-        "The picture has a palette or transparent parts: it is read as it is shown; as labels its numbers count, or, "
-        "where one colour is drawn on a transparent ground, what is opaque."
+        "The picture has a palette, fewer than 8 bits or transparent parts: it is read as it is shown; as labels its "
+        "numbers count, or, where one colour is drawn on a transparent ground, what is opaque."
     )
     return [image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]}), labels]
 
