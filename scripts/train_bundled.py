@@ -396,7 +396,8 @@ def nuclei_dsb2018(task: Task) -> Bundle:
     held = {"test_images": sorted(pair.stem for pair in test), "selected_on": sorted(pair.stem for pair in held_out)}
     about = f"{len(train)} stained tissue images of the 2018 Data Science Bowl (BBBC038, CC0 1.0) and {TILES} generated"
     about += f" tiles (napari_medseg.samples.tissue, seeds from {TISSUE_SEED})"
-    return Bundle(model, about, "CC0-1.0", {**scores, **held}, FAILS_NUCLEI, EXPECTS_NUCLEI, TISSUE_PIXEL)
+    return Bundle(model, about, "CC0-1.0", {**scores, **held}, FAILS_NUCLEI, EXPECTS_NUCLEI, TISSUE_PIXEL,
+                  {"finds": "nuclei in stained tissue"})  # fmt: skip
 
 
 EXPECTS_NUCLEI = "haematoxylin and eosin or similar stains, RGB, about 0.25 um a pixel: nuclei of 12 to 50 pixels"

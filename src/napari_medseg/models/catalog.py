@@ -37,6 +37,7 @@ from napari_medseg.models.purpose import FIELDS, TITLES, Field, PixelSize, likel
 from napari_medseg.settings import Role
 
 SHOWN_SCORES = 3
+SHORT = 40  # letters of what a card says that a model finds, up to which its line in a list says so
 UNTRAINED = "a method that needs no training: it works by rule on each image"
 GENERATED = "_generated"  # how names of scores on generated images end
 
@@ -55,7 +56,9 @@ class Entry:
         folder = self.path.parent.name if self.path.stem in {"best", "last"} else self.path.stem
         if self.problem:
             return f"{folder} (unreadable)"
-        return f"{TITLES[self.field]} · {folder}" if self.field else folder
+        finds = str(self.card.get("finds", ""))
+        finds = finds if 0 < len(finds) <= SHORT else TITLES[self.field] if self.field else ""
+        return f"{finds} · {folder}" if finds else folder
 
     @property
     def field(self) -> Field | None:
