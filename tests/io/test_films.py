@@ -221,6 +221,45 @@ def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]
     assert [int(frame[0, 0, 0]) // 10 for frame in read(tmp_path)[0].data] == list(range(len(names)))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "between"),
+    [
+        ((1, 2, 3, 4), ""),
+        ((0, 10, 20, 30), ""),
+        ((3, 17, 90, 111), ""),  # picked by hand: no movie with a gap
+        ((1, 2, 4, 5), "f_0002.png and f_0004.png"),
+        ((0, 10, 30, 40, 70), "f_0010.png and f_0030.png, f_0040.png and f_0070.png"),
+    ],
+)
+def test_frames_that_are_missing_by_their_numbers_are_named(
+    tmp_path: Path, numbers: tuple[int, ...], between: str
+) -> None:
+    for k in numbers:
+        Pillow.fromarray(np.full((8, 8, 3), k, np.uint8)).save(tmp_path / f"f_{k:04}.png")
+    notes = " ".join(read(tmp_path)[0].metadata.get("notes", ()))
+    assert bool(between) == ("missing by their numbers" in notes)
+    assert between in notes
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_masks_of_a_set_are_turned_as_their_pictures(tmp_path: Path, turn: int, suffix: str) -> None:
+    (tmp_path / "order").mkdir()
+    (tmp_path / "annotation" / "Nerve").mkdir(parents=True)
+    stored = np.zeros((10, 12), np.uint8)
+    stored[1:4, 2:10], stored[6:, 2] = 255, 255
+    turned = Pillow.Exif()
+    turned[274] = turn
+    for k in range(2):
+        picture = Pillow.fromarray(np.repeat(stored[..., None], 3, 2))
+        picture.save(tmp_path / "order" / f"Nerve_{k}.{suffix}", exif=turned)
+        Pillow.fromarray(stored).save(tmp_path / "annotation" / "Nerve" / f"Nerve_{k}.{suffix}", exif=turned)
+    image, labels = read(tmp_path)
+    assert image.data.shape == (*labels.data.shape, 3)
+    np.testing.assert_array_equal(np.asarray(labels.data) > 0, np.asarray(image.data)[..., 0] > 0)
+    assert np.asarray(labels.data).any()
+
+
 RNG = np.random.default_rng(5)
 GREY = RNG.integers(0, 60_000, (3, 10, 12))
 COLOUR = RNG.integers(0, 256, (3, 10, 12, 3))

@@ -39,7 +39,9 @@ def open_picture(path: Path) -> Any:
         warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
         limit, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
         try:
-            return Pillow.open(path)
+            picture = Pillow.open(path)
+            picture.filename = ""  # a file without a name is not mapped: Pillow 13 scrambles mapped grays that it turns
+            return picture
         finally:
             Pillow.MAX_IMAGE_PIXELS = limit
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,8 +22,10 @@ from napari_medseg.io.pictures import (
     numbers_of,
     on_white,
     open_picture,
+    orientation_of,
     picture_size,
     refuse_reduced,
+    upright,
 )
 from napari_medseg.io.tiff_pages import main_page
 
@@ -251,6 +254,8 @@ def _read_mask(path: Path) -> np.ndarray:
             array = np.asarray(picture if plain else picture.convert("RGB"))
         if array.dtype == np.uint8 and SIGNED in np.atleast_1d(getattr(picture, "tag_v2", {}).get(SAMPLE_FORMAT, 0)):
             array = array.view(np.int8)
+        if not hasattr(picture, "tag_v2"):  # Pillow turns TIFF itself
+            array = upright(array, orientation_of(picture))
     if array.dtype.kind in "if" and array.size and array.min() < 0:
         raise ReadError(
             f"{path.name} holds negative numbers ({array.min():g}), which are neither mask nor background. Save it as "
@@ -291,6 +296,24 @@ def _size_of(path: Path) -> tuple[int, int]:
         raise ReadError(f"{path.name} cannot be read as a picture ({one_line(error)}). Copy it again.") from error
 
 
+def _gaps(files: Sequence[Path]) -> list[str]:
+    """Return a sentence on frames that are missing by their numbers, where names differ in one number only."""
+    numbers = [[int(digits) for digits in re.findall(r"\d+", path.stem)] for path in files]
+    if len({re.sub(r"\d+", "#", path.stem) for path in files}) > 1 or len(numbers) < 3 or not numbers[0]:
+        return []
+    table = np.array(numbers, dtype=object)
+    changing = [column for column in table.T if len(set(column)) > 1]
+    if len(changing) != 1:
+        return []
+    steps = np.diff(changing[0])
+    usual, count = Counter(steps).most_common(1)[0]
+    gaps = np.flatnonzero(steps > usual)
+    if not gaps.size or 2 * count < len(steps):
+        return []
+    where = some_of([f"{files[k].name} and {files[k + 1].name}" for k in gaps])
+    return [f"Frames are missing by their numbers, between {where}. Those behind are timed as if none were missing."]
+
+
 def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Image:
     """Make a lazy movie of picture files; their sizes are compared from the headers alone."""
     masks = kind == "labels"
@@ -323,7 +346,8 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     data = Frames(frame, (len(files), *first.shape), first.dtype)
     names = [p.name for p in files]
     image = _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
-    notes = {"notes": known.metadata["notes"]} if known.metadata.get("notes") else {}
+    said = [*known.metadata.get("notes", ()), *_gaps(files)]
+    notes = {"notes": said} if said else {}
     return image.replace(
         scale=(image.scale[0], *known.scale),
         units=(image.units[0], *known.units),
