@@ -310,7 +310,7 @@ def _gaps(files: Sequence[Path]) -> list[str]:
     gaps = np.flatnonzero(steps > usual)
     if not gaps.size or 2 * count < len(steps):
         return []
-    where = some_of([f"{files[k].name} and {files[k + 1].name}" for k in gaps])
+    where = some_of([f"{files[k].name} and {files[k + 1].name}" for k in gaps.tolist()])
     return [f"Frames are missing by their numbers, between {where}. Those behind are timed as if none were missing."]
 
 
