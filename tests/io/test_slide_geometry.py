@@ -42,6 +42,17 @@ def test_resolution_of_a_screen_is_no_pixel_size_of_a_slide(tmp_path: Path, per_
     assert not read(tmp_path / "slide.tif")[0].calibrated
 
 
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_a_slide_that_is_not_turned_says_so(tmp_path: Path, turn: int) -> None:
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(RGB, **TILED, metadata=None, extratags=[(274, "H", 1, turn, True)])
+        file.write(RGB[::2, ::2], **TILED, subfiletype=1, metadata=None)
+    image = read(tmp_path / "slide.tif")[0]
+    assert len(image.metadata["levels"]) == 2
+    notes = " ".join(image.metadata.get("notes", ()))
+    assert (f"orientation tag ({turn}) is not followed" in notes) == (turn != 1)
+
+
 def scn(path: Path, scan: np.ndarray, corner: tuple[int, int], microns: float) -> Path:
     """Write a Leica slide: an overview of the glass, and a scan at `corner` (row, column) of it, in two levels."""
     height, width = scan.shape[:2]

@@ -19,7 +19,7 @@ from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
-from napari_medseg.io.pictures import on_white
+from napari_medseg.io.pictures import UPRIGHT, on_white
 from napari_medseg.io.plain import check_size
 from napari_medseg.io.tiff_pages import main_series
 
@@ -159,6 +159,20 @@ def _other_pictures(path: Path) -> list[str]:
     return [name for _, name in found[1:]]
 
 
+def _turn(path: Path) -> int:
+    """Return the orientation tag by which a TIFF is to be turned, 0 for none."""
+    import tifffile
+
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return 0
+    try:
+        with tifffile.TiffFile(path) as file:
+            turn = tags.turn_of(file, file.pages[0])
+    except (*DAMAGED, tifffile.TiffFileError):
+        return 0
+    return 0 if turn == UPRIGHT else turn
+
+
 def _errors_of(library: Any) -> tuple[type[Exception], ...]:
     own = vars(library).get("OpenSlideError")
     return DAMAGED if own is None else (*DAMAGED, own)
@@ -243,10 +257,14 @@ def read_slide(path: Path) -> Image:
     levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
     step = _microns(slide, path)
     known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
-    if others:
-        known["notes"] = [
-            f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."
-        ]
+    notes = [f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."] * bool(
+        others
+    )
+    if turn := _turn(path):
+        said = f"{path.name} is read as it is stored: its orientation tag ({turn}) is not followed."
+        notes.append(said)
+    if notes:
+        known["notes"] = notes
     return Image(
         levels[0],
         "YXC",
