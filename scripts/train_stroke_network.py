@@ -35,6 +35,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scribbles as user
+from napari_medseg.device import computes_in_bfloat16
 from napari_medseg.graphcut.energy import Network
 from napari_medseg.graphcut.pyramid import block_mean
 from napari_medseg.image import Image
@@ -506,7 +507,7 @@ def train(
     torch.set_num_threads(1)
     network = network_of(ndim)
     if start is not None:
-        network.load_state_dict(torch.load(start, weights_only=True))
+        network = read(start, ndim)
     mean = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     known: set[Path] = set()
@@ -524,7 +525,7 @@ def train(
         assert source is not None
         x, y, count = next(source)
         network.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16()):
             logits = network(x.contiguous(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d))
         loss = loss_of(logits, y, count)
         optimiser.zero_grad()
