@@ -331,6 +331,7 @@ def test_a_layer_that_changes_or_goes_in_a_run_is_said(open_dock: Open, wait: Wa
 def test_another_pixel_size_than_the_models_is_said_and_resampling_offered(open_dock: Open) -> None:
     viewer, dock = open_dock("Segment")
     viewer.open_sample("napari-medseg", "histology")
+    dock.models.browse(str(bundled("nuclei_dsb2018")))
     size = PixelSize.of_card(dock.models.entry.card)
     assert size is not None
     scan = viewer.layers["nuclei_0"]
@@ -342,6 +343,15 @@ def test_another_pixel_size_than_the_models_is_said_and_resampling_offered(open_
         assert dock.form.value.resample is other
         assert ("--resample" in dock.command()) is other
     assert dock.size_line.text() == ""
+
+
+def test_tissue_of_other_pixels_is_proposed_the_model_for_such_pixels(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    viewer.open_sample("napari-medseg", "histology")
+    assert dock.models.entry.path.stem == "nuclei_dsb2018"
+    viewer.layers["nuclei_0"].scale = [0.6, 0.6]
+    dock.input.refresh()
+    assert dock.models.entry.path.stem == "stained_glands"
 
 
 def test_channels_stay_ticked_and_in_order_when_layers_are_renamed_or_hidden(open_dock: Open) -> None:
