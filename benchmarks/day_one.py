@@ -100,7 +100,7 @@ FIELDS = (
         "H&E glands",
         "stained_glands",
         GLAS,
-        "GlaS, chose nothing",
+        "GlaS, chose no constant",
         is_test,
         ("object_dice", "f1_glas"),
         kind="instances",

@@ -133,13 +133,13 @@ def _holds_rgb(path: Path) -> bool:
         return True
 
 
-def _other_pictures(path: Path) -> list[str]:
-    """Return the names of an OME-TIFF's pictures beside the first, which the slide libraries read.
+def _notes(path: Path) -> list[str]:
+    """Return what is to be said of a TIFF whose first picture the slide libraries read, as it is stored.
 
     Raises
     ------
     ReadError
-        If one of them is larger than the first, which is an overview then.
+        If another picture of an OME-TIFF is larger than the first, which is an overview then.
     """
     import tifffile
 
@@ -147,6 +147,7 @@ def _other_pictures(path: Path) -> list[str]:
         return []
     try:
         with tifffile.TiffFile(path) as file:
+            turn = tags.turn_of(file, file.pages[0])
             found = [(math.prod(one.shape), one.name or f"picture {k}") for k, one in enumerate(file.series, 1)]
             found = found if file.is_ome else found[:1]
     except (*DAMAGED, tifffile.TiffFileError):
@@ -156,21 +157,12 @@ def _other_pictures(path: Path) -> list[str]:
             f"{path.name} holds {len(found)} pictures, and the first ({found[0][1]}) is smaller than {max(found)[1]}: "
             "an overview, not the slide. Export the slide as a file of its own, in QuPath or with bfconvert -series."
         )
-    return [name for _, name in found[1:]]
-
-
-def _turn(path: Path) -> int:
-    """Return the orientation tag by which a TIFF is to be turned, 0 for none."""
-    import tifffile
-
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return 0
-    try:
-        with tifffile.TiffFile(path) as file:
-            turn = tags.turn_of(file, file.pages[0])
-    except (*DAMAGED, tifffile.TiffFileError):
-        return 0
-    return 0 if turn == UPRIGHT else turn
+    notes, others = [], some_of([name for _, name in found[1:]])
+    if others:
+        notes.append(f"{path.name} holds {len(found)} pictures; the first is read, without {others}.")
+    if turn != UPRIGHT:
+        notes.append(f"{path.name} is read as it is stored: its orientation tag ({turn}) is not followed.")
+    return notes
 
 
 def _errors_of(library: Any) -> tuple[type[Exception], ...]:
@@ -250,19 +242,13 @@ def read_slide(path: Path) -> Image:
     coincide. The scale is the stored microns per pixel.
     """
     slide = open_slide(path)
-    others = _other_pictures(path)
+    notes = _notes(path)
     for width, height in slide.level_dimensions:
         check_size(path, (height, width, 3), 1, most=None)
     top, left, height, width = _bounds(slide)
     levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
     step = _microns(slide, path)
     known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
-    notes = [f"{path.name} holds {len(others) + 1} pictures; the first is read, without {some_of(others)}."] * bool(
-        others
-    )
-    if turn := _turn(path):
-        said = f"{path.name} is read as it is stored: its orientation tag ({turn}) is not followed."
-        notes.append(said)
     if notes:
         known["notes"] = notes
     return Image(
