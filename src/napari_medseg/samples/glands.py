@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from napari_medseg.image import Image
 from napari_medseg.samples.fields import smooth_field
-from napari_medseg.samples.tissue import PIXEL_UM, Population, Span, TissueRanges, TissueTile, consecutive
+from napari_medseg.samples.tissue import Population, Span, TissueRanges, TissueTile
 
 SMALLEST = 150  # pixels of a gland
 TRIES = 150  # places that are looked at for glands
@@ -28,6 +28,9 @@ class GlandRanges(TissueRanges):
     epithelial_radius: Span = (8.0, 17.0)
     epithelial_aspect: Span = (0.3, 0.9)
     lymphocyte_radius: Span = (6.0, 9.0)
+    lymphocyte_crowding: Span = (0.8, 2.0)
+    spindle_crowding: Span = (1.2, 4.0)
+    spindle_tone: float = 1.0
     pallor: Span = (0.0, 0.7)
     crowding: Span = (0.7, 1.4)
     background_haematoxylin: Span = (0.0, 0.3)
@@ -49,7 +52,6 @@ class GlandRanges(TissueRanges):
     extra_lumens: float = 0.35  # share of tubes with several
     debris: float = 0.45  # share of lumens that hold some
     cleft: Span = (0.0, 14.0)  # between gland and stroma
-    stroma_density: Span = (1.2, 4.0)  # distance of its nuclei, in sums of radii
 
 
 RANGES = GlandRanges()
@@ -206,26 +208,7 @@ class GlandTile(TissueTile):
         cells = Population(
             radius, (aspect * 0.8, min(aspect * 1.2, 1)), spread, pallor, 1.0, contrast, nucleoli, crowding
         )
-        lymphocyte = Population(
-            self.draw(r.lymphocyte_radius),
-            (0.8, 1.0),
-            spread / 2,
-            pallor * 0.2,
-            1.25,
-            contrast,
-            0.0,
-            self.draw((0.8, 2.0)),
-        )
-        spindle = Population(
-            self.draw(r.spindle_length),
-            r.spindle_aspect,
-            spread,
-            pallor * 0.6,
-            1.0,
-            contrast,
-            0.0,
-            self.draw(r.stroma_density),
-        )
+        lymphocyte, spindle = self.stroma_cells(spread, pallor, contrast, 0.0)
         self._fill(spindle, self.stroma & ~self.immune & (self.outer > 1), along=True)
         self._fill(lymphocyte, self.stroma & self.immune & (self.outer > 1), along=False)
         rows = self.epithelium & (self.depth > 0.3 * radius * self.magnification) & (self.depth < self.band)
@@ -262,12 +245,7 @@ def gland_tile(seed: int = 0, size: int = 480, ranges: GlandRanges = RANGES) -> 
     tile = GlandTile(seed, size, ranges)
     tile.lay_out()
     tile.populate()
-    step = PIXEL_UM / tile.magnification
-    image = Image(
-        tile.expose(), "YXC", (step, step), ("micrometer", "micrometer"), name=f"glands_{seed}",
-        channels=("red", "green", "blue"), metadata={"generated": "napari_medseg.samples.glands", "seed": seed},
-    )  # fmt: skip
-    return image, image.labels_like(consecutive(tile.glands), f"glands_{seed}_label")
+    return tile.pictures(tile.glands, f"glands_{seed}", {"generated": "napari_medseg.samples.glands", "seed": seed})
 
 
 def stained_glands() -> tuple[Image, Image]:

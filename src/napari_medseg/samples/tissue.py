@@ -46,6 +46,9 @@ class TissueRanges:
     lymphocyte_radius: Span = (5.5, 8.0)
     spindle_length: Span = (9.0, 18.0)
     spindle_aspect: Span = (0.18, 0.45)
+    lymphocyte_crowding: Span = (0.75, 1.3)
+    spindle_crowding: Span = (1.0, 3.5)
+    spindle_tone: float = 1.05  # density of their nuclei, where that of epithelium is 1
     size_spread: Span = (0.05, 0.3)  # SD of the logarithm of radii within a tile
     lobes: Span = (0.02, 0.14)  # amplitude of the outline's harmonics
     pallor: Span = (0.0, 0.85)  # how much paler than its rim a vesicular nucleus is
@@ -132,30 +135,23 @@ class TissueTile:
         epithelial = Population(
             radius, (aspect * 0.8, min(aspect * 1.2, 1)), spread, pallor, 1.0, contrast, nucleoli, crowding
         )
-        lymphocyte = Population(
-            self.draw(r.lymphocyte_radius),
-            (0.8, 1.0),
-            spread / 2,
-            pallor * 0.2,
-            1.25,
-            contrast,
-            0.0,
-            self.draw((0.75, 1.3)),
-        )
-        spindle = Population(
-            self.draw(r.spindle_length),
-            r.spindle_aspect,
-            spread,
-            pallor * 0.6,
-            1.05,
-            contrast,
-            nucleoli / 3,
-            self.draw((1.0, 3.5)),
-        )
+        lymphocyte, spindle = self.stroma_cells(spread, pallor, contrast, nucleoli)
         orient = rng.uniform() < 0.5
         self._fill(spindle, self.stroma & ~self.immune, along=True)
         self._fill(lymphocyte, self.immune & (self.glass < 0.5), along=False)
         self._fill(epithelial, self.epithelium & ~self.immune, along=orient)
+
+    def stroma_cells(self, spread: float, pallor: float, contrast: float, nucleoli: float) -> list[Population]:
+        """Draw the lymphocytes and the spindles of a tile."""
+        r = self.ranges
+        small, apart = self.draw(r.lymphocyte_radius), self.draw(r.lymphocyte_crowding)
+        lymphocyte = Population(small, (0.8, 1.0), spread / 2, pallor * 0.2, 1.25, contrast, 0.0, apart)
+        long, apart = self.draw(r.spindle_length), self.draw(r.spindle_crowding)
+        tone = r.spindle_tone
+        return [
+            lymphocyte,
+            Population(long, r.spindle_aspect, spread, pallor * 0.6, tone, contrast, nucleoli / 3, apart),
+        ]
 
     def _fill(self, kind: Population, where: np.ndarray, along: bool) -> None:
         """Throw nuclei at random into a region until there is no more room at the kind's crowding."""
@@ -263,6 +259,15 @@ class TissueTile:
         light += rng.normal(0, self.draw(r.grain), light.shape)
         return np.asarray(np.clip(light, 0, 255), np.uint8)
 
+    def pictures(self, labels: np.ndarray, name: str, metadata: dict[str, object]) -> tuple[Image, Image]:
+        """Return the tile as the camera saw it, and `labels` numbered without gaps."""
+        step = PIXEL_UM / self.magnification
+        image = Image(
+            self.expose(), "YXC", (step, step), ("micrometer", "micrometer"), name=name,
+            channels=("red", "green", "blue"), metadata=metadata,
+        )  # fmt: skip
+        return image, image.labels_like(consecutive(labels), f"{name}_label")
+
     def _colours(self) -> np.ndarray:
         rng, r = self.rng, self.ranges
         chosen = []
@@ -344,12 +349,7 @@ def tissue_tile(seed: int = 0, size: int = 512, ranges: TissueRanges = RANGES) -
     tile = TissueTile(seed, size, ranges)
     tile.lay_out()
     tile.populate()
-    step = PIXEL_UM / tile.magnification
-    image = Image(
-        tile.expose(), "YXC", (step, step), ("micrometer", "micrometer"), name=f"tissue_{seed}",
-        channels=("red", "green", "blue"), metadata={"generated": "napari_medseg.samples.tissue", "seed": seed},
-    )  # fmt: skip
-    return image, image.labels_like(consecutive(tile.labels), f"tissue_{seed}_label")
+    return tile.pictures(tile.labels, f"tissue_{seed}", {"generated": "napari_medseg.samples.tissue", "seed": seed})
 
 
 def consecutive(labels: np.ndarray) -> np.ndarray:
