@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image
-from napari_medseg.io import tiff
+from napari_medseg.io import tiff, tiff_colours
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import (
     REDUCED,
@@ -117,16 +117,16 @@ def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
 
 def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:
     series = file.series[number]
-    data, axes = tiff.colours_last(_numbers(path, file, number), series.axes)
-    data, axes, indices = tiff.shown_colours(path, file, series.keyframe, data, axes)
+    data, axes = tiff_colours.colours_last(_numbers(path, file, number), series.axes)
+    data, axes, indices = tiff_colours.shown_colours(path, file, series.keyframe, data, axes)
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes = (*notes, tiff.SQUARE) if tiff.states_one_side(described) else notes
     known = tiff.calibration_of(file, series.keyframe)
-    dark = int(series.keyframe.photometric) == tiff.MINISWHITE and not known.reverses
-    notes = (*notes, *((tiff.DARK,) if dark else ()), *known.notes)
+    dark = int(series.keyframe.photometric) == tiff_colours.MINISWHITE and not known.reverses
+    notes = (*notes, *((tiff_colours.DARK,) if dark else ()), *known.notes)
     name = str(described.get("Name", "")) if number else ""
     channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
-    steps, white = tiff.steps_of(file, number), tiff.stated_white(series.keyframe, described)
+    steps, white = tiff.steps_of(file, number), tiff_colours.stated_white(series.keyframe, described)
     stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line, white)
     turn = tiff.turn_of(file, series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)

@@ -21,6 +21,7 @@ from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
 from napari_medseg.io.pictures import UPRIGHT, on_white
 from napari_medseg.io.plain import check_size
+from napari_medseg.io.tiff_colours import holds_rgb
 from napari_medseg.io.tiff_pages import main_series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -128,7 +129,7 @@ def _holds_rgb(path: Path) -> bool:
 
     try:
         with tifffile.TiffFile(path) as file:
-            return bool(tags.holds_rgb(file.pages[0]))
+            return bool(holds_rgb(file.pages[0]))
     except (*DAMAGED, tifffile.TiffFileError):
         return True
 

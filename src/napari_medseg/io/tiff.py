@@ -1,6 +1,6 @@
 """What TIFF files state beside their numbers (OME, ImageJ, resolution tags).
 
-Axes, colours, pixel sizes, time steps, calibration of the values.
+Axes, pixel sizes, time steps, calibration of the values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, one_line, printable, some_of
+from napari_medseg.errors import ReadError, printable, some_of
 from napari_medseg.image import CALIBRATION, PIXEL, Image, seconds_per, um_per
 from napari_medseg.io.afm.scan import nm_per, normal_unit
 from napari_medseg.io.pictures import (
@@ -24,11 +24,6 @@ from napari_medseg.io.pictures import (
     TURNED,
     TURNS,
     UPRIGHT,
-    as_stored,
-    grays_of,
-    numbers_of,
-    on_white,
-    open_picture,
     upright,
 )
 from napari_medseg.io.tiff_pages import main_page, main_series
@@ -40,11 +35,7 @@ SUFFIXES = (".tif", ".tiff")
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
 FLAT = "The file states the size of pixels but not the distance of planes; volumes are in voxels."
-DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
 SQUARE = "The file states the pixel size along one side only; the pixels are taken as square."
-JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
-MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
-ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
 STRAIGHT_LINE, NONE = 0, 20  # ImageJ's calibration functions (cf)
 SIGNED = (-32768.0, 1.0)  # how ImageJ keeps signed numbers of 16 bits in unsigned ones
 NO_UNITS = ("gray value", "inverted gray value", "grey value", "none", "unit", "pixel value")
@@ -250,11 +241,11 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     if "X" not in steps or "Y" not in steps:
         steps = resolution_steps(tags)
     unit = um_per(stated.get("zunit", stated.get("unit")))
-    if unit is not None and _number(stated.get("spacing")) > 0:
-        steps["Z"] = _number(stated["spacing"]) * unit, "micrometer"
+    if unit is not None and number_of(stated.get("spacing")) > 0:
+        steps["Z"] = number_of(stated["spacing"]) * unit, "micrometer"
     second = seconds_per(stated.get("tunit", "s"))
-    if second is not None and _number(stated.get("finterval")) > 0:
-        steps["T"] = _number(stated["finterval"]) * second, "second"
+    if second is not None and number_of(stated.get("finterval")) > 0:
+        steps["T"] = number_of(stated["finterval"]) * second, "second"
     return steps
 
 
@@ -285,7 +276,8 @@ def _resolution(tags: Any) -> tuple[float, float]:
     return counts[0], counts[1] or counts[0]
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """Return the size of a number as headers state it, 0 for none."""
     try:
         number = abs(float(value))
     except (TypeError, ValueError):
@@ -413,13 +405,13 @@ def ome_steps(image: Mapping[str, Any]) -> Steps:
     pixels = image.get("Pixels", {})
     steps: Steps = {}
     for axis in "XYZ":
-        unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), _number(pixels.get(f"PhysicalSize{axis}"))
+        unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), number_of(pixels.get(f"PhysicalSize{axis}"))
         if unit is not None and value > 0:
             steps[axis] = value * unit, "micrometer"
     for axis, other in ("XY", "YX"):  # one side stated: pixels are square, which `SQUARE` says
         if axis not in steps and other in steps:
             steps[axis] = steps[other]
-    unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), _number(pixels.get("TimeIncrement"))
+    unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), number_of(pixels.get("TimeIncrement"))
     if unit is not None and value > 0:
         steps["T"] = value * unit, "second"
     elif (value := _plane_interval(pixels.get("Plane", []))) > 0:
@@ -429,7 +421,7 @@ def ome_steps(image: Mapping[str, Any]) -> Steps:
 
 def states_one_side(image: Mapping[str, Any]) -> bool:
     """Whether an OME Image states the size of a pixel along one of X and Y only."""
-    sizes = [_number(image.get("Pixels", {}).get(f"PhysicalSize{axis}")) > 0 for axis in "XY"]
+    sizes = [number_of(image.get("Pixels", {}).get(f"PhysicalSize{axis}")) > 0 for axis in "XY"]
     return any(sizes) and not all(sizes)
 
 
@@ -451,95 +443,6 @@ def ome_channels(image: Mapping[str, Any]) -> tuple[str, ...]:
     channels = image.get("Pixels", {}).get("Channel", [])
     names = [c.get("Name", "") for c in (channels if isinstance(channels, list) else [channels])]
     return tuple(map(str, names)) if names and all(names) else ()
-
-
-def colours_last(data: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
-    """Return numbers with the samples of a pixel as last axis ``C``, wherever the file keeps them (axis ``S``)."""
-    if "S" not in axes:
-        return data, axes
-    if "C" in axes and data.shape[axes.index("C")] == 1:
-        data, axes = data.squeeze(axes.index("C")), axes.replace("C", "")
-    if "C" in axes:
-        return data, axes
-    at = axes.index("S")
-    return np.moveaxis(data, at, -1), axes.replace("S", "") + "C"
-
-
-def shown_colours(
-    path: Path, tiff: Any, page: Any, data: np.ndarray, axes: str
-) -> tuple[np.ndarray, str, np.ndarray | None]:
-    """Return a series as it is shown (RGB, on white where transparent), and its numbers where these may be labels.
-
-    Raises
-    ------
-    ReadError
-        If inks, lightness and colour differences, or Lab cannot be turned into RGB.
-    """
-    kind = int(page.photometric)
-    if kind == PALETTE and page.colormap is not None and not tiff.is_imagej and "C" not in axes:
-        shown = palette_colours(data, _bytes_of(np.asarray(page.colormap).T))
-        return (data, axes, None) if shown is None else (shown, axes + "C" * (shown.ndim > data.ndim), data)
-    if not holds_rgb(page) and axes.endswith("C"):
-        return as_rgb(path, page, len(tiff.series)), "YXC", None
-    extra = [int(sample) for sample in page.extrasamples]
-    n = data.shape[-1] - len(extra)
-    if not (axes.endswith("C") and extra and n in (1, 3)):
-        return data, axes, None
-    if extra[0] not in (ASSOCIATED, UNASSOCIATED):  # samples of no stated meaning are no opacity
-        return (data[..., :3], axes, None) if n == 3 else (data[..., 0], axes[:-1], None)
-    laid = on_white(data[..., : n + 1], extra[0] == ASSOCIATED)
-    labels = numbers_of(data[..., : n + 1], laid)
-    return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
-
-
-def stated_white(page: Any, described: Mapping[str, Any]) -> float | None:
-    """Return the highest number of colours: SMaxSampleValue, else of the bits that the tags or OME count."""
-    if page.samplesperpixel < 3:
-        return None
-    tag = page.tags["SMaxSampleValue"].value if "SMaxSampleValue" in page.tags else ()
-    stated = {_number(value) for value in (tag if isinstance(tag, tuple) else (tag,))} if tag != () else set()
-    if len(stated) == 1 and min(stated) > 0:
-        return float(min(stated))
-    if page.dtype is None or page.dtype.kind != "u":
-        return None
-    bits = int(_number(described.get("Pixels", {}).get("SignificantBits"))) or page.bitspersample
-    return 2.0**bits - 1 if isinstance(bits, int) and 8 < bits < page.dtype.itemsize * 8 else None
-
-
-def holds_rgb(page: Any) -> bool:
-    """Whether the colours of a page, decoded, are red, green and blue: no inks, colour differences or Lab."""
-    kind = int(page.photometric)
-    return kind not in (SEPARATED, CIELAB) and not (kind == YCBCR and int(page.compression) not in JPEG)
-
-
-def _bytes_of(colormap: np.ndarray) -> np.ndarray:
-    """Return a TIFF's palette in 8 bits: of its 16, but where none is above 255, for some programs fill in bytes."""
-    return colormap if colormap.max(initial=0) < 256 else colormap >> 8
-
-
-def palette_colours(indices: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
-    """Return colours uint8 (..., 3), or grays (...), of a palette (n, 3); ``None`` where they are the indices."""
-    if indices.dtype.kind not in "bu":
-        return None
-    if (grays := grays_of(palette.astype(np.uint8))) is not None:
-        gray = grays[indices] if indices.dtype == np.uint8 else indices
-        return None if np.array_equal(gray, indices) else gray
-    colours: np.ndarray = palette.astype(np.uint8)[np.clip(indices, 0, len(palette) - 1)]
-    return colours
-
-
-def as_rgb(path: Path, page: Any, n_series: int) -> np.ndarray:
-    """Let Pillow turn the one picture of a file into RGB."""
-    try:
-        if n_series > 1 or page.dtype != np.uint8:
-            raise ValueError(f"{n_series} series of {page.dtype}")
-        with open_picture(path) as picture:
-            return as_stored(picture, "RGB")
-    except (OSError, ValueError) as error:
-        raise ReadError(
-            f"{path.name} holds colours as {page.photometric.name}, which cannot be turned into red, green and blue "
-            f"({one_line(error)}). Save it as RGB."
-        ) from error
 
 
 def with_units(steps: Steps, axes: str) -> tuple[tuple[float, ...], tuple[str, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line, some_of
 from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
-from napari_medseg.io import plain, tiff
+from napari_medseg.io import plain, tiff, tiff_colours
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.pictures import (
     TRANSPARENT,
@@ -420,7 +420,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
     described = tiff.ome_image(file, number) if file.is_ome else {}
     notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
-    notes += [tiff.DARK] if int(page.photometric) == tiff.MINISWHITE and not known.reverses else []
+    notes += [tiff_colours.DARK] if int(page.photometric) == tiff_colours.MINISWHITE and not known.reverses else []
     notes += known.notes
     line = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
     return image.replace(
