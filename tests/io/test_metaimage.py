@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,23 @@ def test_units_of_distance(tmp_path: Path, unit: str, name: str, factor: float) 
     image = io.read_one(by_hand(tmp_path / "a.mha", *lines))
     assert (image.scale, image.units) == ((3 * factor, 2 * factor, factor), (name,) * 3)
     np.testing.assert_allclose(image.affine[:3, 3], np.array([6, 5, 4]) * factor)
+
+
+@pytest.mark.parametrize("lines", list(permutations(("Offset = 1 2 3", "Origin = 4 5 6", "Position = 7 8 9"))))
+@pytest.mark.parametrize("stated", [1, 2, 3])
+def test_of_several_places_itks_is_taken(tmp_path: Path, lines: tuple[str, ...], stated: int) -> None:
+    path = by_hand(tmp_path / "a.mha", "ElementSpacing = 1 1 1", *lines[:stated])
+    image = io.read_one(path)
+    assert tuple(image.affine[:3, 3][::-1]) == sitk.ReadImage(str(path)).GetOrigin()
+    assert ("several places" in str(image.metadata.get("notes"))) == (stated > 1)
+
+
+@pytest.mark.parametrize(
+    "lines", list(permutations(("TransformMatrix = 0 1 0 1 0 0 0 0 1", "Rotation = 1 0 0 0 0 1 0 1 0")))
+)
+def test_of_several_directions_itks_is_taken(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    path = by_hand(tmp_path / "a.mha", "ElementSpacing = 1 2 3", *lines, "Orientation = -1 0 0 0 1 0 0 0 1")
+    np.testing.assert_allclose(io.read_one(path).affine, affine_of(sitk.ReadImage(str(path))), atol=1e-12)
 
 
 def test_micrometres_are_written_as_millimetres(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ SUFFIXES = (".mha", ".mhd")
 HEADER_BYTES = 2**16
 UNSTATED = ("", "?")  # units of length that mean none: millimetres, as other programs take them
 TIMED, FRAMES = "The fourth axis is time.", "The fourth axis is frames of unknown time."
+PLACES = ("Origin", "Offset", "Position")  # names of one thing: of several ITK takes the first of these
 SLOPE, OFFSET = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
 TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
          "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
@@ -155,7 +156,7 @@ def _image(
     sized = next((key for key in ("ElementSpacing", "ElementSize") if key in fields), "")
     spacing = _numbers(fields, sized, *(1.0,) * n)
     direction = _numbers(fields, ("TransformMatrix", "Rotation", "Orientation"), *np.eye(n).ravel())
-    origin = _numbers(fields, ("Offset", "Position", "Origin"), *(0.0,) * n)
+    origin = _numbers(fields, PLACES, *(0.0,) * n)
     if len(spacing) != n or len(direction) != n * n or len(origin) != n:
         raise ReadError(
             f"{path.name} states a place or a voxel size for another number of axes than {n}. It is damaged."
@@ -187,11 +188,22 @@ def _image(
         image = timed(image, float(spacing[-1]))
     if _numbers(fields, SLOPE, 1.0)[0] != 1 or _numbers(fields, OFFSET, 0.0)[0] != 0:
         image = with_note(image, f"The file states how its numbers become intensities ({SLOPE}); it is not applied.")
+    image = with_note(image, *_other_places(fields))
     if known is None:
         return without_size(image, f"{stated!r} is no unit of length; sizes and volumes are in voxels.")
     if not sized:
         return without_size(image, f"{path.name} does not state its voxel size; sizes and volumes are in voxels.")
     return image
+
+
+def _other_places(fields: Mapping[str, str]) -> list[str]:
+    """Say that a header states more than one place of its first voxel."""
+    stated = {key: fields[key] for key in PLACES if key in fields}
+    if len(stated) < 2 or len({tuple(_numbers(fields, key)) for key in stated}) < 2:
+        return []
+    said = ", ".join(f"{key} = {value}" for key, value in stated.items())
+    used = next(iter(stated))
+    return [f"The header states several places of its first voxel ({said}); {used} is used, as ITK does."]
 
 
 def _stated_place(image: Image, n: int) -> dict[str, Any]:
