@@ -14,11 +14,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 from refine_scene import LESION, OUTSIDE, Open, Scene, Wait
 
-from napari_medseg._napari.layers import image_from_layer, layer_data
+from napari_medseg._napari.layers import image_from_layer, layer_data, unit_factors
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS, NOTHING, OBJECTS
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours
+from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg.cli.main import main
 from napari_medseg.errors import DataError
@@ -314,6 +315,30 @@ def test_the_brush_keeps_its_size_on_the_screen(open_dock: Open, wait: Wait) -> 
     scene.scribbles.brush_size = 3
     camera.zoom /= 4
     assert scene.scribbles.brush_size == 12
+
+
+@pytest.mark.parametrize("view", ["as it is", "fitted"])
+@pytest.mark.parametrize(("step", "unit"), [(10.0, "pixel"), (0.05, "millimeter"), (250.0, "micrometer")])
+def test_the_brush_keeps_its_size_on_the_screen_when_pixels_are_resized(
+    open_dock: Open, wait: Wait, step: float, unit: str, view: str
+) -> None:
+    scene = Scene(open_dock, wait).start()
+    viewer, layer = scene.viewer, scene.scribbles
+    layer.brush_size = 8
+
+    def on_screen(pixels: float) -> float:
+        """Length on the screen of so many pixels of the image."""
+        ends = [np.array(layer.data_to_world((0, x))) for x in (0, pixels)]
+        factors = unit_factors(layer.units, getattr(viewer.dims, "units", None))
+        return float(np.linalg.norm((ends[1] - ends[0]) * factors) * viewer.camera.zoom)
+
+    before = on_screen(layer.brush_size)
+    set_pixel_size(viewer, scene.scan, (step,), unit)
+    scene.pause(lambda: layer.units == scene.scan.units and np.allclose(layer.scale, scene.scan.scale))
+    if view == "fitted":
+        viewer.reset_view()
+    exact = before / on_screen(1)
+    assert layer.brush_size == np.clip(round(exact), 1, 200)
 
 
 @pytest.mark.parametrize("kind", ["box", "lasso"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, to_data, world_of
+from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, to_data, unit_factors, world_of
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
 from napari_medseg._napari.refine.times import TIME_OF, of_same_time
 from napari_medseg.refinement import RefinementState
@@ -74,7 +74,7 @@ class RefineLayers:
         self.waiting: Box | None = None  # what was sent and no round has answered yet
         size = min(self.scribbles.data.shape[-2:]) // BRUSH_SHARE
         self.scribbles.brush_size = int(np.clip(size, *BRUSH_RANGE))
-        self.following, self.on_screen = False, self.scribbles.brush_size * viewer.camera.zoom
+        self.following, self.on_screen = False, self.scribbles.brush_size * self._screen_pixels
         self.paint_with(2)
 
     @staticmethod
@@ -137,16 +137,24 @@ class RefineLayers:
 
         return painted
 
+    @property
+    def _screen_pixels(self) -> float:
+        """How many pixels of the screen a pixel of the image covers, along its finest axis in view."""
+        shown = [axis - self.viewer.dims.ndim for axis in self.viewer.dims.displayed]
+        steps = np.linalg.norm(world_of(self.scribbles)[:-1, :-1], axis=0)
+        steps = steps * unit_factors(self.scribbles.units, getattr(self.viewer.dims, "units", None))
+        return float(self.viewer.camera.zoom * min(steps[axis] for axis in shown if axis >= -len(steps)))
+
     def follow_zoom(self, event: Any = None) -> None:
-        """Keep the brush as large on the screen as it is, whatever the zoom."""
+        """Keep the brush as large on the screen as it is, whatever the zoom and the size of the image's pixels."""
         self.following = True
-        self.scribbles.brush_size = int(np.clip(round(self.on_screen / self.viewer.camera.zoom), 1, MOST_BRUSH))
+        self.scribbles.brush_size = int(np.clip(round(self.on_screen / self._screen_pixels), 1, MOST_BRUSH))
         self.following = False
 
     def note_brush(self, event: Any = None) -> None:
         """Remember the size that the user gave to the brush."""
         if not self.following:
-            self.on_screen = self.scribbles.brush_size * self.viewer.camera.zoom
+            self.on_screen = self.scribbles.brush_size * self._screen_pixels
 
     def note(self, atoms: Sequence[Any] | None) -> None:
         """Remember where napari's brush, fill, lasso or another plugin has just painted, as its paint event tells."""
@@ -246,6 +254,8 @@ class RefineLayers:
                 put_onto(layer, self.image)
                 layer.metadata = {**layer.metadata, **place["metadata"]}
                 moved = True
+        if moved:
+            self.follow_zoom()
         return moved
 
     def show(self, state: RefinementState) -> None:
