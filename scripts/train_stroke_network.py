@@ -369,13 +369,13 @@ class Recorder(engine.GeodesicEngine):
     """The engine, which keeps what the network would be told in the last look of a round."""
 
     network: Net | None = None
-    last: engine._Look | None = None
+    last: engine.Look | None = None
 
     def _network(self) -> Network:
         net = self.network
         return (lambda x: np.zeros(x.shape[1:], np.float32)) if net is None else partial(log_odds, net)
 
-    def _around(self, *known: Any, helped: bool = False) -> engine._Look:
+    def _around(self, *known: Any, helped: bool = False) -> engine.Look:
         look = super()._around(*known, helped=helped)
         if helped:
             self.last = look

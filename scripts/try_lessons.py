@@ -24,8 +24,8 @@ from benchmarks.scribbles import DATA, Case, cases, ours, rounds
 from napari_medseg.graphcut.appearance import FLOOR, MOST_ODDS, Appearance
 from napari_medseg.graphcut.energy import Search
 from napari_medseg.graphcut.pyramid import block_mean, block_sizes
+from napari_medseg.refinement.boxes import box_of, widened
 from napari_medseg.refinement.geodesic_engine import ALONE
-from napari_medseg.refinement.history import box_of, widened
 from napari_medseg.refinement.intensities import Intensities
 
 AROUND = 0.75  # lengths of an object around it that count as its surroundings

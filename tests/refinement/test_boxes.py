@@ -12,8 +12,8 @@ from napari_medseg.graphcut import level
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
+from napari_medseg.refinement.boxes import Voxels, box_of, common, extents_of, inner, outer
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
-from napari_medseg.refinement.history import Voxels, box_of, common, extents_of, inner, outer
 
 CLASSES = 3
 NAMES = ("mask", "scribbles", "given", "result")

@@ -16,8 +16,9 @@ from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.methods.deepigeos.simulated_user import robot_click
 from napari_medseg.refinement import RefinementSession, RefinementSettings, RefinementState
+from napari_medseg.refinement.boxes import box_of, changed_box
 from napari_medseg.refinement.deepigeos_engine import ScribbleMaps
-from napari_medseg.refinement.history import Change, History, box_of, changed_box
+from napari_medseg.refinement.history import Change, History
 from napari_medseg.refinement.replay import replay
 from napari_medseg.refinement.state import amount
 from napari_medseg.samples.mri import brain_volume, slice_2d

@@ -24,9 +24,10 @@ from napari_medseg.inference.network import Prediction, predict
 from napari_medseg.jobs import Job, Progress, run
 from napari_medseg.method import Model
 from napari_medseg.refinement import RefinementSession
+from napari_medseg.refinement.boxes import Box, box_of
 from napari_medseg.refinement.deepigeos_engine import undecided
 from napari_medseg.refinement.engine import Answer, Engine, Known
-from napari_medseg.refinement.history import Box, Change, box_of
+from napari_medseg.refinement.history import Change
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.settings import PredictSettings
 

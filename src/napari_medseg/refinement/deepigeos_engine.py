@@ -14,8 +14,8 @@ from napari_medseg.geodesic.incremental import GeodesicMap
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.preprocessing.volumes import unit_range
+from napari_medseg.refinement.boxes import Box, box_of, union
 from napari_medseg.refinement.engine import Answer, Engine, Known
-from napari_medseg.refinement.history import Box, box_of, union
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import elements
 

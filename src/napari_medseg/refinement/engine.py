@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job
-from napari_medseg.refinement.history import Box, Extents, box_of, changed_box, extents_of
+from napari_medseg.refinement.boxes import Box, Extents, box_of, changed_box, extents_of
 from napari_medseg.refinement.intensities import Intensities
 from napari_medseg.settings import PredictSettings
 

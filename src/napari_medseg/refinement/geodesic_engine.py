@@ -11,10 +11,8 @@ stroke inside its own class changes nothing and guards what is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -24,22 +22,21 @@ from napari_medseg.graphcut.level import THIN
 from napari_medseg.graphcut.problem import OVER, Array, Lazy, Problem, Push
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.refinement.engine import Answer, Engine, Known
-from napari_medseg.refinement.history import (
+from napari_medseg.refinement.boxes import (
     Box,
-    Extents,
     Voxels,
     box_of,
     common,
     inner,
-    joined,
     outer,
     union,
     whole,
     widened,
 )
+from napari_medseg.refinement.engine import Answer, Engine, Known
 from napari_medseg.refinement.reach import at_image_edge, count_of, depth_of, each, margin_of, most_of
 from napari_medseg.refinement.settings import RefinementSettings
+from napari_medseg.refinement.turn import Look, Sought, Turn, beside, lazy, signs, touching, wrong_strokes
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 NO_STROKE = "All strokes are taken back. Paint one inside the object."
@@ -90,63 +87,6 @@ ROUGH = 0.5  # cost of a border without smoothing
 CORE, GIVEN_MEMORY, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 1.5, 0.3, 0.8
 
 
-@dataclass
-class _Round:
-    """Strokes, labels so far and on the way to the answer, accepted objects (*spatial), and where the classes lie.
-
-    `painted` and `taken` are boxes that hold all strokes and all accepted objects, if there are any.
-    """
-
-    scribbles: np.ndarray
-    mask: np.ndarray
-    labels: np.ndarray
-    locked: np.ndarray
-    extents: Extents
-    painted: Box | None
-    taken: Box | None
-    changed: list[Box] = field(default_factory=list)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.labels.shape
-
-    def of_class(self, k: int) -> Voxels:
-        box = self.extents.get(k, (slice(0, 0),) * self.labels.ndim)
-        return Voxels.found(box, self.labels[box] == k)
-
-    def write(self, box: Box, where: np.ndarray, value: int) -> None:
-        """Give the voxels `where`, bool (*box), of a box another class."""
-        np.copyto(self.labels[box], value, where=where)
-        self.changed.append(box)
-        if value:
-            self.extents = joined(self.extents, {value: box})
-
-
-@dataclass
-class _Object:
-    """Class `k` in its parts at the strokes `new` and elsewhere (`others`), and what was looked at of it already.
-
-    `told` is how much strokes have told of its part, from 0 to 1. Of an object that was given, `core` is the share of
-    its depth beyond which it counts as drawn, and what lies elsewhere tells nothing of it.
-    """
-
-    k: int
-    new: Voxels
-    own: Voxels
-    others: Voxels
-    told: float
-    core: float | None = None
-    searches: dict[tuple[object, ...], dict[bytes, Search]] = field(default_factory=dict)
-
-
-class _Look(NamedTuple):
-    """A box in which an object ends, the search that found it, and the contrast along its border."""
-
-    box: Box
-    search: Search
-    contrast: float
-
-
 class GeodesicEngine(Engine):
     """Finds masks of anything, by strokes; it keeps nothing between rounds."""
 
@@ -174,7 +114,7 @@ class GeodesicEngine(Engine):
         start = time.perf_counter()
         yield Progress(0, 1, "geodesic distances")
         known = known or Known.of(scribbles, before, mask, given, locked)
-        turn = _Round(scribbles, mask, mask.copy(), locked, known.mask, known.painted, known.taken)
+        turn = Turn(scribbles, mask, mask.copy(), locked, known.mask, known.painted, known.taken)
         self._doubt = []
         if known.where is not None:
             for k, new in wrong_strokes(scribbles[known.where], before[known.where], mask[known.where]):
@@ -209,9 +149,9 @@ class GeodesicEngine(Engine):
         return energy if self._settings.crf else replace(energy, border=ROUGH)
 
     # ---- an object that strokes alone have made
-    def _alone(self, k: int, turn: _Round, new: Voxels) -> None:
+    def _alone(self, k: int, turn: Turn, new: Voxels) -> None:
         """Find class `k` anew around the strokes `new`."""
-        thing, core = self._same_object(k, turn, new)
+        sought, core = self._same_object(k, turn, new)
         painted = box_of(turn.scribbles[core] == k + 1)
         if painted is None:
             turn.write(new.box, new.inside & (turn.labels[new.box] == k), 0)
@@ -219,35 +159,35 @@ class GeodesicEngine(Engine):
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         beyond = max(margin_of(stroke, self._steps) for stroke in each(new))
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
-        most = np.inf if thing.own else most_of(new, self._steps, turn.shape)
+        most = np.inf if sought.own else most_of(new, self._steps, turn.shape)
         margins = [int(margin / step) for step in self._steps]
         start = widened(core, margins, turn.shape)
-        self._keep(thing, turn, self._look(thing, turn, start, most))
+        self._keep(sought, turn, self._look(sought, turn, start, most))
 
-    def _look(self, thing: _Object, turn: _Round, box: Box, most: float) -> _Look:
+    def _look(self, sought: Sought, turn: Turn, box: Box, most: float) -> Look:
         """Return the object around `box`, by the network too where that is sure or no border is clearer without it."""
         ask, helped = self._settings.network, None
         if ask and most == np.inf:
-            helped = self._around(thing, turn, box, helped=True)
+            helped = self._around(sought, turn, box, helped=True)
             if helped.search.expected > SURE:
                 return helped
-        look = self._around(thing, turn, box, most)
+        look = self._around(sought, turn, box, most)
         if most < np.inf:
-            larger = self._around(thing, turn, box)
+            larger = self._around(sought, turn, box)
             if larger.contrast > CLEARER * look.contrast:
                 look, most = larger, np.inf
         if ask:
-            helped = helped or self._around(thing, turn, look.box, most, helped=True)
+            helped = helped or self._around(sought, turn, look.box, most, helped=True)
             sure = helped.search.expected > SURE and helped.search.volume <= most
             if sure or look.contrast < TRUSTED * helped.contrast:
                 return helped
         return look
 
-    def _keep(self, thing: _Object, turn: _Round, look: _Look) -> None:
+    def _keep(self, sought: Sought, turn: Turn, look: Look) -> None:
         """Write the object that was found into the labels."""
         found = look.search.refined()
         here = None if found is None else outer(found.box, look.box)
-        box = union(here, common(thing.own.box, look.box))
+        box = union(here, common(sought.own.box, look.box))
         if found is None or here is None:
             self._doubt.append(((slice(0, 0),) * len(turn.shape), np.zeros((0,) * len(turn.shape), np.float32)))
         else:
@@ -255,18 +195,18 @@ class GeodesicEngine(Engine):
         if box is None:
             return
         box = common(widened(box, [1] * len(box), turn.shape), look.box) or box  # a voxel more: what a piece touches
-        others = thing.others.within(box)
-        kept, before = others.copy(), turn.labels[box] == thing.k
+        others = sought.others.within(box)
+        kept, before = others.copy(), turn.labels[box] == sought.k
         if found is not None and here is not None:
             kept[inner(here, box)] = found.labels
-        if thing.own and thing.told == 1:
-            kept = before ^ _touching(kept ^ before, thing.new.within(box))
+        if sought.own and sought.told == 1:
+            kept = before ^ touching(kept ^ before, sought.new.within(box))
         if not self._settings.islands:
-            kept = _touching(kept, (turn.scribbles[box] == thing.k + 1) | others)
+            kept = touching(kept, (turn.scribbles[box] == sought.k + 1) | others)
         turn.write(box, before & ~kept, 0)
-        turn.write(box, kept, thing.k)
+        turn.write(box, kept, sought.k)
 
-    def _around(self, thing: _Object, turn: _Round, box: Box, most: float = np.inf, helped: bool = False) -> _Look:
+    def _around(self, sought: Sought, turn: Turn, box: Box, most: float = np.inf, helped: bool = False) -> Look:
         """Return the object by its strokes in `box`, which grows until the object ends in it.
 
         The network has its say where the object should be `helped`.
@@ -278,8 +218,8 @@ class GeodesicEngine(Engine):
         search: Search | None = None
         for _ in range(MOST_GROWTHS):
             if search is None:
-                search = self._search(thing, turn, box, most, open_edges, grid)
-                if not thing.own:
+                search = self._search(sought, turn, box, most, open_edges, grid)
+                if not sought.own:
                     alike = search.likeness
                     wider = _enlarged(box, alike > ALIKE, shape)
                     over = at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
@@ -288,33 +228,33 @@ class GeodesicEngine(Engine):
                         continue
             cells = search.solve(network)
             if not self._settings.islands:
-                cells = _touching(cells, search.known)
+                cells = touching(cells, search.known)
             larger = _grown(cells, box, open_edges, shape)
             if larger is None:
                 break
             box, search = larger, None
         assert search is not None  # the last box was looked at
-        return _Look(box, search, search.contrast())
+        return Look(box, search, search.contrast())
 
     def _search(
-        self, thing: _Object, turn: _Round, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
+        self, sought: Sought, turn: Turn, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
     ) -> Search:
         edges, frame = open_edges.tobytes(), np.where(open_edges, OVER, at_image_edge(box, turn.shape))
-        known = thing.searches.setdefault((*((s.start, s.stop) for s in box), grid), {})
+        known = sought.searches.setdefault((*((s.start, s.stop) for s in box), grid), {})
         if edges in known:
             return known[edges].limited(most)
         first = next(iter(known.values()), None)
-        search = first.framed(frame, most) if first else self._new_search(thing, turn, box, most, frame, grid)
+        search = first.framed(frame, most) if first else self._new_search(sought, turn, box, most, frame, grid)
         known[edges] = search
         return search
 
     def _new_search(
-        self, thing: _Object, turn: _Round, box: Box, most: float, frame: np.ndarray, grid: tuple[int, int]
+        self, sought: Sought, turn: Turn, box: Box, most: float, frame: np.ndarray, grid: tuple[int, int]
     ) -> Search:
-        k, new, own, others = thing.k, thing.new, thing.own, thing.others
+        k, new, own, others = sought.k, sought.new, sought.own, sought.others
         shape = tuple(s.stop - s.start for s in box)
 
-        lazy = partial(_lazy, box=box)
+        here = partial(lazy, box=box)
 
         def locked(part: Box) -> np.ndarray:
             return np.asarray(turn.locked[part] > 0)
@@ -324,23 +264,23 @@ class GeodesicEngine(Engine):
         for to_object, chosen in ((True, marks == k + 1), (False, (marks > 0) & (marks != k + 1))):
             seeds = Voxels.found(new.box, new.inside & chosen)
             if own and seeds:
-                open_ = partial(_beside if to_object else Voxels.within, own)
-                pushes.append(Push(lazy(seeds.within, seeds.box), to_object, count_of(seeds, open_, box, self._steps)))
+                open_ = partial(beside if to_object else Voxels.within, own)
+                pushes.append(Push(here(seeds.within, seeds.box), to_object, count_of(seeds, open_, box, self._steps)))
         image = Lazy((self.image.n_channels, *shape), lambda part: self.intensities.inside(outer(part[1:], box)), None)
-        if thing.core is None:
-            mask = lazy(lambda part: own.within(part) | others.within(part), turn.extents.get(k))
-            apart = {"held": lazy(others.within, others.box), "closed": lazy(locked, turn.taken)}
+        if sought.core is None:
+            mask = here(lambda part: own.within(part) | others.within(part), turn.extents.get(k))
+            apart = {"held": here(others.within, others.box), "closed": here(locked, turn.taken)}
         else:
-            mask = lazy(own.within, own.box)
+            mask = here(own.within, own.box)
             apart = {
-                "closed": lazy(
+                "closed": here(
                     lambda part: locked(part) | others.within(part), union(turn.taken, others.box if others else None)
                 )
             }
-        strokes = lazy(lambda part: _signs(turn.scribbles[part], k + 1), turn.painted)
-        problem = self._problem(image, strokes, mask, **apart, frame=frame, pushes=pushes, core=thing.core, most=most)
-        energy, told = self._smoothed(ALONE), thing.told
-        memory = energy.memory * told * (1.0 if thing.core is None else GIVEN_MEMORY)
+        strokes = here(lambda part: signs(turn.scribbles[part], k + 1), turn.painted)
+        problem = self._problem(image, strokes, mask, **apart, frame=frame, pushes=pushes, core=sought.core, most=most)
+        energy, told = self._smoothed(ALONE), sought.told
+        memory = energy.memory * told * (1.0 if sought.core is None else GIVEN_MEMORY)
         learned = energy.learned * self._settings.network
         energy = replace(energy, memory=memory, anew=told < 1, cells=grid, learned=learned)
         return Search(problem, energy)
@@ -359,14 +299,14 @@ class GeodesicEngine(Engine):
 
         return partial(bundled, precision=self._settings.precision)
 
-    def _same_object(self, k: int, turn: _Round, new: Voxels, at: Voxels | None = None) -> tuple[_Object, Box]:
+    def _same_object(self, k: int, turn: Turn, new: Voxels, at: Voxels | None = None) -> tuple[Sought, Box]:
         """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both.
 
         Pieces belong to them that have a voxel of `at`, or without that lie beside them.
         """
         have, core = turn.of_class(k), new.box
         if not have:
-            return _Object(k, new, have, have, 1.0), core
+            return Sought(k, new, have, have, 1.0), core
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
         near = at.box if at else widened(core, [int(BESIDE * length / step) for step in self._steps], turn.shape)
         beside = common(near, have.box)
@@ -378,10 +318,10 @@ class GeodesicEngine(Engine):
         same = chosen[pieces]
         own, others = Voxels.found(have.box, same), Voxels.found(have.box, have.inside & ~same)
         told = self._told(own, turn.scribbles, k)
-        return _Object(k, new, own, others, told), union(core, own.box if own else None) or core
+        return Sought(k, new, own, others, told), union(core, own.box if own else None) or core
 
     # ---- a mask of which a part was given
-    def _correct(self, k: int, turn: _Round, new: Voxels) -> Box:
+    def _correct(self, k: int, turn: Turn, new: Voxels) -> Box:
         """Let the strokes `new` take class `k` away, then add to it; return the box of what changed and the strokes."""
         changed = new.box
         for gain in (False, True):
@@ -395,7 +335,7 @@ class GeodesicEngine(Engine):
                     changed = union(changed, box) or box
         return changed
 
-    def _gained(self, k: int, gain: bool, turn: _Round, new: Voxels) -> tuple[Box, np.ndarray]:
+    def _gained(self, k: int, gain: bool, turn: Turn, new: Voxels) -> tuple[Box, np.ndarray]:
         """Return a box and the voxels in it, bool, that class `k` gains (or loses) by the strokes `new`."""
 
         def error(box: Box) -> np.ndarray:
@@ -418,14 +358,14 @@ class GeodesicEngine(Engine):
             )  # fmt: skip
             energy = replace(GIVEN, memory=SHALLOW / max(depth, 1.0))
             minimum = minimise(problem, self._smoothed(energy))
-            found = _touching(minimum.labels & ~own, seeds)
+            found = touching(minimum.labels & ~own, seeds)
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
             zone *= 1 + GROWTH
         self._doubt.append((box, minimum.doubt))
         return box, found
 
-    def _go_on(self, k: int, turn: _Round, new: Voxels, mended: Box) -> None:
+    def _go_on(self, k: int, turn: Turn, new: Voxels, mended: Box) -> None:
         """Let a correction by the strokes `new`, which changed the box `mended`, go on as the network sees the object.
 
         What changes touches what was mended, and has a border of more contrast then.
@@ -433,13 +373,13 @@ class GeodesicEngine(Engine):
         around = widened(mended, [1] * len(mended), turn.shape)
         changed = new.within(around) | ((turn.mask[around] == k) != (turn.labels[around] == k))
         touched = Voxels.found(around, ndimage.binary_dilation(changed, np.ones((3,) * len(around))))
-        thing, core = self._same_object(k, turn, new, touched)
-        if not thing.own:
+        sought, core = self._same_object(k, turn, new, touched)
+        if not sought.own:
             return
-        thing.told, thing.core = 1.0, CORE
+        sought.told, sought.core = 1.0, CORE
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
         margins = [int(max(LEAST_MARGIN, GIVEN_MARGIN * length) / step) for step in self._steps]
-        look = self._around(thing, turn, widened(core, margins, turn.shape), helped=True)
+        look = self._around(sought, turn, widened(core, margins, turn.shape), helped=True)
         found = look.search.refined() if look.search.expected > SURE_OF_GIVEN else None
         if found is None:
             return
@@ -450,50 +390,9 @@ class GeodesicEngine(Engine):
                 continue
             changed = drawn.within(mended) | (((turn.mask[mended] == k) != gain) & ((turn.labels[mended] == k) == gain))
             seeds = Voxels.found(mended, changed)
-            cells = look.search.clearer(gain, _lazy(seeds.within, seeds.box, look.box))
-            wrong = found.labels & (turn.labels[here] == 0) if gain else thing.own.within(here) & ~found.labels
+            cells = look.search.clearer(gain, lazy(seeds.within, seeds.box, look.box))
+            wrong = found.labels & (turn.labels[here] == 0) if gain else sought.own.within(here) & ~found.labels
             turn.write(here, wrong & look.search.voxels(cells, found.box), k if gain else 0)
-
-
-def _lazy(make: Callable[[Box], np.ndarray], filled: Box | None, box: Box) -> Lazy:
-    """Return what `make` makes of boxes of the image, in a box of it."""
-    shared = common(filled, box)
-    shape = tuple(s.stop - s.start for s in box)
-    return Lazy(shape, lambda part: make(outer(part, box)), None if shared is None else inner(shared, box))
-
-
-def _signs(marks: np.ndarray, value: int) -> np.ndarray:
-    """Return the strokes of a class, int8: 1 its own, -1 others, 0 none."""
-    if not marks.any():
-        return np.zeros(marks.shape, np.int8)
-    ours = (marks == value).view(np.int8)
-    return np.asarray(ours + ours - (marks > 0).view(np.int8))
-
-
-def _beside(voxels: Voxels, box: Box) -> np.ndarray:
-    """Return which voxels of a box do not belong to `voxels`."""
-    return ~voxels.within(box)
-
-
-def wrong_strokes(scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each class that new strokes contradict, and these strokes, bool (*spatial); losing classes first."""
-    new = (scribbles != before) & (scribbles > 0) & (scribbles != mask + 1)
-    gain, lose = np.unique(scribbles[new]) - 1, np.unique(mask[new])
-    for k in [*(k for k in lose if k not in gain), *gain]:
-        if k > 0:
-            yield int(k), new & ((scribbles == k + 1) | (mask == k))
-
-
-def _touching(pieces: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Return the connected pieces of a bool array that hold a voxel of `marks`."""
-    out, box = np.zeros(pieces.shape, bool), box_of(pieces)
-    if box is not None:
-        labels, count = ndimage.label(pieces[box], np.ones((3,) * pieces.ndim))
-        keep = np.zeros(count + 1, bool)
-        keep[labels[marks[box]]] = True
-        keep[0] = False
-        out[box] = keep[labels]
-    return out
 
 
 def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.refinement.history import Box, box_of, widened
+from napari_medseg.refinement.boxes import Box, box_of, widened
 from napari_medseg.refinement.intensities import Intensities
 from napari_medseg.refinement.state import Place
 

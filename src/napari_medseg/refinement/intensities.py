@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from napari_medseg.image import Image
-from napari_medseg.refinement.history import Box, whole
+from napari_medseg.refinement.boxes import Box, whole
 
 LOW, HIGH = 0.5, 99.5  # percentiles that become 0 and 1
 SAMPLE = 1_000_000

@@ -27,7 +27,8 @@ from napari_medseg.image import Image
 from napari_medseg.io.files import disk_errors, read_json, replacing, sweep, write_text
 from napari_medseg.io.geometry import PART
 from napari_medseg.io.locks import holding
-from napari_medseg.refinement.history import Box, Change, History, Round, around_all, changes_between
+from napari_medseg.refinement.boxes import Box, around_all
+from napari_medseg.refinement.history import Change, History, Round, changes_between
 
 if TYPE_CHECKING:
     from napari_medseg.refinement import RefinementSession

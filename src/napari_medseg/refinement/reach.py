@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.graphcut.level import THIN
-from napari_medseg.refinement.history import Box, Voxels, inner, outer, widened
+from napari_medseg.refinement.boxes import Box, Voxels, inner, outer, widened
 
 # found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
 # A stroke of few brush widths was drawn across the object. A long one is as long as a hand goes and tells less of

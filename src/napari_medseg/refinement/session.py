@@ -14,21 +14,12 @@ from scipy import ndimage
 from napari_medseg.errors import DataError, counted
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
+from napari_medseg.refinement.boxes import Box, around_all, changed_box, common, inner, union, whole
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
 from napari_medseg.refinement.engine import Engine, Known
 from napari_medseg.refinement.geodesic_engine import GeodesicEngine
 from napari_medseg.refinement.guidance import boundary_uncertainty, disagreement, uncertain_place
-from napari_medseg.refinement.history import (
-    Box,
-    around_all,
-    changed_box,
-    common,
-    inner,
-    round_with,
-    taken_back,
-    union,
-    whole,
-)
+from napari_medseg.refinement.history import round_with, taken_back
 from napari_medseg.refinement.log import encode, image_hash, write_session
 from napari_medseg.refinement.saved import read_session
 from napari_medseg.refinement.settings import RefinementSettings

@@ -14,7 +14,7 @@ from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.energy import Energy, minimise
 from napari_medseg.graphcut.problem import EDGE, Problem
 from napari_medseg.image import Image
-from napari_medseg.refinement.history import box_of, widened
+from napari_medseg.refinement.boxes import box_of, widened
 from napari_medseg.refinement.intensities import Intensities
 
 CARRY = Energy(

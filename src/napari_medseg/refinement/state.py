@@ -20,7 +20,8 @@ from napari_medseg.image import SHORT_UNITS, Image
 from napari_medseg.io.geometry import describe_grid, measurable
 from napari_medseg.io.grids import index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
-from napari_medseg.refinement.history import BEGINNINGS, Box, History, Round, box_of, union
+from napari_medseg.refinement.boxes import Box, box_of, union
+from napari_medseg.refinement.history import BEGINNINGS, History, Round
 
 ML_PER_MM3 = 1e-3
 OUTLINE_GAP, OUTLINE_CORE = 0.1, 0.6  # of an outline's depth: how far outside is background, how deep is the object

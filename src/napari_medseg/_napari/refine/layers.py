@@ -17,7 +17,8 @@ from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, t
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
 from napari_medseg._napari.refine.times import TIME_OF, of_same_time
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.history import BEGINNINGS, Box, box_of, changed_box, common, union, whole
+from napari_medseg.refinement.boxes import Box, box_of, changed_box, common, union, whole
+from napari_medseg.refinement.history import BEGINNINGS
 
 MASK_OPACITY, OUTLINE_OPACITY, OUTLINE = 0.45, 0.9, 2
 BRUSH_SHARE, BRUSH_RANGE = 64, (2, 12)

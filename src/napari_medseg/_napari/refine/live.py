@@ -24,7 +24,7 @@ from napari_medseg._napari.refine.steps import LOOK, REFINE, ROUNDS, Steps, time
 from napari_medseg._napari.widgets.listening import PLACE
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import Place, RefinementSession, RefinementState
-from napari_medseg.refinement.history import whole
+from napari_medseg.refinement.boxes import whole
 from napari_medseg.refinement.state import elements
 
 

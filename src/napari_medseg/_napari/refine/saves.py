@@ -25,7 +25,7 @@ from napari_medseg.io.files import home, read_json, write_json
 from napari_medseg.io.geometry import PART
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement import RefinementSession
-from napari_medseg.refinement.history import Box
+from napari_medseg.refinement.boxes import Box
 from napari_medseg.refinement.log import SavedElsewhereError, image_hash
 
 SESSIONS = home() / ".napari-medseg" / "sessions"

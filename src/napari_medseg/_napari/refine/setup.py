@@ -37,7 +37,7 @@ from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import PART, cut_out, in_picture
 from napari_medseg.io.volumes.space import at_time
-from napari_medseg.refinement.history import Box
+from napari_medseg.refinement.boxes import Box
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.state import check_image
 from napari_medseg.settings import Role, as_flags
