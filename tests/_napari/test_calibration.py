@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_medseg._napari.layers import DERIVED, image_from_layer, layer_data, world_of
+from napari_medseg._napari.layers import DERIVED, image_from_layer, layer_data
 from napari_medseg._napari.widgets.calibration import set_pixel_size
+from napari_medseg._napari.world import world_of
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
 

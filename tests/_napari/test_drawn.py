@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_medseg._napari.layers import image_from_layer, layer_data, to_data, to_world
+from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.readers import outlines_to_labels
 from napari_medseg._napari.refine.outlines import planes_of
 from napari_medseg._napari.view import bring_into_view, present_slice
+from napari_medseg._napari.world import to_data, to_world
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write

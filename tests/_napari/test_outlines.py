@@ -13,9 +13,10 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
-from napari_medseg._napari.layers import in_other, layer_data, world_of
+from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.readers import outlines_to_labels, read_layers
 from napari_medseg._napari.view import CONTEXT
+from napari_medseg._napari.world import in_other, world_of
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write

@@ -22,11 +22,10 @@ from napari_medseg._napari.layers import (
     image_from_layer,
     layer_data,
     like,
-    moved_to,
-    world_of,
 )
 from napari_medseg._napari.readers import read_layers, write_labels
 from napari_medseg._napari.widgets.calibration import set_pixel_size
+from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import WriteError
 from napari_medseg.io import read_one, write
 from napari_medseg.io.geometry import in_order, matrix_of

@@ -15,9 +15,10 @@ from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
-from napari_medseg._napari.layers import image_from_layer, world_of
+from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
 from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers
+from napari_medseg._napari.world import world_of
 from napari_medseg.io import read_one
 
 pytestmark = pytest.mark.viewer

@@ -8,7 +8,8 @@ import napari
 import numpy as np
 from napari.layers import Layer, Shapes
 
-from napari_medseg._napari.layers import grid_of_shapes, image_from_layer, image_layers, in_other, like
+from napari_medseg._napari.layers import grid_of_shapes, image_from_layer, image_layers, like
+from napari_medseg._napari.world import in_other
 from napari_medseg.errors import WriteError, some_of
 from napari_medseg.image import FRAME, Image
 from napari_medseg.io.geometry import in_picture

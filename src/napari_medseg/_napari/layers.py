@@ -9,15 +9,15 @@ import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 
+from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, WHITE, Image, seconds_per, um_per
+from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, WHITE, Image, seconds_per
 from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
 
 AXES = "TZYX"
 FLAT = 0.5  # pixels by which the points of a shape may lie apart along time and depth
-TINY = 1e-12  # share of the largest entry of a matrix below which an entry is rounding
 SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
 HEIGHTS = "nm_per_grey"  # in ``medseg_image``: what somebody entered for an image without unit of its values
@@ -65,7 +65,7 @@ def image_from_layer(layer: Layer) -> Image:
             f"{layer.name} has {n} axes; at most {len(AXES)} can be used: time, depth, height and width. "
             "Split it: right-click the layer, Split Stack."
         )
-    units = tuple(_unit(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
+    units = tuple(str(u) for u in layer.units)[-n:] if getattr(layer, "units", None) else (PIXEL,) * n
     units = tuple(kept["units"][-n:]) if _split(layer, kept) and "units" in kept else units
     axes = _axes(layer, kept, n, units)
     affine, picture = _place(layer, kept, n)
@@ -112,7 +112,7 @@ def grid_of_shapes(layer: Shapes) -> Image:
     edge = max((int(np.max(np.asarray(shape)[:, -2:])) + 2 for shape in layer.data), default=1)
     shape = tuple(layer.metadata.get("medseg_shape", (max(edge, 1),) * 2))[-2:]
     affine, picture = _place(layer, kept, layer.ndim)
-    units = tuple(_unit(u) for u in layer.units)[-2:]
+    units = tuple(str(u) for u in layer.units)[-2:]
     steps = tuple(float(s) for s in np.linalg.norm(world_of(layer)[:-1, :-1], axis=0)[-2:])
     metadata = {"source_file": str(layer.source.path or ""), **_noted(kept)}
     flat = None if affine is None or layer.ndim != 2 else affine
@@ -154,74 +154,10 @@ def is_tracing(layer: Layer) -> bool:
     return isinstance(layer, Shapes) and len(layer.data) > 0 and set(layer.shape_type) <= {"path", "line"}
 
 
-def world_of(layer: Layer) -> np.ndarray:
-    """Return the (n+1, n+1) matrix from a layer's indices to the world, all its transforms together."""
-    n = layer.ndim
-    origin, *steps = (np.asarray(layer.data_to_world(tuple(corner)), float) for corner in (np.zeros(n), *np.eye(n)))
-    matrix = np.eye(n + 1)
-    matrix[:-1, -1] = origin
-    matrix[:-1, :-1] = (np.array(steps) - origin).T
-    return np.asarray(np.where(np.abs(matrix) < TINY * np.abs(matrix).max(), 0.0, matrix))
-
-
-def unit_factors(units: Sequence[Any], others: Sequence[Any] | None) -> np.ndarray:
-    """Return how many of another unit one unit is, (n,), last axis to last; 1 unless both are lengths, or times."""
-    known = list(zip(reversed(units), reversed(others or ()), strict=False))[::-1]
-    factors = np.ones(len(units))
-    for k, (unit, other) in enumerate(known, len(units) - len(known)):
-        for per in (um_per, seconds_per):
-            mine, theirs = per(_unit(unit)), per(_unit(other))
-            if mine and theirs:
-                factors[k] = mine / theirs
-    return factors
-
-
-def in_units_of(viewer: Any, layer: Layer, point: Sequence[float]) -> np.ndarray:
-    """Return a point of a window's world, whose units may be those of another layer, in the units of a layer."""
-    point = np.array(point, float)
-    point[-layer.ndim :] /= unit_factors(layer.units, _world_units(viewer))
-    return point
-
-
-def to_world(viewer: Any, layer: Layer, index: Sequence[float]) -> np.ndarray:
-    """Return where an index of a layer lies in the world of its window."""
-    return np.asarray(layer.data_to_world(index)) * unit_factors(layer.units, _world_units(viewer))
-
-
-def to_data(viewer: Any, layer: Layer, point: Sequence[float]) -> np.ndarray:
-    """Return the index of a layer that lies at a point of its window's world, whose last axes are its own."""
-    return np.asarray(layer.world_to_data(in_units_of(viewer, layer, point)))
-
-
-def in_other(layer: Layer, points: np.ndarray, other: Layer) -> np.ndarray:
-    """Return where points (n, axes of a layer) lie in the indices of another layer, (n, axes of the other)."""
-    corners = (np.zeros(layer.ndim), *np.eye(layer.ndim))  # by which the affine map is known
-    factors = unit_factors(layer.units, other.units)
-    origin, *ends = (np.asarray(other.world_to_data(layer.data_to_world(corner) * factors)) for corner in corners)
-    return np.asarray(origin + points @ (np.array(ends) - origin))
-
-
-def _world_units(viewer: Any) -> Any:
-    return getattr(viewer.dims, "units", None)  # napari up to 0.8 shows numbers of several units side by side
-
-
 def in_layer(layer: Layer, image: Image) -> np.ndarray:
     """Return the data of an image, whose axes are in the usual order, with them in the order of those of `layer`."""
     axes = image_from_layer(layer).spatial_axes
     return np.asarray(image.data).transpose([image.axes.index(axis) for axis in axes])
-
-
-def moved_to(layer: Layer, offset: tuple[int, ...]) -> np.ndarray:
-    """Return the ``translate`` of a part of `layer` that begins at the index `offset`."""
-    begin = np.append(np.asarray(layer.data_to_world(offset), float), 1.0)
-    return np.asarray(np.linalg.solve(np.asarray(layer.affine.affine_matrix), begin)[:-1])
-
-
-def put_onto(mark: Layer, layer: Layer, offset: tuple[int, ...] = ()) -> None:
-    """Put a layer onto another one, or onto the part of it that begins at the index `offset`."""
-    for name in ("scale", "rotate", "shear", "affine", "units"):
-        setattr(mark, name, getattr(layer, name))
-    mark.translate = moved_to(layer, offset) if offset else layer.translate
 
 
 class Followed:
@@ -248,7 +184,7 @@ class Followed:
         part.affine = shown @ np.asarray(part.affine.affine_matrix)[-n - 1 :, -n - 1 :]
         part.units = units
         if _matrix(kept, "affine", n) is not None:
-            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(_unit, units))}
+            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(units))}
         if (frame := _matrix(kept, FRAME, n)) is not None:
             kept[FRAME] = (true @ frame).tolist()
         part.metadata = {**part.metadata, "medseg_image": kept}
@@ -482,10 +418,6 @@ def label_layers(viewer: Any) -> list[Labels]:
 
 def _noted(kept: dict[str, Any]) -> dict[str, Any]:
     return {key: kept[key] for key in NOTED if key in kept}
-
-
-def _unit(unit: Any) -> str:
-    return str(unit)
 
 
 def _physical(units: tuple[str, ...], axes: str) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_medseg._napari.layers import DERIVED, like, put_onto, to_data, world_of
+from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.widgets.listening import PLACE
+from napari_medseg._napari.world import put_onto, to_data, world_of
 from napari_medseg.io.volumes.space import MILLIMETER
 
 Plane = Literal["axial", "coronal", "sagittal"]

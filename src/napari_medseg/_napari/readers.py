@@ -21,14 +21,13 @@ from napari_medseg._napari.layers import (
     geometry,
     image_from_layer,
     image_layers,
-    in_other,
     layer_data,
     like,
     metadata,
-    world_of,
 )
 from napari_medseg._napari.nerves.tracings import shapes_data
 from napari_medseg._napari.planes import acquired, show_plane
+from napari_medseg._napari.world import in_other, world_of
 from napari_medseg.errors import MedSegError, ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import READERS, as_labels, histology, read, reader_for, write

@@ -11,7 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_medseg._napari.layers import to_data, to_world
+from napari_medseg._napari.world import to_data, to_world
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError
 

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, like, moved_to
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, like
 from napari_medseg._napari.preferences import predict_settings
 from napari_medseg._napari.view import view_box
 from napari_medseg._napari.widgets.channels import ChannelChooser, combined
@@ -23,6 +23,7 @@ from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
+from napari_medseg._napari.world import moved_to
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.geometry import cut_out, in_order

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_medseg._napari.layers import DERIVED, in_units_of, like, put_onto, to_data, unit_factors, world_of
+from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours, stroke_colours
 from napari_medseg._napari.refine.times import TIME_OF, of_same_time
+from napari_medseg._napari.world import in_units_of, put_onto, to_data, unit_factors, world_of
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.boxes import Box, box_of, changed_box, common, union, whole
 from napari_medseg.refinement.history import BEGINNINGS

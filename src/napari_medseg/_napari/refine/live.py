@@ -14,7 +14,7 @@ from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
 
-from napari_medseg._napari.layers import Followed, image_from_layer, to_data, to_world
+from napari_medseg._napari.layers import Followed, image_from_layer
 from napari_medseg._napari.refine.jobs import Opened, call
 from napari_medseg._napari.refine.keys import Keys
 from napari_medseg._napari.refine.layers import RefineLayers
@@ -22,6 +22,7 @@ from napari_medseg._napari.refine.outlines import Outline, strokes_around
 from napari_medseg._napari.refine.saves import Autosave, take_place
 from napari_medseg._napari.refine.steps import LOOK, REFINE, ROUNDS, Steps, timer
 from napari_medseg._napari.widgets.listening import PLACE
+from napari_medseg._napari.world import to_data, to_world
 from napari_medseg.jobs import Job
 from napari_medseg.refinement import Place, RefinementSession, RefinementState
 from napari_medseg.refinement.boxes import whole

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer, Shapes
 
-from napari_medseg._napari.layers import DERIVED, in_other, is_tracing, like
+from napari_medseg._napari.layers import DERIVED, is_tracing, like
 from napari_medseg._napari.refine.steps import timer
+from napari_medseg._napari.world import in_other
 from napari_medseg.io.outlines.polygons import Region, ellipse, rasterise
 from napari_medseg.refinement.boxes import Box
 from napari_medseg.refinement.state import outline_strokes

@@ -9,9 +9,9 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 
-from napari_medseg._napari.layers import to_data, to_world
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.world import to_data, to_world
 from napari_medseg.image import Image
 
 TIME_OF = "medseg_time_of"  # metadata of a layer: which layer it is a time point of, and which time point

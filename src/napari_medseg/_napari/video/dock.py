@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, to_world
+from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.preferences import compute
 from napari_medseg._napari.video.result import Found, OutlineEditor, add_masks, edit_job, load_job, video_job
 from napari_medseg._napari.video.timeline import Timeline
@@ -24,6 +24,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
+from napari_medseg._napari.world import to_world
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SECOND, Image, seconds_per
 from napari_medseg.io.files import file_stem

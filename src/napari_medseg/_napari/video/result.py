@@ -15,8 +15,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg import __version__
-from napari_medseg._napari.layers import DERIVED, like, to_data
+from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.world import to_data
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.movies.reader import read_movie

@@ -13,9 +13,9 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_medseg._napari.layers import to_data, to_world
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.plot_style import follow_theme
+from napari_medseg._napari.world import to_data, to_world
 
 CURVES = {
     "probability": ("probability", "#56b4e9"),

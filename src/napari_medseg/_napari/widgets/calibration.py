@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medseg._napari.layers import DERIVED, HEIGHTS, image_from_layer, world_of
+from napari_medseg._napari.layers import DERIVED, HEIGHTS, image_from_layer
+from napari_medseg._napari.world import world_of
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.models.purpose import Field, likely_field
