@@ -29,8 +29,9 @@ from napari_medseg.io.outlines.polygons import (
     outlines_left_out,
 )
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
-from napari_medseg.io.pictures import ON_ITS_SIDE, picture_size
+from napari_medseg.io.pictures import ON_ITS_SIDE, UPRIGHT, picture_size
 from napari_medseg.io.sidecar import load
+from napari_medseg.io.tiff_ome import Place, Steps
 from napari_medseg.io.tiff_pages import main_page
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
@@ -356,9 +357,10 @@ def _grids_beside(path: Path) -> list[tuple[Path, Image]]:
 
 def _grid_of(picture: Path) -> Image | None:
     """Return the grid (Y, X) of a picture by its header."""
+    affine = None
     if slide.is_slide(picture):
         known = slide.read_slide(picture)
-        shape, scale, units = known.spatial_shape, known.scale, known.units
+        shape, scale, units, affine = known.spatial_shape, known.scale, known.units, known.affine
     elif (saved := load(picture)) is not None and "YX" in saved.get("axes", ""):
         known = plain.read(picture)[0]
         if known.spatial_axes == "YX":
@@ -367,25 +369,27 @@ def _grid_of(picture: Path) -> Image | None:
         shape, scale, units = known.spatial_shape[-2:], known.scale[-2:], known.units[-2:]
     else:
         try:
-            shape, steps = _header(picture)
+            shape, steps, place = _header(picture)
         except (OSError, ValueError, KeyError, IndexError):
             return None
         scale, units = tiff.with_units(steps, "YX")
-    return Image(np.broadcast_to(np.uint8(0), shape), "YX", scale, units)
+        affine = tiff.affine_of(place, scale, units, "YX")
+    return Image(np.broadcast_to(np.uint8(0), shape), "YX", scale, units, affine)
 
 
-def _header(picture: Path) -> tuple[tuple[int, int], tiff.Steps]:
-    """Return size and pixel size of a picture, upright, by its header."""
+def _header(picture: Path) -> tuple[tuple[int, int], Steps, Place]:
+    """Return size, pixel size and place of a picture, upright, by its header."""
     if picture.suffix.lower() not in tiff.SUFFIXES:
-        return picture_size(picture), {}
+        return picture_size(picture), {}, {}
     import tifffile
 
     try:
         with tifffile.TiffFile(picture) as file:
             page = main_page(file)
-            turn = tiff.turn_of(file, page)
+            turn, steps = tiff.turn_of(file, page), tiff.steps_of(file)
             sides = (page.imagelength, page.imagewidth)
-            return sides[::-1] if turn in ON_ITS_SIDE else sides, tiff.turned_steps(tiff.steps_of(file), turn)
+            place, _ = tiff.place_of(file, 0, steps) if turn == UPRIGHT else (Place(), ())
+            return sides[::-1] if turn in ON_ITS_SIDE else sides, tiff.turned_steps(steps, turn), place
     except tifffile.TiffFileError as error:
         raise ValueError(str(error)) from error
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image
-from napari_medseg.io import tiff, tiff_colours
+from napari_medseg.io import tiff, tiff_colours, tiff_ome
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import (
     REDUCED,
@@ -119,15 +119,18 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     series = file.series[number]
     data, axes = tiff_colours.colours_last(_numbers(path, file, number), series.axes)
     data, axes, indices = tiff_colours.shown_colours(path, file, series.keyframe, data, axes)
-    described = tiff.ome_image(file, number) if file.is_ome else {}
-    notes = (*notes, tiff.SQUARE) if tiff.states_one_side(described) else notes
+    described = tiff_ome.ome_image(file, number) if file.is_ome else {}
+    notes = (*notes, tiff.SQUARE) if tiff_ome.states_one_side(described) else notes
     known = tiff.calibration_of(file, series.keyframe)
     dark = int(series.keyframe.photometric) == tiff_colours.MINISWHITE and not known.reverses
     notes = (*notes, *((tiff_colours.DARK,) if dark else ()), *known.notes)
     name = str(described.get("Name", "")) if number else ""
-    channels = tiff.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
+    channels = tiff_ome.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
     steps, white = tiff.steps_of(file, number), tiff_colours.stated_white(series.keyframe, described)
-    stack = tiff.Stack(known.values(data), axes, steps, name, channels, notes, indices, known.unit, known.line, white)
+    place, said = tiff.place_of(file, number, steps)
+    stack = tiff.Stack(
+        known.values(data), axes, steps, name, channels, (*notes, *said), indices, known.unit, known.line, white, place
+    )
     turn = tiff.turn_of(file, series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)
 
@@ -209,8 +212,8 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(
-        data, axes, scale, units, name=name, channels=channels, value_unit=stack.value_unit,
-        metadata={"source_file": str(path), **known},
+        data, axes, scale, units, tiff.affine_of(stack.place, scale, units, axes.replace("C", "")), name=name,
+        channels=channels, value_unit=stack.value_unit, metadata={"source_file": str(path), **known},
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from napari_medseg.io.geometry import LEVELS
 from napari_medseg.io.pictures import UPRIGHT, on_white
 from napari_medseg.io.plain import check_size
 from napari_medseg.io.tiff_colours import holds_rgb
+from napari_medseg.io.tiff_ome import Place
 from napari_medseg.io.tiff_pages import main_series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -248,15 +249,18 @@ def read_slide(path: Path) -> Image:
         check_size(path, (height, width, 3), 1, most=None)
     top, left, height, width = _bounds(slide)
     levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
-    step = _microns(slide, path)
+    step, place, said = _stated(slide, path)
+    scale, units = step or (1.0, 1.0), ("micrometer", "micrometer") if step else (PIXEL, PIXEL)
     known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
+    notes += said
     if notes:
         known["notes"] = notes
     return Image(
         levels[0],
         "YXC",
-        step or (1.0, 1.0),
-        ("micrometer", "micrometer") if step else (PIXEL, PIXEL),
+        scale,
+        units,
+        tags.affine_of(place, scale, units, "YX"),
         name=file_stem(path),
         channels=("red", "green", "blue"),
         metadata={
@@ -313,23 +317,24 @@ def _on_white(region: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(region[..., :3])
 
 
-def _microns(slide: Any, path: Path) -> tuple[float, float] | None:
-    """Return the stored microns per pixel (y, x): of a TIFF of no maker what OME and its tags state."""
+def _stated(slide: Any, path: Path) -> tuple[tuple[float, float] | None, Place, tuple[str, ...]]:
+    """Return the stored microns per pixel (y, x), place and notes: of a TIFF of no maker as OME or tags state."""
     vendor = slide.properties.get("openslide.vendor") or slide.properties.get("tiffslide.vendor")
     if path.suffix.lower() in TIFF_SUFFIXES and vendor in (None, "", GENERIC):
-        return _tiff_microns(path)
+        return _tiff_grid(path)
     values = [slide.properties.get(f"{name}.mpp-{axis}") for axis in "yx" for name in ("openslide", "tiffslide")]
     try:
         numbers = [float(v) for v in values if v is not None]
     except (TypeError, ValueError):
-        return None
+        return None, {}, ()
     good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 and not tags.is_printed(n) for n in numbers)
-    return (numbers[0], numbers[1]) if good else None
+    return (numbers[0], numbers[1]) if good else None, {}, ()
 
 
-def _tiff_microns(path: Path) -> tuple[float, float] | None:
+def _tiff_grid(path: Path) -> tuple[tuple[float, float] | None, Place, tuple[str, ...]]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         steps = tags.steps_of(file)
-    return (steps["Y"][0], steps["X"][0]) if {"X", "Y"} <= steps.keys() else None
+        place, said = tags.place_of(file, 0, steps)
+    return (steps["Y"][0], steps["X"][0]) if {"X", "Y"} <= steps.keys() else None, place, said

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ from napari_medseg.io.pictures import (
     UPRIGHT,
     upright,
 )
+from napari_medseg.io.tiff_ome import Place, Steps, image_numbers, number_of, ome_image, ome_place, ome_steps, signed_of
 from napari_medseg.io.tiff_pages import main_page, main_series
 from napari_medseg.io.volumes.stored import rescaled
-
-Steps = dict[str, tuple[float, str]]  # axis -> (step, unit): micrometer along X, Y, Z, second along T
 
 SUFFIXES = (".tif", ".tiff")
 INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
@@ -69,6 +68,8 @@ class Stack:
         Offset and slope of the straight line by which the values were made of the file's numbers.
     white
         The highest number that the file states for its colours.
+    place
+        Where its first pixel lies, of axes that say so.
     """
 
     data: np.ndarray
@@ -81,6 +82,7 @@ class Stack:
     value_unit: str = ""
     line: tuple[float, float] = (0.0, 1.0)
     white: float | None = None
+    place: Place = field(default_factory=dict)
 
 
 def orientation_of(page: Any) -> int:
@@ -110,6 +112,7 @@ def turned(stack: Stack, orientation: int) -> Stack:
         stack,
         data=upright(stack.data, orientation, y),
         steps=turned_steps(stack.steps, orientation),
+        place={},
         notes=(*stack.notes, TURNED),
         indices=None if stack.indices is None else upright(stack.indices, orientation, y),
     )
@@ -187,8 +190,8 @@ def own_order(path: Path, tiff: Any) -> list[int]:
     order = list(range(len(tiff.series))) if tiff.is_ome else [main_series(tiff)]
     if not tiff.is_ome or len(_named_files(path, tiff.ome_metadata)) < 2:
         return order
-    parts = _image_texts(tiff.ome_metadata)
-    return sorted(order, key=lambda k: k < len(parts) and path not in _named_files(path, parts[k]))
+    parts, numbers = _image_texts(tiff.ome_metadata), image_numbers(tiff)
+    return sorted(order, key=lambda k: numbers[k] < len(parts) and path not in _named_files(path, parts[numbers[k]]))
 
 
 def set_of(path: Path) -> list[Path]:
@@ -249,13 +252,31 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     return steps
 
 
+def place_of(tiff: Any, series: int, steps: Steps) -> tuple[Place, tuple[str, ...]]:
+    """Return where a TIFF says that its first pixel lies, and what is to be said of it.
+
+    OME states positions of planes, ImageJ which pixel is the origin, the tags XPosition, YPosition where a page lies.
+    """
+    if tiff.is_ome:
+        return ome_place(ome_image(tiff, series), steps)
+    stated, place = tiff.imagej_metadata or {}, Place()
+    for axis in "XYZ" if stated else "":
+        origin = signed_of(stated.get(f"{axis.lower()}origin"))
+        place |= {axis: -origin * steps[axis][0]} if origin and axis in steps else {}
+    page = main_page(tiff)
+    um = _microns_of_unit(page.tags) or 0.0
+    for axis in "XY" if not stated and {"X", "Y"} <= steps.keys() else "":
+        name = f"{axis}Position"
+        place |= {axis: _fraction(page.tags[name].value) * um} if name in page.tags else {}
+    return {axis: value for axis, value in place.items() if value}, ()
+
+
 def resolution_steps(tags: Any) -> Steps:
     """Return the pixel size of the tags XResolution, YResolution and ResolutionUnit.
 
     Resolutions of screens and printers, which programs write that know nothing, are no pixel size.
     """
-    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
-    um = {INCH: 25_400.0, CENTIMETRE: 10_000.0}.get(unit)
+    um = _microns_of_unit(tags)
     counts = _resolution(tags)
     if um is None or any(count <= 0 or is_printed(um / count) for count in counts):
         return {}
@@ -269,20 +290,19 @@ def is_printed(microns: float) -> bool:
 
 def _resolution(tags: Any) -> tuple[float, float]:
     """Return the pixels per unit along X and Y, 0 where it is not stated."""
-    counts = [0.0, 0.0]
-    for k, name in enumerate(("XResolution", "YResolution")):
-        value = tags[name].value if name in tags else (0, 1)
-        counts[k] = value[0] / value[1] if isinstance(value, tuple) and len(value) == 2 and value[1] else 0.0
-    return counts[0], counts[1] or counts[0]
+    x, y = (_fraction(tags[name].value) if name in tags else 0.0 for name in ("XResolution", "YResolution"))
+    return x, y or x
 
 
-def number_of(value: Any) -> float:
-    """Return the size of a number as headers state it, 0 for none."""
-    try:
-        number = abs(float(value))
-    except (TypeError, ValueError):
-        return 0.0
-    return number if math.isfinite(number) else 0.0
+def _microns_of_unit(tags: Any) -> float | None:
+    """Return the micrometres of the tag ResolutionUnit, ``None`` where it is none of length."""
+    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
+    return {INCH: 25_400.0, CENTIMETRE: 10_000.0}.get(unit)
+
+
+def _fraction(value: Any) -> float:
+    """Return a rational number of a tag, 0 for what is none."""
+    return value[0] / value[1] if isinstance(value, tuple) and len(value) == 2 and value[1] else 0.0
 
 
 @dataclass(frozen=True)
@@ -387,65 +407,17 @@ def as_stored_numbers(image: Image) -> Image:
     return image.replace(data=numbers, value_unit="", metadata=known)
 
 
-def ome_image(tiff: Any, series: int = 0) -> Mapping[str, Any]:
-    """Return what the OME-XML says of a series (element Image), empty where it says nothing."""
-    import tifffile
-
-    try:
-        images = tifffile.xml2dict(tiff.ome_metadata).get("OME", {}).get("Image", {})
-    except Exception:  # XML of any damage: the picture is there all the same
-        return {}
-    images = images if isinstance(images, list) else [images]
-    found = images[series] if series < len(images) else {}
-    return found if isinstance(found, dict) else {}
-
-
-def ome_steps(image: Mapping[str, Any]) -> Steps:
-    """Return the steps of an OME Image: PhysicalSize of each axis, TimeIncrement, else the times of its planes."""
-    pixels = image.get("Pixels", {})
-    steps: Steps = {}
-    for axis in "XYZ":
-        unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), number_of(pixels.get(f"PhysicalSize{axis}"))
-        if unit is not None and value > 0:
-            steps[axis] = value * unit, "micrometer"
-    for axis, other in ("XY", "YX"):  # one side stated: pixels are square, which `SQUARE` says
-        if axis not in steps and other in steps:
-            steps[axis] = steps[other]
-    unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), number_of(pixels.get("TimeIncrement"))
-    if unit is not None and value > 0:
-        steps["T"] = value * unit, "second"
-    elif (value := _plane_interval(pixels.get("Plane", []))) > 0:
-        steps["T"] = value, "second"
-    return steps
-
-
-def states_one_side(image: Mapping[str, Any]) -> bool:
-    """Whether an OME Image states the size of a pixel along one of X and Y only."""
-    sizes = [number_of(image.get("Pixels", {}).get(f"PhysicalSize{axis}")) > 0 for axis in "XY"]
-    return any(sizes) and not all(sizes)
-
-
-def _plane_interval(planes: Any) -> float:
-    """Return the seconds between frames that the planes' DeltaT state, 0 where they state none or uneven ones."""
-    times: dict[int, float] = {}
-    for plane in planes if isinstance(planes, list) else [planes]:
-        unit = seconds_per(plane.get("DeltaTUnit", "s"))
-        if unit is not None and "DeltaT" in plane and not plane.get("TheZ") and not plane.get("TheC"):
-            times[int(plane.get("TheT", 0))] = float(plane["DeltaT"]) * unit
-    if len(times) < 2:
-        return 0.0
-    apart = np.diff([times[k] for k in sorted(times)])
-    return float(apart.mean()) if apart.min() > 0 and np.ptp(apart) <= 0.05 * apart.mean() else 0.0
-
-
-def ome_channels(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the channels' names of an OME Image, empty where not all have one."""
-    channels = image.get("Pixels", {}).get("Channel", [])
-    names = [c.get("Name", "") for c in (channels if isinstance(channels, list) else [channels])]
-    return tuple(map(str, names)) if names and all(names) else ()
-
-
 def with_units(steps: Steps, axes: str) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Return scale and units of `axes` (without ``C``), 1 pixel where nothing is known."""
     known = [steps.get(axis, (1.0, PIXEL)) for axis in axes]
     return tuple(step for step, _ in known), tuple(unit for _, unit in known)
+
+
+def affine_of(place: Place, scale: Sequence[float], units: Sequence[str], axes: str) -> np.ndarray | None:
+    """Return the (n+1, n+1) matrix of a picture at a place, ``None`` at the origin or where no pixel size is known."""
+    first = [place.get(axis, 0.0) if unit == "micrometer" else 0.0 for axis, unit in zip(axes, units, strict=True)]
+    if not any(first):
+        return None
+    affine = np.diag([*scale, 1.0])
+    affine[:-1, -1] = first
+    return affine

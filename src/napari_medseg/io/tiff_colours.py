@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.io.pictures import as_stored, grays_of, numbers_of, on_white, open_picture
-from napari_medseg.io.tiff import number_of
+from napari_medseg.io.tiff_ome import number_of
 
 DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line, some_of
 from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
-from napari_medseg.io import plain, tiff, tiff_colours
+from napari_medseg.io import plain, tiff, tiff_colours, tiff_ome
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.pictures import (
     TRANSPARENT,
@@ -415,17 +415,20 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
     image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
     pixels, units = tiff.with_units({axis: step for axis, step in steps.items() if axis in "YX"}, "YX")
-    notes = []
+    place, said = tiff.place_of(file, number, steps)
+    notes = [*said]
     if not seconds and (file.imagej_metadata or {}).get("fps"):
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
-    described = tiff.ome_image(file, number) if file.is_ome else {}
-    notes += [tiff.SQUARE] if tiff.states_one_side(described) else []
+    described = tiff_ome.ome_image(file, number) if file.is_ome else {}
+    notes += [tiff.SQUARE] if tiff_ome.states_one_side(described) else []
     notes += [tiff_colours.DARK] if int(page.photometric) == tiff_colours.MINISWHITE and not known.reverses else []
     notes += known.notes
     line = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
+    scale, units = (image.scale[0], *pixels), (image.units[0], *units)
     return image.replace(
-        scale=(image.scale[0], *pixels),
-        units=(image.units[0], *units),
+        scale=scale,
+        units=units,
+        affine=tiff.affine_of(place, scale, units, image.spatial_axes),
         name=f"{path.stem}_{described.get('Name') or number}" if number else path.stem,
         value_unit=known.unit,
         metadata={**image.metadata, **line, **({"notes": notes} if notes else {})},
