@@ -78,6 +78,21 @@ def test_transparent_is_glass(tmp_path: Path, suffix: str) -> None:
     assert image.channels == ("red", "green", "blue")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_opacity_that_is_nowhere_hides_no_picture(tmp_path: Path, suffix: str) -> None:
+    colour = np.stack([GRAY + i for i in range(3)], axis=-1)
+    clear = np.dstack([colour, np.zeros(GRAY.shape, np.uint8)])
+    if suffix == ".png":
+        Pillow.fromarray(clear).save(tmp_path / "a.png")
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", clear, photometric="rgb", extrasamples=["unassalpha"])
+    (image,) = io.read(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(image.data, colour)
+    assert "0 everywhere" in image.metadata["notes"][0]
+    Pillow.fromarray(np.zeros((6, 5, 4), np.uint8)).save(tmp_path / "glass.png")
+    assert (np.asarray(io.read(tmp_path / "glass.png")[0].data) == 255).all()
+
+
 def test_transparent_mask_keeps_its_values_as_labels(tmp_path: Path) -> None:
     mask = (GRAY > 100).astype(np.uint8) * 255
     Pillow.fromarray(np.dstack([mask] * 4)).save(tmp_path / "a.png")

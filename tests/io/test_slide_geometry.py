@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
@@ -42,15 +43,26 @@ def test_resolution_of_a_screen_is_no_pixel_size_of_a_slide(tmp_path: Path, per_
     assert not read(tmp_path / "slide.tif")[0].calibrated
 
 
-@pytest.mark.parametrize("turn", [1, 3, 6])
-def test_a_slide_that_is_not_turned_says_so(tmp_path: Path, turn: int) -> None:
+@pytest.mark.parametrize("below", [True, False])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_slide_is_upright_as_its_orientation_says(tmp_path: Path, turn: int, below: bool) -> None:
+    """As Pillow turns it; OpenSlide turns each tile for itself. Steps go with their axes."""
+    options: dict[str, Any] = {
+        **TILED,
+        "metadata": None,
+        "resolution": (40_000, 20_000),
+        "resolutionunit": "CENTIMETER",
+    }
     with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
-        file.write(RGB, **TILED, metadata=None, extratags=[(274, "H", 1, turn, True)])
-        file.write(RGB[::2, ::2], **TILED, subfiletype=1, metadata=None)
+        file.write(RGB, subifds=1 if below else None, extratags=[(274, "H", 1, turn, True)], **options)
+        file.write(RGB[::2, ::2], subfiletype=1, **options)
     image = read(tmp_path / "slide.tif")[0]
-    assert len(image.metadata["levels"]) == 2
-    notes = " ".join(image.metadata.get("notes", ()))
-    assert (f"orientation tag ({turn}) is not followed" in notes) == (turn != 1)
+    for level, stored in zip(image.metadata["levels"], (RGB, RGB[::2, ::2]), strict=True):
+        picture = Pillow.fromarray(stored)
+        picture.getexif()[274] = turn
+        np.testing.assert_array_equal(level.compute(), np.asarray(ImageOps.exif_transpose(picture)))
+    assert image.scale == pytest.approx((0.25, 0.5) if turn > 4 else (0.5, 0.25))
+    assert ("shown upright" in " ".join(image.metadata.get("notes", ()))) == (turn != 1)
 
 
 def scn(path: Path, scan: np.ndarray, corner: tuple[int, int], microns: float) -> Path:
@@ -205,11 +217,28 @@ def test_an_overview_before_the_slide_is_not_taken_for_it(tmp_path: Path) -> Non
     assert "by 4" in image.metadata["notes"][0]
 
 
-def test_half_transparent_pixels_of_a_slide_lie_on_white(tmp_path: Path) -> None:
-    picture = np.full((512, 512, 4), (160, 80, 170, 128), np.uint8)
+@pytest.mark.parametrize("below", [True, False])
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
+def test_half_transparent_pixels_of_a_slide_lie_on_white(tmp_path: Path, kind: str, below: bool) -> None:
+    """TIFF 6.0: associated opacity is multiplied into the colours; a sample of no stated meaning is no opacity."""
+    colour, opacity = np.array((160, 80, 170)), 1.0 if kind == "unspecified" else 128 / 255
+    stored = colour * opacity if kind == "assocalpha" else colour
+    picture = np.full((512, 512, 4), (*np.rint(stored).astype(int), 128), np.uint8)
+    options: dict[str, Any] = {**TILED, "extrasamples": [kind], "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(picture, subifds=1 if below else None, **options)
+        file.write(picture[::2, ::2], subfiletype=1, **options)
+    for level in read(tmp_path / "slide.tif")[0].metadata["levels"]:
+        np.testing.assert_allclose(level[100, 100].compute(), 255 - opacity * (255 - colour), atol=2)
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_opacity_that_is_nowhere_is_none(tmp_path: Path, below: bool) -> None:
+    picture = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
     options: dict[str, Any] = {**TILED, "extrasamples": ["unassalpha"], "metadata": None}
     with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
-        file.write(picture, **options)
+        file.write(picture, subifds=1 if below else None, **options)
         file.write(picture[::2, ::2], subfiletype=1, **options)
-    found = np.asarray(read(tmp_path / "slide.tif")[0].data[100, 100])
-    np.testing.assert_allclose(found, 255 - 128 / 255 * (255 - np.array((160, 80, 170))), atol=2)
+    image = read(tmp_path / "slide.tif")[0]
+    np.testing.assert_array_equal(image.data, RGB)
+    assert "0 everywhere" in image.metadata["notes"][0]

@@ -29,6 +29,9 @@ SIXTEEN = ";16"  # in Pillow's name of samples of 16 bits, of which it keeps 8 w
 REDUCED = "Of the 16 bits of each colour 8 are read."
 FEW_BITS = {"1": 1, "L;1": 1, "L;2": 2, "L;4": 4}  # Pillow's names of samples that it spreads over 0..255
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+OPAQUE = (
+    "The opacity (alpha) of the picture is 0 everywhere and says nothing: its colours are shown as if it were opaque."
+)
 
 
 def open_picture(path: Path) -> Any:
@@ -94,8 +97,8 @@ def unspread(grays: np.ndarray, bits: int) -> np.ndarray:
     return grays // np.uint8(255 // (2**bits - 1))
 
 
-def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return gray (Y, X) or RGB (Y, X, 3) as a picture is shown, and its numbers (Y, X) where these may be labels.
+def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Return gray (Y, X) or RGB (Y, X, 3) as a picture is shown, numbers (Y, X) where these may be labels, and notes.
 
     What is transparent is laid on white, the glass of a slide; grays that change by it, what is drawn in one colour on
     a transparent ground, and the numbers of a palette, may be labels.
@@ -106,17 +109,30 @@ def shown(picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
         indices = unspread(indices, bits)
         clear = picture.info.get("transparency")
         spread = indices * np.uint8(255 // (2**bits - 1))
-        return np.where(indices == (-1 if clear is None else clear), 255, spread).astype(np.uint8), indices
+        return np.where(indices == (-1 if clear is None else clear), 255, spread).astype(np.uint8), indices, ()
     if indices is not None and (grays := grays_of(np.array(picture.getpalette("RGB") or [], np.uint8))) is not None:
         gray = grays[indices]
-        return gray, None if np.array_equal(gray, indices) else indices
+        return gray, None if np.array_equal(gray, indices) else indices, ()
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         colours = np.asarray(picture.convert("RGBA"))
-        laid = on_white(colours)
+        empty = is_empty(colours)
+        laid = colours[..., :3] if empty else on_white(colours)
         gray = picture.mode in GRAY and bool((colours[..., :3] == colours[..., :1]).all())
-        return laid[..., 0] if gray else laid, numbers_of(colours, laid) if indices is None else indices
+        numbers = indices if indices is not None else None if empty else numbers_of(colours, laid)
+        return laid[..., 0] if gray else laid, numbers, (OPAQUE,) if empty else ()
     mode = "RGB" if picture.mode == "P" else CONVERTED.get(picture.mode)
-    return np.asarray(picture.convert(mode) if mode else picture), indices
+    return np.asarray(picture.convert(mode) if mode else picture), indices, ()
+
+
+def is_empty(colours: np.ndarray) -> bool:
+    """Whether opacity, the last sample of gray or RGB (..., 2 or 4), is 0 everywhere although the colours differ.
+
+    Programs write so that fill four samples and mean three.
+    """
+    if colours.size == 0 or colours[..., -1].any():
+        return False
+    flat = colours.reshape(-1, colours.shape[-1])
+    return bool((flat != flat[0]).any())
 
 
 def numbers_of(colours: np.ndarray, laid: np.ndarray) -> np.ndarray | None:

@@ -91,9 +91,9 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
         reduced = is_reduced(picture)
         if reduced and "LA" in str(picture.tile[0][3]):
             refuse_reduced(path.name)
-        data, indices = shown(picture)
+        data, indices, said = shown(picture)
         turn, others = orientation_of(picture), getattr(picture, "n_frames", 1) - 1
-    notes = (REDUCED,) if reduced else ()
+    notes = (REDUCED, *said) if reduced else said
     if others:  # of an animation, or of a camera with two lenses
         notes = (*notes, f"The file holds {counted(others + 1, 'picture')}, of which the first is read.")
     stack = tiff.Stack(data, "YXC"[: data.ndim], {}, notes=notes, indices=None if reduced else indices)
@@ -118,7 +118,7 @@ def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
 def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:
     series = file.series[number]
     data, axes = tiff_colours.colours_last(_numbers(path, file, number), series.axes)
-    data, axes, indices = tiff_colours.shown_colours(path, file, series.keyframe, data, axes)
+    data, axes, indices, opaque = tiff_colours.shown_colours(path, file, series.keyframe, data, axes)
     described = tiff_ome.ome_image(file, number) if file.is_ome else {}
     notes = (*notes, tiff.SQUARE) if tiff_ome.states_one_side(described) else notes
     known = tiff.calibration_of(file, series.keyframe)
@@ -129,7 +129,17 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
     steps, white = tiff.steps_of(file, number), tiff_colours.stated_white(series.keyframe, described)
     place, said = tiff.place_of(file, number, steps)
     stack = tiff.Stack(
-        known.values(data), axes, steps, name, channels, (*notes, *said), indices, known.unit, known.line, white, place
+        known.values(data),
+        axes,
+        steps,
+        name,
+        channels,
+        (*notes, *opaque, *said),
+        indices,
+        known.unit,
+        known.line,
+        white,
+        place,
     )
     turn = tiff.turn_of(file, series.keyframe)
     return stack if turn == UPRIGHT else tiff.turned(stack, turn)

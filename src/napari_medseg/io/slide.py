@@ -9,6 +9,7 @@ import importlib
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from napari_medseg.image import PIXEL, Image
 from napari_medseg.io import tiff as tags
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
-from napari_medseg.io.pictures import UPRIGHT, on_white
+from napari_medseg.io.pictures import ON_ITS_SIDE, OPAQUE, TURNED, UPRIGHT, is_empty, on_white, upright
 from napari_medseg.io.plain import check_size
-from napari_medseg.io.tiff_colours import holds_rgb
+from napari_medseg.io.tiff_colours import ASSOCIATED, UNASSOCIATED, colours_last, holds_rgb
 from napari_medseg.io.tiff_ome import Place
 from napari_medseg.io.tiff_pages import main_series
 
@@ -31,6 +32,7 @@ LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
 GENERIC = "generic-tiff"
 DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # SOP class of whole slide microscopy
 DICOM_SUFFIXES = (".dcm", "")
+PREMULTIPLIED, UNSTATED, EMPTY = "premultiplied", "unstated", "empty"
 HEAD_BYTES = 2048
 CHUNK = 1024
 LARGE = 10_000 * 10_000
@@ -86,15 +88,21 @@ def open_slide(path: Path) -> Any:
     """
     _check_tiles(path)
     problems, installed = [], False
-    levels, rgb = _tiff_levels(path), _holds_rgb(path)
-    for module, cls in LIBRARIES if levels <= 1 else sorted(LIBRARIES, reverse=True):
+    stored = _stored(path)
+    for module, cls in LIBRARIES if stored.levels <= 1 else sorted(LIBRARIES, reverse=True):
         try:
             library = importlib.import_module(module)
         except (ImportError, OSError):  # OSError: the wrapper is there, the C library is not
             continue
         installed = True
-        if cls == "TiffSlide" and not rgb:
+        if cls == "TiffSlide" and not stored.rgb:
             problems.append(f"{module}: it takes the colours of this file for red, green and blue, which they are not")
+            continue
+        if cls == "OpenSlide" and stored.opacity in (UNSTATED, EMPTY):
+            problems.append(f"{module}: it takes the fourth sample of this file for opacity, which it is not")
+            continue
+        if cls == "OpenSlide" and stored.tagged:
+            problems.append(f"{module}: it turns each tile of this file for itself, as the orientation tag says")
             continue
         try:
             slide = getattr(library, cls)(str(path))
@@ -113,30 +121,60 @@ def open_slide(path: Path) -> Any:
     )
 
 
-def _tiff_levels(path: Path) -> int:
-    """Return how many levels a TIFF keeps in SubIFDs, which OpenSlide does not see; 0 for other files."""
+@dataclass(frozen=True)
+class Stored:
+    """How a TIFF keeps its pixels.
+
+    Parameters
+    ----------
+    levels
+        How many levels lie in SubIFDs, which OpenSlide does not see; 0 for other files.
+    rgb
+        Whether the numbers are red, green and blue.
+    opacity
+        What a fourth sample is: opacity of colours as they are or `PREMULTIPLIED`, or none (`UNSTATED`, `EMPTY`).
+    turn
+        The orientation that is to be followed, of TIFFs of no maker.
+    tagged
+        Whether the file states an orientation, by which OpenSlide turns each tile for itself.
+    """
+
+    levels: int = 0
+    rgb: bool = True
+    opacity: str = ""
+    turn: int = UPRIGHT
+    tagged: bool = False
+
+
+def _stored(path: Path) -> Stored:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return len(file.series[0].levels) if file.pages[0].subifds else 0
+            page = file.pages[0]
+            levels = len(file.series[0].levels) if page.subifds else 0
+            plain = path.suffix.lower() in TIFF_SUFFIXES
+            turn, tag = (tags.turn_of(file, page), tags.orientation_of(page)) if plain else (UPRIGHT, UPRIGHT)
+            return Stored(levels, bool(holds_rgb(page)), _opacity(file), turn, tag != UPRIGHT)
     except (*DAMAGED, tifffile.TiffFileError):
-        return 0
+        return Stored()
 
 
-def _holds_rgb(path: Path) -> bool:
-    """Whether the numbers of a TIFF are red, green and blue; true for other files."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            return bool(holds_rgb(file.pages[0]))
-    except (*DAMAGED, tifffile.TiffFileError):
-        return True
+def _opacity(file: Any) -> str:
+    """Return what the fourth sample of a TIFF's pixels is; whether it is empty, its smallest level tells."""
+    extra = [int(sample) for sample in file.pages[0].extrasamples]
+    if not extra or extra[0] not in (ASSOCIATED, UNASSOCIATED):
+        return UNSTATED if extra else ""
+    smallest = file.series[0].levels[-1]
+    if smallest.keyframe.imagewidth * smallest.keyframe.imagelength <= LARGE:
+        colours, _ = colours_last(smallest.asarray(), smallest.axes)
+        if is_empty(colours[..., :4]):
+            return EMPTY
+    return PREMULTIPLIED if extra[0] == ASSOCIATED else ""
 
 
 def _notes(path: Path) -> list[str]:
-    """Return what is to be said of a TIFF whose first picture the slide libraries read, as it is stored.
+    """Return what is to be said of a TIFF whose first picture the slide libraries read.
 
     Raises
     ------
@@ -149,7 +187,6 @@ def _notes(path: Path) -> list[str]:
         return []
     try:
         with tifffile.TiffFile(path) as file:
-            turn = tags.turn_of(file, file.pages[0])
             found = [(math.prod(one.shape), one.name or f"picture {k}") for k, one in enumerate(file.series, 1)]
             found = found if file.is_ome else found[:1]
     except (*DAMAGED, tifffile.TiffFileError):
@@ -162,8 +199,6 @@ def _notes(path: Path) -> list[str]:
     notes, others = [], some_of([name for _, name in found[1:]])
     if others:
         notes.append(f"{path.name} holds {len(found)} pictures; the first is read, without {others}.")
-    if turn != UPRIGHT:
-        notes.append(f"{path.name} is read as it is stored: its orientation tag ({turn}) is not followed.")
     return notes
 
 
@@ -241,15 +276,22 @@ def read_slide(path: Path) -> Image:
 
     ``metadata["levels"]`` holds every resolution from the full one down, for a multiscale layer, and
     ``metadata["downsamples"]`` their factors; their pixels are means of those of full resolution, so the outer edges
-    coincide. The scale is the stored microns per pixel.
+    coincide. The scale is the stored microns per pixel. A TIFF of no maker is upright as its orientation tag says.
     """
     slide = open_slide(path)
-    notes = _notes(path)
+    stored = _stored(path)
+    opacity, turn = stored.opacity, stored.turn
+    notes = [*_notes(path), *([OPAQUE] if opacity == EMPTY else []), *([TURNED] if turn != UPRIGHT else [])]
+    if type(slide).__name__ == "OpenSlide":  # which gives the colours as they are
+        opacity = ""
     for width, height in slide.level_dimensions:
         check_size(path, (height, width, 3), 1, most=None)
     top, left, height, width = _bounds(slide)
-    levels = [_level(slide, path, index, (top, left), (height, width)) for index in range(slide.level_count)]
+    part = (top, left), (height, width)
+    levels = [upright(_level(slide, path, index, *part, opacity), turn) for index in range(slide.level_count)]
     step, place, said = _stated(slide, path)
+    if turn != UPRIGHT:
+        step, place = step[::-1] if step and turn in ON_ITS_SIDE else step, {}
     scale, units = step or (1.0, 1.0), ("micrometer", "micrometer") if step else (PIXEL, PIXEL)
     known: dict[str, Any] = {"slide_corner": [top, left]} if top or left else {}
     notes += said
@@ -285,7 +327,9 @@ def _bounds(slide: Any) -> tuple[int, int, int, int]:
     return (y, x, h, w) if inside else (0, 0, height, width)
 
 
-def _level(slide: Any, path: Path, index: int, corner: tuple[int, int], size: tuple[int, int]) -> Any:
+def _level(
+    slide: Any, path: Path, index: int, corner: tuple[int, int], size: tuple[int, int], opacity: str = ""
+) -> Any:
     """Return one level of the part of `size` (height, width) at `corner` (row, column) of full resolution."""
     import dask.array as da
 
@@ -298,7 +342,7 @@ def _level(slide: Any, path: Path, index: int, corner: tuple[int, int], size: tu
         (top, bottom), (left, right), _ = block_info[None]["array-location"]
         place = (corner[1] + round(left * downsample), corner[0] + round(top * downsample))
         try:
-            return _on_white(np.asarray(slide.read_region(place, index, (right - left, bottom - top))))
+            return _on_white(np.asarray(slide.read_region(place, index, (right - left, bottom - top))), opacity)
         except errors as error:  # a damaged block shows only when it is read
             raise ReadError(
                 f"{path.name} is damaged at row {top}, column {left}, level {index}: {one_line(error)}. Copy it again."
@@ -308,12 +352,12 @@ def _level(slide: Any, path: Path, index: int, corner: tuple[int, int], size: tu
     return da.map_blocks(block, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
 
 
-def _on_white(region: np.ndarray) -> np.ndarray:
-    """Return (Y, X, 3) without the alpha channel: where nothing was scanned the glass is white."""
+def _on_white(region: np.ndarray, opacity: str = "") -> np.ndarray:
+    """Return (Y, X, 3) without the alpha channel, see `Stored`: where nothing was scanned the glass is white."""
     if region.ndim == 2:
         region = np.repeat(region[..., None], 3, axis=2)
-    if region.shape[2] == 4:
-        region = on_white(region)
+    if region.shape[2] == 4 and opacity not in (UNSTATED, EMPTY):
+        region = on_white(region, opacity == PREMULTIPLIED)
     return np.ascontiguousarray(region[..., :3])
 
 

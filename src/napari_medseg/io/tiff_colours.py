@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
-from napari_medseg.io.pictures import as_stored, grays_of, numbers_of, on_white, open_picture
+from napari_medseg.io.pictures import OPAQUE, as_stored, grays_of, is_empty, numbers_of, on_white, open_picture
 from napari_medseg.io.tiff_ome import number_of
 
 DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
@@ -32,8 +32,8 @@ def colours_last(data: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
 
 def shown_colours(
     path: Path, tiff: Any, page: Any, data: np.ndarray, axes: str
-) -> tuple[np.ndarray, str, np.ndarray | None]:
-    """Return a series as it is shown (RGB, on white where transparent), and its numbers where these may be labels.
+) -> tuple[np.ndarray, str, np.ndarray | None, tuple[str, ...]]:
+    """Return a series as it is shown (RGB, on white where transparent), numbers where these may be labels, and notes.
 
     Raises
     ------
@@ -43,18 +43,20 @@ def shown_colours(
     kind = int(page.photometric)
     if kind == PALETTE and page.colormap is not None and not tiff.is_imagej and "C" not in axes:
         shown = palette_colours(data, _bytes_of(np.asarray(page.colormap).T))
-        return (data, axes, None) if shown is None else (shown, axes + "C" * (shown.ndim > data.ndim), data)
+        return (data, axes, None, ()) if shown is None else (shown, axes + "C" * (shown.ndim > data.ndim), data, ())
     if not holds_rgb(page) and axes.endswith("C"):
-        return as_rgb(path, page, len(tiff.series)), "YXC", None
+        return as_rgb(path, page, len(tiff.series)), "YXC", None, ()
     extra = [int(sample) for sample in page.extrasamples]
     n = data.shape[-1] - len(extra)
     if not (axes.endswith("C") and extra and n in (1, 3)):
-        return data, axes, None
-    if extra[0] not in (ASSOCIATED, UNASSOCIATED):  # samples of no stated meaning are no opacity
-        return (data[..., :3], axes, None) if n == 3 else (data[..., 0], axes[:-1], None)
+        return data, axes, None, ()
+    empty = extra[0] in (ASSOCIATED, UNASSOCIATED) and is_empty(data[..., : n + 1])
+    if empty or extra[0] not in (ASSOCIATED, UNASSOCIATED):  # samples of no stated meaning are no opacity
+        colours, letters = (data[..., :3], axes) if n == 3 else (data[..., 0], axes[:-1])
+        return colours, letters, None, (OPAQUE,) if empty else ()
     laid = on_white(data[..., : n + 1], extra[0] == ASSOCIATED)
     labels = numbers_of(data[..., : n + 1], laid)
-    return (laid, axes, labels) if n == 3 else (laid[..., 0], axes[:-1], labels)
+    return (laid, axes, labels, ()) if n == 3 else (laid[..., 0], axes[:-1], labels, ())
 
 
 def stated_white(page: Any, described: Mapping[str, Any]) -> float | None:

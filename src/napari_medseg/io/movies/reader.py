@@ -18,6 +18,7 @@ from napari_medseg.io import plain, tiff, tiff_colours, tiff_ome
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.pictures import (
     TRANSPARENT,
+    is_empty,
     is_reduced,
     numbers_of,
     on_white,
@@ -247,8 +248,9 @@ def _read_mask(path: Path) -> np.ndarray:
             refuse_reduced(path.name)
         if picture.mode in TRANSPARENT:
             colours = np.asarray(picture.convert("RGBA"))
-            numbers = numbers_of(colours, on_white(colours))
-            array = np.where(colours[..., 3:] > 127, colours[..., :3], 0) if numbers is None else numbers
+            empty = is_empty(colours)
+            numbers = None if empty else numbers_of(colours, on_white(colours))
+            array = np.where(empty | (colours[..., 3:] > 127), colours[..., :3], 0) if numbers is None else numbers
         else:
             plain = picture.mode in {"1", "L", "P", "F"} or picture.mode[0] == "I"
             array = np.asarray(picture if plain else picture.convert("RGB"))
