@@ -19,6 +19,8 @@ CALIBRATION = "value_line"  # metadata: offset and slope by which the values wer
 WHITE = "white"  # metadata: the highest number that the file states for its colours
 REFERENCE = "frame_of_reference"  # metadata: UID of the DICOM world that the place is in
 PADDING = "padding"  # metadata: least and largest value by which the file says that nothing was measured
+SEGMENT_NAMES = "segments"  # metadata of labels: the name of each label by its number as text
+SEGMENT_COLOURS = "segment_colours"  # metadata of labels: red, green and blue (0 to 255) of each by its number as text
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 

@@ -9,17 +9,19 @@ import dicom_files as d
 import nibabel
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_medseg._napari.docks.measure import keep_objects
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
-from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers
+from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers, write_labels
 from napari_medseg._napari.world import world_of
-from napari_medseg.io import read_one
+from napari_medseg.image import Image
+from napari_medseg.io import read, read_one, write
 
 pytestmark = pytest.mark.viewer
 VOLUME = np.random.default_rng(1).integers(0, 1000, (4, 6, 5)).astype(np.uint16)
@@ -263,3 +265,22 @@ def test_a_folder_that_holds_no_image_is_refused_in_a_sentence(make_napari_viewe
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("nothing")
     assert get_reader(str(tmp_path / "notes")) is None
+
+
+def test_labels_are_shown_and_saved_in_the_colours_of_their_file(tmp_path: Path) -> None:
+    data = np.zeros((4, 6, 8), np.uint8)
+    data[1, 2:4, 2:5], data[2, 1, 1], data[3, 3, 3] = 1, 4, 9
+    facts = {"segments": {"1": "liver", "4": "lesion"}, "segment_colours": {"1": [221, 130, 101], "4": [255, 0, 0]}}
+    image = Image(data, "ZYX", (3, 1, 1), ("millimeter",) * 3, kind="labels", name="organs", metadata=facts)
+    write(tmp_path / "organs.seg.nrrd", image)
+    ((shown, kwargs, kind),) = read_layers(str(tmp_path / "organs.seg.nrrd"))
+    layer = Layer.create(shown, kwargs, kind)
+    for label, colour in ((1, (221, 130, 101)), (4, (255, 0, 0)), (9, (187, 187, 187))):
+        np.testing.assert_allclose(layer.get_color(label)[:3], np.array(colour) / 255, atol=1e-6)
+    assert layer.get_color(0) is None or layer.get_color(0)[3] == 0
+    write_labels(str(tmp_path / "again.seg.nrrd"), layer.data, layer.as_layer_data_tuple()[1])
+    again = read(tmp_path / "again.seg.nrrd")[0]
+    assert {key: again.metadata[key]["4"] for key in facts} == {key: facts[key]["4"] for key in facts}
+    keep_objects(layer, np.where(data == 4, 1, 0))
+    renumbered = image_from_layer(layer)
+    assert not facts.keys() & renumbered.metadata.keys()

@@ -466,6 +466,18 @@ def test_segments_are_labels_with_names(tmp_path: Path) -> None:
     assert (image.kind, image.axes, image.scale) == ("labels", "ZYX", (3.0, 0.5, 0.8))
     np.testing.assert_array_equal(image.data, masks[0] + 2 * masks[1])
     assert image.metadata["segments"] == {"1": "part 1", "2": "part 2"}
+    assert "segment_colours" not in image.metadata
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_segments_have_their_colours(tmp_path: Path, kind: str) -> None:
+    masks = np.ones((1, 2, 8, 16), np.uint8)
+    path = segmentation(tmp_path / "a.dcm", masks, [(0, 0), (0, 1)], SegmentationType=kind)
+    data = pydicom.dcmread(path)
+    data.SegmentSequence[0].RecommendedDisplayCIELabValue = [34885, 53485, 50171]  # pure red, as dcmqi writes it
+    data.save_as(path)
+    (colour,) = io.read_one(path).metadata["segment_colours"].values()
+    np.testing.assert_allclose(colour, (255, 0, 0), atol=2)
 
 
 def test_segments_of_a_tilted_gantry_keep_their_places(tmp_path: Path) -> None:

@@ -306,6 +306,25 @@ def test_segments_of_slicer(tmp_path: Path) -> None:
     assert [int((labels.data == k).sum()) for k in (1, 2, 3)] == [48, 1, 1]
 
 
+def test_colours_of_segments_come_back(tmp_path: Path) -> None:
+    layers = np.zeros((1, 7, 8, 9), np.uint8)
+    layers[0, 1:4, 1:5, 1:5], layers[0, 5, 5, 5], layers[0, 6, 5, 5] = 1, 4, 5
+    path = slicer(tmp_path / "one.seg.nrrd", layers, ("liver", 1, 0), ("lesion", 4, 0), ("other", 5, 0))
+    keys = b"Segment0_Color:=0.866667 0.509804 0.396078\nSegment1_Color:=1 0 0\nSegment2_Color:=red\n\n"
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + keys, 1))
+    image = io.read_one(path)
+    assert image.metadata["segment_colours"] == {"1": [221, 130, 101], "4": [255, 0, 0]}
+    io.write(tmp_path / "two.seg.nrrd", image)
+    header = nrrd.read_header(str(tmp_path / "two.seg.nrrd"))
+    for index, name, colour in ((0, "liver", (0.866667, 0.509804, 0.396078)), (1, "lesion", (1, 0, 0))):
+        assert header[f"Segment{index}_Name"] == name
+        np.testing.assert_allclose([float(v) for v in header[f"Segment{index}_Color"].split()], colour, atol=1e-5)
+    assert "Segment2_Color" not in header
+    for suffix in (".nii.gz", ".tif", ".mha"):  # where the format has no place for them they lie beside the file
+        back = io.read_one(io.write(tmp_path / f"three{suffix}", image))
+        assert all(back.metadata[key] == image.metadata[key] for key in ("segments", "segment_colours"))
+
+
 def test_names_of_segments_come_back(tmp_path: Path) -> None:
     layers = np.zeros((1, 7, 8, 9), np.uint8)
     layers[0, 1:4, 1:5, 1:5], layers[0, 5, 5, 5] = 1, 4

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAME, OBJECTS, PADDING, PIXEL, REFERENCE, WHITE, Image, seconds_per
+from napari_medseg.image import (
+    FRAME,
+    OBJECTS,
+    PADDING,
+    PIXEL,
+    REFERENCE,
+    SEGMENT_COLOURS,
+    SEGMENT_NAMES,
+    WHITE,
+    Image,
+    seconds_per,
+)
 from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
 from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.volumes.space import at_time
@@ -20,6 +32,7 @@ AXES = "TZYX"
 FLAT = 0.5  # pixels by which the points of a shape may lie apart along time and depth
 SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
+UNSTATED = "#BBBBBB"  # of labels to which a file with colours gives none
 HEIGHTS = "nm_per_grey"  # in ``medseg_image``: what somebody entered for an image without unit of its values
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
 NOTED = (
@@ -30,7 +43,8 @@ NOTED = (
     WHITE,
     "nifti",
     "series",
-    "segments",
+    SEGMENT_NAMES,
+    SEGMENT_COLOURS,
     "subject",
     "eye",
     "site",
@@ -241,6 +255,8 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
     kwargs = {**geometry(image), "name": name or image.name or "image", "metadata": metadata(image)}
     levels = list(image.metadata.get("levels", ()))
     if image.kind == "labels":
+        if colours := image.metadata.get(SEGMENT_COLOURS):
+            kwargs["colormap"] = label_colours(colours)
         return (
             (levels, {**kwargs, "multiscale": True}, "labels")
             if len(levels) > 1
@@ -258,6 +274,13 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
         first = (image.replace(data=level) for level in levels)
         data, kwargs["multiscale"] = [one.channels_first() if "C" in image.axes else one.data for one in first], True
     return data, kwargs, "image"
+
+
+def label_colours(stated: Mapping[str, Sequence[int]]) -> DirectLabelColormap:
+    """Return the colours that a file states for its labels; labels of which it states none are grey."""
+    colours: dict[int | None, Any] = {None: UNSTATED, 0: "transparent"}
+    colours |= {int(label): np.array([*colour, 255]) / 255 for label, colour in stated.items()}
+    return DirectLabelColormap(color_dict=colours)
 
 
 def add_time_point(viewer: Any, layer: ImageLayer, index: int) -> ImageLayer:
@@ -363,7 +386,8 @@ def like(layer: Layer) -> dict[str, Any]:
     kept = dict(layer.metadata.get("medseg_image", {}))
     if rgb:
         kept = {name: kept[name] for name in ("affine", "shown", FRAME, LEVEL) if name in kept}
-    kept.pop(LEVELS, None)
+    for name in (LEVELS, SEGMENT_NAMES, SEGMENT_COLOURS):
+        kept.pop(name, None)
     if kept.get("affine") is None:
         kept.setdefault(FRAME, world_of(layer).tolist())
     return {

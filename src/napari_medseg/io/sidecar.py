@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
-from napari_medseg.image import CALIBRATION, Image
+from napari_medseg.image import CALIBRATION, SEGMENT_COLOURS, SEGMENT_NAMES, Image
 from napari_medseg.io.files import file_stem, json_safe, read_json
 
 VERSION = 1
@@ -107,10 +107,14 @@ def _is_of_other(content: Mapping[str, Any], place: Path) -> bool:
 
 
 def provenance(path: Path) -> dict[str, Any]:
-    """Return how the image of `path` was made, as its side-car says."""
+    """Return how the image of `path` was made, and what its labels are called, as its side-car says."""
     metadata = (load(path) or {}).get("metadata")
-    known = metadata.get("medseg") if isinstance(metadata, dict) else None
-    return {"medseg": known} if isinstance(known, dict) and known else {}
+    known = metadata if isinstance(metadata, dict) else {}
+    return {
+        key: known[key]
+        for key in ("medseg", SEGMENT_NAMES, SEGMENT_COLOURS)
+        if isinstance(known.get(key), dict) and known[key]
+    }
 
 
 def restore(data: np.ndarray, path: Path) -> Image | None:

@@ -266,6 +266,8 @@ WRITERS: dict[str, Callable[[Path, Image], str]] = {
     ".nii": _write_volume,
     ".nrrd": _write_volume,
     ".mha": _write_volume,
+    ".mgz": _write_volume,
+    ".mgh": _write_volume,
     ".geojson": write_geojson,
     ".zip": write_rois,
     ".zarr": write_zarr,

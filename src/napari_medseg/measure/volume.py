@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import SEGMENT_NAMES, SHORT_UNITS, Image
 from napari_medseg.io.outlines.polygons import boxes_of
 
 ML_PER_MM3 = 1e-3
@@ -37,7 +37,7 @@ def table(labels: Image, image: Image | None = None) -> pd.DataFrame:
     empty = {"label": 0, **columns.geometry(np.zeros((1,) * data.ndim, bool), (slice(0, 1),) * data.ndim)}
     names = list(rows[0]) if rows else [*empty, *_intensity(np.zeros((1,) * data.ndim, bool), None, image)]
     frame = pd.DataFrame(rows, columns=names)
-    if segments := labels.metadata.get("segments"):
+    if segments := labels.metadata.get(SEGMENT_NAMES):
         frame.insert(1, "name", [segments.get(str(label), "") for label in frame["label"]])
     return frame
 

@@ -23,7 +23,14 @@ from napari_medseg.jobs import run
 if TYPE_CHECKING:
     import pandas as pd
 
-VOLUMES = ("NIfTI (*.nii.gz *.nii)", "NRRD (*.nrrd)", "MetaImage (*.mha)", "TIFF (*.tif)", "OME-Zarr (*.ome.zarr)")
+VOLUMES = (
+    "NIfTI (*.nii.gz *.nii)",
+    "NRRD (*.nrrd)",
+    "MetaImage (*.mha)",
+    "FreeSurfer (*.mgz)",
+    "TIFF (*.tif)",
+    "OME-Zarr (*.ome.zarr)",
+)
 PICTURES = (
     "TIFF (*.tif *.tiff)", "PNG (*.png)", "QuPath, with measurements and classes (*.geojson)", "ImageJ regions (*.zip)",
     "OME-Zarr (*.ome.zarr)",
@@ -35,7 +42,19 @@ REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
 PLUGIN = "napari-medseg."
 OUTLINES = (".geojson", ".zip")
 TRACED = (".ndf", ".swc")
-SIZED = (".csv", ".xlsx", ".html", ".htm", ".pdf", ".gz", ".nii", ".nrrd", ".mha", ".zarr")  # state a pixel size
+SIZED = (
+    ".csv",
+    ".xlsx",
+    ".html",
+    ".htm",
+    ".pdf",
+    ".gz",
+    ".nii",
+    ".nrrd",
+    ".mha",
+    ".mgz",
+    ".zarr",
+)  # state a pixel size
 TEXT = "Methods paragraph (*.txt)"
 
 

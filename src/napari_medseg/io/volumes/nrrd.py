@@ -1,7 +1,7 @@
 """NRRD (``.nrrd``; ``.nhdr`` with its voxels beside it): every field that says where, how large and what a voxel is.
 
 Field names are those of the format's definition (teem.sourceforge.net/nrrd/format.html). Segmentations of 3D Slicer
-(``.seg.nrrd``) keep the names of their segments.
+(``.seg.nrrd``) keep the names and colours of their segments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import SECOND, Image, mm_per
+from napari_medseg.image import SECOND, SEGMENT_COLOURS, SEGMENT_NAMES, Image, mm_per
 from napari_medseg.io.volumes.nrrd_header import Header, number_of, read_header
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import (
@@ -55,7 +55,7 @@ TO_LPS = {
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
 SPACE_KINDS = {"domain", "space"}
-COLOURS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
+COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
 SIDES = "The file does not say which way its axes run in the body; left, posterior and superior are assumed."
 UNKNOWN = {"", "none", "???", "nan"}
@@ -81,7 +81,7 @@ def read(path: Path, name: str, **metadata: Any) -> list[Image]:
     layers = image.channels_first()
     masks = [layers[min(s.layer, len(layers) - 1)] == s.value for s in segments]
     plain = image.replace(data=layers[0], axes=image.spatial_axes, channels=(), kind="labels")
-    return labels_of(plain, [Segment(i + 1 if len(layers) > 1 else s.value, s.name, mask)
+    return labels_of(plain, [Segment(i + 1 if len(layers) > 1 else s.value, s.name, mask, s.colour)
                              for i, (s, mask) in enumerate(zip(segments, masks, strict=True))])  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def write(stream: IO[bytes], name: str, image: Image) -> None:
     """Write `image` as NRRD, packed; the voxels are in the file itself whatever its suffix.
 
     Micrometres are written as such, other lengths as millimetres; without a unit neither size nor place is stated. A
-    label map named ``.seg.nrrd`` says what its segments are called, as 3D Slicer does.
+    label map named ``.seg.nrrd`` says what its segments are called and their colours, as 3D Slicer does.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, An
         if not kind and "space directions" not in header.fields:
             notes.append(f"The file does not say what its axis of {header.sizes[other]} is.")
     axes = "".join(letters[i] for i in range(len(header.sizes)))[::-1]
-    colour = kind in COLOURS and header.sizes[other or 0] == COLOURS[kind] and stored.dtype.itemsize <= 2
+    colour = kind in COLOUR_KINDS and header.sizes[other or 0] == COLOUR_KINDS[kind] and stored.dtype.itemsize <= 2
     wanted = ("" if colour or "C" not in axes else "C") + "".join(a for a in "TZYX" if a in axes) + "C" * colour
     data = stored.transpose([axes.index(a) for a in wanted])
     affine, steps, unit = _place(header, spatial, notes)
@@ -346,12 +346,14 @@ def _stated_place(image: Image, axes: str, unit: str) -> list[str]:
 
 def _stated_segments(image: Image, labels: np.ndarray) -> list[str]:
     """Return the keys by which 3D Slicer knows the segments of a label map, with their names where they are known."""
-    names = image.metadata.get("segments", {})
+    names, colours = image.metadata.get(SEGMENT_NAMES, {}), image.metadata.get(SEGMENT_COLOURS, {})
     extent = " ".join(f"0 {n - 1}" for n in labels.shape[::-1])
     lines = []
     for index, label in enumerate(int(v) for v in np.unique(labels) if v):
         said = " ".join(str(names.get(str(label), f"Segment_{label}")).split())
         fields = {"ID": f"Segment_{label}", "Name": said, "LabelValue": label, "Layer": 0, "Extent": extent}
+        if (colour := colours.get(str(label))) is not None:
+            fields["Color"] = " ".join(f"{value / 255:.6g}" for value in colour[:3])
         lines += [f"Segment{index}_{key}:={value}" for key, value in fields.items()]
     return lines
 
@@ -365,6 +367,7 @@ class _Stated:
     layer: int
     value: int
     name: str
+    colour: list[int]
 
 
 def _segments(header: Header) -> list[_Stated]:
@@ -375,5 +378,7 @@ def _segments(header: Header) -> list[_Stated]:
             break
         value, layer = header.keys.get(f"Segment{i}_LabelValue", "1"), header.keys.get(f"Segment{i}_Layer", "0")
         name = header.keys.get(f"Segment{i}_Name", header.keys[f"Segment{i}_ID"])
-        found.append(_Stated(int(number_of(layer)), int(number_of(value)), name))
+        shares = [number_of(word) for word in header.keys.get(f"Segment{i}_Color", "").split()]
+        colour = [round(255 * share) for share in shares if np.isfinite(share)]
+        found.append(_Stated(int(number_of(layer)), int(number_of(value)), name, colour))
     return found

@@ -1,4 +1,4 @@
-"""MR and other volumes: NIfTI, NRRD, MetaImage and DICOM series, each value at its place, in its unit.
+"""MR and other volumes: NIfTI, NRRD, MetaImage, MGH and DICOM series, each value at its place, in its unit.
 
 Axes are ``ZYX`` (``YX`` for a picture). A fourth axis is time (``TZYX``) when the file says so, when it gives a time
 step other than 0 and 1, or when there are more than 16 volumes; else channels (``CZYX``): multi-modal files seldom
@@ -17,11 +17,11 @@ from napari_medseg.image import Image, mm_per
 from napari_medseg.io.files import file_stem, quiet, replacing
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
-from napari_medseg.io.volumes import metaimage, nifti, nrrd
+from napari_medseg.io.volumes import metaimage, mgh, nifti, nrrd
 from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
 from napari_medseg.io.volumes.space import with_note, without_size
 
-SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES, *mgh.SUFFIXES)
 SMALLEST, LARGEST = 1e-8, 1e5  # mm: a tenth of an atom, a hundred metres
 PATTERNS = (*("*" + suffix for suffix in SUFFIXES), "*.hdr", "*.img", "*.dcm", "*.ima", "DICOM folder")
 
@@ -72,7 +72,7 @@ def write(path: str | Path, image: Image) -> None:
     suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise WriteError(f"{path.name}: volumes are written as {', '.join(SUFFIXES)}. Choose one of these suffixes.")
-    module = next(m for m in (nifti, nrrd, metaimage) if suffix in m.SUFFIXES)
+    module = next(m for m in (nifti, nrrd, metaimage, mgh) if suffix in m.SUFFIXES)
     data = np.asarray(image.data)
     if data.dtype.kind not in "buif" or data.dtype.itemsize > 8:
         raise WriteError(f"{path.name} cannot be written: {data.dtype} values have no place in a volume file.")
@@ -91,7 +91,7 @@ def _read(path: Path) -> list[Image]:
     name = file_stem(path)
     if path.name.lower().endswith(nrrd.SUFFIXES):
         return nrrd.read(path, name, **about)
-    module = metaimage if path.name.lower().endswith(metaimage.SUFFIXES) else nifti
+    module = next((m for m in (metaimage, mgh) if path.name.lower().endswith(m.SUFFIXES)), nifti)
     return [module.read(path, name, **about)]
 
 

@@ -22,6 +22,7 @@ LEVEL = 3  # of compression when writing
 LARGE_BYTES = 2**27
 MAX_RATIO = 1100  # no deflated file is smaller than 1/1032 of its content
 MAX_TAIL = 2**26
+LONGEST_TAIL = 2**24
 GZIP, ZLIB_OR_GZIP = b"\x1f\x8b", 47
 TEXT, RAW = "text", "raw"
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError)
@@ -40,6 +41,13 @@ def head_of(path: Path, n: int) -> bytes:
             return file.read(n)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _cut(path, one_line(error)) from error
+
+
+def tail_of(path: Path, skip: int) -> bytes:
+    """Return what follows the first `skip` bytes of a file, unpacked if it is gzip, up to `LONGEST_TAIL` bytes."""
+    with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+        file.seek(skip)
+        return file.read(LONGEST_TAIL)
 
 
 def read_voxels(

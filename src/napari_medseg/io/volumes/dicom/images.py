@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import PADDING, PIXEL, REFERENCE, Image
 from napari_medseg.io.volumes.dicom.files import quiet
-from napari_medseg.io.volumes.dicom.frames import Frame
+from napari_medseg.io.volumes.dicom.frames import Frame, numbers_of
 from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, ULTRASOUND_VOLUME, Header
 from napari_medseg.io.volumes.dicom.pixels import values_of
 from napari_medseg.io.volumes.dicom.stack import SIDEWAYS, Stack, by_orientation, described, stacked
 from napari_medseg.io.volumes.segments import Segment, labels_of
+from napari_medseg.io.volumes.segments import described as described_labels
 from napari_medseg.io.volumes.space import MILLIMETER, array_affine, placed, timed, with_note, without_size
 
 OFF_GRID = 0.1  # of a slice step
@@ -38,7 +40,7 @@ def read_segmentation(header: Header, name: str, **metadata: Any) -> list[Image]
     ReadError
         If its frames do not lie on one regular grid.
     """
-    kind, top, names = _about(header.path)
+    kind, top, names, colours = _about(header.path)
     frames = _placed_frames(header)
     slices, affine, assumed = _grid(header, frames)
     values = values_of(frames)
@@ -49,14 +51,14 @@ def read_segmentation(header: Header, name: str, **metadata: Any) -> list[Image]
     if kind == "LABELMAP":
         labels = np.zeros(shape, values.dtype)
         labels[slices] = values
-        return [grid.labels_like(labels, segments={str(k): v for k, v in names.items() if k})]
+        return [grid.labels_like(labels, **_facts(names, colours))]
     found = []
     for number in sorted({f.segment for f in frames}):
         mask = np.zeros(shape, bool)
         for place, frame in enumerate(frames):
             if frame.segment == number:
                 mask[slices[place]] |= values[place] >= (HALF * top if fractional else 1)
-        found.append(Segment(max(number, 1), names.get(number, str(number)), mask))
+        found.append(Segment(max(number, 1), names.get(number, str(number)), mask, colours.get(number, ())))
     images = labels_of(grid, found)
     if not fractional:
         return images
@@ -64,17 +66,36 @@ def read_segmentation(header: Header, name: str, **metadata: Any) -> list[Image]
     return [with_note(image, note) for image in images]
 
 
-def _about(path: Path) -> tuple[str, float, dict[int, str]]:
-    """Return the kind of a segmentation, the value of a whole fraction, and the names of the segments."""
+def _facts(names: dict[int, str], colours: dict[int, list[int]]) -> dict[str, Any]:
+    stated = ({str(number): fact for number, fact in facts.items() if number} for facts in (names, colours))
+    return described_labels(*stated)  # type: ignore[arg-type]
+
+
+def _about(path: Path) -> tuple[str, float, dict[int, str], dict[int, list[int]]]:
+    """Return the kind of a segmentation, the value of a whole fraction, and the names and colours of the segments."""
     import pydicom
 
     with quiet():
         data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        names = {
-            int(s.SegmentNumber): str(s.get("SegmentLabel", s.SegmentNumber)) for s in data.get("SegmentSequence", [])
-        }
+        segments = data.get("SegmentSequence", [])
+        names = {int(s.SegmentNumber): str(s.get("SegmentLabel", s.SegmentNumber)) for s in segments}
+        colours = {int(s.SegmentNumber): _rgb(s.get("RecommendedDisplayCIELabValue")) for s in segments}
         top = float(data.get("MaximumFractionalValue", 255) or 255)
-        return str(data.get("SegmentationType", "BINARY")), top, names
+        return str(data.get("SegmentationType", "BINARY")), top, names, colours
+
+
+def _rgb(stored: Any) -> list[int]:
+    """Return red, green and blue (0 to 255) of a colour in CIELab of 16 bits (PS3.3 C.10.7.1.1); empty without one."""
+    from skimage.color import lab2rgb
+
+    values = numbers_of(stored, 3)
+    if values is None:
+        return []
+    lightness, a, b = values / 65535
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of colours that no screen shows
+        shown = lab2rgb([lightness * 100, a * 255 - 128, b * 255 - 128])
+    return [round(float(share) * 255) for share in shown]
 
 
 def _placed_frames(header: Header) -> Sequence[Frame]:
