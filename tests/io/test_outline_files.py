@@ -17,6 +17,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_labels, read_one, write
 from napari_medseg.io.geometry import part_of
+from napari_medseg.io.outlines.geojson import read_regions, write_regions
 from napari_medseg.io.outlines.polygons import boxes_of, objects_of
 
 
@@ -192,6 +193,41 @@ def test_areas_of_one_object_that_overlap_are_united(tmp_path: Path, kind: str, 
     island = {"type": "MultiPolygon", "coordinates": [ring, square(10, 10, 5)["geometry"]["coordinates"]]}
     within = geojson(tmp_path / "b.geojson", {"type": "Feature", "geometry": island, "properties": {}})
     assert sizes(read_one(within)) == {1: 900 - 400 + 25}
+
+
+HOLES = [  # upper left corners and sides of holes in a square of 40 pixels at (0, 0), and the pixels that are left
+    ([(5, 5, 10), (10, 10, 10)], 1600 - 175),
+    ([(5, 5, 20), (10, 10, 5)], 1600 - 400),
+    ([(30, 30, 20)], 1600 - 100),
+    ([(5, 5, 10), (10, 5, 10), (30, 30, 5)], 1600 - 150 - 25),
+    ([(5, 5, 10), (20, 20, 10)], 1600 - 200),
+]
+
+
+@pytest.mark.parametrize(("holes", "left"), HOLES)
+def test_every_interior_ring_is_a_hole_also_where_holes_overlap(
+    tmp_path: Path, holes: list[tuple[int, int, int]], left: int
+) -> None:
+    """RFC 7946, 3.1.6: the rings of a polygon after the first one bound holes. So do ImageScope's negative regions."""
+    feature = square(0, 0, 40)
+    feature["geometry"]["coordinates"] += [square(*hole)["geometry"]["coordinates"][0] for hole in holes]
+    path = geojson(tmp_path / "a.geojson", feature)
+    assert sizes(read(path)[0]) == {1: left}
+    write_regions(tmp_path / "b.geojson", read_regions(path).regions)
+    np.testing.assert_array_equal(read(tmp_path / "b.geojson")[0].data, read(path)[0].data)
+    negative = [region(box(*hole), 'NegativeROA="1"') for hole in holes]
+    drawn = read(xml(tmp_path / "a.xml", region(box(0, 0, 40)), *negative))[0]
+    np.testing.assert_array_equal(drawn.data, read(path)[0].data)
+
+
+def test_holes_of_a_large_area_that_do_not_overlap_need_no_pixels(tmp_path: Path) -> None:
+    feature = square(0, 0, 100_000)
+    feature["geometry"]["coordinates"] += [square(x, 50, 20_000)["geometry"]["coordinates"][0] for x in (50, 30_000)]
+    (found,) = read_regions(geojson(tmp_path / "a.geojson", feature)).regions
+    assert [len(ring) for ring in found.rings] == [4, 4, 4]
+    feature["geometry"]["coordinates"] += [square(60, 60, 20_000)["geometry"]["coordinates"][0]]
+    with pytest.raises(ReadError, match="overlap over"):
+        read_regions(geojson(tmp_path / "b.geojson", feature))
 
 
 def test_a_side_car_of_another_drawing_does_not_cut_it(tmp_path: Path) -> None:

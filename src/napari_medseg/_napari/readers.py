@@ -206,9 +206,7 @@ def outlines_data(path: Path) -> tuple[Any, dict[str, Any], str] | None:
     drawing = histology.read_regions(path)
     grid = histology.grid_beside(path, drawing)
     drawing = histology.onto(path, drawing, grid)
-    rings = [
-        (k, region, ring) for k, region in enumerate(drawing.regions, 1) for ring in (*region.rings, *region.holes)
-    ]
+    rings = [(k, region, ring) for k, region in enumerate(drawing.regions, 1) for ring in region.rings]
     if not 0 < len(rings) <= MANY or len({region.plane for region in drawing.regions}) > 1:
         return None
     columns = ["object", "name", "class", "id", "type", "measurements", "cell"]

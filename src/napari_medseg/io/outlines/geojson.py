@@ -19,12 +19,12 @@ from napari_medseg.errors import ReadError, one_line
 from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, write_text
 from napari_medseg.io.geometry import to_picture
+from napari_medseg.io.outlines.areas import carved, united
 from napari_medseg.io.outlines.polygons import (
     NAMED,
     Drawing,
     Region,
     contains,
-    fill,
     number_of,
     outlines,
     outlines_left_out,
@@ -39,7 +39,6 @@ KINDS = {  # QuPath's names of kinds since 0.3, and those that 0.2 wrote as ids
 CHILDREN = ("childObjects", "children")
 OF_CLASS = ": "  # between a class and those derived of it
 COLOUR = [230, 159, 0]  # QuPath 0.4 reads no class without one
-MOST_OVERLAPPING = 2**28  # pixels of polygons that overlap in one object
 TYPES = ("FeatureCollection", "Feature")
 GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
 
@@ -94,8 +93,8 @@ def _with_children(feature: Mapping[str, Any]) -> list[Any]:
 
 
 def _region(feature: Mapping[str, Any]) -> Region | None:
-    rings = _rings(feature["geometry"])
-    nucleus = _rings(feature.get("nucleusGeometry"))
+    rings = united(_polygons(feature["geometry"]))
+    nucleus = united(_polygons(feature.get("nucleusGeometry")))
     properties, identity = _properties(feature)
     plane = (feature["geometry"] or {}).get("plane") or {}
     if not rings:
@@ -133,12 +132,6 @@ def _class_of(stated: Any) -> str:
     return OF_CLASS.join(map(str, names))
 
 
-def _rings(geometry: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the rings of all areas of a geometry; areas that overlap are united."""
-    polygons = _polygons(geometry)
-    return _united(polygons) if _overlap(polygons) else [ring for polygon in polygons for ring in polygon]
-
-
 def _polygons(geometry: Mapping[str, Any] | None) -> list[list[np.ndarray]]:
     """Return the rings of each area of a geometry."""
     if geometry is None:
@@ -153,45 +146,7 @@ def _polygons(geometry: Mapping[str, Any] | None) -> list[list[np.ndarray]]:
         if any(not np.isfinite(ring).all() for ring in rings):
             raise ValueError("a coordinate is not finite")
         found.append([ring for ring in rings if len(ring) >= 3])
-    return [polygon for polygon in found if polygon]
-
-
-def _overlap(polygons: Sequence[Sequence[np.ndarray]]) -> bool:
-    """Whether two areas share a pixel."""
-    boxes = np.array([[polygon[0].min(0), polygon[0].max(0)] for polygon in polygons]).reshape(-1, 2, 2)
-    for k, (low, high) in enumerate(boxes[:-1]):
-        for other in k + 1 + np.flatnonzero(((boxes[k + 1 :, 0] < high) & (boxes[k + 1 :, 1] > low)).all(1)):
-            first = np.floor(np.maximum(low, boxes[other, 0]))
-            shape = _extent_of(first, np.minimum(high, boxes[other, 1]))
-            if (_filled(polygons[k], first, shape) & _filled(polygons[int(other)], first, shape)).any():
-                return True
-    return False
-
-
-def _united(polygons: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Return the outlines of the pixels of overlapping areas, which an even-odd rule would cut out of each other."""
-    points = np.concatenate([ring for polygon in polygons for ring in polygon])
-    first = np.floor(points.min(0))
-    shape = _extent_of(first, points.max(0))
-    whole = np.zeros(shape, bool)
-    for polygon in polygons:
-        whole |= _filled(polygon, first, shape)
-    return [ring + first for _, region in outlines(whole.view(np.uint8)) for ring in region.rings]
-
-
-def _extent_of(first: np.ndarray, last: np.ndarray) -> tuple[int, int]:
-    height, width = (int(n) for n in np.ceil(last - first) + 1)
-    if height * width > MOST_OVERLAPPING:
-        raise ValueError(f"polygons of one object overlap over {height}x{width} pixels")
-    return height, width
-
-
-def _filled(polygon: Sequence[np.ndarray], first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the pixels (bool) of an area in a box that begins at `first`."""
-    mask = np.zeros(shape, bool)
-    box, part = fill([ring - first for ring in polygon], shape)
-    mask[box] = part
-    return mask
+    return [rings for outer, *holes in filter(None, found) if (rings := carved(outer, holes))]
 
 
 def _numbered(regions: list[Region]) -> list[Region]:
@@ -271,7 +226,7 @@ def write_regions(path: Path, regions: Iterable[Region]) -> None:
     WriteError
         If the file cannot be written.
     """
-    wound = (replace(r, rings=tuple(_wound((*r.rings, *r.holes))), around=tuple(_wound(r.around))) for r in regions)
+    wound = (replace(r, rings=tuple(_wound(r.rings)), around=tuple(_wound(r.around))) for r in regions)
     _write(path, wound)
 
 

@@ -10,6 +10,7 @@ from xml.parsers import expat
 import numpy as np
 
 from napari_medseg.errors import ReadError
+from napari_medseg.io.outlines.areas import carved
 from napari_medseg.io.outlines.polygons import Drawing, Region, contains, ellipse, outlines_left_out
 
 MIN_VERTICES = 3
@@ -91,7 +92,13 @@ class _Collector:
             own = [k for k in touched if self.layers[k] == layer]
             for k in own or touched:
                 holes[k].append(ring)
-        regions = [replace(region, holes=tuple(cut)) for region, cut in zip(self.regions, holes, strict=True)]
+        try:
+            areas = [carved(region.rings[0], cut) for region, cut in zip(self.regions, holes, strict=True)]
+        except ValueError as error:
+            raise ReadError(f"{self.path.name}: {error}. Draw excluded regions that do not overlap.") from error
+        cut = [replace(region, rings=tuple(rings)) for region, rings in zip(self.regions, areas, strict=True)]
+        self.left_out += [f"region {region.name}" for region in cut if not region.rings]
+        regions = [region for region in cut if region.rings]
         found = len(self.left_out)
         notes = (f"{self.path.name}: {outlines_left_out(self.left_out, found + len(regions))}",) if found else ()
         return Drawing(tuple(regions), self.microns, notes)

@@ -29,8 +29,6 @@ class Region:
         The object's own name and that of its class or annotation layer.
     properties
         What else the file says of it.
-    holes
-        Outlines like `rings` of what does not belong to it, wherever they lie.
     number
         The label it is drawn with; 0: its place in the order.
     plane
@@ -45,7 +43,6 @@ class Region:
     name: str = ""
     group: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
-    holes: tuple[np.ndarray, ...] = ()
     number: int = 0
     plane: tuple[int, int] = (0, 0)
     around: tuple[np.ndarray, ...] = ()
@@ -88,13 +85,13 @@ def fill(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> tuple[tuple[sli
     height, width = high - low
     toggles = np.zeros((height, width + 1), np.uint8)
     for ring in rings:
-        rows, columns = _crossings(np.asarray(ring, float).reshape(-1, 2), low[0], high[0])
+        rows, columns = crossings(np.asarray(ring, float).reshape(-1, 2), low[0], high[0])
         entry = np.clip(np.ceil(columns) - low[1], 0, width).astype(int)
         np.bitwise_xor.at(toggles, (rows - low[0], entry), 1)
     return box, np.bitwise_xor.accumulate(toggles[:, :width], axis=1).view(bool)
 
 
-def _crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+def crossings(ring: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Return row and column of every crossing of the closed ring with the rows first .. stop - 1."""
     start, end = ring, np.roll(ring, -1, 0)
     upper = np.where((start[:, 0] <= end[:, 0])[:, None], start, end)
@@ -113,7 +110,7 @@ def moved(drawing: Drawing, matrix: np.ndarray, shift: np.ndarray | float = 0.0)
     def at(rings: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return tuple(ring @ matrix[:2, :2].T + matrix[:2, 2] + shift for ring in rings)
 
-    regions = (replace(one, rings=at(one.rings), holes=at(one.holes), around=at(one.around)) for one in drawing.regions)
+    regions = (replace(one, rings=at(one.rings), around=at(one.around)) for one in drawing.regions)
     return replace(drawing, regions=tuple(regions))
 
 
@@ -152,8 +149,6 @@ def draw(
     boxes = []
     for index, region in enumerate(regions, 1):
         box, mask = fill(region.rings, shape)
-        if region.holes:
-            mask = mask & ~_filled(region.holes, box, shape)
         part = labels[box]
         part[mask & (part == 0) if overlap == "first" else mask] = index
         boxes.append(box)
@@ -174,21 +169,6 @@ def _numbers(regions: Sequence[Region]) -> list[int]:
     """Return the labels of regions: their own numbers if all have one and none is shared, else 1 .. N."""
     own = [region.number for region in regions]
     return own if own and min(own) > 0 and len(set(own)) == len(own) else list(range(1, len(regions) + 1))
-
-
-def _filled(rings: Sequence[np.ndarray], box: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
-    """Return in a box of an image the pixels inside any of the rings."""
-    whole = np.zeros(tuple(s.stop - s.start for s in box), bool)
-    for ring in rings:
-        place, mask = fill([ring], shape)
-        common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, place, strict=True)]
-        if all(s.start < s.stop for s in common):
-            here, there = (
-                tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(common, origin, strict=True))
-                for origin in (box, place)
-            )
-            whole[here] |= mask[there]
-    return whole
 
 
 def contains(rings: Sequence[np.ndarray], point: np.ndarray) -> bool:
