@@ -47,6 +47,13 @@ def test_empty_and_missing(tmp_path: Path) -> None:
             load_model(tmp_path / name)
 
 
+@pytest.mark.parametrize("begins", [b"\x1f\x8b\x08", b"\x89PNG", b"import torch"])
+def test_an_image_or_a_text_is_no_model(tmp_path: Path, begins: bytes) -> None:
+    (tmp_path / "mask.nii.gz").write_bytes(begins + bytes(100))
+    with pytest.raises(CheckpointError, match=r"mask\.nii\.gz is no model"):
+        load_model(tmp_path / "mask.nii.gz")
+
+
 def test_newer_format(checkpoint: Path) -> None:
     write_checkpoint(checkpoint, {**read_checkpoint(checkpoint), "format": 99})
     with pytest.raises(CheckpointError, match="format 99"):

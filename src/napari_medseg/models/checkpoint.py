@@ -19,6 +19,7 @@ from napari_medseg.io.identity import refuse_inflating, sha256
 from napari_medseg.method import Method, Model
 
 FORMAT = 1
+MADE_BY_TORCH = (b"PK", b"\x80")  # first bytes: an archive, or as it wrote before 1.6, a pickle
 MOST_VALUES = 10**6
 DEFAULT_FOLDER = home() / "napari-medseg-models"
 REQUIRED = ("format", "method", "settings", "state_dict")
@@ -80,6 +81,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}. Give the .pt file of a training run.")
+    with path.open("rb") as file:
+        begins = file.read(2)
+    if begins and not begins.startswith(MADE_BY_TORCH):
+        raise CheckpointError(
+            f"{path.name} is no model: PyTorch did not write it. Give the .pt file of a training run, or a name; "
+            "images and masks go elsewhere."
+        )
     try:
         refuse_inflating(path)
     except ReadError as error:
