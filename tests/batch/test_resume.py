@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dicom_files as d
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,11 +21,13 @@ from PIL import Image as Pillow
 from toy import ToyMethod
 
 from napari_medseg.batch import ReviewSheet, name_cases, predict_files
+from napari_medseg.batch.inputs import source_files
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED
 from napari_medseg.batch.tables import marked, read_review, write_decision
 from napari_medseg.errors import DataError, MedSegError, WriteError
 from napari_medseg.io import read, read_one, write
 from napari_medseg.io.files import inside, portable
+from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.jobs import run
 from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
@@ -452,3 +456,42 @@ def test_errors_are_of_the_product(batch: Batch) -> None:
     (batch.out / "review.csv").write_bytes(b"\xff\xfe" + b"x" * 31)
     with pytest.raises(MedSegError):
         batch.predict()
+
+
+VOXELS = np.random.default_rng(5).integers(0, 900, (3, 8, 9)).astype(np.uint16)
+META = "ObjectType = Image\nNDims = 3\nDimSize = 9 8 3\nElementType = MET_USHORT\nElementSpacing = 1 1 1\n"
+NRRD = "NRRD0005\ntype: uint16\ndimension: 3\nsizes: 9 8 3\nendian: little\nencoding: raw\nspacings: 1 1 1\n"
+
+
+def in_parts(folder: Path, kind: str) -> tuple[Path, Path]:
+    """Write a volume whose voxels lie in other files than the one that stands for it; return that and one of them."""
+    folder.mkdir()
+    if kind == "series":
+        paths = [*d.series(folder, VOXELS), *d.series(folder, VOXELS + 7, prefix="other", series="9.9")]
+        return paths[0], paths[2]
+    if kind == "pair":
+        nibabel.save(nibabel.Nifti1Pair(VOXELS.T, np.eye(4)), folder / "a.img")
+        return folder / "a.hdr", folder / "a.img"
+    for k in range(3):
+        (folder / f"slice{k}.raw").write_bytes(VOXELS[k].tobytes())
+    (folder / "all.raw").write_bytes(VOXELS.tobytes())
+    head, listed = (META + "ElementDataFile = ", "") if kind.startswith("mhd") else (NRRD + "data file: ", "\n")
+    parts = "LIST\nslice0.raw\nslice1.raw\nslice2.raw\n" if kind.endswith("list") else f"all.raw\n{listed}"
+    header = folder / f"a.{kind.split()[0]}"
+    header.write_text(head + parts)
+    return header, folder / ("slice2.raw" if kind.endswith("list") else "all.raw")
+
+
+@pytest.mark.parametrize("kind", ["mhd", "mhd list", "nhdr", "nhdr list", "pair", "series"])
+def test_voxels_in_other_files_are_part_of_what_was_predicted(tmp_path: Path, kind: str) -> None:
+    source, part = in_parts(tmp_path / "in", kind)
+    np.testing.assert_array_equal(read_one(source).data, VOXELS)
+    (tmp_path / "in" / "unrelated.txt").write_text("of something else")
+    known = fingerprint(source_files(source))
+    (tmp_path / "in" / "unrelated.txt").write_text("and changed")
+    assert is_same(known, source_files(source))
+    content = part.read_bytes()
+    part.write_bytes(content[:-10] + bytes(10))
+    assert not is_same(known, source_files(source))
+    part.unlink()
+    assert not is_same(known, source_files(source))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import unicodedata
@@ -31,9 +30,8 @@ from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.tiff import set_of
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
+from napari_medseg.io.volumes.reader import source_files as voxels_of
 from napari_medseg.io.volumes.space import at_time
-
-HEADERS = (".mhd", ".nhdr", ".hdr", ".img")  # volumes whose voxels lie in another file
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,9 @@ def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, f
 def source_files(path: Path, modality_files: str = "") -> list[Path]:
     """Return every file that an image is read from: its own, its modalities, its voxels or planes and its side-car."""
     parts = case_files(path, modality_files) or [path]
-    found = list(dict.fromkeys(file for part in parts for file in (part, *set_of(part))))
-    for part in parts:
-        if part.suffix.lower() in HEADERS:
-            found += [p for p in sorted(part.parent.glob(f"{glob.escape(part.stem)}.*")) if p != part]
-        elif part.is_file() and load(part) is not None:
-            found.append(sidecar_path(part))
-    return found
+    found = [file for part in parts for file in (part, *set_of(part), *voxels_of(part))]
+    found += [sidecar_path(part) for part in parts if part.is_file() and load(part) is not None]
+    return list(dict.fromkeys(found))
 
 
 def list_inputs(inputs: Sequence[Path], pattern: str = "", exclude: Path | None = None) -> tuple[list[Path], list[str]]:

@@ -66,6 +66,18 @@ def read(path: Path, name: str, **metadata: Any) -> Image:
     return with_note(_image(path, fields, data, n, channels, name, metadata), *notes)
 
 
+def voxel_files(path: Path) -> list[Path]:
+    """Return the files besides the header's own that the voxels are in.
+
+    Raises
+    ------
+    ReadError
+        If the header does not say so.
+    """
+    fields, begin = _fields(path)
+    return [] if _is_local(fields) else _files(path, fields["ElementDataFile"], begin)
+
+
 def write(stream: IO[bytes], name: str, image: Image) -> None:
     """Write `image` in millimetres, packed, the voxels in the file itself; without a unit no size is stated.
 
@@ -120,11 +132,10 @@ def _voxels(
     encoding = "zlib" if _true(fields, "CompressedData") else "raw"
     if not _true(fields, "BinaryData", True):
         encoding = "text"
-    stated = fields["ElementDataFile"]
-    if stated.upper() == "LOCAL":
+    if _is_local(fields):
         own = read_voxels(path, dtype, shape, encoding, begin, notes=notes)
         return own.astype(dtype.newbyteorder("="), copy=False)
-    files = _files(path, stated, begin)
+    files = _files(path, fields["ElementDataFile"], begin)
     for file in files:
         if not file.is_file():
             raise ReadError(
@@ -136,6 +147,10 @@ def _voxels(
     skip = int(_numbers(fields, "HeaderSize", 0)[0])
     read = [read_voxels(file, dtype, part, encoding, skip, notes=notes) for file in files]
     return np.concatenate(read).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _is_local(fields: Mapping[str, str]) -> bool:
+    return fields["ElementDataFile"].upper() == "LOCAL"
 
 
 def _files(path: Path, stated: str, begin: int) -> list[Path]:

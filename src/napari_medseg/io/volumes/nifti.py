@@ -56,6 +56,11 @@ def is_pair(path: Path) -> bool:
     return _version(header)[0] > 0 if header.is_file() else suffix == ".img"
 
 
+def voxel_files(path: Path) -> list[Path]:
+    """Return the other file of a pair, none for a file that stands alone."""
+    return [_other(path)] if path.suffix.lower() in PAIRS else []
+
+
 def is_second_half(path: Path) -> bool:
     """Whether a file is the ``.img`` of a pair, which its ``.hdr`` stands for."""
     return path.suffix.lower() == ".img" and _other(path).is_file() and is_pair(path)

@@ -85,6 +85,17 @@ def read(path: Path, name: str, **metadata: Any) -> list[Image]:
                              for i, (s, mask) in enumerate(zip(segments, masks, strict=True))])  # fmt: skip
 
 
+def voxel_files(path: Path) -> list[Path]:
+    """Return the files besides the header's own that the voxels are in.
+
+    Raises
+    ------
+    ReadError
+        If the header is none.
+    """
+    return _files(read_header(path))
+
+
 def write(stream: IO[bytes], name: str, image: Image) -> None:
     """Write `image` as NRRD, packed; the voxels are in the file itself whatever its suffix.
 

@@ -8,6 +8,7 @@ What is not stated, not used or odd (a voxel size, a unit, NaN voxels) is said i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from napari_medseg.io.files import file_stem, quiet, replacing
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, mgh, nifti, nrrd
-from napari_medseg.io.volumes.dicom import holds_dicom, is_dicom, read_series
+from napari_medseg.io.volumes.dicom import files_of_series, holds_dicom, is_dicom, read_series
 from napari_medseg.io.volumes.space import with_note, without_size
 
 SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES, *mgh.SUFFIXES)
@@ -42,6 +43,20 @@ def is_volume(image: Image) -> bool:
     source = str(image.metadata.get("source_file", "")).lower()
     known = image.affine is not None or "series" in image.metadata or source.endswith((*SUFFIXES, *nifti.PAIRS))
     return image.axes.endswith("ZYX") and known
+
+
+def source_files(path: Path) -> list[Path]:
+    """Return every file that the volume of a file is read from: its own, its voxels, the slices of its series."""
+    found = [path]
+    name = path.name.lower()
+    module = nifti if name.endswith(tuple(nifti.PAIRS)) else None
+    module = next((m for m in (nrrd, metaimage) if name.endswith(m.SUFFIXES)), module)
+    if module is not None:
+        with suppress(ReadError, OSError):  # reading says what is wrong with it
+            found += module.voxel_files(path)
+    elif path.is_file():
+        found += files_of_series(path)
+    return list(dict.fromkeys(found))
 
 
 def read(path: Path) -> list[Image]:

@@ -18,7 +18,7 @@ from napari_medseg.io.volumes.dicom.headers import Header, describe, kind_of
 from napari_medseg.io.volumes.dicom.images import SLICED, images_of
 from napari_medseg.io.volumes.space import with_note
 
-__all__ = ["holds_dicom", "is_dicom", "read_series", "series_of"]
+__all__ = ["holds_dicom", "is_dicom", "files_of_series", "read_series", "series_of"]
 
 
 def read_series(path: Path) -> list[Image]:
@@ -53,6 +53,13 @@ def series_of(path: Path) -> str:
         return ""
     placed_all = all(f.position is not None for f in found.frames)
     return found.series if placed_all or found.modality in SLICED else ""
+
+
+def files_of_series(path: Path) -> list[Path]:
+    """Return the files beside a DICOM file that are of the series for which it stands as a whole, itself among them."""
+    series = series_of(path)
+    beside = sorted(path.parent.iterdir()) if series else []
+    return [one for one in beside if one == path or series_of(one) == series]
 
 
 def _headers(files: Sequence[Path]) -> tuple[list[Header], list[str]]:
