@@ -142,6 +142,12 @@ def test_radiographs_and_ultrasound(tmp_path: Path) -> None:
     echo = d.one(tmp_path / "c.dcm", VOLUME[0], series="3", sop=d.ULTRASOUND, modality="US", PixelSpacing=None,
                  SequenceOfUltrasoundRegions=Items([region]))  # fmt: skip
     np.testing.assert_allclose(io.read_one(echo).scale, (0.3, 0.2))
+    finer = d.item(RegionSpatialFormat=1, PhysicalUnitsXDirection=3, PhysicalUnitsYDirection=3, PhysicalDeltaX=0.01,
+                   PhysicalDeltaY=0.01)  # fmt: skip
+    dual = d.one(tmp_path / "d.dcm", VOLUME[0], series="4", sop=d.ULTRASOUND, modality="US", PixelSpacing=None,
+                 SequenceOfUltrasoundRegions=Items([region, finer]))  # fmt: skip
+    assert io.read_one(dual).units == ("pixel", "pixel")
+    assert "pixels of several sizes: 0.1 x 0.1 mm, 0.3 x 0.2 mm" in notes(io.read_one(dual))
 
 
 def test_a_film_without_places_is_a_film(tmp_path: Path) -> None:
@@ -428,9 +434,21 @@ def test_odd_frames_of_an_enhanced_file_are_named(tmp_path: Path) -> None:
     gap = d.enhanced(tmp_path / "gap.dcm", VOLUME, [(0, 0, z) for z in (0, 2, 6, 8)])
     with pytest.raises(ReadError, match=r"1 missing slice between gap\.dcm, frame 2 and gap\.dcm, frame 3"):
         io.read(gap)
-    turned = [d.AXIAL] * 3 + [(1, 0, 0, 0, 0, -1)]
-    with pytest.raises(ReadError, match="2 orientations"):
-        io.read(d.enhanced(tmp_path / "t.dcm", VOLUME, [(0, 0, 2 * k) for k in range(4)], turned, series="4"))
+
+
+def test_orientations_of_one_file_are_images_of_their_own(tmp_path: Path) -> None:
+    places = [(0, 0, 0), (0, 0, 2), (7, 5, 1), (7, 8, 1)]
+    turned = [d.AXIAL] * 2 + [(1, 0, 0, 0, 0, -1)] * 2
+    path = d.enhanced(tmp_path / "t.dcm", VOLUME, places, turned)
+    axial, coronal = io.read(path)
+    np.testing.assert_array_equal(axial.data, VOLUME[:2])
+    np.testing.assert_allclose(axial.affine @ (1, 0, 0, 1), (2, 0, 0, 1))
+    np.testing.assert_array_equal(coronal.data, VOLUME[2:])
+    for slice_, (x, y, z) in enumerate(places[2:]):
+        np.testing.assert_allclose(coronal.affine @ (slice_, 0, 0, 1), (z, y, x, 1), atol=1e-9)
+    assert coronal.scale == (3.0, 0.5, 0.8)
+    assert "slices of each are an image of their own" in notes(axial)
+    assert len(io.read(tmp_path)) == 2
 
 
 def test_time_points_of_an_enhanced_file(tmp_path: Path) -> None:

@@ -186,6 +186,9 @@ def _pixel_size(data: Any) -> tuple[tuple[float, float] | None, list[str]]:
         return (float(stated[0]), float(stated[1])), said
     if (region := _region(data)) is not None:
         return region, []
+    if len(sizes := _region_sizes(data)) > 1:
+        several = ", ".join(f"{row:g} x {column:g} mm" for row, column in sorted(sizes))
+        return None, [f"The regions of the picture have pixels of several sizes: {several}."]
     aspect = numbers_of(data.get("PixelAspectRatio"), 2)
     if aspect is not None and aspect[0] != aspect[1]:
         return None, [
@@ -201,15 +204,21 @@ def _pixel_size(data: Any) -> tuple[tuple[float, float] | None, list[str]]:
 
 def _region(data: Any) -> tuple[float, float] | None:
     """Return the pixel size in mm of an ultrasound picture, if all its regions of tissue have one."""
+    sizes = _region_sizes(data)
+    found = sizes.pop() if len(sizes) == 1 else None
+    return found if found and min(found) > 0 else None
+
+
+def _region_sizes(data: Any) -> set[tuple[float, float]]:
+    """Return the pixel sizes in mm of an ultrasound picture's regions of tissue; none if one is not in lengths."""
     sizes = set()
     for region in data.get("SequenceOfUltrasoundRegions") or ():
         if int(region.get("RegionSpatialFormat", 0)) != 1:  # 2D
             continue
         if {region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")} != {CENTIMETRES}:
-            return None
+            return set()
         sizes.add((10 * abs(float(region.PhysicalDeltaY)), 10 * abs(float(region.PhysicalDeltaX))))
-    found = sizes.pop() if len(sizes) == 1 else None
-    return found if found and min(found) > 0 else None
+    return sizes
 
 
 def _heights(data: Any) -> tuple[float, float]:

@@ -193,7 +193,7 @@ def images_of(series: list[Header], path: Path) -> list[Image]:
     frames = [frame for header in series for frame in header.frames]
     without = [f for f in frames if f.position is None or f.orientation is None]
     if not without:
-        return [_placed(series, wanted, frames, what, name, metadata, path)]
+        return _placed(series, wanted, frames, what, name, metadata, path)
     if len(without) < len(frames):
         raise ReadError(
             f"{what} has pictures with and without a position: {without[0].called} has none. Move those files away."
@@ -215,27 +215,32 @@ def _padding(series: Sequence[Header]) -> list[float] | None:
 def _placed(
     series: Sequence[Header], wanted: Header, frames: Sequence[Frame], what: str, name: str, metadata: dict[str, Any],
     path: Path,
-) -> Image:  # fmt: skip
-    """Return the volumes of frames that have a place."""
+) -> list[Image]:  # fmt: skip
+    """Return the volumes of frames that have a place; one for each orientation of the frames of one file."""
     frames, notes = _of_one_reference(series, wanted, frames, what, path)
     groups = by_orientation(frames)
     if len(groups) > 1:
-        mine = [g for g in groups if path.is_file() and {f.path for f in g} >= {wanted.path}]
-        if len(mine) != 1:
+        mine = [g for g in groups if (path.is_file() or len(series) == 1) and {f.path for f in g} >= {wanted.path}]
+        if not mine:
             raise ReadError(
                 f"{what} holds slices of {len(groups)} orientations (as planning scans do): "
                 f"{'; '.join(f'{g[0].called} and {len(g) - 1} more' for g in groups[:5])} are tilted against each "
                 "other. Open one file of the wanted orientation."
             )
-        frames = mine[0]
-        notes = (
-            *notes, f"The series has {len(groups)} orientations; these are the slices along that of {path.name}.",
-        )  # fmt: skip
+        said = f"The series has {len(groups)} orientations; these are the slices along that of {wanted.path.name}."
+        if len(mine) > 1:
+            said = f"The series has {len(groups)} orientations; the slices of each are an image of their own."
+        groups, notes = mine, (*notes, said)
+    return [_one_way(wanted, group, what, name, {**metadata, "notes": [*metadata.get("notes", []), *notes]})
+            for group in groups]  # fmt: skip
+
+
+def _one_way(wanted: Header, frames: Sequence[Frame], what: str, name: str, metadata: dict[str, Any]) -> Image:
+    """Return the volumes of frames of one orientation."""
     heights = wanted.heights
     stack = stacked(frames, what, heights[0] or heights[1])
     values = values_of([frame for volume in stack.frames for frame in volume])
-    notes = (*notes, *stack.notes)
-    image = _shaped(stack, values, name, {**metadata, "notes": [*metadata.get("notes", []), *notes]}, wanted)
+    image = _shaped(stack, values, name, {**metadata, "notes": [*metadata["notes"], *stack.notes]}, wanted)
     if wanted.sop == ULTRASOUND_VOLUME:
         image = image.replace(affine=None)
     if len(stack.frames[0]) > 1:
