@@ -21,6 +21,7 @@ REFERENCE = "frame_of_reference"  # metadata: UID of the DICOM world that the pl
 PADDING = "padding"  # metadata: least and largest value by which the file says that nothing was measured
 SEGMENT_NAMES = "segments"  # metadata of labels: the name of each label by its number as text
 SEGMENT_COLOURS = "segment_colours"  # metadata of labels: red, green and blue (0 to 255) of each by its number as text
+FACTS = "objects"  # metadata of labels: what is known of each (class, measurements, ...) by its number as text
 OBJECTS = "values_are_objects"  # metadata: each value is one object, also of labels that have only one
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import dicom_files as d
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from napari.layers import Labels, Layer
 from napari.layers.utils.stack_utils import stack_to_images
@@ -284,3 +285,20 @@ def test_labels_are_shown_and_saved_in_the_colours_of_their_file(tmp_path: Path)
     keep_objects(layer, np.where(data == 4, 1, 0))
     renumbered = image_from_layer(layer)
     assert not facts.keys() & renumbered.metadata.keys()
+
+
+def test_what_ome_zarr_says_of_labels_is_their_table_and_is_saved_again(tmp_path: Path) -> None:
+    facts = {"1": {"name": "a", "class": "tumour", "measurements": {"area": 4.0}}, "3": {"note": "torn"}}
+    data = np.diag([1, 0, 3]).astype(np.uint8)
+    image = Image(data, "YX", kind="labels", name="cells", metadata={"objects": facts})
+    ((shown, kwargs, kind),) = read_layers(str(write(tmp_path / "cells.ome.zarr", image)))
+    layer = Layer.create(shown, kwargs, kind)
+    assert layer.features[["index", "class", "note"]].fillna("").to_numpy().tolist() == [
+        [1, "tumour", ""],
+        [3, "", "torn"],
+    ]
+    layer.features = pd.DataFrame({"index": [1, 3], "area": [5.0, 6.0]})  # as measured
+    (written, *_) = write_labels(str(tmp_path / "b.ome.zarr"), layer.data, layer.as_layer_data_tuple()[1])
+    known = read(written)[0].metadata["objects"]
+    assert known["1"] == {**facts["1"], "measurements": {"area": 5.0}}
+    assert known["3"] == {"note": "torn", "measurements": {"area": 6.0}}

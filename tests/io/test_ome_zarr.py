@@ -144,6 +144,40 @@ def test_containers_and_inner_labels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_one(path, "labels").data, labels)
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_names_colours_and_properties_of_labels_come_and_go(tmp_path: Path, version: str) -> None:
+    """NGFF, "labels" metadata: colors and properties are lists of entries with a label-value."""
+    labels = np.diag([0, 1, 2, 7]).astype(np.uint16)
+    colours = [{"label-value": k, "rgba": [10 * k, 2, 3, 128]} for k in (0, 1, 7)]
+    properties = [
+        {"label-value": 1, "name": "nucleus a", "area (pixels)": 12.5, "note": "torn"},
+        {"label-value": 7, "class": "tumour"},
+    ]
+    more = {"image-label": {"version": version, "colors": colours, "properties": properties}}
+    image = read_one(store(tmp_path / "a.zarr", labels, "yx", [0.5, 0.5], version=version, more=more))
+    assert image.metadata["segments"] == {"1": "nucleus a", "7": "tumour"}
+    assert image.metadata["segment_colours"] == {"1": [10, 2, 3], "7": [70, 2, 3]}
+    facts = {"1": {"name": "nucleus a", "note": "torn", "measurements": {"area (pixels)": 12.5}}}
+    assert image.metadata["objects"] == {**facts, "7": {"class": "tumour"}}
+    written = write(tmp_path / "b.ome.zarr", image)
+    stated = zarr.open_group(str(written), mode="r").attrs["ome"]["image-label"]
+    assert stated["properties"] == properties
+    assert stated["colors"] == [{**colour, "rgba": [*colour["rgba"][:3], 255]} for colour in colours[1:]]
+    for path in (written, write(tmp_path / "c.tif", image)):
+        again = read_one(path)
+        assert {key: again.metadata[key] for key in ("segments", "segment_colours", "objects")} == {
+            key: image.metadata[key] for key in ("segments", "segment_colours", "objects")
+        }
+
+
+@pytest.mark.parametrize("stated", [None, [], {"colors": 3}, {"properties": [3, {"label-value": "x"}], "colors": [{}]}])
+def test_damaged_descriptions_of_labels_leave_the_labels(tmp_path: Path, stated: Any) -> None:
+    labels = np.eye(8, dtype=np.uint8)
+    image = read_one(store(tmp_path / "a.zarr", labels, "yx", [0.5, 0.5], more={"image-label": stated}))
+    np.testing.assert_array_equal(image.data, labels)
+    assert not {"segments", "segment_colours", "objects"} & image.metadata.keys()
+
+
 def test_a_plate_is_refused_with_the_way_out(tmp_path: Path) -> None:
     group = {"plate": {"wells": [{"path": "B/3"}]}}
     zarr.create_group(str(tmp_path / "p.zarr"), zarr_format=2, attributes=group)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
@@ -13,6 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import DataError
 from napari_medseg.image import (
+    FACTS,
     FRAME,
     OBJECTS,
     PADDING,
@@ -50,6 +52,7 @@ NOTED = (
     "site",
     "frame",
     OBJECTS,
+    FACTS,
     REFERENCE,
     PADDING,
     LEVEL,
@@ -257,6 +260,8 @@ def layer_data(image: Image, name: str | None = None) -> tuple[Any, dict[str, An
     if image.kind == "labels":
         if colours := image.metadata.get(SEGMENT_COLOURS):
             kwargs["colormap"] = label_colours(colours)
+        if facts := image.metadata.get(FACTS):
+            kwargs["features"] = table_of(facts)
         return (
             (levels, {**kwargs, "multiscale": True}, "labels")
             if len(levels) > 1
@@ -281,6 +286,15 @@ def label_colours(stated: Mapping[str, Sequence[int]]) -> DirectLabelColormap:
     colours: dict[int | None, Any] = {None: UNSTATED, 0: "transparent"}
     colours |= {int(label): np.array([*colour, 255]) / 255 for label, colour in stated.items()}
     return DirectLabelColormap(color_dict=colours)
+
+
+def table_of(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what is known of objects, by label, as the table of a Labels layer: its column ``index`` is the label."""
+    rows = []
+    for label, known in facts.items():
+        said = {key: value for key, value in known.items() if key != "measurements"}
+        rows.append({"index": int(label), **said, **(known.get("measurements") or {})})
+    return pd.DataFrame(rows)
 
 
 def add_time_point(viewer: Any, layer: ImageLayer, index: int) -> ImageLayer:
@@ -386,7 +400,7 @@ def like(layer: Layer) -> dict[str, Any]:
     kept = dict(layer.metadata.get("medseg_image", {}))
     if rgb:
         kept = {name: kept[name] for name in ("affine", "shown", FRAME, LEVEL) if name in kept}
-    for name in (LEVELS, SEGMENT_NAMES, SEGMENT_COLOURS):
+    for name in (LEVELS, SEGMENT_NAMES, SEGMENT_COLOURS, FACTS):
         kept.pop(name, None)
     if kept.get("affine") is None:
         kept.setdefault(FRAME, world_of(layer).tolist())

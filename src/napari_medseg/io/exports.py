@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import WriteError, require
-from napari_medseg.image import PIXEL, Image
+from napari_medseg.image import FACTS, PIXEL, SEGMENT_COLOURS, SEGMENT_NAMES, Image
 from napari_medseg.io.files import replacing
 from napari_medseg.io.geometry import to_picture
 from napari_medseg.io.outlines.polygons import objects_of, outlines
@@ -132,8 +132,23 @@ def ome_attributes(image: Image, levels: int) -> dict[str, Any]:
         scale = [steps[a][0] * 2**level if a in "YX" else steps.get(a, (1.0,))[0] for a in image.axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}, *moved]})
     scales = {"name": image.name, "axes": axes, "datasets": datasets}
-    label = {"image-label": {"version": OME_VERSION}} if image.kind == "labels" else {}
+    label = {"image-label": {"version": OME_VERSION, **_labelled(image)}} if image.kind == "labels" else {}
     return {"ome": {"version": OME_VERSION, "multiscales": [scales], **label}}
+
+
+def _labelled(image: Image) -> dict[str, Any]:
+    """Return what ``image-label`` states of labels: their colours, and names, classes and numbers as properties."""
+    names, facts, shown = (image.metadata.get(key, {}) for key in (SEGMENT_NAMES, FACTS, SEGMENT_COLOURS))
+    properties = []
+    for label in sorted({*names, *facts}, key=int):
+        known = dict(facts.get(label, {}))
+        numbers = known.pop("measurements", None) or {}
+        named = {"name": names[label]} if label in names and names[label] != known.get("class") else {}
+        properties.append({"label-value": int(label), **named, **known, **numbers})
+    colours = [
+        {"label-value": int(label), "rgba": [*map(int, shown[label][:3]), 255]} for label in sorted(shown, key=int)
+    ]
+    return {**({"colors": colours} if colours else {}), **({"properties": properties} if properties else {})}
 
 
 def _check_labels(path: Path, image: Image) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError
-from napari_medseg.image import FRAME, PIXEL, Image, um_per
+from napari_medseg.image import FACTS, FRAME, PIXEL, Image, um_per
 from napari_medseg.io import plain, slide, tiff
 from napari_medseg.io.geometry import FIRST, LEVEL, PART, STEP, in_picture, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
@@ -128,7 +128,7 @@ def _labels(
     data, axes = _stacked({plane: labels for plane, (labels, _, _) in drawn.items()}, (size[0], size[1]))
     metadata: dict[str, Any] = {"source_file": str(path), "regions": len(drawing.regions)}
     metadata |= {"notes": notes} if notes else {}
-    metadata |= {"objects": kept} if (kept := _kept(owners)) and len(planes) == 1 else {}
+    metadata |= {FACTS: kept} if (kept := _kept(owners)) and len(planes) == 1 else {}
     more = len(axes) - 2
     metadata |= {} if more else {name: grid.metadata[name] for name in PLACES if name in grid.metadata}
     scale, units = (*(1.0,) * more, *grid.scale), (*(PIXEL,) * more, *grid.units)

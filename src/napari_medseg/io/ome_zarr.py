@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line, require
-from napari_medseg.image import PIXEL, Image, seconds_per, um_per
+from napari_medseg.image import FACTS, PIXEL, Image, seconds_per, um_per
 from napari_medseg.io import tiff
 from napari_medseg.io.files import read_json
 from napari_medseg.io.geometry import LEVELS
+from napari_medseg.io.volumes.segments import described
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
@@ -130,6 +131,7 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
             "source_file": str(path),
             "levels": levels,
             **_level_grids(scales["datasets"], grids, along),
+            **_labelled(attributes.get("image-label")),
             **({"notes": notes} if notes else {}),
         },
     )
@@ -240,6 +242,46 @@ def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     channels = attributes.get("omero", {}).get("channels", [])
     names = [channel.get("label", "") for channel in channels if isinstance(channel, dict)]
     return tuple(map(str, names)) if names and all(names) else ()
+
+
+def _labelled(stated: Any) -> dict[str, Any]:
+    """Return the metadata of labels of which ``image-label`` states names, colours or properties."""
+    known = stated if isinstance(stated, dict) else {}
+    properties, colours = (
+        {label: one for one in _entries(known.get(part)) if (label := _label_of(one))}
+        for part in ("properties", "colors")
+    )
+    facts = {label: found for label, one in properties.items() if (found := _facts(one))}
+    names = {
+        label: str(one.get("name") or one["class"]) for label, one in facts.items() if {"name", "class"} & one.keys()
+    }
+    shown = {
+        label: [c for c in one.get("rgba") or () if isinstance(c, int | float)][:3] for label, one in colours.items()
+    }
+    return {**described(names, shown), **({FACTS: facts} if facts else {})}
+
+
+def _entries(stated: Any) -> list[dict[str, Any]]:
+    return [one for one in stated if isinstance(one, dict)] if isinstance(stated, list) else []
+
+
+def _label_of(one: Mapping[str, Any]) -> str:
+    """Return the label that an entry of ``image-label`` is of, as text; empty for the background and for no number."""
+    value = one.get("label-value")
+    return str(int(value)) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else ""
+
+
+def _facts(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties of a label: its numbers as measurements, its name and class under these words."""
+    found: dict[str, Any] = {}
+    for key, value in properties.items():
+        if key == "label-value" or value is None or isinstance(value, dict | list):
+            continue
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.setdefault("measurements", {})[str(key)] = value
+        else:
+            found[str(key).lower() if str(key).lower() in ("name", "class") else str(key)] = str(value)
+    return found
 
 
 def _name(path: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import FACTS, Image
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -151,7 +151,7 @@ def facts_of_objects(image: Image, features: DataFrame) -> dict[str, Any]:
     column = next((name for name in ("index", "label") if name in features), None)
     if column is None:
         return {}
-    known = dict(image.metadata.get("objects", {}))
+    known = dict(image.metadata.get(FACTS, {}))
     numbers = features.select_dtypes("number").drop(columns=column)
     for row, label in enumerate(features[column]):
         if label != label or int(label) == 0:
@@ -160,4 +160,4 @@ def facts_of_objects(image: Image, features: DataFrame) -> dict[str, Any]:
         kept = {**known.get(str(int(label)), {}), "measurements": said}
         classes = [str(features[name].iloc[row]) for name in ("class", "type") if name in features]
         known[str(int(label))] = {**kept, **({"class": classes[0]} if classes else {})}
-    return {"objects": known}
+    return {FACTS: known}

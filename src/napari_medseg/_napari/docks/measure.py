@@ -28,7 +28,7 @@ from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
 from napari_medseg._napari.widgets.words import text
 from napari_medseg.errors import MedSegError
-from napari_medseg.image import OBJECTS, SEGMENT_COLOURS, SEGMENT_NAMES, Image
+from napari_medseg.image import FACTS, OBJECTS, SEGMENT_COLOURS, SEGMENT_NAMES, Image
 from napari_medseg.io.grids import moved_notes, together
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure import KINDS, assumed, measure, measured_labels, summarise
@@ -88,7 +88,7 @@ def keep_objects(layer: Labels, objects: np.ndarray) -> None:
         layer.data = objects
         show_every(layer)
         known = layer.metadata.get("medseg_image", {})  # the names were those of the earlier numbers
-        known = {key: value for key, value in known.items() if key not in (SEGMENT_NAMES, SEGMENT_COLOURS)}
+        known = {key: value for key, value in known.items() if key not in (SEGMENT_NAMES, SEGMENT_COLOURS, FACTS)}
         layer.metadata = {**layer.metadata, "medseg_image": known}
     kept = layer.metadata.get("medseg_image", {})
     if not kept.get(OBJECTS):

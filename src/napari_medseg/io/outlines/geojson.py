@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
-from napari_medseg.image import Image
+from napari_medseg.image import FACTS, Image
 from napari_medseg.io.files import parse_json, write_text
 from napari_medseg.io.geometry import to_picture
 from napari_medseg.io.outlines.areas import carved, united
@@ -202,7 +202,7 @@ def write_labels(
     """
     image = labels if isinstance(labels, Image) else None
     data = np.asarray(image.data if image is not None else labels)
-    known = image.metadata.get("objects", {}) if image is not None else {}
+    known = image.metadata.get(FACTS, {}) if image is not None else {}
     regions = []
     for index, region in outlines(data):
         if image is not None:
