@@ -1,13 +1,14 @@
 """DICOM: the one series of a folder, or the series that a file belongs to, as volumes at their true place.
 
 `headers` says what a file is and `frames` what each of its frames is, `stack` makes volumes of them and checks them,
-`pixels` reads the values, `images` puts them together.
+`pixels` reads the values, `images` puts them together; `structures` draws outlines on them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from napari_medseg.image import Image
 from napari_medseg.io.volumes.dicom.files import files_of, holds_dicom, is_dicom, may_be_dicom
 from napari_medseg.io.volumes.dicom.headers import Header, describe, kind_of
 from napari_medseg.io.volumes.dicom.images import SLICED, images_of
+from napari_medseg.io.volumes.dicom.structures import read_structures, series_drawn_on
 from napari_medseg.io.volumes.space import with_note
 
 __all__ = ["holds_dicom", "is_dicom", "files_of_series", "read_series", "series_of"]
@@ -25,13 +27,15 @@ def read_series(path: Path) -> list[Image]:
     """Read the one series of a folder, or the series that a file belongs to: ``ZYX``, several volumes ``T`` or ``C``.
 
     Pictures without a place in the patient are ``YX``, movies of them ``TYX``; a segmentation is a label map, or one
-    for each segment if they overlap.
+    for each segment if they overlap, and so are outlines of structures on the series that they were drawn on.
 
     Raises
     ------
     ReadError
         If the folder holds several series (listed), or the series has missing, doubled or unlike slices (listed).
     """
+    if path.is_file() and (drawn_on := series_drawn_on(path)) is not None:
+        return read_structures(path, read_series(_slice_of(drawn_on, path))[0])
     if path.name.upper() == "DICOMDIR":
         headers, left_out = _headers(files_of(path))
     else:
@@ -41,6 +45,21 @@ def read_series(path: Path) -> list[Image]:
     chosen, notes = _choose(headers, path)
     images = images_of(chosen, path)
     return [with_note(image, *_said(left_out), *notes) for image in images]
+
+
+def _slice_of(series: Sequence[str], path: Path) -> Path:
+    """Return a slice of the series that outlines were drawn on: beside them, or in a folder beside theirs."""
+    beside = sorted(folder for folder in path.parent.parent.iterdir() if folder.is_dir() and folder != path.parent)
+    own = (file for file in sorted(path.parent.iterdir()) if file != path)
+    first = (next((file for file in sorted(folder.iterdir()) if is_dicom(file)), None) for folder in beside)
+    for file in chain(own, first):
+        found = describe(file) if file is not None and file.is_file() and is_dicom(file) else None
+        if file is not None and found is not None and found.series.split(" ")[0] in series:
+            return file
+    raise ReadError(
+        f"{path.name} holds outlines of structures (RTSTRUCT), and the slices that they were drawn on (series "
+        f"{', '.join(series) or 'not stated'}) are not beside it. Put it into the folder of these slices."
+    )
 
 
 def series_of(path: Path) -> str:
