@@ -570,3 +570,25 @@ def test_a_picture_of_other_proportions_or_a_stack_is_no_small_copy(tmp_path: Pa
         (image,) = io.read(tmp_path / name)
         np.testing.assert_array_equal(image.data, first)
         assert "1 further picture" in image.metadata["notes"][0]
+
+
+@pytest.mark.parametrize(("suffix", "turn"), [(".png", 3), (".jpg", 6), (".tif", 2)])
+def test_labels_of_a_turned_picture_must_be_turned_too_or_be_written_here(
+    tmp_path: Path, suffix: str, turn: int
+) -> None:
+    """Nothing says whether labels without the tag were drawn on the upright picture or on the pixels as stored."""
+
+    def turned(name: str, pixels: np.ndarray) -> Path:
+        exif = Pillow.Exif()
+        exif[274] = turn
+        Pillow.fromarray(pixels).save(tmp_path / name, exif=exif)
+        return tmp_path / name
+
+    picture, mask = turned(f"a{suffix}", np.dstack([GRAY] * 3)), (GRAY > 100).astype(np.uint8)
+    Pillow.fromarray(mask).save(tmp_path / "flat.png")
+    with pytest.raises(ReadError, match=rf"a\{suffix} is shown upright as its orientation tag \({turn}\)"):
+        io.read_case([picture], tmp_path / "flat.png")
+    image, labels = io.read_case([picture], turned("turned.png", mask))
+    np.testing.assert_array_equal(labels.data, io.read(tmp_path / "turned.png")[0].data)
+    written = io.write(tmp_path / "ours.png", image.labels_like(np.asarray(labels.data)))
+    np.testing.assert_array_equal(io.read_case([picture], written)[1].data, labels.data)

@@ -17,6 +17,7 @@ from napari_medseg.image import (
     FACTS,
     FRAME,
     OBJECTS,
+    ORIENTATION,
     PADDING,
     PIXEL,
     REFERENCE,
@@ -52,6 +53,7 @@ NOTED = (
     "site",
     "frame",
     OBJECTS,
+    ORIENTATION,
     FACTS,
     REFERENCE,
     PADDING,
@@ -399,7 +401,7 @@ def like(layer: Layer) -> dict[str, Any]:
     rgb = bool(getattr(layer, "rgb", False))
     kept = dict(layer.metadata.get("medseg_image", {}))
     if rgb:
-        kept = {name: kept[name] for name in ("affine", "shown", FRAME, LEVEL) if name in kept}
+        kept = {name: kept[name] for name in ("affine", "shown", FRAME, LEVEL, ORIENTATION) if name in kept}
     for name in (LEVELS, SEGMENT_NAMES, SEGMENT_COLOURS, FACTS):
         kept.pop(name, None)
     if kept.get("affine") is None:

@@ -28,7 +28,7 @@ from napari_medseg.batch.tables import (
 )
 from napari_medseg.errors import DataError, ReadError, SettingsError, counted
 from napari_medseg.image import Image
-from napari_medseg.io import read_one, write
+from napari_medseg.io import read_labels, read_one, write
 from napari_medseg.io.files import expanded, inside, write_json, write_text
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.locks import holding
@@ -265,5 +265,5 @@ def load_case(
     yield Progress(0, 2, f"reading {image.name}")
     picture = read_input(image, modality_files, calibration)
     yield Progress(1, 2, f"reading {labels.name}")
-    mask = on_grid(read_one(labels, kind="labels"), picture)
+    mask = on_grid(read_labels(labels, picture), picture)
     return picture, mask.replace(data=np.array(mask.data))

@@ -13,13 +13,13 @@ from types import ModuleType
 import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
-from napari_medseg.image import Image, Kind
+from napari_medseg.image import ORIENTATION, Image, Kind
 from napari_medseg.io import plain, tiff
 from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
-from napari_medseg.io.pictures import REDUCED, refuse_reduced
+from napari_medseg.io.pictures import REDUCED, UPRIGHT, refuse_reduced
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -126,13 +126,36 @@ def read_case(files: Sequence[str | Path], labels: str | Path) -> tuple[Image, I
 
 
 def read_labels(path: str | Path, like: Image | None = None) -> Image:
-    """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the pixels of `like`."""
+    """Read `path` as a label map; outlines (``.xml``, ``.geojson``) are drawn on the pixels of `like`.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read, or one of the two was turned upright by its orientation tag and the other states none.
+    """
     path = Path(path)
     if like is None or path.suffix.lower() not in ANNOTATIONS or len(like.spatial_shape) != 2:
-        return read_one(path, "labels")
+        labels = read_one(path, "labels")
+        if like is not None:
+            _refuse_turned(labels, like)
+        return labels
     from napari_medseg.io.histology import read_annotation
 
     return read_annotation(path, in_order(like))
+
+
+def _refuse_turned(labels: Image, image: Image) -> None:
+    """Refuse labels and an image of which only one has been turned: nothing says on which pixels they were drawn."""
+    turns = [one.metadata.get(ORIENTATION, UPRIGHT) for one in (labels, image)]
+    if (turns[0] == UPRIGHT) == (turns[1] == UPRIGHT):
+        return
+    names = [Path(one.metadata.get("source_file") or one.name).name for one in (labels, image)]
+    one, other = names[::-1] if turns[0] == UPRIGHT else names
+    raise ReadError(
+        f"{one} is shown upright as its orientation tag ({max(turns)}) says, and {other}, which belongs to it, has none: "
+        "labels may be drawn on the upright picture or on the pixels as they are stored. Save the picture upright "
+        "without the tag (with ImageMagick: mogrify -auto-orient), and see that both fit."
+    )
 
 
 def as_labels(image: Image) -> Image:

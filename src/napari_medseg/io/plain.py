@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, counted
-from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image
+from napari_medseg.image import CALIBRATION, ORIENTATION, PIXEL, WHITE, Image
 from napari_medseg.io import tiff, tiff_colours, tiff_ome
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import (
@@ -219,6 +219,7 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     said = [*stack.notes, *assumed, *([tiff.FLAT] if flat else [])]
     known: dict[str, Any] = {"notes": said} if said else {}
     known |= {WHITE: stack.white} if stack.white and colours else {}
+    known |= {ORIENTATION: stack.turn} if stack.turn != UPRIGHT else {}
     known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(

@@ -70,6 +70,8 @@ class Stack:
         The highest number that the file states for its colours.
     place
         Where its first pixel lies, of axes that say so.
+    turn
+        The orientation tag by which it was turned upright.
     """
 
     data: np.ndarray
@@ -83,6 +85,7 @@ class Stack:
     line: tuple[float, float] = (0.0, 1.0)
     white: float | None = None
     place: Place = field(default_factory=dict)
+    turn: int = UPRIGHT
 
 
 def orientation_of(page: Any) -> int:
@@ -113,6 +116,7 @@ def turned(stack: Stack, orientation: int) -> Stack:
         data=upright(stack.data, orientation, y),
         steps=turned_steps(stack.steps, orientation),
         place={},
+        turn=orientation,
         notes=(*stack.notes, TURNED),
         indices=None if stack.indices is None else upright(stack.indices, orientation, y),
     )

@@ -76,16 +76,16 @@ def _refine(arguments: argparse.Namespace) -> None:
 
 def _rounds(image: Any, arguments: argparse.Namespace, rnet: Any, pnet: Any) -> Any:
     """Propose if there is a P-Net, refine once, and return the mask and what the round did."""
-    from napari_medseg.io import read_one
+    from napari_medseg.io import read_labels
     from napari_medseg.io.geometry import describe_grid, sized_like
     from napari_medseg.io.grids import moved_notes, on_grid, part_under, same_grid
     from napari_medseg.measure.files import notes_of
     from napari_medseg.measure.labels import foreground, is_mask
     from napari_medseg.refinement import RefinementSession
 
-    scribbles = _of_time(read_one(arguments.scribbles, "labels"), arguments.time)
+    scribbles = _of_time(read_labels(arguments.scribbles, image), arguments.time)
     image = sized_like(image if arguments.channel else part_under(image, scribbles), scribbles)
-    initial = read_one(arguments.initial, "labels") if arguments.initial else None
+    initial = read_labels(arguments.initial, image) if arguments.initial else None
     initial = on_grid(_of_time(initial, arguments.time), image, "initial mask") if initial else None
     if initial is not None and is_mask(initial.data):
         initial = initial.replace(data=foreground(initial.data).astype("uint8"))

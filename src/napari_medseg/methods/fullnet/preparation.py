@@ -30,7 +30,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted
 from napari_medseg.image import WHITE
-from napari_medseg.io import as_labels, read_one
+from napari_medseg.io import read_labels, read_one
 from napari_medseg.io.files import inside, read_json, write_bytes
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.histology import read_annotation
@@ -350,7 +350,7 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
         objects = consecutive(drawn.data)
         notes += drawn.metadata.get("notes", [])
     else:
-        objects = instances(np.asarray(on_grid(as_labels(read_one(source.label)), image).data))
+        objects = instances(np.asarray(on_grid(read_labels(source.label, image), image).data))
     if objects.max(initial=0) >= 2**16:
         raise DataError(f"{source.label.name} has more than 65,535 objects, too many for 16 bits. Cut it into tiles.")
     return _normalise(rgb, settings), objects, notes
