@@ -498,6 +498,19 @@ def test_segments_have_their_colours(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(colour, (255, 0, 0), atol=2)
 
 
+def test_a_segmentation_beside_its_slices_is_left_out_of_them(tmp_path: Path) -> None:
+    d.series(tmp_path, VOLUME)
+    masks = np.ones((1, 2, 8, 16), np.uint8)
+    segmentation(tmp_path / "seg.dcm", masks, [(0, 0), (0, 1)], SeriesInstanceUID="7.7")
+    image = io.read_one(tmp_path)
+    np.testing.assert_array_equal(image.data, VOLUME)
+    assert "Segmentations beside the slices are left out: seg.dcm" in notes(image)
+    assert io.read_one(tmp_path / "seg.dcm").kind == "labels"
+    d.series(tmp_path, VOLUME, prefix="other", series="9.9")
+    with pytest.raises(ReadError, match="mixes 3 DICOM series"):
+        io.read(tmp_path)
+
+
 def test_segments_of_a_tilted_gantry_keep_their_places(tmp_path: Path) -> None:
     angle = np.radians(14)
     path = segmentation(tmp_path / "a.dcm", np.ones((1, 4, 8, 16), np.uint8), [(0, z) for z in (0, 1, 3)])
@@ -579,6 +592,16 @@ def test_label_maps_of_segments(tmp_path: Path) -> None:
     path = segmentation(tmp_path / "a.dcm", labels, [(0, 2), (0, 0), (0, 1)], SegmentationType="LABELMAP")
     (image,) = io.read(path)
     np.testing.assert_array_equal(image.data, labels[0])
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_grid_of_united_imaging_is_refused(tmp_path: Path, implicit: bool) -> None:
+    data = d.dataset(VOLUME[0], Manufacturer="UIH", PixelSpacing=[0.5, 0.8], ImagePositionPatient=[0.0, 0, 0],
+                     ImageOrientationPatient=list(map(float, d.AXIAL)))  # fmt: skip
+    data.private_block(0x0065, "Image Private Header", create=True).add_new(0x50, "DS", "20")
+    syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+    with pytest.raises(ReadError, match="grid of United Imaging"):
+        io.read(d.save(tmp_path / "a.dcm", data, syntax))
 
 
 def test_a_mosaic_is_unfolded_as_nibabel_does(tmp_path: Path) -> None:

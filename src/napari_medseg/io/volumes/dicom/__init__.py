@@ -15,7 +15,7 @@ from typing import Any
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import Image
 from napari_medseg.io.volumes.dicom.files import files_of, holds_dicom, is_dicom, may_be_dicom
-from napari_medseg.io.volumes.dicom.headers import Header, describe, kind_of
+from napari_medseg.io.volumes.dicom.headers import SEGMENTATIONS, Header, describe, kind_of
 from napari_medseg.io.volumes.dicom.images import SLICED, images_of
 from napari_medseg.io.volumes.dicom.structures import read_structures, series_drawn_on
 from napari_medseg.io.volumes.space import with_note
@@ -113,6 +113,12 @@ def _choose(headers: Sequence[Header], path: Path) -> tuple[list[Header], list[s
     if len(unknown) < len(nameless):
         by_series[""] = [h for h in nameless if not h.fault]
     chosen = path.is_file() and path.name.upper() != "DICOMDIR"
+    beside = [s for s in by_series.values() if s[0].sop in SEGMENTATIONS]
+    notes = []
+    if not chosen and len(by_series) == len(beside) + 1 > 1:  # segmentations of the one series of pictures
+        names = ", ".join(h.path.name for s in beside for h in s)
+        notes = [f"Segmentations beside the slices are left out: {names}. Open them by themselves."]
+        by_series = {uid: s for uid, s in by_series.items() if s not in beside}
     if chosen and any(h.path == path for h in unknown):
         raise ReadError(next(h.fault for h in unknown if h.path == path))
     if chosen:
@@ -139,8 +145,9 @@ def _choose(headers: Sequence[Header], path: Path) -> tuple[list[Header], list[s
     damaged = [h for h in series if h.fault and (h.uid not in whole or h.path == path)]
     if damaged := [*damaged, *(unknown if alone and not chosen else ())]:
         raise ReadError(damaged[0].fault)
-    note = f"Left out as damaged; a slice may be missing: {', '.join(h.path.name for h in unknown[:5])}."
-    return _without_copies([h for h in series if not h.fault]), [note] if unknown and alone else []
+    if unknown and alone:
+        notes.append(f"Left out as damaged; a slice may be missing: {', '.join(h.path.name for h in unknown[:5])}.")
+    return _without_copies([h for h in series if not h.fault]), notes
 
 
 def _without_copies(series: Sequence[Header]) -> list[Header]:

@@ -72,6 +72,7 @@ def frames_of(path: Path, data: Any, pixel: tuple[float, float] | None) -> Itera
     if "MOSAIC" in [str(word) for word in data.get("ImageType", [])]:
         yield from _tiles(path, data, pixel, common)
         return
+    mosaic.refuse_grid(path, data)
     if each and len(each) != count:
         raise ReadError(f"{path.name} describes {len(each)} of its {count} frames. It is damaged; copy it again.")
     places = _places(data, count) if not each else [None] * count

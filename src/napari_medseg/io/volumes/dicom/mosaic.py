@@ -12,6 +12,7 @@ import numpy as np
 from napari_medseg.errors import ReadError
 
 NUMBER_OF_IMAGES = (0x0019, 0x100A)
+IN_GRID, GRID_MAKER = (0x0065, 0x1050), "UIH"  # sheets of United Imaging
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,16 @@ class Sheet:
     size: tuple[int, int]
     orientation: np.ndarray
     positions: list[np.ndarray]
+
+
+def refuse_grid(path: Path, data: Any) -> None:
+    """Raise `ReadError` for a sheet of United Imaging, whose tiles would pass for one large slice."""
+    made_there = str(data.get("Manufacturer", "") or "").upper().startswith(GRID_MAKER)
+    if made_there and _number(data, IN_GRID) > 1:
+        raise ReadError(
+            f"{path.name} is a grid of United Imaging (all slices of a volume on one sheet), not unfolded here. "
+            "Convert it with dcm2niix and open the .nii.gz."
+        )
 
 
 def layout(path: Path, data: Any) -> Sheet:
@@ -65,8 +76,9 @@ def tiles(sheet: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cut.swapaxes(1, 2).reshape(-1, *size)
 
 
-def _number(data: Any) -> int:
+def _number(data: Any, tag: tuple[int, int] = NUMBER_OF_IMAGES) -> int:
     try:
-        return int(data[NUMBER_OF_IMAGES].value)
+        value = data[tag].value
+        return int(value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else value)
     except (KeyError, TypeError, ValueError):
         return 0
