@@ -128,6 +128,8 @@ def _held(data: np.ndarray, name: str) -> np.ndarray:
     """Return values as one of the four types that every reader knows, if they fit."""
     if data.dtype.kind == "f":
         return data.astype(np.float32)
+    if data.dtype.name in KEPT_AS:
+        return data
     low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
     for known in KEPT_AS:
         info = np.iinfo(known)
