@@ -17,6 +17,7 @@ SECOND = "second"
 FRAME = "picture"  # metadata of a part of a picture: the matrix of the picture in the world of the part's affine
 CALIBRATION = "value_line"  # metadata: offset and slope by which the values were made of the numbers of the file
 WHITE = "white"  # metadata: the highest number that the file states for its colours
+FRAMES = "frames_as_planes"  # metadata: the planes of a stack are frames of a movie, so that it has areas, no volume
 ORIENTATION = "orientation"  # metadata: the tag by which the file's pixels were turned upright
 REFERENCE = "frame_of_reference"  # metadata: UID of the DICOM world that the place is in
 PADDING = "padding"  # metadata: least and largest value by which the file says that nothing was measured

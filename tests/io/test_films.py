@@ -20,7 +20,7 @@ from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_one, write
 from napari_medseg.io.movies.movie import Movie
-from napari_medseg.io.movies.reader import Frames
+from napari_medseg.io.movies.reader import Frames, read_movie
 from napari_medseg.io.movies.writer import MovieWriter
 
 av = pytest.importorskip("av")
@@ -290,6 +290,7 @@ def test_frames_of_a_folder_are_shown_as_single_pictures_are(tmp_path: Path) -> 
     turned = Pillow.Exif()
     turned[274] = 6
     clear = np.dstack([COLOUR[0], np.zeros((10, 12))]).astype(np.uint8)
+    clear[-1, :, 3] = 255
     for k in range(2):
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "glass").mkdir(exist_ok=True)
@@ -298,7 +299,8 @@ def test_frames_of_a_folder_are_shown_as_single_pictures_are(tmp_path: Path) -> 
     (photos,), (glass,) = read(tmp_path / "photos"), read(tmp_path / "glass")
     assert photos.data.shape == (2, 12, 10, 3)
     np.testing.assert_array_equal(photos.data[1], read(tmp_path / "photos" / "photo_1.jpg")[0].data)
-    assert (np.asarray(glass.data) == 255).all()
+    assert (np.asarray(glass.data)[:, :-1] == 255).all()
+    np.testing.assert_array_equal(glass.data[0, -1], clear[-1, :, :3])
 
 
 def test_frames_of_a_folder_are_of_one_kind(tmp_path: Path) -> None:
@@ -560,3 +562,25 @@ def test_of_two_films_in_a_file_the_default_one_is_read_and_that_is_said(tmp_pat
     assert image.spatial_shape == (50, *sizes[default])
     size = f"{sizes[default][1]}x{sizes[default][0]}"
     assert f"holds 2 films: the one that players show first, of {size} pixels, is" in image.metadata["notes"][0]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mpg", "mpeg2video"), ("a.avi", "mpeg4")])
+@pytest.mark.parametrize("interlaced", [True, False])
+def test_interlaced_films_are_said(tmp_path: Path, name: str, codec: str, interlaced: bool) -> None:
+    with av.open(str(tmp_path / name), "w") as file:
+        stream = file.add_stream(codec, rate=25, options={"flags": "+ildct+ilme"} if interlaced else {})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * k, np.uint8), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    assert ("interlaced" in " ".join(read_one(tmp_path / name).metadata.get("notes", ()))) == interlaced
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_pictures_of_the_web_are_refused_with_the_way_out(tmp_path: Path, suffix: str) -> None:
+    Pillow.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"a{suffix}")
+    for reader in (read, read_movie):
+        with pytest.raises(ReadError, match=r"\.png") as caught:
+            reader(tmp_path / f"a{suffix}")
+        assert "*.[0-9]" not in str(caught.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import FRAMES, Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession
 from napari_medseg.refinement.replay import replay
@@ -208,3 +208,17 @@ def test_strokes_correct_what_was_filled_in_and_leave_the_rest() -> None:
     marks = np.zeros(wanted.shape, np.uint8)
     marks[5, 33, 2:5] = 1  # outside everything: it only guards
     np.testing.assert_array_equal(run(session.refine(marks)).mask, filled)
+
+
+def test_frames_that_are_refined_together_have_areas_and_no_volume() -> None:
+    """A stack of frames has no depth: 3 frames of 4 x 4 pixels of 0.5 x 0.5 um are 12 um^2; without a size 48 px^2."""
+    movie = Image(np.zeros((3, 8, 8), np.float32), "ZYX", (1, 0.5, 0.5), ("pixel", "um", "um"), metadata={FRAMES: True})
+    for image, size in ((movie, "12 um^2"), (movie.replace(units=("pixel",) * 3), "48 px^2")):
+        session = RefinementSession(image)
+        mask = np.zeros((3, 8, 8), np.uint8)
+        mask[:, 2:6, 2:6] = 1
+        said = session.edit("given", mask).describe()
+        assert size in said
+        assert "pixels" in said
+        with pytest.raises(DataError, match="no mask on frame 1"):
+            run(RefinementSession(image).propagate(1, 2))

@@ -23,7 +23,7 @@ from napari_medseg.methods.frame_classifier.method import FrameClassifier, Frame
 from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.video import VideoSettings, apply_edits, segment_video
 from napari_medseg.video.decision import Decision
-from napari_medseg.video.edits import discard_edits, keep_outline, save_edits
+from napari_medseg.video.edits import discard_edits, keep_outline, relabel, save_edits
 from napari_medseg.video.output import paint
 from napari_medseg.video.pipeline import Networks
 from napari_medseg.video.stages import ordered_map, prefetch
@@ -284,6 +284,20 @@ def test_without_classifier_every_frame_is_segmented(sample: tuple[Image, Image]
     assert "p_nerve" not in rows
     assert Movie(tmp_path / "overlay.mp4").shape == (4, *SIZE, 3)
     assert len(list((tmp_path / "overlays").iterdir())) == 4
+
+
+def test_areas_are_in_the_unit_of_the_movie_too(sample: tuple[Image, Image], tmp_path: Path) -> None:
+    grey = sample[0].replace(
+        data=sample[0].data[:4, ..., 0], axes="TYX", channels=(), scale=(0.1, 0.5, 0.25), units=("s", "um", "um")
+    )
+    result = run(segment_video(grey, None, segmenter(), tmp_path, VideoSettings(**QUICK)))
+    rows = pd.read_csv(result.table)
+    assert rows["mask_area_px"].max() > 0
+    np.testing.assert_allclose(rows["mask_area_um2"], rows["mask_area_px"] * 0.125)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["mean_area_um2"] == pytest.approx(summary["mean_area_px"] * 0.125)
+    edited = relabel(rows, np.zeros(4, bool), "Nerve")
+    assert not edited[["mask_area_px", "mask_area_um2"]].to_numpy().any()
 
 
 def test_rows_of_a_folder_name_the_frames_files(sample: tuple[Image, Image], tmp_path: Path) -> None:

@@ -149,11 +149,11 @@ def _refuse_turned(labels: Image, image: Image) -> None:
     turns = [one.metadata.get(ORIENTATION, UPRIGHT) for one in (labels, image)]
     if (turns[0] == UPRIGHT) == (turns[1] == UPRIGHT):
         return
-    names = [Path(one.metadata.get("source_file") or one.name).name for one in (labels, image)]
+    names = ["/".join(Path(one.metadata.get("source_file") or one.name).parts[-2:]) for one in (labels, image)]
     one, other = names[::-1] if turns[0] == UPRIGHT else names
     raise ReadError(
-        f"{one} is shown upright as its orientation tag ({max(turns)}) says, and {other}, which belongs to it, has none: "
-        "labels may be drawn on the upright picture or on the pixels as they are stored. Save the picture upright "
+        f"{one} is shown upright as its orientation tag ({max(turns)}) says, and {other}, which belongs to it, has "
+        "none: labels may be drawn on the upright picture or on the pixels as they are stored. Save it upright and "
         "without the tag (with ImageMagick: mogrify -auto-orient), and see that both fit."
     )
 
@@ -219,12 +219,20 @@ SCANS = {
     ".aris": "Asylum Research scan", ".psia": "Park scan", ".flt": "Shimadzu scan", ".par": "Omicron scan",
 }  # fmt: skip
 FORCE_CURVES = (".jpk-force", ".jpk-force-map", ".jpk-qi-data", ".jpk-qi-series", ".pfc", ".ps-ppt")
+WEB = {
+    ".gif": "A GIF has 256 colours at most. Save the picture as .png; a film: ffmpeg -i film.gif -c:v ffv1 film.mkv",
+    **dict.fromkeys(
+        (".webp", ".heic", ".heif", ".avif"), "A picture of the web or a phone by its name. Save it as .png."
+    ),
+}
 CONTAINERS = (".czi", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi", ".lsm", ".ims", ".dv", ".zvi", ".vsf")
 
 
 def hint(path: Path) -> str:
     """Return what a file that is not read probably is, and the way out; empty where its suffix says nothing."""
     suffix = path.suffix.lower()
+    if suffix in WEB:
+        return WEB[suffix]
     if suffix in FORCE_CURVES:
         return CURVES
     if suffix in SCANS:

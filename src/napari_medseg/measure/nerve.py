@@ -286,7 +286,7 @@ def _count_length(strand: Strand, step: np.ndarray) -> float:
 def _mask(labels: Image) -> np.ndarray:
     if labels.spatial_axes != "YX":
         raise DataError(f"Nerves are measured on 2D labels; {labels.name or 'these'} are {labels.describe()}. "
-                        "Give one slice.")  # fmt: skip
+                        "Give one slice, or one frame.")  # fmt: skip
     return foreground(labels.channels_first()[0])
 
 

@@ -42,7 +42,6 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
             f"The mask is {labels.spatial_shape}, the movie {image.spatial_shape}. Give the movie it is of."
         )
     masks, times = _frames(labels), _times(labels, image)
-    pixel = _pixel_area(labels)
     rows = []
     for k in range(len(masks)):
         mask = np.asarray(masks[k]) != 0
@@ -50,8 +49,7 @@ def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width:
         if times is not None:
             row["time_s"] = float(times[k])
         row |= shape_of(mask)
-        if pixel:
-            row[f"mask_area_{pixel[1]}2"] = row["mask_area_px"] * pixel[0]
+        row |= area_of(row["mask_area_px"], labels)
         if image is not None:
             row |= contrast(_frame(image, k), mask, gap, width)
         rows.append(row)
@@ -232,7 +230,9 @@ def _times(labels: Image, image: Image | None) -> np.ndarray | None:
     return first + np.arange(n) * _step(timed)
 
 
-def _pixel_area(image: Image) -> tuple[float, str] | None:
+def area_of(pixels: float, image: Image) -> dict[str, float]:
+    """Return the area of some pixels of an image as a column, ``mask_area_um2``; none where their size is unknown."""
     if PIXEL in image.units[-2:] or image.units[-1] != image.units[-2]:
-        return None
-    return image.scale[-1] * image.scale[-2], SHORT_UNITS.get(image.units[-1], image.units[-1])
+        return {}
+    unit = SHORT_UNITS.get(image.units[-1], image.units[-1])
+    return {f"mask_area_{unit}2": pixels * image.scale[-1] * image.scale[-2]}

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError, counted
-from napari_medseg.image import Image
+from napari_medseg.image import FRAMES, Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.boxes import Box, around_all, changed_box, common, inner, union, whole
 from napari_medseg.refinement.deepigeos_engine import DeepIGeoSEngine, undecided
@@ -325,14 +325,21 @@ class RefinementSession(Timeline):
         labels = np.where(self.result > 0, np.uint8(LOCKED), self.mask)
         classes = [int(k) for k in np.unique(self.mask) if k]
         if not classes:
-            raise DataError("There is nothing to fill between: the mask is empty. Draw the object on two slices.")
+            raise DataError(
+                f"There is nothing to fill between: the mask is empty. Draw the object on two {self.plane}s."
+            )
         slices = {k: int((np.moveaxis(self.mask, axis, 0) == k).any((1, 2)).sum()) for k in classes if labels.ndim == 3}
         for k in [k for k, n in slices.items() if n > 1] or classes[:1]:
             labels = fill_between(labels, k, axis)
         mask = np.where(labels == LOCKED, np.uint8(0), labels)
         if np.array_equal(mask, self.mask):
-            raise DataError("There is no gap to fill: the object is on every slice between its first and its last.")
-        return self.edit("The slices between are filled.", mask)
+            raise DataError(f"There is no gap to fill: the object is on every {self.plane} between its first and last.")
+        return self.edit(f"The {self.plane}s between are filled.", mask)
+
+    @property
+    def plane(self) -> str:
+        """What a plane of the image is called."""
+        return "frame" if self.image.metadata.get(FRAMES) else "slice"
 
     def propagate(
         self, start: int, stop: int, axis: int = 0, going: Callable[[], bool] = lambda: True
@@ -350,7 +357,9 @@ class RefinementSession(Timeline):
         mask = self.mask.copy()
         along, locked = np.moveaxis(mask, axis, 0), np.moveaxis(self.result > 0, axis, 0)
         if turned.spatial_axes != "ZYX" or not 0 <= start < len(along) or not along[start].any():
-            raise DataError(f"There is no mask on slice {start} to carry on. Go to a slice that shows the object.")
+            raise DataError(
+                f"There is no mask on {self.plane} {start} to carry on. Go to a {self.plane} that shows the object."
+            )
         reached, last, total = start, None, abs(stop - start)
         for k in (int(k) for k in np.unique(along[start]) if k):
             taken = locked | ((along > 0) & (along != k))
@@ -359,14 +368,14 @@ class RefinementSession(Timeline):
                 along[last.index][last.mask] = k
                 done = abs(last.index - start)
                 reached = last.index if done > abs(reached - start) else reached
-                yield Progress(done, total, f"slice {last.index}, confidence {last.confidence:.2f}")
+                yield Progress(done, total, f"{self.plane} {last.index}, confidence {last.confidence:.2f}")
                 if not going():
                     break
         if last is None:
             raise DataError(
-                f"The object of slice {start} is not found on the next one. Draw it there, then fill between."
+                f"The object of {self.plane} {start} is not found on the next one. Draw it there, then fill between."
             )
-        return self.edit(_carried(last, reached, stop), mask, slice=reached)
+        return self.edit(_carried(last, f"{self.plane} {reached}", reached == stop), mask, slice=reached)
 
     def edit(self, what: str, mask: np.ndarray, result: np.ndarray | None = None, **facts: int) -> RefinementState:
         """Go on from a mask (uint8, *spatial) made in another way, as if it had been given; strokes are cleared.
@@ -449,10 +458,6 @@ def _turned(image: Image, axis: int) -> Image:
     return image.replace(data=data, axes="C" + image.spatial_axes, scale=scale, units=units, affine=None)
 
 
-def _carried(last: Carried, reached: int, stop: int) -> str:
-    if reached == stop:
-        return f"Carried on to slice {reached} (confidence {last.confidence:.2f})."
-    return (
-        f"Carried on to slice {reached} (confidence {last.confidence:.2f}), not further. Correct it there if it needs "
-        "it, and go on from there."
-    )
+def _carried(last: Carried, plane: str, whole: bool) -> str:
+    said = f"Carried on to {plane} (confidence {last.confidence:.2f})"
+    return f"{said}." if whole else f"{said}, not further. Correct it there if it needs it, and go on from there."

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import SHORT_UNITS, Image
+from napari_medseg.image import FRAMES, PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import describe_grid, measurable
 from napari_medseg.io.grids import index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
@@ -79,13 +79,17 @@ class RefinementState:
     timings: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
 
+    def counted(self) -> str:
+        """Return how many voxels of the mask changed; those of frames are pixels."""
+        return elements(self.n_changed, 2 if self.unit.endswith("^2") else self.mask.ndim)
+
     def describe(self) -> str:
         """Return the status line: round, strokes, times, voxels and volume changed."""
         later = f" of {self.n_rounds}" if self.index < self.n_rounds else ""
         strokes = f" · {self.n_strokes} stroke{'s' if self.n_strokes != 1 else ''}" if self.n_strokes else ""
         times = " + ".join(f"{1000 * s:.0f} ms {STEPS.get(name, name)}" for name, s in self.timings.items())
         volume = amount(self.volume_change, self.unit, "+")
-        change = f"{elements(self.n_changed, self.mask.ndim)} changed ({volume})"
+        change = f"{self.counted()} changed ({volume})"
         return f"round {self.index}{later}{strokes}{' · ' + times if times else ''} · {change}"
 
 
@@ -240,7 +244,11 @@ def amount(value: float, unit: str, sign: str = "-") -> str:
 
 
 def voxel_size(image: Image) -> tuple[float, str]:
-    """Return the size of one voxel and its unit: mL for mm volumes, else unit^n."""
+    """Return the size of one voxel and its unit: mL for mm volumes, else unit^n; of a stack of frames the area."""
+    if image.metadata.get(FRAMES):
+        known = PIXEL not in image.units[-2:]
+        unit = SHORT_UNITS.get(image.units[-1], image.units[-1]) if known else SHORT_UNITS[PIXEL]
+        return image.scale[-2] * image.scale[-1] if known else 1.0, f"{unit}^2"
     image = measurable(image)
     n, size = len(image.scale), image.element_size
     if n == 3 and set(image.units) == {"millimeter"}:

@@ -31,7 +31,7 @@ TABLE, EDITED, INTERVALS, SUMMARY = "frames.csv", "frames_edited.csv", "interval
 WORDS = ("name", "label", "edited")
 OF_MASKS = ("centroid_y", "centroid_x", "nbr", "cnr")  # empty where there is none
 CORRECTED, MEASURED, OVERLAY = "masks_edited", "masks_edited.csv", "overlay_edited"
-MASKED = ("mask_area_px", "mask_area_frac", "n_components")
+AREA, PIECES = "mask_area_", "n_components"  # how names of columns of areas begin; that of the parts of a mask
 UNKNOWN = "not nerve"
 
 
@@ -53,7 +53,7 @@ def relabel(frames: DataFrame, nerve: np.ndarray, nerve_class: str, classes: Seq
     off = before & ~nerve
     result.loc[off, "label"] = _others(frames, nerve_class, classes)[off]
     result.loc[nerve & ~before, "label"] = nerve_class
-    result.loc[off, [name for name in MASKED if name in frames]] = 0
+    result.loc[off, [name for name in map(str, frames) if name.startswith(AREA) or name == PIECES]] = 0
     result.loc[off, [name for name in OF_MASKS if name in frames]] = np.nan
     return result.assign(edited=before != nerve)
 

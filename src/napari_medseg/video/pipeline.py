@@ -21,7 +21,7 @@ from napari_medseg.image import Image
 from napari_medseg.io.identity import fingerprint
 from napari_medseg.io.locks import held_folder
 from napari_medseg.jobs import Job, Progress, Speed
-from napari_medseg.measure.video import contrast, shape_of
+from napari_medseg.measure.video import area_of, contrast, shape_of
 from napari_medseg.method import Model
 from napari_medseg.methods import for_movies, role_of
 from napari_medseg.nn.batch_norm import folded
@@ -244,7 +244,7 @@ def segment_video(
 def _run(
     source: Source, networks: Networks, folder: Path, settings: VideoSettings, identity: dict[str, Any]
 ) -> Job[VideoResult]:
-    columns = _columns(networks.classes, settings, source.named)
+    columns = _columns(networks.classes, settings, source)
     output = Output(folder, source, settings, columns, identity)
     started, speed, finished = time.perf_counter(), Speed(), False
     results = _results(source, networks, output, settings)
@@ -300,6 +300,7 @@ def _finish(item: Computed, source: Source, networks: Networks, output: Output, 
     if item.p is not None:
         row |= dict(zip(p_columns(networks.classes), item.p.tolist(), strict=True))
     row |= {"label": item.label, **shape_of(mask)}
+    row |= area_of(row["mask_area_px"], source.image)
     if settings.contrast:
         row |= contrast(item.frame, mask, settings.ring_gap, settings.ring_width)
     row |= {"cls_ms": item.cls_ms, "seg_ms": item.seg_ms}
@@ -322,15 +323,16 @@ def _progress(
     return Progress(step, total, f"frame {step} of {total}: {row['label']}{told}", numbers, preview)
 
 
-def _columns(classes: tuple[str, ...], settings: VideoSettings, named: bool) -> list[str]:
+def _columns(classes: tuple[str, ...], settings: VideoSettings, source: Source) -> list[str]:
     measured = ("nbr", "cnr") if settings.contrast else ()
     return [
         "frame",
-        *(["name"] if named else []),
+        *(["name"] if source.named else []),
         "time_s",
         *p_columns(classes),
         "label",
         *MEASURES,
+        *area_of(0, source.image),
         *measured,
         "cls_ms",
         "seg_ms",

@@ -16,7 +16,7 @@ from napari_medseg.io.locks import held_folder
 from napari_medseg.io.movies.writer import SUFFIX, MovieWriter
 from napari_medseg.io.write import write_table
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure.video import contrast, shape_of
+from napari_medseg.measure.video import area_of, contrast, shape_of
 from napari_medseg.method import Model
 from napari_medseg.video.edits import (
     EDITED,
@@ -118,6 +118,7 @@ def _paint(
             number = source.numbers[position]
             if nerve[position] and own.is_file():
                 row = {"frame": number, **shape_of(mask)}
+                row |= area_of(row["mask_area_px"], source.image)
                 rows.append(row | (contrast(frame, mask, settings.ring_gap, settings.ring_width)))
             if writer is not None:
                 writer.write(paint(frame, mask, settings), source.time(number) - start)

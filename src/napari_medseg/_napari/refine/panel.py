@@ -26,7 +26,7 @@ from napari_medseg._napari.refine.swatches import Swatches
 from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg.refinement import RefinementState
-from napari_medseg.refinement.state import amount, elements
+from napari_medseg.refinement.state import amount
 
 HEIGHT, WIDEST = 30, 26
 PAST, PRESENT, LATER = "#56B4E9", "#E69F00", "#808080"
@@ -144,7 +144,7 @@ def accepted(state: RefinementState, labels: Sequence[int]) -> str:
     """Say what was accepted: the mask turned into locked objects with these labels."""
     named = ", ".join(map(str, labels[:NAMED])) + (" ..." if len(labels) > NAMED else "")
     volume = amount(abs(state.volume_change), state.unit)
-    size = f"{elements(state.n_changed, state.mask.ndim)} ({volume})"
+    size = f"{state.counted()} ({volume})"
     return f"round {state.index} · object{'s' * (len(labels) != 1)} {named} accepted and locked: {size}"
 
 

@@ -34,7 +34,7 @@ from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import DataError, MedSegError
-from napari_medseg.image import PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import FRAMES, PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import PART, cut_out, in_picture
 from napari_medseg.io.volumes.space import at_time
 from napari_medseg.refinement.boxes import Box
@@ -435,6 +435,7 @@ class Setup(QWidget):
 
 
 def as_stack(image: Image) -> Image:
-    """Return the frames of a movie as slices that lie as far apart as pixels are wide, which is no length: no mL."""
+    """Return the frames of a movie as planes as far apart as pixels are wide, which is no length: no volume."""
     scale, units = (image.scale[-1], *image.scale[1:]), (PIXEL, *image.units[1:])
-    return image.replace(axes=image.axes.replace("T", "Z"), scale=scale, units=units, affine=None)
+    known = {**image.metadata, FRAMES: True}
+    return image.replace(axes=image.axes.replace("T", "Z"), scale=scale, units=units, affine=None, metadata=known)

@@ -207,6 +207,7 @@ class Movie:
         self._open()
         picture = next(self._pictures)
         self._size, self._turn = (picture.height, picture.width), turn_of(picture)
+        self.interlaced = bool(getattr(picture, "interlaced_frame", False))  # not in old PyAV
         self._open()
 
     def _count(self, seconds: float, packets: Packets) -> FrameIndex:

@@ -103,6 +103,15 @@ class Frames:
 MOVIES = (
     ".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
+ANIMATED = {
+    ".gif": "is a GIF, of 256 colours at most, which is not read. Export the film itself, or convert it: ffmpeg -i "
+    "film.gif -c:v ffv1 film.mkv; of a single picture: save it as .png.",
+    ".webp": "is a WebP, which is not read. Save the picture as .png, or export the film as .mkv or .mp4.",
+}
+INTERLACED = (
+    "The film is interlaced: even and odd rows of a frame were taken one after the other, which shows as combs where "
+    "something moves. To part them: ffmpeg -i film -vf bwdif=send_frame -c:v ffv1 film.mkv"
+)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
 SAMPLE_FORMAT, SIGNED = 339, 2  # tag of TIFF, and its value of signed numbers
@@ -143,7 +152,8 @@ def read_movie(path: str | Path) -> Image:
     if path.is_file() and path.stat().st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
     if path.is_file() and path.suffix.lower() not in (*MOVIES, ".tif", ".tiff"):
-        raise ReadError(f"{path.name} is no movie. Give {', '.join(MOVIES)}, a multi-page TIFF or a folder of frames.")
+        said = f"is no movie. Give {', '.join(MOVIES)}, a multi-page TIFF or a folder of frames."
+        raise ReadError(f"{path.name} {ANIMATED.get(path.suffix.lower(), said)}")
     return read(path)[0]
 
 
@@ -200,14 +210,15 @@ def _movie_image(movie: Movie) -> Image:
         video["times"] = [round(float(t), 6) for t in movie.times()]
     data = Frames(movie.frame, movie.shape, movie.dtype)
     image = _image(data, movie.path, float(1 / fps) if fps else None, video)
+    notes = [INTERLACED] if movie.interlaced else []
     if not movie.others:
-        return image
+        return image.replace(metadata={**image.metadata, "notes": notes}) if notes else image
     sizes = some_of([f"{other.width}x{other.height}" for other in movie.others])
     note = (
         f"{movie.path.name} holds {len(movie.others) + 1} films: the one that players show first, of "
         f"{movie.shape[2]}x{movie.shape[1]} pixels, is read ({sizes} left out)."
     )
-    return image.replace(metadata={**image.metadata, "notes": [note]})
+    return image.replace(metadata={**image.metadata, "notes": [*notes, note]})
 
 
 def _image(
