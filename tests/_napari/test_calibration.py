@@ -185,3 +185,60 @@ def test_what_a_dock_shows_over_an_image_follows_it(open_dock: Open) -> None:
     for layer in (over, strokes):
         np.testing.assert_allclose(world_of(layer), world_of(scan))
         assert layer.units == scan.units
+
+
+SIZED = {"scale": (0.5, 0.25), "units": ("micrometer", "micrometer")}
+NOTE = "it is taken from"
+
+
+@pytest.mark.parametrize("first", ["dock", "layers"])
+def test_a_picture_opened_again_takes_the_size_of_its_labels(
+    make_napari_viewer_proxy: Any, first: str, tmp_path: Path
+) -> None:
+    """A JPEG keeps no size that was entered, its labels do: both lie upon each other, and it is said why."""
+    viewer = make_napari_viewer_proxy(show=True)
+    dock = viewer.window.add_plugin_dock_widget("napari-medseg", "Measure")[1] if first == "dock" else None
+    scan = viewer.add_image(np.zeros((30, 40, 3), np.uint8), name="scan", rgb=True)
+    viewer.add_image(np.zeros((30, 40)), name="other scan")
+    labels = viewer.add_labels(
+        np.eye(30, 40, dtype=int), name="cells", metadata={"medseg": {"source_layer": "scan"}}, **SIZED
+    )
+    if dock is None:
+        _, dock = viewer.window.add_plugin_dock_widget("napari-medseg", "Measure")
+    dock.labels.choose(labels)
+    assert dock.image.layer == scan
+    np.testing.assert_allclose(world_of(scan), world_of(labels))
+    assert scan.units == labels.units
+    assert "2D, 30x40, 0.5x0.25 um" in dock.image.line.text()
+    assert f"{NOTE} cells" in dock.image.line.text()
+    np.testing.assert_allclose(viewer.layers["other scan"].scale, (1, 1))
+
+
+def test_labels_without_size_take_that_of_the_one_image_of_theirs(open_dock: Open) -> None:
+    viewer, dock = open_dock("Measure")
+    viewer.add_image(np.zeros((20, 20)), name="small", scale=(3, 3), units=("micrometer", "micrometer"))
+    scan = viewer.add_image(np.zeros((30, 40)), name="scan", **SIZED)
+    labels = viewer.add_labels(np.eye(30, 40, dtype=int), name="drawn elsewhere")
+    dock.labels.choose(labels)
+    np.testing.assert_allclose(world_of(labels), world_of(scan))
+    assert f"{NOTE} scan" in dock.labels.line.text()
+    assert set_pixel_size(viewer, labels, (1,), "pixel") == [scan]  # somebody knows better
+    dock.labels.refresh()
+    assert image_from_layer(labels).units == ("pixel", "pixel")
+
+
+@pytest.mark.parametrize("case", ["two images", "two sizes", "moved", "of another"])
+def test_no_size_is_taken_where_it_is_open_whose_it_is(open_dock: Open, case: str) -> None:
+    viewer, dock = open_dock("Segment")
+    moved = {"translate": (5, 0)} if case == "moved" else {}
+    if case == "two images":
+        viewer.add_image(np.ones((30, 40)), name="other")
+    made = {"medseg": {"source_layer": "other"}} if case == "of another" else {}
+    viewer.add_labels(np.eye(30, 40, dtype=int), name="drawn", metadata=made, **SIZED)
+    if case == "two sizes":
+        viewer.add_labels(np.eye(30, 40, dtype=int), name="again", scale=(2, 2), units=SIZED["units"])
+    scan = viewer.add_image(np.zeros((30, 40)), name="scan", **moved)
+    dock.input.choose(scan)
+    np.testing.assert_allclose(scan.scale, (1, 1))
+    assert image_from_layer(scan).units == ("pixel", "pixel")
+    assert NOTE not in dock.input.line.text()

@@ -28,6 +28,7 @@ from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, steps_as_said,
 from napari_medseg.models.purpose import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
+TAKEN = "size_taken"  # in ``medseg_image``: the pixel size was taken from a layer that belongs to this one
 MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place
 
 
@@ -196,6 +197,41 @@ def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: st
     return others
 
 
+def take_size(viewer: Any, layer: Layer, image: Image) -> bool:
+    """Give a layer without pixel size that of the labels, or the image, that belong to it; return whether it got one.
+
+    A picture whose size was entered states none when it is opened again, and its labels do. The two are one grid for
+    every measurement, so the window must not show them beside each other. It is noted, and done once for a layer.
+    """
+    plain = image.units[-1] == PIXEL and np.allclose(world_of(layer), np.eye(layer.ndim + 1))
+    if not plain or TAKEN in _kept(layer):
+        return False
+    known = [
+        one for one in viewer.layers if isinstance(one, ImageLayer | Labels) and _shows_the_same(viewer, one, layer)
+    ]
+    stated = {one.name: image_from_layer(one) for one in known}
+    sized = {name: one for name, one in stated.items() if one.units[-1] != PIXEL and one.affine is None}
+    if len({(one.scale, one.units) for one in sized.values()}) != 1:
+        return False
+    name, other = next(iter(sized.items()))
+    steps = tuple(step for step, axis in zip(other.scale, other.spatial_axes, strict=True) if axis != "T")
+    kept = _kept(layer)
+    notes = [*kept.get("notes", ()), f"The file states no pixel size; it is taken from {name}."]
+    layer.metadata = {**layer.metadata, "medseg_image": {**kept, TAKEN: True, "notes": notes}}
+    set_pixel_size(viewer, layer, steps, other.units[-1])
+    return True
+
+
+def _shows_the_same(viewer: Any, one: Layer, layer: Layer) -> bool:
+    """Whether one layer was made from the other, or is labels of the one image of its size."""
+    if one == layer or one.ndim != layer.ndim or _size(one) != _size(layer) or _derived(one) or _derived(layer):
+        return False
+    if made := _made_from(one) or _made_from(layer):
+        return made in (one.name, layer.name)
+    images = [each for each in viewer.layers if isinstance(each, ImageLayer) and _size(each) == _size(layer)]
+    return isinstance(one, Labels) != isinstance(layer, Labels) and len(images) == 1
+
+
 def belonging(viewer: Any, layer: Layer) -> list[Layer]:
     """Return the layers that show the same thing: of the same file, made from it, or drawn on it alone.
 
@@ -215,13 +251,16 @@ def belonging(viewer: Any, layer: Layer) -> list[Layer]:
 
 
 def _belongs(one: Layer, layer: Layer, alone: bool) -> bool:
-    made = one.metadata.get("medseg", {}).get("source_layer") or layer.metadata.get("medseg", {}).get("source_layer")
-    if made:
+    if made := _made_from(one) or _made_from(layer):
         return made in (one.name, layer.name)
     if one.source.path and one.source.path == layer.source.path:
         return True
     drawn = any(isinstance(each, Labels | Shapes) or _derived(each) for each in (one, layer))
     return drawn and alone and _alike(one, layer)
+
+
+def _made_from(layer: Layer) -> str:
+    return str(layer.metadata.get("medseg", {}).get("source_layer") or "")
 
 
 def _derived(layer: Layer) -> bool:
