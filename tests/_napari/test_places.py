@@ -7,6 +7,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import PIL.Image
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
@@ -287,3 +288,14 @@ def test_a_part_follows_what_it_is_a_part_of(of: str, how: str) -> None:
     np.testing.assert_allclose(matrix_of(cut) @ [0, 0, 0, 1], wanted @ [*begin, 1], atol=1e-9)
     shown = [one.data_to_world(at)[-3:] for one, at in ((part, (0, 0, 0)), (layer, (1,) * (layer.ndim - 3) + begin))]
     np.testing.assert_allclose(*shown, atol=1e-9)
+
+
+def test_layers_of_a_picture_in_colours_are_not_named_by_its_first_colour(tmp_path: Path) -> None:
+    """A palette is read as colours and as numbers; channels of a scan have names, red of a picture is none."""
+    picture = PIL.Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).convert("P")
+    picture.putpalette([k * 7 % 256 for k in range(768)])
+    picture.save(tmp_path / "tissue.png")
+    assert [kwargs["name"] for _, kwargs, _ in read_layers(str(tmp_path / "tissue.png"))] == [
+        "tissue",
+        "tissue_numbers",
+    ]

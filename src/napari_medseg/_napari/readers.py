@@ -136,7 +136,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
             if image.kind == "labels" and "paths" in image.metadata:
                 layers.append(shapes_data(image.metadata["paths"], image.metadata["classes"], image, image.name))
                 continue
-            channel = image.channels[0] if len(images) > 1 and image.channels else ""
+            channel = image.channels[0] if len(images) > 1 and len(image.channels) == 1 else ""
             name = image.name if channel in image.name else f"{image.name}_{channel}"
             data, kwargs, kind = layer_data(image, name)
             layers.append((data, {**kwargs, "visible": index == 0}, kind))
