@@ -121,7 +121,7 @@ def test_report_lists_the_intervals() -> None:
     summary |= {"nerve_intervals": [{"start_s": 1.0, "stop_s": 1.5}], "seconds": 2.0, "device": "CPU"}
     text = report(summary, Path("out"))
     assert "40 frames of 48x32 pixels into out" in text
-    assert "nerve in 10 frames (25%), 1 intervals" in text
+    assert "nerve in 10 frames (25%), 1 interval\n" in text
     assert "1.00 s to 1.50 s" in text
     assert "20.0 frames/s; CPU" in text
 

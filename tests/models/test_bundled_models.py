@@ -81,6 +81,11 @@ def test_model_is_small_and_documented(name: str) -> None:
     assert name in found.card["command"]
 
 
+def test_a_score_that_is_a_length_says_its_unit() -> None:
+    """GlaS states no pixel size: a Hausdorff distance without a unit reads as micrometres."""
+    assert "object hausdorff 152.619 px (n = 15)" in entry(bundled("stained_glands")).describe()
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_card_names_no_folder_of_the_machine_it_was_made_on(name: str) -> None:
     content = read_checkpoint(bundled(name))

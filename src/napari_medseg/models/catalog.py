@@ -164,7 +164,7 @@ class Entry:
         """Return the scores of the card, or of the held-out cases of a training."""
         known = self.card.get("scores") or {}
         means = [
-            f"{name.replace('_', ' ')} {v['mean']:.3f} (n = {v['n']})"
+            f"{name.replace('_', ' ')} {v['mean']:.3f}{' ' * ('unit' in v)}{v.get('unit', '')} (n = {v['n']})"
             for name, v in sorted(known.items(), key=lambda item: item[0].endswith(GENERATED))  # real images first
             if isinstance(v, dict) and "mean" in v
         ]

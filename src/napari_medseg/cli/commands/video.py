@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_medseg.cli.flags import add_flags, settings_of
 from napari_medseg.cli.output import drain, show
+from napari_medseg.errors import counted
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -42,7 +43,7 @@ def report(summary: dict[str, Any], folder: Path) -> str:
     found = summary["nerve_intervals"]
     lines = [
         f"{summary['frames_total']} frames of {summary['size'][1]}x{summary['size'][0]} pixels into {folder}",
-        f"nerve in {summary['nerve_frames']} frames ({summary['nerve_share']:.0%}), {len(found)} intervals",
+        f"nerve in {summary['nerve_frames']} frames ({summary['nerve_share']:.0%}), {counted(len(found), 'interval')}",
     ]
     lines += [f"  {interval['start_s']:8.2f} s to {interval['stop_s']:.2f} s" for interval in found]
     rate = summary["frames_computed"] / max(summary["seconds"], 1e-9)
