@@ -116,7 +116,7 @@ class LayerChooser(QWidget):
         layer = self.layer
         try:
             self.image, self.problem = None if layer is None else image_from_layer(layer), ""
-            if self.image is not None and take_size(self.viewer, layer, self.image):
+            if layer is not None and self.image is not None and take_size(self.viewer, layer, self.image):
                 self.image = image_from_layer(layer)
         except MedSegError as error:
             self.image, self.problem = None, str(error)
