@@ -203,7 +203,7 @@ class Followed:
         part.affine = shown @ np.asarray(part.affine.affine_matrix)[-n - 1 :, -n - 1 :]
         part.units = units
         if _matrix(kept, "affine", n) is not None:
-            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(units))}
+            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(str, units))}
         if (frame := _matrix(kept, FRAME, n)) is not None:
             kept[FRAME] = (true @ frame).tolist()
         part.metadata = {**part.metadata, "medseg_image": kept}

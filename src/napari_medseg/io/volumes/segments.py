@@ -21,7 +21,7 @@ class Segment:
     colour: Sequence[int] = ()
 
 
-def described(names: Mapping[str, str], colours: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def described(names: Mapping[str, str], colours: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return the metadata of labels with names and colours, each by its number as text; without any an empty dict."""
     shown = {label: [int(np.clip(v, 0, 255)) for v in colour] for label, colour in colours.items() if len(colour) == 3}
     return {**({SEGMENT_NAMES: dict(names)} if names else {}), **({SEGMENT_COLOURS: shown} if shown else {})}
