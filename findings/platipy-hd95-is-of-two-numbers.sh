@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# platipy's 95 % Hausdorff distance is the percentile of two numbers, and its deviation of distances grows with the organ.
+# platipy's 95 % Hausdorff distance is the percentile of two numbers, and its sigma of distances grows with the organ.
 #
 # hausdorffDistance95 of compute_surface_metrics is the 95th percentile of the largest distance in either direction, so
 # that it is the plain Hausdorff distance or up to 5 % less: a row of 20 voxels that sticks out of an organ, 0.2 % of
