@@ -584,3 +584,23 @@ def test_pictures_of_the_web_are_refused_with_the_way_out(tmp_path: Path, suffix
         with pytest.raises(ReadError, match=r"\.png") as caught:
             reader(tmp_path / f"a{suffix}")
         assert "*.[0-9]" not in str(caught.value)
+
+
+def test_colours_of_tiff_films_are_shown_as_those_of_pictures_or_said(tmp_path: Path) -> None:
+    frames = np.full((3, 16, 16, 4), (160, 80, 170, 255), np.uint8)
+    frames[:, :8, :, 3] = 0
+
+    def film(name: str, data: np.ndarray, axes: str, **options: Any) -> Path:
+        tifffile.imwrite(tmp_path / name, data, metadata={"axes": axes}, **options)
+        return tmp_path / name
+
+    clear = read_one(film("a.tif", frames, "TYXS", photometric="rgb", extrasamples=["unassalpha"]))
+    assert clear.axes == "TYXC"
+    assert (np.asarray(clear.data)[:, :8] == 255).all()
+    np.testing.assert_array_equal(np.asarray(clear.data)[:, 8:], frames[:, 8:, :, :3])
+    with pytest.raises(ReadError, match="SEPARATED"):
+        read(film("b.tif", frames, "TYXS", photometric="separated"))
+    colours = np.zeros((3, 256), np.uint16)
+    palette = read_one(film("c.tif", frames[..., 0], "TYX", photometric="palette", colormap=colours))
+    assert "palette" in palette.metadata["notes"][0]
+    np.testing.assert_array_equal(palette.data, frames[..., 0])

@@ -256,7 +256,8 @@ def _labelled(stated: Any) -> dict[str, Any]:
         label: str(one.get("name") or one["class"]) for label, one in facts.items() if {"name", "class"} & one.keys()
     }
     shown = {
-        label: [c for c in one.get("rgba") or () if isinstance(c, int | float)][:3] for label, one in colours.items()
+        label: [int(c) for c in one.get("rgba") or () if isinstance(c, int | float)][:3]
+        for label, one in colours.items()
     }
     return {**described(names, shown), **({FACTS: facts} if facts else {})}
 

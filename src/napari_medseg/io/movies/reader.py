@@ -108,6 +108,7 @@ ANIMATED = {
     "film.gif -c:v ffv1 film.mkv; of a single picture: save it as .png.",
     ".webp": "is a WebP, which is not read. Save the picture as .png, or export the film as .mkv or .mp4.",
 }
+PALETTE = "The frames have a palette of colours: their numbers are read, not the colours that these stand for."
 INTERLACED = (
     "The film is interlaced: even and odd rows of a frame were taken one after the other, which shows as combs where "
     "something moves. To part them: ffmpeg -i film -vf bwdif=send_frame -c:v ffv1 film.mkv"
@@ -414,6 +415,11 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     inner = "C" if leading == 2 and "C" in axes[:2] else ""
     if axes[leading : leading + 2] != "YX" or leading > 1 + len(inner) or (colour and inner):
         raise ReadError(f"{path.name} holds frames with the axes {axes} {shape}; expected gray or colour over time.")
+    if colour and not tiff_colours.holds_rgb(page):
+        raise ReadError(
+            f"{path.name} holds frames in colours of the kind {page.photometric.name}, which are not read. Save them "
+            "as RGB."
+        )
     steps = tiff.steps_of(file, number)
     frame_shape = (*shape[leading : leading + 2], *((3,) if colour else ()))
     outer = bool(inner) and axes[0] == "C"  # one channel after the other
@@ -421,6 +427,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     planes = shape[int(not outer)] if inner else 1
     shape = (frames, *((planes,) if inner else ()), *frame_shape)
     data = Frames(_tiff_frame(series, planes, frames if outer else 0, colour), shape, page.dtype)
+    palette = int(page.photometric) == tiff_colours.PALETTE and not file.is_imagej
     known = tiff.calibration_of(file, page)
     if known.line != (0.0, 1.0):
         data = data.mapped(lambda _, frame: known.values(np.asarray(frame)), known.dtype(page.dtype))
@@ -435,6 +442,7 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     described = tiff_ome.ome_image(file, number) if file.is_ome else {}
     notes += [tiff.SQUARE] if tiff_ome.states_one_side(described) else []
     notes += [tiff_colours.DARK] if int(page.photometric) == tiff_colours.MINISWHITE and not known.reverses else []
+    notes += [PALETTE] if palette else []
     notes += known.notes
     line = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
     scale, units = (image.scale[0], *pixels), (image.units[0], *units)
@@ -465,12 +473,17 @@ def _tiff_frame(series: Any, planes: int, apart: int, colour: bool) -> Callable[
     inner = series.shape[-2 - colour :]
     each = math.prod(series.shape[: -2 - colour]) // max(len(pages), 1)  # planes of a page: samples kept apart
 
+    extra = [int(sample) for sample in series.keyframe.extrasamples] if colour else []
+    clear = inner[-1] == 4 and extra[:1] and extra[0] in (tiff_colours.ASSOCIATED, tiff_colours.UNASSOCIATED)
+
     def plane(k: int) -> np.ndarray:
         if pages:
             name, index = pages[k // each]
             page = tifffile.imread(name, key=index).reshape(-1, *inner)[k % each]
         else:
             page = whole[k]
+        if clear and not is_empty(np.asarray(page)):
+            return on_white(np.asarray(page), extra[0] == tiff_colours.ASSOCIATED)
         return np.asarray(page)[..., :3] if colour else np.asarray(page)
 
     if planes == 1:
