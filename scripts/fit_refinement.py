@@ -34,7 +34,19 @@ ALONE, GIVEN = ("nothing",), ("half", "too much")
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
     "ALONE": (
         ALONE,
-        ("distance", "most_distance", "smooth", "memory", "push", "most_push", "border", "blur", "learned", "soft"),
+        (
+            "distance",
+            "most_distance",
+            "smooth",
+            "memory",
+            "push",
+            "most_push",
+            "border",
+            "blur",
+            "learned",
+            "others",
+            "soft",
+        ),
     ),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
     "engine alone": (
@@ -62,12 +74,11 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
             "SHALLOW",
             "AT_LIMIT",
             "CORE",
-            "GIVEN_MEMORY",
             "SURE_OF_GIVEN",
             "GIVEN_MARGIN",
         ),
     ),
-    "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED", "CLEAR", "FINE", "LOOSE")),
+    "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED", "CLEAR", "LOOSE")),
     "energy both": (tuple(STARTS), ("NEAR",)),
 }
 
@@ -88,15 +99,25 @@ def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
     return statistics.mean(means) - DISLIKE * statistics.mean(falls)
 
 
-def place(owner: str, name: str) -> tuple[Any, str, float]:
+Value = float | tuple[float, ...]  # of pictures and of volumes, where they differ
+
+
+def place(owner: str, name: str) -> tuple[Any, str, Value]:
     """Return the module that holds a constant, the name there, and the present value."""
     if owner in ("ALONE", "GIVEN"):
-        return engine, owner, float(getattr(getattr(engine, owner), name))
+        return engine, owner, getattr(getattr(engine, owner), name)
     module = reach if owner == "reach" else energy if owner.startswith("energy") else engine
-    return module, name, float(getattr(module, name))
+    return module, name, getattr(module, name)
 
 
-def put(owner: str, name: str, value: float) -> None:
+def times(value: Value, factor: float) -> Value:
+    """Return a constant times a factor; a whole number stays one."""
+    if isinstance(value, tuple):
+        return tuple(factor * one for one in value)
+    return round(factor * value) if isinstance(value, int) else factor * value
+
+
+def put(owner: str, name: str, value: Value) -> None:
     """Set a constant."""
     module, attribute, _ = place(owner, name)
     weights = owner in ("ALONE", "GIVEN")
@@ -112,12 +133,12 @@ def sweep(chosen: Sequence[Case], owners: Sequence[str]) -> Iterator[str]:
             present = place(owner, name)[2]
             kept = present
             for factor in FACTORS:
-                put(owner, name, present * factor)
+                put(owner, name, times(present, factor))
                 found = score(chosen, starts)
                 if found > best + GAIN:
-                    best, kept = found, present * factor
+                    best, kept = found, times(present, factor)
             put(owner, name, kept)
-            yield f"{owner} {name}: {present:.4g} -> {kept:.4g} ({best:.4f})"
+            yield f"{owner} {name}: {present} -> {kept} ({best:.4f})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 One object of each picture of a group is refined from nothing, by the user of ``benchmarks/scribbles.py``; what comes
 of six strokes is learnt: the histograms of object and surroundings on the coarsest grid. On the next picture the
 log-odds of the mean histograms of all pictures before enter the energy as one more term. What it gave, and why it is no
-part of the engine, is in ``docs/benchmarks/refine.md``. Only the half ``choose`` is looked at.
+part of the engine, is in ``docs/benchmarks/refine-choices.md``. Only the half ``choose`` is looked at.
 """
 
 from __future__ import annotations

@@ -43,7 +43,6 @@ INPUTS = 13  # of a network
 MOST_INPUT = 4.0
 MOST_LEARNED = 4.0  # log-odds of a network
 CLEAR = 0.06  # contrast along the border of a body from which a network has no say on finer grids than it has seen
-FINE = 0.7  # share of the cost of a border in pictures on finer grids than a network has seen
 NONE = 1e-3  # the least Dice that a network can expect
 STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
 Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
@@ -341,7 +340,7 @@ class Search:
         labels = self.labels[cells]
         base: np.ndarray = self._base[cells]
         unary: np.ndarray = self._unary[cells]
-        border = self._border if self._learned is None or self._solid else FINE * energy.border
+        border = energy.border if self._learned is not None and not self._solid else self._border
         clear = self._learned is not None and self._solid and self.contrast() > CLEAR
         if clear and self._learned is not None:
             base = base - self._learned[cells]  # in volumes it is rough: it would peel a clear body

@@ -48,7 +48,7 @@ ALONE = Energy(
     most_distance=2.0,
     fine=0.0,
     smooth=0.15,
-    memory=3.0,
+    memory=4.2,
     push=5.5,
     least_push=0.0,
     most_push=3.0,
@@ -81,10 +81,9 @@ AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone
 AT_EDGE = 2  # cells from a region's edge at which an answer touches it
 ROUGH = 0.5  # cost of a border without smoothing
 # Where a part was given, what lies deeper in it than CORE of its largest depth counts as drawn when the network is
-# asked how a correction goes on, and the mask so far counts GIVEN_MEMORY times as much as that of an object which
-# strokes have made; the box is GIVEN_MARGIN times the object's length larger, and the network is heard where it expects
-# a Dice above SURE_OF_GIVEN.
-CORE, GIVEN_MEMORY, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 1.5, 0.3, 0.8
+# asked how a correction goes on; the box is GIVEN_MARGIN times the object's length larger, and the network is heard
+# where it expects a Dice above SURE_OF_GIVEN.
+CORE, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 0.3, 0.8
 
 
 class GeodesicEngine(Engine):
@@ -280,9 +279,8 @@ class GeodesicEngine(Engine):
         strokes = here(lambda part: signs(turn.scribbles[part], k + 1), turn.painted)
         problem = self._problem(image, strokes, mask, **apart, frame=frame, pushes=pushes, core=sought.core, most=most)
         energy, told = self._smoothed(ALONE), sought.told
-        memory = energy.memory * told * (1.0 if sought.core is None else GIVEN_MEMORY)
         learned = energy.learned * self._settings.network
-        energy = replace(energy, memory=memory, anew=told < 1, cells=grid, learned=learned)
+        energy = replace(energy, memory=energy.memory * told, anew=told < 1, cells=grid, learned=learned)
         return Search(problem, energy)
 
     def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
