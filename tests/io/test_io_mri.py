@@ -60,6 +60,19 @@ def test_oblique_volume_round_trips(tmp_path: Path, suffix: str) -> None:
     assert not list(tmp_path.glob(".*part*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.mnc", "MINC.*mnc2nii"), ("a+orig.BRIK", "AFNI"), ("a+orig.HEAD", "AFNI"), ("a.PAR", "Philips.*dcm2niix"),
+     ("a.rec", "Philips"), ("a.hdr.gz", "Unpack both"), ("a.img.gz", "Unpack both")],
+)  # fmt: skip
+def test_volumes_of_other_programs_are_refused_with_the_way_out(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "a.REC").write_bytes(b"voxels")
+    (tmp_path / name).write_bytes(b"volume" * 100)
+    with pytest.raises(ReadError, match=words) as caught:
+        io.read(tmp_path / name)
+    assert len(str(caught.value)) < 250
+
+
 def test_affine_maps_index_to_world_of_itk() -> None:
     image = oblique()
     itk = to_itk(image)

@@ -225,6 +225,12 @@ WEB = {
         (".webp", ".heic", ".heif", ".avif"), "A picture of the web or a phone by its name. Save it as .png."
     ),
 }
+VOLUMES = {  # whose they are, and what makes NIfTI of them
+    ".mnc": ("MINC", "mnc2nii"), ".brik": ("AFNI", "3dAFNItoNIFTI"), ".head": ("AFNI", "3dAFNItoNIFTI"),
+    ".rec": ("Philips (PAR/REC)", "dcm2niix"), ".mif": ("MRtrix", "mrconvert"),
+    ".vmr": ("BrainVoyager", "BrainVoyager"),
+}  # fmt: skip
+PACKED_PAIR = (".hdr.gz", ".img.gz")
 CONTAINERS = (".czi", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi", ".lsm", ".ims", ".dv", ".zvi", ".vsf")
 
 
@@ -233,8 +239,14 @@ def hint(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in WEB:
         return WEB[suffix]
+    suffix = ".rec" if suffix == ".par" and any(path.with_suffix(s).is_file() for s in (".rec", ".REC")) else suffix
     if suffix in FORCE_CURVES:
         return CURVES
+    if suffix in VOLUMES:
+        whose, tool = VOLUMES[suffix]
+        return f"A volume of {whose} by its name. Make a NIfTI file of it (for example with {tool}), which is read."
+    if path.name.lower().endswith(PACKED_PAIR):
+        return "Unpack both files of the pair (gunzip), which is then read, or save it as one .nii.gz."
     if suffix in SCANS:
         return f"A {SCANS[suffix]} by its name. {GWYDDION}"
     return MICROSCOPE if suffix in CONTAINERS else ""
