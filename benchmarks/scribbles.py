@@ -6,7 +6,8 @@ the true class. Each stroke is one round. Starts: nothing; half of the object (c
 grown by an eighth of its radius, and a ball of half its radius stuck to its border). "Worse" counts the rounds that cost
 more than 0.01 of Dice; border is the length of the mask's border over that of the truth's; holes are those that the truth
 has not. With ``--peers`` other tools answer the same user: random walker (scikit-image), GrowCut (itk-growcut) and marker
-watershed (scikit-image) take the strokes, the inner part of the start, and the frame of the picture as background.
+watershed (scikit-image) take the strokes, the inner part of the start, and the frame of the picture as background. With
+``--carried`` objects of volumes are carried on from their largest slice (*Propagate*) instead.
 
 Real data beside the repository are left out where they are absent. Every other picture (``--half fit``) is for finding
 constants (``scripts/fit_refinement.py``), the others are reported.
@@ -36,6 +37,7 @@ from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
 from napari_medseg.refinement.intensities import Intensities
+from napari_medseg.refinement.slices import propagate
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
 DATA = Path(__file__).resolve().parents[1] / "../shared/data"
@@ -46,6 +48,8 @@ UNTRAINED = ("brats2013", "glands")  # no network saw any: all of the fit half m
 REAL = ("hippocampus", "brats2013", "nuclei", "nerves", "glands")
 MARGIN = {2: 80, 3: 24}  # voxels around an object that a crop shows
 SHARE, HALF_LENGTH, BRUSH, SMALLEST, WORSE = 2 / 3, 20, 1, 6, 0.01
+# Slices that an object is carried on, both ways from its largest, and what one counts on which that has ended too early.
+SLICES, NOT_REACHED = 8, 0.5
 # Of the random walker's contrast, the best of 30, 130 (its default), 400, 1000, 2000, 5000 on the half that chooses.
 BETA = 2000
 
@@ -328,6 +332,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", default="reported", choices=list(HALVES), help="which half of the pictures")
     parser.add_argument("--whole", action="store_true", help="whole pictures instead of crops")
     parser.add_argument("--peers", action="store_true", help="other tools too")
+    parser.add_argument("--carried", action="store_true", help="objects of volumes carried on from slice to slice")
     parser.add_argument("--no-network", action="store_true", help="the geodesic engine without its network")
     parser.add_argument("--rounds", type=int, default=max(SHOWN), help="strokes of each case")
     parser.add_argument("--group", nargs="+", default=[""], help="only groups whose name begins so")
@@ -339,8 +344,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.no_network:
         tools["napari-medseg"] = partial(ours, settings=RefinementSettings(network=False))
     words = f"scribbles --cases {options.cases} --half {options.half}{' --whole' * options.whole}{' --peers' * options.peers}"
-    words += " --no-network" * options.no_network
+    words += " --no-network" * options.no_network + " --carried" * options.carried
     print(header(words, ("numpy", "scipy", "numba", "scikit-image", "itk-growcut")) + "\n")
+    if options.carried:
+        print_carried([case for case in chosen if case.truth.ndim == 3])
+        return
     titles = [
         *(f"{n} strokes" for n in SHOWN),
         "HD95",
@@ -355,6 +363,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     for start in options.start:
         for name, tool in tools.items():
             print_rows(chosen, start, name, tool, options.rounds)
+
+
+def carried(case: Case) -> float:
+    """Return the mean Dice of the slices that the object is carried on to from its largest; `NOT_REACHED` if it ends."""
+    areas = case.truth.reshape(len(case.truth), -1).sum(1)
+    start, values = int(areas.argmax()), []
+    for stop in (max(0, start - SLICES), min(len(areas) - 1, start + SLICES)):
+        wanted = [k for k in range(min(start, stop), max(start, stop) + 1) if k != start and areas[k]]
+        found = {one.index: one.mask for one in propagate(case.image, case.truth[start], start, stop)}
+        values += [dice(found[k], case.truth[k]) if k in found else NOT_REACHED for k in wanted]
+    return statistics.mean(values)
+
+
+def print_carried(chosen: Sequence[Case]) -> None:
+    """Print a line for each group."""
+    print("| data | cases | mean Dice of the next slices |\n|---|---|---|")
+    for group in dict.fromkeys(case.group for case in chosen):
+        values = [carried(case) for case in chosen if case.group == group]
+        print(f"| {group} | {len(values)} | {statistics.mean(values):.3f} |")
 
 
 def print_rows(chosen: Sequence[Case], start: str, name: str, tool: Callable[..., Tool], count: int) -> None:

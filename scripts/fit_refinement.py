@@ -4,7 +4,7 @@ A sweep takes hours; ``--only`` and ``--cases`` make it shorter. One constant af
 around its present one; a value is kept when the mean Dice over the groups, the first five strokes and the starts it
 concerns rises by more than `GAIN`. A network has its say, so only pictures count that did not train it. The other
 half of the data (``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
-`napari_medseg.refinement` (`geodesic_engine`, `reach`) and `napari_medseg.graphcut.energy`.
+`napari_medseg.refinement` (`geodesic_engine`, `reach`, `slices`) and `napari_medseg.graphcut.energy`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.scribbles import DATA, REAL, STARTS, Case, cases, ours, rounds
+from benchmarks.scribbles import DATA, REAL, STARTS, Case, carried, cases, ours, rounds
 from napari_medseg.graphcut import energy
 from napari_medseg.refinement import geodesic_engine as engine
-from napari_medseg.refinement import reach
+from napari_medseg.refinement import reach, slices
 
 GAIN = 0.0005
 FALL = 0.01  # a round that costs more Dice than this counts as one that got worse
 DISLIKE = 0.1  # how much Dice a share of rounds that got worse is worth
 STROKES = 5
 FACTORS = (0.7, 1.4)
-ALONE, GIVEN = ("nothing",), ("half", "too much")
+ALONE, GIVEN, CARRY = ("nothing",), ("half", "too much"), ("carried on",)
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
     "ALONE": (
         ALONE,
@@ -80,11 +80,17 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
     ),
     "energy": (ALONE, ("OVERRULED", "JOINED", "FLAT", "MOST_LEARNED", "CLEAR", "LOOSE")),
     "energy both": (tuple(STARTS), ("NEAR",)),
+    "CARRY": (CARRY, ("distance", "most_distance", "fine", "smooth", "memory", "border")),
+    "slices": (CARRY, ("CORE", "DOUBTED", "AROUND", "LEAST_AROUND", "LOST", "KIN")),
 }
 
 
 def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
     """Return the mean Dice over groups, starts and strokes, less what rounds that got worse cost."""
+    if starts == CARRY:
+        volumes = [case for case in chosen if case.truth.ndim == 3]
+        groups = dict.fromkeys(case.group for case in volumes)
+        return statistics.mean(statistics.mean(carried(c) for c in volumes if c.group == group) for group in groups)
     means, falls = [], []
     for group in dict.fromkeys(case.group for case in chosen):
         values = []
@@ -99,14 +105,16 @@ def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
     return statistics.mean(means) - DISLIKE * statistics.mean(falls)
 
 
+WEIGHTS = {"ALONE": engine, "GIVEN": engine, "CARRY": slices}  # where they are
+MODULES = {"reach": reach, "energy": energy, "slices": slices}
 Value = float | tuple[float, ...]  # of pictures and of volumes, where they differ
 
 
 def place(owner: str, name: str) -> tuple[Any, str, Value]:
     """Return the module that holds a constant, the name there, and the present value."""
-    if owner in ("ALONE", "GIVEN"):
-        return engine, owner, getattr(getattr(engine, owner), name)
-    module = reach if owner == "reach" else energy if owner.startswith("energy") else engine
+    if owner in WEIGHTS:
+        return WEIGHTS[owner], owner, getattr(getattr(WEIGHTS[owner], owner), name)
+    module = MODULES.get(owner.split()[0], engine)
     return module, name, getattr(module, name)
 
 
@@ -120,8 +128,7 @@ def times(value: Value, factor: float) -> Value:
 def put(owner: str, name: str, value: Value) -> None:
     """Set a constant."""
     module, attribute, _ = place(owner, name)
-    weights = owner in ("ALONE", "GIVEN")
-    setattr(module, attribute, replace(getattr(module, attribute), **{name: value}) if weights else value)
+    setattr(module, attribute, replace(getattr(module, attribute), **{name: value}) if owner in WEIGHTS else value)
 
 
 def sweep(chosen: Sequence[Case], owners: Sequence[str]) -> Iterator[str]:

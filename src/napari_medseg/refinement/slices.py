@@ -17,18 +17,20 @@ from napari_medseg.image import Image
 from napari_medseg.refinement.boxes import box_of, widened
 from napari_medseg.refinement.intensities import Intensities
 
+# found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
 CARRY = Energy(
     distance=1.0,
     most_distance=2.0,
-    fine=0.3,
-    smooth=0.5,
-    memory=1.0,
+    fine=0.6,
+    smooth=0.7,
+    memory=1.5,
     push=0.0,
     least_push=0.0,
     most_push=0.0,
     border=3.0,
 )
-CORE = 0.5  # share of its largest depth from which an object's inside is taken over as certain
+CORE = 0.7  # share of its largest depth from which an object's inside is taken over as certain
+DOUBTED = 0.5  # likeness to the slice before below which not even that is certain
 AROUND = 0.35  # of an object's size that it may move or grow from one slice to the next
 LEAST_AROUND = 8  # the same in voxels
 LOST = 0.5  # confidence below which carrying on ends by default
@@ -171,7 +173,7 @@ def _carried(
     # a core that looks like something else is no certain inside: then only looks and borders decide
     found = minimise(problem, CARRY).labels & free[box]
     likeness = _likeness(old, new[:, found])
-    if likeness < CORE:
+    if likeness < DOUBTED:
         strokes[strokes > 0] = 0
         strokes[np.unravel_index(int(depth.argmax()), depth.shape)] = 1
         found = minimise(replace(problem, strokes=strokes), CARRY).labels & free[box]
