@@ -37,6 +37,16 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("stems", [("P1_OD_2",), ("P1_OD_2", "P1_OS_1")])
+def test_label_images_are_not_taken_for_the_image(
+    eyes: Path, stems: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(eyes / f"{stem}_lab.tif") for stem in ("P1_OD_1", *stems)]  # as a shell puts them for *_lab.tif
+    assert main(["measure", "nerve", *files, "-o", str(tmp_path / "t.csv")]) == 2
+    assert "--also" in capsys.readouterr().err
+    assert not (tmp_path / "t.csv").exists()
+
+
 def test_folder_by_eye(eyes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", "nerve", str(eyes), "-o", str(tmp_path / "t.csv"), "--json"]) == 0
     out, err = capsys.readouterr()

@@ -592,3 +592,13 @@ def test_labels_of_a_turned_picture_must_be_turned_too_or_be_written_here(
     np.testing.assert_array_equal(labels.data, io.read(tmp_path / "turned.png")[0].data)
     written = io.write(tmp_path / "ours.png", image.labels_like(np.asarray(labels.data)))
     np.testing.assert_array_equal(io.read_case([picture], written)[1].data, labels.data)
+
+
+@pytest.mark.parametrize("pages", [2, 3, 12])
+def test_pages_that_nothing_tells_of_are_said_to_be_taken_as_slices(tmp_path: Path, pages: int) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((pages, 20, 30), np.uint8), photometric="minisblack")
+    image = io.read_one(tmp_path / "stack.tif")
+    assert image.axes == "ZYX"
+    assert any(f"its {pages} pages" in note for note in image.metadata["notes"])
+    tifffile.imwrite(tmp_path / "told.tif", np.zeros((pages, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    assert not any("pages" in note for note in io.read_one(tmp_path / "told.tif").metadata.get("notes", []))

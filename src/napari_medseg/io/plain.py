@@ -31,6 +31,7 @@ MAX_BYTES = 2**34
 LAZY_BYTES = 2**28
 CHECKED_BYTES = 2**26
 MAX_RATIO = 5000  # no picture compresses better than this; a header that says so is damaged
+PAGES = "The file does not say what its {} pages are: they are taken as slices."
 
 
 def matches(path: Path) -> bool:
@@ -203,10 +204,11 @@ def _images(stack: tiff.Stack, path: Path) -> list[Image]:
 
 
 def _image(stack: tiff.Stack, path: Path) -> Image:
-    data, axes = stack.data, stack.axes
+    data, axes, guessed = stack.data, stack.axes, False
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data
         axes = _axes_by_shape(data, path, may_be_colour=data.dtype == np.uint8 if not axes else "C" in axes)
+        guessed = bool(stack.axes) and "Z" in axes
     keep = [i for i, axis in enumerate(axes) if axis in "YX" or data.shape[i] > 1]
     data, axes = data.reshape([data.shape[i] for i in keep]), "".join(axes[i] for i in keep)
     n = data.shape[axes.index("C")] if "C" in axes else 1
@@ -215,6 +217,8 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     name = f"{file_stem(path)}_{stack.name}" if stack.name else file_stem(path)
     space = dict(zip(axes.replace("C", ""), units, strict=True))
     assumed = [_said_of_last(data.shape[-1], bool(colours))] if not stack.axes and _may_be_colours(stack.data) else []
+    if guessed and "Z" in axes:
+        assumed.append(PAGES.format(data.shape[axes.index("Z")]))
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
     said = [*stack.notes, *assumed, *([tiff.FLAT] if flat else [])]
     known: dict[str, Any] = {"notes": said} if said else {}

@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("labels", type=Path, metavar="LABELS", help="label image, or folder of them")
-    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image (folder) of the labels")
+    parser.add_argument("image", type=Path, nargs="*", metavar="IMAGE", help="image (folder) of the labels")
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="LABELS", help="more images or folders")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="TABLE", help="table to write: .csv or .xlsx"
@@ -44,6 +44,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from napari_medseg.io.pairs import is_one
         from napari_medseg.io.write import check_table
 
+        arguments.image = _image_of(arguments.labels, arguments.image)
         check_table(arguments.output)
         eyes = arguments.eyes if arguments.eyes.lower().endswith(".csv") else None
         many = arguments.also or (arguments.labels.is_dir() and not is_one(arguments.labels))
@@ -53,6 +54,18 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         (_measure_many if many else _measure_one)(arguments)
 
     parser.set_defaults(call=call)
+
+
+def _image_of(labels: Path, named: Sequence[Path]) -> Path | None:
+    """Return the image that is named after the labels, if any; raise `SettingsError` if further labels are."""
+    from napari_medseg.io.pairs import is_label
+
+    if len(named) > 1 or any(is_label(path) and path.is_file() for path in named):
+        raise SettingsError(
+            f"After {labels.name} comes its image, if any; {', '.join(path.name for path in named[:3])} came. "
+            "To measure several label images, give their folder, or the others after --also."
+        )
+    return named[0] if named else None
 
 
 def checked(pixel_size: float | None) -> float | None:
