@@ -118,13 +118,15 @@ def _commands(words: list[str]) -> Any:
 
 def shown(group: Any) -> Iterator[argparse.Action]:
     """Yield the actions of a group, without ``--help``."""
-    yield from (a for a in group._group_actions if not isinstance(a, argparse._HelpAction))
+    yield from (
+        a for a in group._group_actions if not isinstance(a, argparse._HelpAction) and a.help != argparse.SUPPRESS
+    )
 
 
 def usage(name: str, parser: argparse.ArgumentParser) -> str:
     """Return one line: command, what must be given, that there are flags."""
     words = ["medseg", name]
-    for action in parser._actions:
+    for action in (action for action in parser._actions if action.help != argparse.SUPPRESS):
         if not action.option_strings:
             word = str(action.metavar)
             words.append({"+": f"{word} [{word} ...]", "?": f"[{word}]"}.get(str(action.nargs), word))

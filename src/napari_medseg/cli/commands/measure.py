@@ -22,7 +22,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the arguments; `words` are those of the command line after the command."""
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("labels", type=Path, metavar="LABELS", help="label image, or folder of them")
-    parser.add_argument("image", type=Path, nargs="*", metavar="IMAGE", help="image (folder) of the labels")
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="image (folder) of the labels")
+    parser.add_argument("further", type=Path, nargs="*", help=argparse.SUPPRESS)  # what a shell makes of *_labels.tif
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="LABELS", help="more images or folders")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="TABLE", help="table to write: .csv or .xlsx"
@@ -44,7 +45,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from napari_medseg.io.pairs import is_one
         from napari_medseg.io.write import check_table
 
-        arguments.image = _image_of(arguments.labels, arguments.image)
+        if arguments.image is not None:
+            _refuse_labels(arguments.labels, [arguments.image, *arguments.further])
         check_table(arguments.output)
         eyes = arguments.eyes if arguments.eyes.lower().endswith(".csv") else None
         many = arguments.also or (arguments.labels.is_dir() and not is_one(arguments.labels))
@@ -56,16 +58,15 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.set_defaults(call=call)
 
 
-def _image_of(labels: Path, named: Sequence[Path]) -> Path | None:
-    """Return the image that is named after the labels, if any; raise `SettingsError` if further labels are."""
+def _refuse_labels(labels: Path, named: Sequence[Path]) -> None:
+    """Raise `SettingsError` if what is named after the labels is more than one image, or further labels."""
     from napari_medseg.io.pairs import is_label
 
-    if len(named) > 1 or any(is_label(path) and path.is_file() for path in named):
+    if len(named) > 1 or (is_label(named[0]) and named[0].is_file()):
         raise SettingsError(
             f"After {labels.name} comes its image, if any; {', '.join(path.name for path in named[:3])} came. "
             "To measure several label images, give their folder, or the others after --also."
         )
-    return named[0] if named else None
 
 
 def checked(pixel_size: float | None) -> float | None:
