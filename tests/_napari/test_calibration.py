@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from napari.layers import Labels
 
+from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import DERIVED, image_from_layer, layer_data
-from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg._napari.world import world_of
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
@@ -242,3 +244,69 @@ def test_no_size_is_taken_where_it_is_open_whose_it_is(open_dock: Open, case: st
     np.testing.assert_allclose(scan.scale, (1, 1))
     assert image_from_layer(scan).units == ("pixel", "pixel")
     assert NOTE not in dock.input.line.text()
+
+
+PLACED = {**SIZED, "affine": np.array([[1.0, 0, 700], [0, 1, 900], [0, 0, 1]])}
+
+
+@pytest.mark.parametrize("size", [{}, SIZED], ids=["no size", "a size"])
+@pytest.mark.parametrize("stated", ["by its file", "in the window"])
+def test_labels_of_other_programs_are_put_onto_their_placed_image(
+    open_dock: Open, tmp_path: Path, size: dict[str, Any], stated: str
+) -> None:
+    """Of an OME-TIFF with a stage position, whose mask another program wrote as a plain picture."""
+    viewer, dock = open_dock("Measure")
+    matrix = np.array([[0.5, 0, 700], [0, 0.25, 900], [0, 0, 1]])
+    kept = {"affine": matrix, "shown": matrix, "axes": "YX"} if stated == "by its file" else {}
+    scan = viewer.add_image(np.zeros((30, 40)), name="scan", metadata={"medseg_image": kept}, **PLACED)
+    view = np.array(viewer.camera.center)
+    labels = viewer.add_labels(np.eye(30, 40, dtype=int), name="drawn elsewhere", **size)
+    dock.labels.choose(labels)
+    if stated == "in the window" and size:  # somebody moved the image away from what lay upon it
+        np.testing.assert_allclose(world_of(labels), np.diag([0.5, 0.25, 1]))
+        return
+    np.testing.assert_allclose(world_of(labels), matrix)
+    assert labels.units == scan.units
+    np.testing.assert_allclose(image_from_layer(labels).affine, image_from_layer(scan).affine)
+    assert f"{NOTE} scan" in dock.labels.line.text()
+    np.testing.assert_allclose(viewer.camera.center, view)
+    path = tmp_path / "mask.tif"
+    labels.save(str(path), plugin="napari-medseg")
+    np.testing.assert_allclose(read_one(path).affine, matrix)
+
+
+def test_a_picture_opened_again_takes_the_place_of_its_labels_and_the_view_follows(open_dock: Open) -> None:
+    viewer, dock = open_dock("Segment")
+    scan = viewer.add_image(np.zeros((30, 40)), name="scan")
+    strokes = viewer.add_labels(np.eye(30, 40, dtype=int), name="strokes", metadata=dict(DERIVED))
+    viewer.camera.center, viewer.camera.zoom = (0, 10, 20), 8
+    viewer.add_labels(np.eye(30, 40, dtype=int), name="cells", metadata={"medseg": {"source_layer": "scan"}}, **PLACED)
+    dock.input.refresh()
+    matrix = np.array([[0.5, 0, 700], [0, 0.25, 900], [0, 0, 1]])
+    for layer in (scan, strokes):
+        np.testing.assert_allclose(world_of(layer), matrix)
+    np.testing.assert_allclose(viewer.camera.center[-2:], (705, 905))
+    np.testing.assert_allclose(viewer.camera.zoom, 8 / np.sqrt(0.125))
+
+
+@pytest.mark.parametrize("order", ["image first", "labels first"])
+def test_opening_the_mask_of_a_picture_with_a_stage_position_puts_it_onto_the_picture(
+    make_napari_viewer_proxy: Any, wait: Wait, tmp_path: Path, order: str
+) -> None:
+    """Two channels of one OME-TIFF; whichever is opened first."""
+    viewer = make_napari_viewer_proxy()
+    plane = {name: [value] * 2 for name, value in (("PositionX", 1200.0), ("PositionY", 800.0))}
+    plane |= {f"{name}Unit": ["µm"] * 2 for name in ("PositionX", "PositionY")}
+    stated = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    picture, mask = tmp_path / "cells.ome.tif", tmp_path / "cells_labels.tif"
+    tifffile.imwrite(picture, np.ones((2, 30, 40), np.uint16), metadata={"axes": "CYX", "Plane": plane, **stated})
+    tifffile.imwrite(mask, np.eye(30, 40, dtype=np.uint8))
+    for path in (picture, mask) if order == "image first" else (mask, picture):
+        viewer.open(str(path), plugin="napari-medseg")
+    labels = next(layer for layer in viewer.layers if isinstance(layer, Labels))
+    wait(lambda: world_of(labels)[0, 2] > 0)
+    images = [layer for layer in viewer.layers if layer is not labels]
+    assert len(images) == 2
+    for layer in (labels, *images):
+        np.testing.assert_allclose(world_of(layer), [[0.25, 0, 800], [0, 0.25, 1200], [0, 0, 1]])
+        assert [str(unit) for unit in layer.units] == ["micrometer"] * 2

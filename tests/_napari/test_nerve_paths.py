@@ -14,11 +14,11 @@ import pytest
 from napari.layers import Shapes
 from tifffile import imwrite
 
+from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.nerves.eyes import measure_layers
 from napari_medseg._napari.nerves.tracings import write_paths
 from napari_medseg._napari.readers import read_layers
-from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import write

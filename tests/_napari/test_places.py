@@ -15,6 +15,7 @@ from napari.layers import Labels, Layer
 from ome_files import ome_of, write_parts
 
 from napari_medseg import Image, read
+from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import (
     Followed,
     add_part,
@@ -25,7 +26,6 @@ from napari_medseg._napari.layers import (
     like,
 )
 from napari_medseg._napari.readers import read_layers, write_labels
-from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import WriteError
 from napari_medseg.io import read_one, write

@@ -14,12 +14,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 from refine_scene import LESION, OUTSIDE, Open, Scene, Wait
 
+from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS, NOTHING, OBJECTS
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours
-from napari_medseg._napari.widgets.calibration import set_pixel_size
 from napari_medseg._napari.widgets.export_button import proposed
 from napari_medseg._napari.world import unit_factors
 from napari_medseg.cli.main import main

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from refine_scene import LESION, Open, Slide, Wait
 
+from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer
-from napari_medseg._napari.widgets.calibration import set_pixel_size
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("own_folders")]
 

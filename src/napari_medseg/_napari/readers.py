@@ -11,9 +11,10 @@ from typing import Any
 import napari.layers
 import numpy as np
 import pandas as pd
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 
+from napari_medseg._napari.belonging import take_place
 from napari_medseg._napari.drawn import in_pixels
 from napari_medseg._napari.layers import (
     AXES,
@@ -21,6 +22,7 @@ from napari_medseg._napari.layers import (
     geometry,
     image_from_layer,
     image_layers,
+    label_layers,
     layer_data,
     like,
     metadata,
@@ -92,9 +94,19 @@ def open_layers(path: str | list[str]) -> list[LayerData]:
             raise
         show_error(str(error))
         return [(None,)]  # napari's word for: nothing to add
+    if viewer is not None:
+        QTimer.singleShot(0, lambda: _put_in_place(viewer))
     if viewer is not None and not viewer.layers:
         QTimer.singleShot(0, lambda: _show_upright(viewer))
     return layers
+
+
+def _put_in_place(viewer: Any) -> None:
+    """Put what states no place, or no pixel size, onto what it belongs to, and say so."""
+    for layer in image_layers(viewer) + label_layers(viewer):
+        with suppress(MedSegError):
+            if said := take_place(viewer, layer, image_from_layer(layer)):
+                show_info(f"{layer.name}: {said}")
 
 
 def _show_upright(viewer: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -21,15 +21,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medseg._napari.layers import DERIVED, HEIGHTS, image_from_layer
-from napari_medseg._napari.world import world_of
+from napari_medseg._napari.belonging import kept_of, set_pixel_size
+from napari_medseg._napari.layers import HEIGHTS, image_from_layer
 from napari_medseg.errors import SettingsError
-from napari_medseg.image import FRAME, PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
+from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.models.purpose import Field, likely_field
 
 UNITS = ("micrometer", "nanometer", "millimeter", PIXEL)
-TAKEN = "size_taken"  # in ``medseg_image``: the pixel size was taken from a layer that belongs to this one
-MATRICES = ("affine", "shown", FRAME)  # what a layer's metadata say of its place
 
 
 class Calibration(QWidget):
@@ -80,7 +78,7 @@ class Calibration(QWidget):
         alike = len({f"{step:.6g}" for step in said}) == 1
         self.size.setText(", ".join(f"{step:.6g}" for step in (said[:1] if alike else said)) if known else "")
         self.unit.setCurrentIndex(max(0, self.unit.findText(short if known else SHORT_UNITS[UNITS[0]])))
-        factor = _kept(layer).get(HEIGHTS)
+        factor = kept_of(layer).get(HEIGHTS)
         self.value.setText("" if factor is None else f"{factor:.6g}")
 
     def show_values(self, shown: bool) -> None:
@@ -142,10 +140,6 @@ class Calibration(QWidget):
             widget.setVisible(shown)
 
 
-def _kept(layer: Layer) -> dict[str, Any]:
-    return dict(layer.metadata.get("medseg_image", {}))
-
-
 def _positive(text: str, what: str) -> float:
     try:
         number = float(text)
@@ -163,146 +157,14 @@ def takes_heights(layer: Layer, image: Image, field: Field | None = None) -> boo
     """
     plain = isinstance(layer, ImageLayer) and image.axes in ("YX", "TYX") and isinstance(layer.data, np.ndarray)
     unsaid = not image.value_unit and (field or likely_field(image)) in (None, "movie", "afm")
-    return plain and (unsaid or HEIGHTS in _kept(layer))
+    return plain and (unsaid or HEIGHTS in kept_of(layer))
 
 
 def set_heights(layer: Layer, nm_per_grey: float | None) -> None:
     """Say how many nm one grey value of a layer is; ``None`` takes it back."""
-    kept = {k: v for k, v in _kept(layer).items() if k != HEIGHTS}
+    kept = {k: v for k, v in kept_of(layer).items() if k != HEIGHTS}
     kept |= {} if nm_per_grey is None else {HEIGHTS: nm_per_grey}
     layer.metadata = {**layer.metadata, "medseg_image": kept}
-
-
-def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: str) -> list[Layer]:
-    """Give the axes of space of a layer, and of those that belong to it, a step in `unit`; return the others.
-
-    All of them grow together about the origin of the world, so that they stay upon each other, and the view with them.
-
-    Raises
-    ------
-    SettingsError
-        If there are neither one step nor as many as axes of space.
-    """
-    image = image_from_layer(layer)
-    space = np.array([axis != "T" for axis in image.spatial_axes])
-    if len(steps) not in (1, space.sum()):
-        raise SettingsError(f"{layer.name} has {space.sum()} axes of space: give one size, or {space.sum()} of them.")
-    factors = np.ones(len(space))
-    factors[space] = np.array(steps) / np.array(image.scale)[space]
-    others, point = belonging(viewer, layer), np.array(viewer.dims.point)
-    for one in (layer, *others):
-        units = tuple(unit if own else str(old) for own, old in zip(space, one.units, strict=True))
-        _grow(one, factors, units)
-    _follow(viewer, point, factors)
-    return others
-
-
-def take_size(viewer: Any, layer: Layer, image: Image) -> bool:
-    """Give a layer without pixel size that of the labels, or the image, that belong to it; return whether it got one.
-
-    A picture whose size was entered states none when it is opened again, and its labels do. The two are one grid for
-    every measurement, so the window must not show them beside each other. It is noted, and done once for a layer.
-    """
-    plain = image.units[-1] == PIXEL and np.allclose(world_of(layer), np.eye(layer.ndim + 1))
-    if not plain or TAKEN in _kept(layer):
-        return False
-    known = [
-        one for one in viewer.layers if isinstance(one, ImageLayer | Labels) and _shows_the_same(viewer, one, layer)
-    ]
-    stated = {one.name: image_from_layer(one) for one in known}
-    sized = {name: one for name, one in stated.items() if one.units[-1] != PIXEL and one.affine is None}
-    if len({(one.scale, one.units) for one in sized.values()}) != 1:
-        return False
-    name, other = next(iter(sized.items()))
-    steps = tuple(step for step, axis in zip(other.scale, other.spatial_axes, strict=True) if axis != "T")
-    kept = _kept(layer)
-    notes = [*kept.get("notes", ()), f"The file states no pixel size; it is taken from {name}."]
-    layer.metadata = {**layer.metadata, "medseg_image": {**kept, TAKEN: True, "notes": notes}}
-    set_pixel_size(viewer, layer, steps, other.units[-1])
-    return True
-
-
-def _shows_the_same(viewer: Any, one: Layer, layer: Layer) -> bool:
-    """Whether one layer was made from the other, or is labels of the one image of its size."""
-    if one == layer or one.ndim != layer.ndim or _size(one) != _size(layer) or _derived(one) or _derived(layer):
-        return False
-    if made := _made_from(one) or _made_from(layer):
-        return made in (one.name, layer.name)
-    images = [each for each in viewer.layers if isinstance(each, ImageLayer) and _size(each) == _size(layer)]
-    return isinstance(one, Labels) != isinstance(layer, Labels) and len(images) == 1
-
-
-def belonging(viewer: Any, layer: Layer) -> list[Layer]:
-    """Return the layers that show the same thing: of the same file, made from it, or drawn on it alone.
-
-    A Labels or Shapes layer, or one that a dock shows, that does not say what it was made from belongs to the one image
-    of its size and place.
-    """
-    images = [one for one in viewer.layers if isinstance(one, ImageLayer) and not _derived(one) and _alike(one, layer)]
-    alone = len({str(one.source.path or one.name) for one in images}) == 1
-    return [
-        one
-        for one in viewer.layers
-        if one.name != layer.name
-        and one.ndim == layer.ndim
-        and one.units == layer.units
-        and _belongs(one, layer, alone)
-    ]
-
-
-def _belongs(one: Layer, layer: Layer, alone: bool) -> bool:
-    if made := _made_from(one) or _made_from(layer):
-        return made in (one.name, layer.name)
-    if one.source.path and one.source.path == layer.source.path:
-        return True
-    drawn = any(isinstance(each, Labels | Shapes) or _derived(each) for each in (one, layer))
-    return drawn and alone and _alike(one, layer)
-
-
-def _made_from(layer: Layer) -> str:
-    return str(layer.metadata.get("medseg", {}).get("source_layer") or "")
-
-
-def _derived(layer: Layer) -> bool:
-    return bool(DERIVED.keys() & layer.metadata.keys())
-
-
-def _alike(one: Layer, layer: Layer) -> bool:
-    """Whether two layers have one size (Shapes have any) and one place."""
-    sized = isinstance(one, Shapes) or isinstance(layer, Shapes) or _size(one) == _size(layer)
-    return one.ndim == layer.ndim and sized and np.allclose(world_of(one), world_of(layer))
-
-
-def _size(layer: Layer) -> tuple[int, ...]:
-    return tuple(layer.data[0].shape if getattr(layer, "multiscale", False) else layer.data.shape)[: layer.ndim]
-
-
-def _grow(layer: Layer, factors: np.ndarray, units: tuple[str, ...]) -> None:
-    """Multiply the place of a layer in the world, wherever it is noted, and name its units."""
-    n = layer.ndim
-    grown = np.diag([*factors, 1.0])
-    affine = grown @ np.asarray(layer.affine.affine_matrix)[-n - 1 :, -n - 1 :] @ np.linalg.inv(grown)
-    kept = _kept(layer)
-    for name in MATRICES:
-        if kept.get(name) is not None and len(kept[name]) == n + 1:
-            matrix = grown @ np.asarray(kept[name], float)
-            kept[name] = matrix.tolist() if name == FRAME else matrix
-    if "units" in kept and len(kept["units"]) == n:
-        kept["units"] = units
-    layer.scale, layer.translate = layer.scale * factors, layer.translate * factors
-    layer.affine = affine
-    layer.units = units
-    layer.metadata = {**layer.metadata, "medseg_image": kept}
-
-
-def _follow(viewer: Any, point: np.ndarray, factors: np.ndarray) -> None:
-    """Let the view, which was at `point`, show what it showed before layers grew by `factors` along their axes."""
-    grown = np.append(np.ones(len(point)), factors)[-len(point) :]
-    viewer.dims.set_point(range(len(point)), point * grown)
-    shown, centre = grown[list(viewer.dims.displayed)], np.array(viewer.camera.center)
-    centre[-len(shown) :] *= shown
-    viewer.camera.center = tuple(centre)
-    viewer.camera.zoom /= np.exp(np.log(shown).mean())
 
 
 def ask_pixel_size(parent: QWidget, viewer: Any, layer: Layer) -> bool | None:

@@ -9,9 +9,10 @@ from napari.layers import Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.belonging import take_place
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import PlaneButtons
-from napari_medseg._napari.widgets.calibration import Calibration, take_size, takes_heights
+from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
@@ -116,7 +117,7 @@ class LayerChooser(QWidget):
         layer = self.layer
         try:
             self.image, self.problem = None if layer is None else image_from_layer(layer), ""
-            if layer is not None and self.image is not None and take_size(self.viewer, layer, self.image):
+            if layer is not None and self.image is not None and take_place(self.viewer, layer, self.image):
                 self.image = image_from_layer(layer)
         except MedSegError as error:
             self.image, self.problem = None, str(error)
