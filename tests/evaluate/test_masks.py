@@ -51,6 +51,17 @@ def test_objects_are_matched_by_hand() -> None:
     assert frame[["y (px)", "x (px)"]].to_numpy().tolist() == [[0.5, 0.5], [0.5, 4], [0.5, 7], [0.5, 8]]
 
 
+@pytest.mark.parametrize("name", ["cell.000.tif", "cell_000.png", "cell.000_mask.tif"])
+def test_results_of_numbered_scans_find_their_references(tmp_path: Path, name: str) -> None:
+    """Of the scan ``cell.000`` the labels are ``cell_000_labels.tif``; its mask may be called after either."""
+    mask = Image(np.eye(8, dtype=np.uint8), "YX", kind="labels")
+    for folder, written in (("results", "cell_000_labels.tif"), ("references", name)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / written, mask)
+    found = run(evaluate("afm-unet", tmp_path / "results", tmp_path / "references"))
+    assert found["images"]["cell_000"]["dice"] == 1
+
+
 def test_a_mask_is_split_and_blank_maps_give_no_rows() -> None:
     mask = np.array([[1, 0, 1]], np.uint8)
     assert match_objects(mask, mask)["result"].tolist() == [1, 2]

@@ -239,6 +239,20 @@ def test_wsxm(tmp_path: Path, suffix: str, dtype: str) -> None:
     check(image if dtype == "double" else image.replace(data=image.data - 200), 0.02, "Topography")
 
 
+def test_sides_of_a_wsxm_picture_may_have_units_of_their_own(tmp_path: Path) -> None:
+    lines = (
+        "    X Amplitude: 2 um\r\n    Y Amplitude: 3000 nm\r\n    Image Data Type: double\r\n"
+        "    Number of columns: 4\r\n    Number of rows: 6\r\n    Z Amplitude: {z}\r\n[Header end]\r\n"
+    )
+    text = f"WSxM file copyright UAM\r\nSxM Image file\r\nImage header size: 1000\r\n{lines}"
+    stored = HEIGHT_NM.astype("<f8")[::-1, ::-1].tobytes()
+    (tmp_path / "a.stp").write_bytes(text.replace("{z}", "500 nm").encode().ljust(1000) + stored)
+    check(io.read(tmp_path / "a.stp")[0], 0.02, "Topography")
+    (tmp_path / "b.stp").write_bytes(text.replace("{z}", "500 nm").replace("2 um", "2 V").encode().ljust(1000) + stored)
+    with pytest.raises(ReadError, match="width in 'V' and its height in 'nm'"):
+        io.read(tmp_path / "b.stp")
+
+
 def test_top_of_another_program_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "molecule.top").write_text("[ moleculetype ]\n")
     assert not afm.matches(tmp_path / "molecule.top")
@@ -301,6 +315,15 @@ def test_read_channel_by_name_or_list_of_those_there_are(tmp_path: Path) -> None
         (("PhaseTrace", "ZSensorRetrace", "ZSensorTrace"), "ZSensorTrace"),
         (("AmplitudeRetrace", "HeightRetrace", "HeightTrace"), "HeightTrace"),
         (("Deflection Error", "Friction"), "Deflection Error"),
+        (("height_trace", "capacitiveSensorHeight_trace"), "capacitiveSensorHeight_trace"),  # JPK, older
+        (("height_trace", "height (measured & smoothed)_trace"), "height (measured & smoothed)_trace"),
+        (("Topography", "Z Detector"), "Z Detector"),  # Park
+        (("Height", "Height(Sen)"), "Height(Sen)"),  # NT-MDT
+        (("Z-Axis", "Z-Axis Sensor"), "Z-Axis Sensor"),  # Nanosurf
+        (("Deflection", "Z-Axis [Backward]", "Z-Axis [Forward]"), "Z-Axis [Forward]"),
+        (("Amplitude", "Z (Backward)", "Z (Forward)"), "Z (Forward)"),  # Nanonis
+        (("Topo [<]", "Topo [>]"), "Topo [>]"),
+        (("Height Error", "Topography"), "Topography"),
     ],
 )
 def test_height_comes_first(names: tuple[str, ...], first: str) -> None:

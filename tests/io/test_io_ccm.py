@@ -94,7 +94,8 @@ def test_one_pixel_and_damaged_pictures(tmp_path: Path) -> None:
 
 def test_tracing_is_drawn_on_the_grid_of_its_picture(tmp_path: Path) -> None:
     save(tmp_path / "P1_OD_1_org.tif", np.zeros((384, 384), np.uint8))
-    (tmp_path / "P1_OD_1.swc").write_text("# positions in pixels\n1 2 10 20 0 1 -1\n2 2 30 20 0 1 1\n")
+    head = "# positions in pixels\n# id type x y z radius parent\n"  # as this program writes classes
+    (tmp_path / "P1_OD_1.swc").write_text(head + "1 2 10 20 0 1 -1\n2 2 30 20 0 1 1\n")
     labels = read_one(tmp_path / "P1_OD_1.swc", kind="labels")
     assert labels.kind == "labels"
     assert labels.calibrated

@@ -114,6 +114,27 @@ def test_ndf_as_neuronj_writes_it(tmp_path: Path) -> None:
     assert tracing.classes == ["main", "nerve"]
 
 
+def test_ndf_types_go_by_the_names_that_a_person_gave_them(tmp_path: Path) -> None:
+    """NeuronJ lets its users rename the types; a tertiary nerve is a branch as a secondary one is."""
+    names = ["Default", "Axon", "Dendrite", "Branch", "Main nerve", "Tertiary"]
+    lines = ["// NeuronJ Data File - DO NOT CHANGE", "1.4.3", "// Type names and colors"]
+    lines += [word for name in names for word in (name, "4")]
+    for k in range(6):
+        lines += [f"// Tracing N{k}", str(k), str(k), "0", "Default", f"// Segment 1 of Tracing N{k}", "1", "2"]
+    (tmp_path / "a.ndf").write_text("\n".join([*lines, "// End of NeuronJ Data File"]))
+    assert read_tracing(tmp_path / "a.ndf").classes == ["nerve", "nerve", "nerve", "branch", "main", "branch"]
+
+
+def test_an_axon_of_another_program_is_not_a_main_nerve_by_its_type(tmp_path: Path) -> None:
+    """Type 2 is *axon* by the definition of SWC: of a trunk of 300 and a twig of 80, both so, one is a main nerve."""
+    trunk = "".join(f"{k + 1} 2 {20 + 10 * k} 100 0 1 {k or -1}\n" for k in range(31))
+    twig = "".join(f"{32 + k} 2 170 {110 + 10 * k} 0 1 {31 + k if k else 16}\n" for k in range(8))
+    (tmp_path / "a.swc").write_text("# All positions in pixels\n" + trunk + twig)
+    assert read_tracing(tmp_path / "a.swc").classes == ["nerve", "nerve"]
+    row = summarise("nerve", read(tmp_path / "a.swc")[0]).iloc[0]
+    assert (row["main nerves"], row["branches"], row["total length [px]"]) == (1, 1, 380)
+
+
 def test_nothing_traced(tmp_path: Path) -> None:
     for suffix in (".swc", ".ndf"):
         write_tracings(tmp_path / f"a{suffix}", [])

@@ -25,7 +25,6 @@ from napari_medseg.io.write import write, write_table
 __all__ = [
     "READERS",
     "as_labels",
-    "known_patterns",
     "read",
     "read_case",
     "read_channels",
@@ -69,10 +68,7 @@ def read(path: str | Path) -> list[Image]:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
     module = reader_for(path)
     if module is None:
-        if hint(path):
-            raise ReadError(f"{path.name} is of no kind this program reads. {hint(path)}")
-        known = ", ".join(sorted(known_patterns(), key=lambda pattern: ("[" in pattern, pattern)))
-        raise ReadError(f"{path.name} is of no kind this program reads. Known: {known}.")
+        raise ReadError(f"{path.name} is of no kind this program reads. {hint(path) or KINDS}")
     try:
         images: list[Image] = module.read(path)
     except MedSegError:
@@ -201,23 +197,55 @@ def _whole(labels: np.ndarray, image: Image) -> np.ndarray:
     return rounded if np.abs(labels - rounded).max(initial=0) <= step / 2 * (1 + 1e-3) else labels
 
 
-def known_patterns() -> list[str]:
-    """List the file patterns of all readers."""
-    patterns: list[str] = []
-    for name in READERS:
-        patterns += importlib.import_module(f"napari_medseg.io.{name}").PATTERNS
-    return sorted(set(patterns))
-
-
+KINDS = (
+    "It reads pictures (.tif, .png), volumes (.nii, .nrrd, .mha, DICOM), slides (.svs, .ndpi), OME-Zarr, AFM scans "
+    "(.gwy, .ibw, .jpk, .spm), films (.mp4, .avi, .mkv), tracings and outlines; save it as one of these."
+)
 GWYDDION = "Open it in Gwyddion and save it as .gwy, which is read."
 CURVES = "It holds force curves, which are no picture. Save a scan, or a height image of the map, instead."
 MICROSCOPE = "Open it in Fiji (Bio-Formats) or QuPath and save it as OME-TIFF, which is read."
 SCANS = {
-    ".nid": "Nanosurf scan", ".nhf": "Nanosurf scan", ".sxm": "Nanonis scan", ".mi": "Keysight (Agilent) scan",
-    ".mdt": "NT-MDT scan", ".sm4": "RHK scan", ".sm3": "RHK scan", ".mtrx": "Omicron scan", ".ezd": "Nanosurf scan",
-    ".bcr": "BCR-STM scan", ".bcrf": "BCR-STM scan", ".hdz": "Nanoscan scan", ".ardf": "Asylum Research scan",
-    ".aris": "Asylum Research scan", ".psia": "Park scan", ".flt": "Shimadzu scan", ".par": "Omicron scan",
-}  # fmt: skip
+    ".nid": "Nanosurf scan",
+    ".nhf": "Nanosurf scan",
+    ".sxm": "Nanonis scan",
+    ".mi": "Keysight (Agilent) scan",
+    ".mdt": "NT-MDT scan",
+    ".sm4": "RHK scan",
+    ".sm3": "RHK scan",
+    ".mtrx": "Omicron scan",
+    ".ezd": "Nanosurf scan",
+    ".bcr": "BCR-STM scan",
+    ".bcrf": "BCR-STM scan",
+    ".hdz": "Nanoscan scan",
+    ".ardf": "Asylum Research scan",
+    ".aris": "Asylum Research scan",
+    ".psia": "Park scan",
+    ".flt": "Shimadzu scan",
+    ".par": "Omicron scan",
+    ".afm": "scan of an AFM",
+    ".stm": "scan of an STM",
+    ".sm2": "RHK scan",
+    ".int": "Anfatec scan",
+    ".spml": "SPML scan",
+    ".mul": "Aarhus scan",
+    ".wsxm": "WSxM scan",
+    ".ch1": "WSxM scan",
+    ".xqd": "Quesant scan",
+    ".nms": "Nanomagnetics scan",
+    ".zmf": "Zygo map",
+    ".opd": "Wyko map",
+    ".x3p": "surface map",
+    ".sur": "surface map",
+    ".sdf": "surface map",
+    ".plu": "Sensofar map",
+    ".plux": "Sensofar map",
+    ".al3d": "Alicona map",
+    ".lext": "Olympus map",
+    ".vk4": "Keyence map",
+    ".vk6": "Keyence map",
+    ".vk7": "Keyence map",
+}
+TEXT = (".txt", ".asc", ".csv", ".xyz", ".dat")  # fmt: skip
 FORCE_CURVES = (".jpk-force", ".jpk-force-map", ".jpk-qi-data", ".jpk-qi-series", ".pfc", ".ps-ppt")
 WEB = {
     ".gif": "A GIF has 256 colours at most. Save the picture as .png; a film: ffmpeg -i film.gif -c:v ffv1 film.mkv",
@@ -247,6 +275,13 @@ def hint(path: Path) -> str:
         return f"A volume of {whose} by its name. Make a NIfTI file of it (for example with {tool}), which is read."
     if path.name.lower().endswith(PACKED_PAIR):
         return "Unpack both files of the pair (gunzip), which is then read, or save it as one .nii.gz."
+    if suffix in TEXT:
+        return (
+            "Numbers as text state no unit, and rarely a pixel size. Import heights in Gwyddion and save them as .gwy, "
+            "pictures in Fiji (Import > Text Image) and save them as .tif; both are read."
+        )
+    if suffix.endswith("_mtrx"):
+        suffix = ".mtrx"  # Omicron writes the channel before it, .Z_mtrx
     if suffix in SCANS:
         return f"A {SCANS[suffix]} by its name. {GWYDDION}"
     return MICROSCOPE if suffix in CONTAINERS else ""

@@ -35,6 +35,7 @@ LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ZARR)
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
 FIRST_NUMBER = ".000"  # stands for the suffixes .000 to .999 of NanoScope scans
 NUMBERED = re.compile(r"\.\d{3}")
+SCAN_NUMBER = re.compile(r"\.(\d{3})$")
 SCANS = (
     ".gwy", ".gsf", ".ibw", ".jpk", ".h5-jpk", ".jpk-qi-image", ".spm", ".stp", ".top", ".topostats", ".asd",
     FIRST_NUMBER,
@@ -97,9 +98,11 @@ class PairList:
 def case_stem(path: Path) -> str:
     """Return the stem without a trailing ``_label``, ``_gt``, ``_hi``, ``_org`` and the like; accents are one letter.
 
-    Programs of macOS write an accented letter as two characters, which no other system does.
+    Programs of macOS write an accented letter as two characters, which no other system does. The number of a scan
+    counts alike with a point and as results have it: ``cell.000.tif``, ``cell_000_labels.tif``.
     """
-    return IMAGE_SUFFIX.sub("", LABEL_SUFFIX.sub("", unicodedata.normalize("NFC", file_stem(path))))
+    stem = IMAGE_SUFFIX.sub("", LABEL_SUFFIX.sub("", unicodedata.normalize("NFC", file_stem(path))))
+    return SCAN_NUMBER.sub(r"_\1", stem)
 
 
 def list_images(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:

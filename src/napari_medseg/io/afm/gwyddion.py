@@ -88,6 +88,14 @@ def _unit(unit: Any) -> str:
     return str(unit["unitstr"]) if unit is not None and "unitstr" in unit else ""
 
 
+def _header_text(header: bytes) -> str:
+    """Return the text of a header: UTF-8 by the format, but some programs write the micro sign in Latin-1."""
+    try:
+        return header.decode("utf-8")
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
+
+
 def read_gsf_channels(path: Path) -> list[Channel]:
     """Read a Gwyddion Simple Field: text header padded to 4 bytes with NUL, then little-endian float32.
 
@@ -100,7 +108,7 @@ def read_gsf_channels(path: Path) -> list[Channel]:
     end = content.find(b"\0")
     if not content.startswith(GSF_MAGIC) or end < 0:
         raise ReadError(f"{path.name} is no Gwyddion Simple Field: its header is missing or cut short.")
-    lines = content[:end].decode("utf-8").splitlines()[1:]
+    lines = _header_text(content[:end]).splitlines()[1:]
     entries = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
     try:
         rows, columns = int(entries["YRes"]), int(entries["XRes"])

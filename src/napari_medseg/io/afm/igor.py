@@ -13,14 +13,15 @@ from napari_medseg.errors import ReadError
 from napari_medseg.io.afm.scan import Channel, nm_per, place_of
 
 UNIT_OF_NAME = {  # a wave states one unit, that of its heights; the first pattern in a channel's name decides
-    "potential|bias|voltage|userin|lateral|drive": "V",
+    "potential|bias|voltage|userin|input|lateral|drive": "V",
     "phase": "deg",
     "freq": "Hz",
     "current": "A",
-    "modulus|young|stiffness": "Pa",
+    "modulus|young": "Pa",
+    "stiffness": "N/m",
     "force|adhesion": "N",
     "tangent|dissipation|gain|count": "",
-    "height|zsensor|amplitude|deflection|indentation|topo": "m",
+    "height|zsensor|amplitude|deflection|indent|topo": "m",
 }
 
 

@@ -16,12 +16,15 @@ MICRO_SIGNS = str.maketrans({"~": "u", "µ": "u", "μ": "u", "\u212b": "Å"})
 DEGREES = ("°", "º", "degree", "degrees")
 AMPERE = "A"  # of a current; elsewhere an angstrom
 HEIGHT_RANKS = (  # a sensor measures the height; "Height" alone is the piezo's voltage, with its hysteresis
-    r"(measuredheight|heightmeasured|heightsensor)(trace|retrace)?",
-    r"zsensor(trace|retrace)?",
-    r"(z?height)(trace|retrace)?",
-    r"(topograph(y|ic)|topo|tp|image)(trace|retrace)?",
-    r".*(height|zsensor|topo).*|z((re)?trace)?",
+    r"(measured|sensor|capacitivesensor)height.*|height(measured|sen).*",
+    r"z(axis|height|position)?(sensor|detector|lvdt)",
+    r"z?height",
+    r"topography|topographic|topo|tp|image",
+    r".*(height|zsensor|topo).*|z(axis|position|piezo|scanner)?",
 )
+NO_HEIGHT = re.compile(r"error|setpoint|deflection|amplitude")  # in names of channels that speak of heights too
+DIRECTION = re.compile(r"(scan)?((re)?trace|(for|back)wards?|[fb]wd|left|right|up|down)$")
+BACK = re.compile(r"retrace|backward|bwd|\[<\]")
 
 
 @dataclass(frozen=True)
@@ -194,14 +197,14 @@ def is_height(channel: str) -> bool:
 
 
 def _height_rank(channel: str) -> int:
-    key = re.sub(r"[^a-z]", "", channel.lower())
-    return next((k for k, pattern in enumerate(HEIGHT_RANKS) if re.fullmatch(pattern, key)), len(HEIGHT_RANKS))
+    key = DIRECTION.sub("", re.sub(r"[^a-z]", "", channel.lower()))
+    ranks = () if NO_HEIGHT.search(key) else enumerate(HEIGHT_RANKS)
+    return next((k for k, pattern in ranks if re.fullmatch(pattern, key)), len(HEIGHT_RANKS))
 
 
 def _rank(channel: Channel) -> tuple[bool, bool, int, bool]:
     """Rank a channel: heights before the rest, lengths before volts, sensors before piezos, the way there first."""
-    rank, key = _height_rank(channel.name), channel.name.lower()
-    back = "retrace" in key or "backward" in key
+    rank, back = _height_rank(channel.name), BACK.search(channel.name.lower()) is not None
     return rank == len(HEIGHT_RANKS), nm_per(channel.unit) is None, rank, back
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, split_quantity, stated_place
+from napari_medseg.io.afm.scan import Channel, nm_per, split_quantity, stated_place
 
 MAGIC = b"WSxM file copyright"
 END = re.compile(rb"\[Header end\]\r?\n")
@@ -51,9 +51,12 @@ def read_channels(path: Path) -> list[Channel]:
     except (KeyError, ValueError) as error:
         raise ReadError(f"{path.name} is cut short or damaged: {error}. Copy it again.") from error
     if height_unit != size_unit:
-        raise ReadError(
-            f"{path.name} gives its width in {size_unit} and its height in {height_unit}; expected one unit."
-        )
+        sizes = nm_per(height_unit), nm_per(size_unit)
+        if sizes[0] is None or sizes[1] is None:
+            raise ReadError(
+                f"{path.name} gives its width in {size_unit!r} and its height in {height_unit!r}; expected lengths."
+            )
+        height *= sizes[0] / sizes[1]
     data = raw if dtype.kind == "f" else _stretch(raw, amplitude)
     name = entries.get("Acquisition channel", "Topography").strip()
     step = height / rows, width / columns

@@ -18,8 +18,10 @@ from napari_medseg.io.files import write_text
 PIXEL, MICROMETER = "pixel", "micrometer"
 SUFFIXES = (".swc", ".ndf")
 Paths = list[np.ndarray]
+OWN_SWC = "# id type x y z radius parent"
 SWC_TYPES = {"nerve": 0, "main": 2, "branch": 7}
 NDF_TYPES = {"nerve": 0, "main": 3, "branch": 4}  # Default, Primary, Secondary
+NDF_WORDS = {"main": "primary|main|trunk", "branch": "secondary|tertiary|branch"}
 NDF_HEADER = "// NeuronJ Data File - DO NOT CHANGE"
 NDF_VERSION = "1.4.3"
 NDF_PARAMETERS = ("1", "1.0", "0.7", "2", "1100", "3", "5", "1")
@@ -169,7 +171,8 @@ def _parse_swc(text: str) -> tuple[Paths, list[str]]:
     for node, parent in parents.items():
         if parent >= 0:
             children[parent].append(node)
-    names = {number: name for name, number in SWC_TYPES.items()}
+    stated = OWN_SWC in text or set(SWC_TYPES.values()) - {0} <= set(kinds.values())  # elsewhere 2 is an axon
+    names = {number: name for name, number in SWC_TYPES.items()} if stated else {}
     paths, classes = [], []
     for node in points:
         parent = parents[node]
@@ -200,7 +203,7 @@ def _swc_lines(paths: Sequence[np.ndarray], classes: Sequence[str], scale: Seque
         y, x = scale
         head = ["# All positions and radii in micrometers", f"# Voxel separation (x,y,z): {x:.10g}, {y:.10g}, 1"]
         paths = [path * np.asarray(scale, float) for path in paths]
-    lines = ["# id type x y z radius parent"]
+    lines = [OWN_SWC]
     inner: dict[tuple[float, ...], int] = {}
     for path, name in zip(paths, classes, strict=True):
         points = [tuple(np.round(p, 4).tolist()) for p in path]
@@ -221,24 +224,30 @@ def _parse_ndf(text: str) -> tuple[Paths, list[str]]:
         raise ValueError("the first line is not that of a NeuronJ data file")
     if not lines[-1].lower().startswith("// end of neuronj"):
         raise ValueError("its last line is missing: it was cut short")
-    names = {number: name for name, number in NDF_TYPES.items()}
     blocks: list[tuple[str, list[str]]] = []
     for line in lines:
         if line.startswith("//"):
             blocks.append((line[2:].strip(), []))
         else:
             blocks[-1][1].append(line)
+    names = next((body[::2] for title, body in blocks if title.startswith("Type names")), [])
     paths, classes = [], []
     for title, body in blocks:
         if title.startswith("Tracing"):
             paths.append(np.zeros((0, 2)))
-            classes.append(names.get(int(body[1]), "nerve"))
+            classes.append(_class_of(int(body[1]), names))
         elif title.startswith("Segment"):
             points = np.array(body, float).reshape(-1, 2)[:, ::-1]
             repeated = len(paths[-1]) and len(points) and np.array_equal(paths[-1][-1], points[0])
             paths[-1] = np.vstack([paths[-1], points[1:] if repeated else points])
     kept = [i for i, p in enumerate(paths) if len(p)]
     return [paths[i] for i in kept], [classes[i] for i in kept]
+
+
+def _class_of(number: int, names: Sequence[str]) -> str:
+    """Return the class of a NeuronJ type by its name, which a person may have changed."""
+    name = names[number] if 0 <= number < len(names) else list(NDF_COLOURS)[number]
+    return next((kind for kind, words in NDF_WORDS.items() if re.search(words, name, re.IGNORECASE)), "nerve")
 
 
 def _ndf_lines(paths: Sequence[np.ndarray], classes: Sequence[str]) -> list[str]:
