@@ -225,9 +225,10 @@ UM_PER = {**{f"{p}meter": size for p, (_, size) in METRIC.items()}, "angstrom": 
 NO_UNITS = ("", "none", "px", "css_pixel", "pixels", "voxel", "voxels", "dimensionless")  # other words for `PIXEL`; the
 # third is how napari calls the second
 SECONDS_PER = {
-    "ns": 1e-9, "nanosecond": 1e-9, "us": 1e-6, "microsecond": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
+    "ns": 1e-9, "nanosecond": 1e-9, "nanoseconds": 1e-9, "us": 1e-6, "usec": 1e-6, "microsecond": 1e-6,
+    "microseconds": 1e-6, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
-    "h": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0, "day": 86_400.0,
+    "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0, "day": 86_400.0, "days": 86_400.0,
 }  # fmt: skip
 MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
 SHORT_UNITS = {**{f"{p}meter": f"{letter}m" for p, (letter, _) in METRIC.items()}, SECOND: "s", PIXEL: "px"}

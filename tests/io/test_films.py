@@ -22,6 +22,8 @@ from napari_medseg.io import read, read_one, write
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.reader import Frames, read_movie
 from napari_medseg.io.movies.writer import MovieWriter
+from napari_medseg.video.settings import VideoSettings
+from napari_medseg.video.source import Source
 
 av = pytest.importorskip("av")
 TURNS = {  # display matrix (a, b, c, d) -> what a player shows
@@ -213,12 +215,14 @@ def test_a_film_is_indexed_like_an_array() -> None:
         ("clip1_1", "clip1_2", "clip2_1", "clip2_2"),
         tuple(f"frame_{k}" for k in range(8, 13)),
         ("Opening Wound_9", "Tendon_10", "Nerve_11", "Nerve_100"),
+        ("clipA_1", "clipA_2", "clipA_10", "clipB_1", "clipB_2"),
+        ("1_nerve", "2_tendon", "9_nerve", "10_tendon"),
     ],
 )
 def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]) -> None:
     for k, name in enumerate(names):
         Pillow.fromarray(np.full((8, 8, 3), 10 * k, np.uint8)).save(tmp_path / f"{name}.png")
-    assert [int(frame[0, 0, 0]) // 10 for frame in read(tmp_path)[0].data] == list(range(len(names)))
+    assert [int(frame[0, 0, 0]) // 10 for frame in read_movie(tmp_path).data] == list(range(len(names)))
 
 
 @pytest.mark.parametrize(
@@ -390,6 +394,52 @@ def test_tiff_films_keep_pixel_size_time_unit_and_channels(tmp_path: Path) -> No
     image = read(tmp_path / "a.ome.tif")[0]
     np.testing.assert_allclose(image.scale, (0.5, 0.5, 0.25))
     np.testing.assert_array_equal(np.asarray(image.data), data[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("interval", "unit", "seconds"),
+    [(1500, "sec", 1500), (1, "hour", 3600), (2, "days", 172_800), (250, "milliseconds", 0.25), (3, "frames", None)],
+)
+def test_any_time_between_frames(tmp_path: Path, interval: float, unit: str, seconds: float | None) -> None:
+    meta = {"axes": "TYX", "finterval": interval, "tunit": unit}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 8, 8), np.uint8), imagej=True, metadata=meta)
+    image = read(tmp_path / "a.tif")[0]
+    source = Source(image, VideoSettings(fps=7))
+    times = [source.time(k) for k in range(5)]
+    np.testing.assert_allclose(times, np.arange(5) * (seconds or 1 / 7))
+    assert source.assumed == (seconds is None)
+    assert ("'frames', no known unit" in str(image.metadata.get("notes"))) == (seconds is None)
+
+
+def test_white_of_dark_films_is_what_the_file_states(tmp_path: Path) -> None:
+    """A tenth of the range of 10 and 12 bits; the decoder spreads 10 bits over 16."""
+    dark = np.full((3, 32, 32), 400, np.uint16)
+    ome = {"axes": "TYX", "SignificantBits": 12}
+    tifffile.imwrite(tmp_path / "a.ome.tif", dark, metadata=ome)
+    tifffile.imwrite(tmp_path / "b.tif", dark, metadata={"axes": "TYX"}, extratags=[(281, "H", 1, 400, True)])
+    with av.open(str(tmp_path / "c.mkv"), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "gray10le"
+        for k in range(3):
+            frame = av.VideoFrame(32, 32, "gray10le")
+            rows = np.full((32, frame.planes[0].line_size // 2), 100, "<u2")
+            frame.planes[0].update(rows.tobytes())
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    found = {}
+    for name in ("a.ome.tif", "b.tif", "c.mkv"):
+        source = Source(tmp_path / name, VideoSettings())
+        found[name] = round(float(next(source.frames(0))[1].max()))
+    assert found == {"a.ome.tif": 25, "b.tif": 100, "c.mkv": 25}  # b states nothing of white: 10 bits are assumed
+
+
+def test_a_frame_every_so_many_milliseconds_goes_by_the_clock(tmp_path: Path) -> None:
+    """Frames 0.05 s apart, then 0.25 s apart: of each quarter of a second the first is taken."""
+    times = [*range(8), *(7 + 5 * k for k in range(1, 9))]
+    source = Source(film(tmp_path / "v.mkv", times, rate=20), VideoSettings(every_ms=250))
+    assert [round(source.time(k), 2) for k in source.numbers] == [0, 0.25, 0.6, 0.85, 1.1, 1.35, 1.6, 1.85, 2.1, 2.35]
+    assert source.output_fps == 4
 
 
 def test_speed_of_the_player_is_no_time_between_frames(tmp_path: Path) -> None:

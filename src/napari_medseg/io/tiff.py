@@ -256,6 +256,13 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
     return steps
 
 
+def unknown_time_unit(tiff: Any) -> str:
+    """Return the unit of ImageJ's time between frames where it is no known one, else ``""``."""
+    stated = tiff.imagej_metadata or {}
+    unit = str(stated.get("tunit", "s"))
+    return unit if number_of(stated.get("finterval")) > 0 and seconds_per(unit) is None else ""
+
+
 def place_of(tiff: Any, series: int, steps: Steps) -> tuple[Place, tuple[str, ...]]:
     """Return where a TIFF says that its first pixel lies, and what is to be said of it.
 

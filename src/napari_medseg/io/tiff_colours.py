@@ -60,10 +60,12 @@ def shown_colours(
 
 
 def stated_white(page: Any, described: Mapping[str, Any]) -> float | None:
-    """Return the highest number of colours: SMaxSampleValue, else of the bits that the tags or OME count."""
-    if page.samplesperpixel < 3:
-        return None
-    tag = page.tags["SMaxSampleValue"].value if "SMaxSampleValue" in page.tags else ()
+    """Return the highest number of colours: SMaxSampleValue, else of the bits that the tags or OME count.
+
+    Of grays SMaxSampleValue is what the picture reaches, as many programs write it, and says nothing of white.
+    """
+    gray = page.samplesperpixel < 3
+    tag = page.tags["SMaxSampleValue"].value if "SMaxSampleValue" in page.tags and not gray else ()
     stated = {number_of(value) for value in (tag if isinstance(tag, tuple) else (tag,))} if tag != () else set()
     if len(stated) == 1 and min(stated) > 0:
         return float(min(stated))

@@ -108,7 +108,7 @@ def said_of_white(image: np.ndarray, stated: float | None = None) -> list[str]:
 
 def _require_finite(image: np.ndarray) -> None:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise DataError("The stained image holds NaN or infinite values. Replace them first.")
+        raise DataError("The image holds NaN or infinite values. Replace them first.")
 
 
 def optical_density(rgb: np.ndarray) -> np.ndarray:

@@ -355,7 +355,7 @@ def _identity(source: Source, classifier: Model | None, segmenter: Model, settin
     return {
         "source": Path(source.path).name,
         "content": fingerprint([Path(source.path)]),
-        "frames": [source.numbers.start, source.numbers.stop, source.numbers.step],
+        "frames": [0, source.image.data.shape[0], source.step],
         "classifier": model(classifier),
         "segmenter": model(segmenter),
         "settings": settings.result_settings(),
@@ -368,6 +368,8 @@ def _greeting(source: Source, networks: Networks, output: Output) -> str:
         parts.append(f"going on after {output.resumed} frames")
     if source.missing:
         parts.append(f"the movie is cut short: {source.missing} frames are missing at its end")
+    if source.assumed:
+        parts.append(f"the source states no time between frames: {float(source.fps):g} a second are taken (--fps)")
     if source.white != 255:
         parts.append(f"white is taken to be {source.white:g}")
     parts += source.image.metadata.get("notes", [])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import Image
+from napari_medseg.image import WHITE, Image
+from napari_medseg.io.movies.index import as_rate
 from napari_medseg.io.movies.reader import frame_reader, read_movie
 from napari_medseg.preprocessing.stains import white_level
 from napari_medseg.video.settings import VideoSettings
 
-MAX_TICKS = 1001
 SAMPLED = 16  # frames that are looked at for the value of white
 
 
@@ -38,22 +38,30 @@ class Source:
         video = image.metadata.get("video", {})
         known = Fraction(video["fps"]) if video.get("fps") else None
         timed = image.units[0] == "second"
-        given = Fraction(1 / image.scale[0] if timed else settings.fps).limit_denominator(MAX_TICKS)
-        self.fps = known or given
-        step = max(round(settings.every_ms / 1000 * float(self.fps)), 1) if settings.every_ms else settings.every
-        self.numbers = range(0, image.data.shape[0], step)
-        self.output_fps = self.fps / step
+        self.assumed = known is None and not timed
+        self.fps = known or as_rate(1 / image.scale[0] if timed else settings.fps)
+        self._times, self._files = video.get("times"), video.get("files")
+        count, self.step = image.data.shape[0], settings.every
+        if settings.every_ms:
+            self.step = max(round(settings.every_ms / 1000 * float(self.fps)), 1)
+        self.numbers: Sequence[int] = range(0, count, self.step)
+        self.output_fps = self.fps / self.step
+        if settings.every_ms and self._times:
+            self.step = 0
+            self.numbers = _by_the_clock(self._times, settings.every_ms / 1000)
+            self.output_fps = as_rate(1000 / settings.every_ms)
         self.size = (int(image.data.shape[1]), int(image.data.shape[2]))
         self.missing = int(video.get("missing_frames", 0))
-        self._times, self._files = video.get("times"), video.get("files")
         self._read = frame_reader(image)
         self.pixel_aspect = Fraction(video.get("pixel_aspect", 1))
         self._peak = self._white(np.dtype(image.data.dtype))
 
     def _white(self, dtype: np.dtype) -> float:
-        """Return the value of white: of frames wider than 8 bits by what some of them hold."""
+        """Return the value of white: of frames wider than 8 bits what the file states, else by what some hold."""
         if dtype == np.uint8 or dtype.kind not in "uif":
             return 255.0
+        if stated := self.image.metadata.get(WHITE):
+            return float(stated)
         some = np.unique(np.linspace(0, self.image.data.shape[0] - 1, SAMPLED).astype(int))
         return white_level(np.stack([np.asarray(self._read(int(k))) for k in some]))
 
@@ -90,3 +98,9 @@ class Source:
         if frame.dtype == np.uint8:
             return frame[..., :3]
         return np.clip(np.rint(frame[..., :3] * (255 / self._peak)), 0, 255).astype(np.uint8)
+
+
+def _by_the_clock(times: Sequence[float], step: float) -> list[int]:
+    """Return the first frame of each stretch of `step` seconds in which there is one; `times` in seconds."""
+    slots = np.floor((np.asarray(times, float) - times[0]) / step + 1e-6)
+    return [int(k) for k in np.unique(slots, return_index=True)[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import ModuleType
@@ -131,6 +132,12 @@ def pixel_format(name: str) -> tuple[str, str, bool]:
     return "rgb24", "uint8", True
 
 
+def full_scale(name: str) -> float | None:
+    """Return the value of white in frames of a pixel format of 9 to 15 bits, which are decoded to the range of 16."""
+    bits = re.fullmatch(r"gray(\d+)[lb]e", name)
+    return 65_535.0 if bits and 8 < int(bits[1]) < 16 else None
+
+
 def frame_rate(stream: Any, index: FrameIndex) -> Fraction | None:
     """Return the first believable frame rate: the header's, or the one the frame times give; ``None`` if neither."""
     measured, ticks = None, index.ticks
@@ -143,5 +150,10 @@ def frame_rate(stream: Any, index: FrameIndex) -> Fraction | None:
         if believable and (measured is None or abs(float(rate) / measured - 1) < 0.05):
             return Fraction(rate)
     if measured is not None and FPS_RANGE[0] <= measured <= FASTEST:
-        return Fraction(measured).limit_denominator(1001 if measured > 1 else 10**6)
+        return as_rate(measured)
     return None
+
+
+def as_rate(per_second: float) -> Fraction:
+    """Return frames per second as the simple fraction that it is near: 30000/1001, and 1/3600 of a frame an hour."""
+    return Fraction(per_second).limit_denominator(1001 if per_second > 1 else 10**6)

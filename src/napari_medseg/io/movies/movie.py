@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.movies.index import FrameIndex, Packets, frame_rate, pixel_format, pyav, read_packets
+from napari_medseg.io.movies.index import FrameIndex, Packets, frame_rate, full_scale, pixel_format, pyav, read_packets
 
 CACHE_BYTES = 2**27
 DEFAULT, COVER = 0x0001, 0x0400  # FFmpeg's dispositions of streams
@@ -43,6 +43,7 @@ class Movie:
         self.codec = str(context.name)
         self._pixel_format, dtype, colour = pixel_format(str(context.pix_fmt))
         self.dtype = np.dtype(dtype)
+        self.full_scale = full_scale(str(context.pix_fmt))
         self.index = self._build_index()
         height, width = self._size[::-1] if self._turn[0] else self._size
         self.shape: tuple[int, ...] = (len(self.index.pts), height, width, *((3,) if colour else ()))

@@ -6,15 +6,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, one_line, some_of
-from napari_medseg.image import CALIBRATION, PIXEL, Image, Kind
+from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image, Kind
 from napari_medseg.io import plain, tiff, tiff_colours, tiff_ome
+from napari_medseg.io.movies.index import as_rate
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.pictures import (
     TRANSPARENT,
@@ -169,11 +169,18 @@ def in_order(files: Sequence[Path]) -> list[Path]:
     """Return frames in playback order.
 
     Names that differ in their numbers only (``2021-03-04_12-30-58``, ``clip1_2``) are ordered by all of these from left
-    to right; of other names the last number counts (``Nerve_10`` after ``Opening Wound_9``).
+    to right; of other names the last number counts (``Nerve_10`` after ``Opening Wound_9``), unless frames share it:
+    then one clip follows the other (``left_2``, ``left_10``, ``right_2``).
     """
     if len({re.sub(r"\d+", "#", path.stem) for path in files}) > 1:
-        return sorted(files, key=frame_number)
+        shared = len({frame_number(path)[0] for path in files}) < len(files)
+        return sorted(files, key=_words_and_numbers if shared else frame_number)
     return sorted(files, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
+
+
+def _words_and_numbers(path: Path) -> list[tuple[int, str]]:
+    """Return the sort key of a name whose numbers count as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -211,6 +218,8 @@ def _movie_image(movie: Movie) -> Image:
         video["times"] = [round(float(t), 6) for t in movie.times()]
     data = Frames(movie.frame, movie.shape, movie.dtype)
     image = _image(data, movie.path, float(1 / fps) if fps else None, video)
+    if movie.full_scale:
+        image = image.replace(metadata={**image.metadata, WHITE: movie.full_scale})
     notes = [INTERLACED] if movie.interlaced else []
     if not movie.others:
         return image.replace(metadata={**image.metadata, "notes": notes}) if notes else image
@@ -432,19 +441,23 @@ def _tiff_film(path: Path, file: Any, number: int) -> Image:
     if known.line != (0.0, 1.0):
         data = data.mapped(lambda _, frame: known.values(np.asarray(frame)), known.dtype(page.dtype))
     seconds = steps.get("T", (0.0, ""))[0]
-    rate = str(Fraction(1 / seconds).limit_denominator(1001)) if seconds else ""
+    rate = str(as_rate(1 / seconds)) if seconds else ""
     image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
     pixels, units = tiff.with_units({axis: step for axis, step in steps.items() if axis in "YX"}, "YX")
     place, said = tiff.place_of(file, number, steps)
     notes = [*said]
     if not seconds and (file.imagej_metadata or {}).get("fps"):
         notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
+    if not seconds and (unit := tiff.unknown_time_unit(file)):
+        notes.append(f"The time between frames is stated in {unit!r}, no known unit of time; it is not known.")
     described = tiff_ome.ome_image(file, number) if file.is_ome else {}
+    white = tiff_colours.stated_white(page, described)
     notes += [tiff.SQUARE] if tiff_ome.states_one_side(described) else []
     notes += [tiff_colours.DARK] if int(page.photometric) == tiff_colours.MINISWHITE and not known.reverses else []
     notes += [PALETTE] if palette else []
     notes += known.notes
-    line = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
+    line: dict[str, Any] = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
+    line |= {WHITE: white} if white else {}
     scale, units = (image.scale[0], *pixels), (image.units[0], *units)
     return image.replace(
         scale=scale,
