@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ from napari_medseg.io.files import (
     write_json,
 )
 from napari_medseg.io.locks import holding
+from napari_medseg.samples import write_sample
 
 NOISE = np.random.default_rng(0).integers(0, 60_000, (64, 64))
 
@@ -240,6 +242,46 @@ def test_a_full_disk_leaves_the_older_file(name: str, full: Callable[[int], Path
     assert hidden(path.parent) == []
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.ome.zarr"])
+def test_a_full_disk_leaves_the_side_car_of_the_older_file_too(name: str, full: Callable[[int], Path]) -> None:
+    """The pixels fit, what is said of them does not."""
+    path = full(900_000) / name
+    (path.parent / "fill").unlink()
+    older = Image(np.eye(9, dtype=np.uint8), "YX", (0.5, 0.5), ("micrometer",) * 2, kind="labels")
+    write(path, older)
+    newer = older.replace(data=np.ones((4, 4), np.uint8), metadata={"medseg": {"note": "long" * 4096}})
+    full(12_288)
+    with pytest.raises(WriteError, match=f"{path}.*No space left"):
+        write(path, newer)
+    found = read(path)[0]
+    np.testing.assert_array_equal(found.data, older.data)
+    assert found.scale == (0.5, 0.5)
+    assert found.kind == "labels"
+    assert hidden(path.parent) == []
+
+
+def test_a_workbook_on_a_full_disk_prints_nothing(full: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a library leaves open is closed, and refused again, when Python removes it."""
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with pytest.raises(WriteError, match="No space left"):
+        sheet(full(4096) / "a.xlsx", 1)
+    gc.collect()
+    assert seen == []
+
+
+def test_a_movie_sample_on_a_full_disk_prints_nothing(
+    full: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with pytest.raises(WriteError, match="No space left"):
+        write_sample("video", full(65_536) / "new")
+    gc.collect()
+    assert seen == []
+
+
 def test_the_device_that_is_always_full() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
@@ -248,6 +290,17 @@ def test_the_device_that_is_always_full() -> None:
 
 
 # ---- locks
+def test_a_lock_that_is_a_link_makes_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    try:
+        (tmp_path / "results" / ".medseg.batch.lock").symlink_to(tmp_path / "new")
+    except OSError:
+        pytest.skip("no links here")
+    with holding(tmp_path / "results", "batch"):
+        pass
+    assert not (tmp_path / "new").exists() or sys.platform == "win32"
+
+
 def test_a_lock_is_for_one_at_a_time(tmp_path: Path) -> None:
     with holding(tmp_path, "batch"):
         with holding(tmp_path, "review"):  # another work

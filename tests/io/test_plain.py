@@ -127,6 +127,20 @@ def test_colours_of_many_pages_that_cannot_be_shown_are_refused(tmp_path: Path) 
         io.read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("number", [300_000_007, 2**31, 2**32 - 1, 2**40 + 1])
+def test_labels_stored_as_floats_keep_their_numbers(tmp_path: Path, number: int) -> None:
+    data = np.zeros((4, 5))
+    data[1, 2], data[2, 2] = number, 300_000_000
+    tifffile.imwrite(tmp_path / "a.tif", data)
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.tif").data, data.astype(np.int64))
+
+
+def test_labels_that_a_float_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), 2.0**60))
+    with pytest.raises(ReadError, match=r"above 2\^53"):
+        io.read_labels(tmp_path / "a.tif")
+
+
 def test_a_jpeg_as_labels_is_a_mask(tmp_path: Path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[5:19, 3:22] = 255

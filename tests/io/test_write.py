@@ -16,7 +16,8 @@ import tifffile
 from napari_medseg import io
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
-from napari_medseg.io.write import from_text, replacing, write, write_json, write_table, write_tables
+from napari_medseg.io.files import replacing, write_json
+from napari_medseg.io.write import from_text, write, write_table, write_tables
 
 RNG = np.random.default_rng(0)
 UM = ("micrometer", "micrometer")
@@ -202,6 +203,21 @@ def test_table_keeps_headers_with_units(tmp_path: Path) -> None:
     path = write_table(tmp_path / "new" / "t.csv", frame)
     assert path.read_bytes() == b"label,area (um^2)\n1,0.1\n2,\n"
     pd.testing.assert_frame_equal(pd.read_csv(path), frame)
+
+
+def test_line_ends_within_a_cell_part_no_row(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "t.csv", pd.DataFrame({"a": ["x\ry", "x\r\ny", "x\ny"], "b": [1, 2, 3]}))
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["a", "b"], ["x\ny", "1"], ["x\ny", "2"], ["x\ny", "3"]]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x1b[31m", "\ud800", "\udcf6.png", "\uffff", "\ufffe", "=1+1"])
+def test_a_workbook_takes_any_text_in_cells_and_headings(tmp_path: Path, text: str) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    write_tables(tmp_path / "t.xlsx", {"a": pd.DataFrame({text: [text]})})
+    heading, cell = (row[0] for row in openpyxl.load_workbook(tmp_path / "t.xlsx")["a"].iter_rows())
+    assert heading.value == cell.value
+    assert heading.data_type == cell.data_type == "s"
 
 
 def test_json_of_anything(tmp_path: Path) -> None:

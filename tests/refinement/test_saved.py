@@ -205,6 +205,57 @@ def test_two_windows_lose_nothing(folder: Path, tmp_path: Path) -> None:
     first.save(folder)  # its own save is no other window's
 
 
+def test_a_new_session_takes_the_place_of_no_other(folder: Path, tmp_path: Path) -> None:
+    other = RefinementSession(picture().replace(data=picture().data + 1), settings=FAST)
+    painted(other, 12)
+    same_image = RefinementSession(picture(), settings=FAST)
+    loaded = RefinementSession.load(folder, picture())
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "session.json").write_text('{"tool": "another"}', encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in (*folder.iterdir(), *foreign.iterdir())}
+    for session, place in ((other, folder), (same_image, folder), (other, foreign), (loaded, foreign)):
+        with pytest.raises(WriteError, match="Nothing was overwritten"):
+            session.save(place)
+    assert {path.name: path.read_bytes() for path in (*folder.iterdir(), *foreign.iterdir())} == before
+    loaded.save(folder)
+
+
+def test_a_session_of_an_older_version_is_saved_in_its_place(folder: Path) -> None:
+    path = folder / "session.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("token", "checksum", "state_sha256"):
+        del document[name]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    session = RefinementSession.load(folder, picture())
+    session.undo()
+    session.save(folder)
+    assert RefinementSession.load(folder, picture()).history.index == 2
+
+
+@pytest.mark.parametrize("number", [True, 1.0, 2.0, "2", None, -1, [2]])
+def test_a_number_of_format_is_a_whole_number_that_is_known(folder: Path, number: object) -> None:
+    path = folder / "session.json"
+    document = {**json.loads(path.read_text(encoding="utf-8")), "format": number}
+    path.write_text(json.dumps({**document, "checksum": checksum(document)}), encoding="utf-8")
+    with pytest.raises(DataError, match="has format"):
+        RefinementSession.load(folder, picture())
+
+
+@pytest.mark.parametrize("pattern", ["state_*.npz", "round_*.npz"])
+@pytest.mark.parametrize(("local", "central", "value"), [(6, 8, 1), (8, 10, 99), (8, 10, 12)])
+def test_entries_that_are_encrypted_or_packed_otherwise_are_refused(
+    folder: Path, pattern: str, local: int, central: int, value: int
+) -> None:
+    """A bit in the head of an entry (APPNOTE 4.4.4 and 4.4.5) says so; each is told by another error of Python."""
+    path = one(folder, pattern)
+    content = bytearray(path.read_bytes())
+    for start, at in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        content[content.find(start) + at] = value
+    path.write_bytes(content)
+    refused(folder)
+
+
 def test_a_session_whose_folder_was_removed_is_saved_again(folder: Path) -> None:
     session = RefinementSession.load(folder, picture())
     shutil.rmtree(folder)

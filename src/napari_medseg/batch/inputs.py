@@ -152,6 +152,8 @@ def _list_with_roots(
     for path in map(_absolute, inputs):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give image files or folders of them.")
+        if not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is a pipe or a device. Give image files or folders of them.")
         whole = path.is_file() or _is_one_image(path, options)
         root = path.parent if whole else path
         found = [path] if whole else _search(path, options, searched)

@@ -28,7 +28,7 @@ from napari_medseg.io import read
 from napari_medseg.io.files import disk_errors, inside, json_safe, read_json, sweep_below, write_json
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.locks import holding
-from napari_medseg.io.sidecar import sidecar_path
+from napari_medseg.io.sidecar import sidecar_path, was_written_over
 from napari_medseg.jobs import Progress
 from napari_medseg.settings import PredictSettings
 
@@ -209,7 +209,8 @@ def _is_done(case: Case, row: Row, out: Path, options: BatchSettings, said: Said
         return False
     if not is_same(row.get("source") or {}, source_files(case.path, options.modality_files)):
         return False
-    return sizes(out, row) == row["files"] and bool(row["files"])
+    edited = bool(row.get("labels")) and was_written_over(inside(out, row["labels"]))
+    return sizes(out, row) == row["files"] and bool(row["files"]) and not edited
 
 
 def _reviewed(case: Case, row: Row | None, out: Path, review: Mapping[str, Said], record: BatchRecord) -> Row | None:
@@ -257,10 +258,11 @@ def _labels_of(case: Case, row: Row | None, out: Path, said: Said) -> Path | Non
 
 
 def _was_edited(labels: Path, out: Path, row: Row) -> bool:
-    """Whether labels that a record knows have another size now."""
+    """Whether labels that a record knows have another size now, or, beside their side-car, another content."""
     known = row.get("files")
     size = known.get(labels.relative_to(out).as_posix()) if isinstance(known, dict) else None
-    return row.get("status") == "done" and isinstance(size, int) and size != size_of(labels)
+    changed = isinstance(size, int) and (size != size_of(labels) or was_written_over(labels))
+    return row.get("status") == "done" and changed
 
 
 def _said(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Said]) -> Said:

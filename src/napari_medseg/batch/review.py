@@ -29,7 +29,7 @@ from napari_medseg.batch.tables import (
 from napari_medseg.errors import DataError, ReadError, SettingsError, counted
 from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one, write
-from napari_medseg.io.files import expanded, inside, write_json, write_text
+from napari_medseg.io.files import disk_errors, expanded, inside, write_json, write_text
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.locks import holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
@@ -182,6 +182,8 @@ class ReviewSheet:
         entries = [entry for entry in self.entries if entry.decision != EXCLUDED]
         if suffix == ".xlsx":
             yield Progress(0, 1, "writing the tables")
+            with disk_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             tables = {name: _table(self.folder / f"{name}.csv") for name in ("measurements", "summary")}
             return f"Saved {write_tables(folder / 'results.xlsx', tables)[0]}."
         if suffix == ".txt":

@@ -51,7 +51,12 @@ def read_review(out: Path) -> dict[str, Said]:
     if not {"image", "decision", "corrected"} <= set(names):
         raise _unreadable(path, f"its columns are {printable(', '.join(names)) or 'none'}")
     found = [dict(zip(names, map(from_text, row), strict=False)) for row in rows[1:]]
-    return {row.get("image", ""): {name: row.get(name, "") for name in COLUMNS} for row in found}
+    return {row.get("image", ""): _as_decided({name: row.get(name, "") for name in COLUMNS}) for row in found}
+
+
+def _as_decided(row: Said) -> Said:
+    """Return a row whose decision is written as the program writes it: people add blanks and capital letters."""
+    return {**row, "decision": row["decision"].strip().lower()}
 
 
 def is_corrected(said: Mapping[str, str]) -> bool:
@@ -163,7 +168,7 @@ def image_name(key: str, row: Mapping[str, Any]) -> str:
     """
     result, path = Path(row["name"]), Path(key)
     own = result.name.endswith(f"_{digest(path)}")
-    return (result.parent / (f"{result.name}{path.suffix}" if own else path.name)).as_posix()
+    return printable((result.parent / (f"{result.name}{path.suffix}" if own else path.name)).as_posix())
 
 
 def _objects(out: Path, key: str, row: Mapping[str, Any], review: Mapping[str, Said]) -> pd.DataFrame | None:

@@ -181,8 +181,10 @@ def as_labels(image: Image) -> Image:
         slope = image.metadata.get("scl_slope")
         cause = f" (stored with a scaling factor, scl_slope {slope:.3g}: save them without one)" if slope else ""
         raise ReadError(f"{image.name} holds fractions, not labels{cause}. Give whole numbers, 0 for background.")
+    if labels.dtype.kind == "f" and np.abs(labels).max(initial=0) >= 2**53:
+        raise ReadError(f"{image.name} holds labels above 2^53 as fractions, which are not exact. Give whole numbers.")
     if labels.dtype.kind == "f" or labels.dtype.kind == "b":
-        labels = labels.astype(np.int32)
+        labels = labels.astype(np.int32 if np.abs(labels).max(initial=0) < 2**31 else np.int64)
     if labels.size and labels.min() < 0:
         raise ReadError(f"{image.name} holds negative labels ({labels.min()}). Use 0 for background, 1, 2, ...")
     return image.replace(data=labels, axes=image.spatial_axes, kind="labels", channels=())

@@ -85,7 +85,12 @@ def inside(folder: Path, name: object) -> Path:
         If `name` is none, or leads out of the folder, also by a link.
     """
     text = str(name)
-    leads_out = Path(text).is_absolute() or ":" in text.split("/")[0] or ".." in text.replace("\\", "/").split("/")
+    leads_out = (
+        Path(text).is_absolute()
+        or "\0" in text
+        or ":" in text.split("/")[0]
+        or ".." in text.replace("\\", "/").split("/")
+    )
     if isinstance(name, str) and text and not leads_out:
         path = folder / text
         if path.resolve().is_relative_to(folder.resolve()):
@@ -231,7 +236,12 @@ def parse_json(text: str) -> Any:
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as JSON; what JSON cannot hold becomes text, NaN becomes null."""
-    return write_text(path, json.dumps(json_safe(value), indent=1, ensure_ascii=False) + "\n")
+    return write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """Return `value` as the text that `write_json` writes."""
+    return json.dumps(json_safe(value), indent=1, ensure_ascii=False) + "\n"
 
 
 def json_safe(value: Any) -> Any:

@@ -14,6 +14,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.io.files import disk_errors, expanded
 
 LOOK_AGAIN = 0.02  # seconds
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a link in a folder from elsewhere would make a file outside of it
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def held_folder(folder: str | Path, work: str) -> Iterator[Path]:
 def _lock(path: Path) -> int | None:
     """Return the open file that holds the lock, ``None`` while another holds it, -1 where there are no locks."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     except PermissionError:
         return None if sys.platform == "win32" and path.exists() else -1
     except OSError:

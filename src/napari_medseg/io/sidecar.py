@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import CALIBRATION, SEGMENT_COLOURS, SEGMENT_NAMES, Image
-from napari_medseg.io.files import file_stem, json_safe, read_json
+from napari_medseg.io.files import as_json, disk_errors, file_stem, json_safe, read_json, replacing
 
 VERSION = 1
 LONGEST_UNIT, FARTHEST = 40, 1e30  # letters; in any unit of length
+DIFFERENCE = 100  # bytes by which the description of a file that is written is longer than that of one that is not
 END_BYTES = 2**20  # beginning and end hold headers and directories, and all of most files
 
 
@@ -42,6 +44,31 @@ def place_for(path: Path) -> Path:
         f"{path.name}: its notes have no place, {file_stem(path)}.json and {path.name}.json are of other programs. "
         "Choose another name."
     )
+
+
+@contextmanager
+def beside(path: Path, image: Image) -> Iterator[Callable[[str], None]]:
+    """Give a function that fills the side-car of `path`, to be called with the order of the axes in the file.
+
+    Its room on the disk is taken before, so that a full one refuses the file and its side-car, or neither.
+
+    Raises
+    ------
+    WriteError
+        If other programs' JSON files have its names, or the disk refuses.
+    """
+    with replacing(place_for(path)) as part:
+        draft = f"{as_json(describe(path, image, image.axes))}{' ' * DIFFERENCE}".encode("utf-8", "backslashreplace")
+        with disk_errors(path):
+            part.write_bytes(draft)
+
+        def fill(file_axes: str) -> None:
+            content = as_json(describe(path, image, file_axes)).encode("utf-8", "backslashreplace")
+            with part.open("r+b") as file:
+                file.write(content)
+                file.truncate()
+
+        yield fill
 
 
 def describe(path: Path, image: Image, file_axes: str) -> dict[str, Any]:
@@ -94,6 +121,12 @@ def _content(place: Path) -> dict[str, Any]:
     except ReadError:
         return {}
     return saved if isinstance(saved, dict) else {}
+
+
+def was_written_over(path: Path) -> bool:
+    """Whether another program wrote over the file `path` since its side-car was written."""
+    saved = _content(sidecar_path(path))
+    return _belongs(saved, path) and bool(saved.get("content")) and saved["content"] != content_of(path)
 
 
 def _belongs(content: Mapping[str, Any], path: Path) -> bool:

@@ -68,7 +68,7 @@ def table_of(path: Path, *, words: Sequence[str] = (), text: bool = False) -> Da
 def _lines(path: Path) -> tuple[list[str], str]:
     """Return the lines of a table, and what parts its cells."""
     try:
-        lines = _text(path.read_bytes()).splitlines(keepends=True)
+        lines = list(io.StringIO(_text(path.read_bytes()), newline=""))  # not `splitlines`, which parts cells too
     except OSError as error:
         raise _refusal(path, error) from error
     if lines and lines[0].lower().startswith("sep="):  # Excel's

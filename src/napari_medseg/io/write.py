@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,9 @@ import numpy as np
 from napari_medseg.errors import WriteError, printable, require
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, um_per
 from napari_medseg.io.exports import write_geojson, write_rois, write_zarr
-from napari_medseg.io.files import disk_errors, expanded, file_stem, replacing, write_json, write_text
+from napari_medseg.io.files import disk_errors, expanded, file_stem, replacing, write_bytes, write_text
 from napari_medseg.io.geometry import along_axes, as_picture, in_order, measured
-from napari_medseg.io.sidecar import describe, place_for
+from napari_medseg.io.sidecar import beside, place_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,6 +29,7 @@ TEXT_CELLS = "MEDSEG_CSV_TEXT"  # environment variable
 AS_WRITTEN: dict[str, Any] = {  # how pandas reads tables of ours: a class may be called None or NA
     "keep_default_na": False, "na_values": ["", "nan"],
 }  # fmt: skip
+NO_XML = re.compile("[\ufffe\uffff]")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that spreadsheets compute
 
 
@@ -58,10 +61,11 @@ def write(path: str | Path, image: Image) -> Path:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     image = PLACED[writer](image, path.name) if writer in PLACED else image
-    sidecar = place_for(path)
-    file_axes = writer(path, image)
-    if writer not in EXPORTS or sidecar.name == f"{file_stem(path)}.json":
-        write_json(sidecar, describe(path, image, file_axes))
+    if writer in EXPORTS and place_for(path).name != f"{file_stem(path)}.json":
+        writer(path, image)
+        return path
+    with beside(path, image) as fill:
+        fill(writer(path, image))
     return path
 
 
@@ -90,7 +94,10 @@ def write_table(path: str | Path, frame: DataFrame) -> Path:
     """
     if os.environ.get(TEXT_CELLS, "0") != "0":
         frame = frame.map(as_text).rename(columns=as_text)
-    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which ends a row for some readers, and is not quoted
+        text = frame.map(_with_line_feeds).to_csv(index=False, lineterminator="\n")
+    return write_text(path, text)
 
 
 def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
@@ -109,14 +116,15 @@ def write_tables(path: Path, tables: Mapping[str, DataFrame]) -> list[Path]:
         return [write_table(one, frame) for one, frame in zip(paths, tables.values(), strict=True)]
     import pandas as pd
 
-    with replacing(path) as part, pd.ExcelWriter(part, engine="openpyxl") as book:
+    content = io.BytesIO()  # a file that the disk refuses would be tried again, with a traceback on the screen
+    with pd.ExcelWriter(content, engine="openpyxl") as book:
         for name, frame in tables.items():
-            frame.map(_as_cell).to_excel(book, sheet_name=name, index=False)
+            frame.map(_as_cell).rename(columns=_as_cell).to_excel(book, sheet_name=name, index=False)
             for row in book.sheets[name].iter_rows():
                 for cell in row:
                     if cell.data_type == "f":  # a name that begins with "=" is text, no formula
                         cell.data_type = "s"
-    return [path]
+    return [write_bytes(path, content.getvalue())]
 
 
 def check_table(path: Path) -> None:
@@ -155,8 +163,13 @@ def from_text(value: str) -> str:
 
 
 def _as_cell(value: object) -> object:
-    """Return text without the control characters that an Excel file cannot hold."""
-    return printable(value) if isinstance(value, str) else value
+    """Return text without the characters that an Excel file cannot hold."""
+    return NO_XML.sub("\ufffd", printable(value)) if isinstance(value, str) else value
+
+
+def _with_line_feeds(value: Any) -> Any:
+    """Return text whose lines end with a line feed alone, as `write_table` quotes it."""
+    return value.replace("\r\n", "\n").replace("\r", "\n") if isinstance(value, str) else value
 
 
 def _with_plain_dtype(image: Image) -> Image:

@@ -41,7 +41,7 @@ Event = Mapping[str, Any]
 
 
 class SavedElsewhereError(WriteError):
-    """The folder holds a newer save of the same session."""
+    """The folder holds a newer save of the same session, another session, or another program's file of that name."""
 
 
 def image_hash(image: Image) -> str:
@@ -68,7 +68,7 @@ def write_session(session: RefinementSession, folder: Path) -> Path:
     WriteError
         If the folder cannot be written.
     SavedElsewhereError
-        If another window saved this session there meanwhile.
+        If another window saved this session there meanwhile, or something else is there.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,18 +78,28 @@ def write_session(session: RefinementSession, folder: Path) -> Path:
 
 
 def _check_token(session: RefinementSession, folder: Path) -> None:
-    """Refuse to save over what somebody else saved since this session was loaded or saved here."""
-    if not session.save_token:
+    """Refuse to save over anything but what this session was loaded from or saved to last; that may be damaged."""
+    path = folder / "session.json"
+    if not path.exists():
         return
     try:
-        there = str(read_json(folder / "session.json")["token"])
-    except (ReadError, KeyError, TypeError):
+        there = read_json(path)
+    except ReadError:
+        if session.save_token:
+            return
+        there = None
+    there = there if isinstance(there, dict) else {}
+    if session.save_token and token_of(there) == session.save_token:
         return
-    if there != session.save_token:
+    if session.save_token and there.get("sha256") == session.image_hash:
         raise SavedElsewhereError(
             f"{folder} holds a newer save of this session, from another window or program. Nothing was overwritten: "
             "save into another folder."
         )
+    raise SavedElsewhereError(
+        f"{folder} holds another session, or another program's session.json. Nothing was overwritten: save into "
+        "another folder."
+    )
 
 
 def _write(session: RefinementSession, folder: Path) -> Path:
@@ -135,6 +145,11 @@ def checksum(document: Mapping[str, Any]) -> str:
     """Return a hash of what ``session.json`` says, as JSON keeps it."""
     kept = {key: value for key, value in document.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def token_of(document: Mapping[str, Any]) -> str:
+    """Return what tells a save from the next one; of an older one, which has no token, its checksum."""
+    return str(document.get("token") or checksum(document))
 
 
 def digests_of(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -16,7 +16,16 @@ from napari_medseg.image import Image
 from napari_medseg.io.files import parse_json, read_json
 from napari_medseg.io.geometry import PART, at_level, cut_out
 from napari_medseg.refinement.history import Change, Round
-from napari_medseg.refinement.log import BOX, FORMATS, check_change, checksum, digests_of, image_hash, round_name
+from napari_medseg.refinement.log import (
+    BOX,
+    FORMATS,
+    check_change,
+    checksum,
+    digests_of,
+    image_hash,
+    round_name,
+    token_of,
+)
 from napari_medseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
@@ -25,6 +34,10 @@ if TYPE_CHECKING:
 
 HEADER = 1024  # bytes of an array's header, at most
 CHECKED = {"checksum", "token", "state_sha256"}  # a session without any of them is older than they are
+DAMAGED = (  # what readers of arrays raise on bytes that are none; encrypted or unknown entries are a `RuntimeError`
+    OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, MemoryError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 LIMITS = {"mask": 0, "given": 0, "scribbles": 1}  # by how much an array may exceed the number of classes
 
 
@@ -83,7 +96,7 @@ def read_session(
     """
     try:
         document = read_json(folder / "session.json")
-        if isinstance(document, dict) and document.get("format") not in FORMATS:
+        if isinstance(document, dict):
             check_format(document)
         saved = Saved.model_validate(document)
         if CHECKED & document.keys() and document.pop("checksum", None) != checksum(document):
@@ -100,17 +113,22 @@ def read_session(
         arrays = _read_state(folder, saved, own, session.settings.classes)
         rounds = [_read_round(folder, made, own) for made in saved.rounds]
         log = _read_events(folder / "log.jsonl", saved.events)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise _incomplete(folder, error) from error
     session.history.restore(arrays, rounds, saved.first, saved.index)
     session.log = log
-    session.save_token = str(document.get("token", ""))
+    session.save_token = token_of(document)
     return session
+
+
+def is_known_format(number: object) -> bool:
+    """Whether this version reads sessions of that format: a whole number, neither true nor 1.0."""
+    return type(number) is int and number in FORMATS
 
 
 def check_format(document: Mapping[str, Any]) -> None:
     """Refuse a session or log of another version."""
-    if document.get("format") not in FORMATS:
+    if not is_known_format(document.get("format")):
         read = " and ".join(map(str, FORMATS))
         raise DataError(f"The session has format {document.get('format')}; this version reads {read}. Update.")
 
@@ -139,7 +157,7 @@ def taken_part(document: Mapping[str, Any], image: Image) -> Image:
     try:
         level, box = int(part["level"]), tuple(slice(int(a), int(b)) for a, b in part["box"])
         found = cut_out(at_level(image, level), box)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"The session does not say which part of {image.name} it was made on.") from error
     return found.replace(data=np.asarray(found.data), metadata={**found.metadata, PART: part})
 

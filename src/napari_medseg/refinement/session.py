@@ -431,7 +431,7 @@ class RefinementSession(Timeline):
         Raises
         ------
         WriteError
-            If the folder cannot be written, or holds a newer save of this session from another window.
+            If the folder cannot be written, or holds another session, or a newer save of this one from another window.
         """
         return write_session(self, Path(folder))
 

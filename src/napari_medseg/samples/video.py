@@ -78,7 +78,7 @@ def video_folders(
     ``classification/<Class>/videoNN_<frame>.png`` holds every frame under its class;
     ``segmentation/{image,mask}/videoNN_<frame>.png`` the nerve frames with masks 0/255.
     """
-    import imageio.v3 as iio
+    from PIL import Image as Picture
 
     folder = Path(folder)
     for part in (*(f"classification/{name}" for name in CLASSES), "segmentation/image", "segmentation/mask"):
@@ -87,10 +87,10 @@ def video_folders(
         movie, labels = nerve_video(seed + video, frames, size)
         for k, name in enumerate(movie.metadata["classes"]):
             file = f"video{video:02d}_{k:04d}.png"
-            iio.imwrite(folder / "classification" / name / file, movie.data[k])
+            Picture.fromarray(movie.data[k]).save(folder / "classification" / name / file)
             if name == CLASSES[0]:
-                iio.imwrite(folder / "segmentation" / "image" / file, movie.data[k])
-                iio.imwrite(folder / "segmentation" / "mask" / file, labels.data[k] * np.uint8(255))
+                Picture.fromarray(movie.data[k]).save(folder / "segmentation" / "image" / file)
+                Picture.fromarray(labels.data[k] * np.uint8(255)).save(folder / "segmentation" / "mask" / file)
     return folder
 
 

@@ -191,7 +191,7 @@ def part_of(document: Mapping[str, Any], pyramid: Layer) -> tuple[int, Box] | No
         shape = pyramid.data[level].shape[: pyramid.ndim][-len(box) :]
         inside = level >= 0 and all(0 <= s.start < s.stop <= n for s, n in zip(box, shape, strict=True))
         return (level, box) if inside and place["of"] == list(pyramid.data[0].shape) else None  # type: ignore[index]
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
@@ -210,7 +210,7 @@ def saved_others(folder: Path) -> tuple[int, int]:
     try:
         first, following = read_json(folder / "models.json")[OTHERS]
         return int(first), int(following)
-    except (ReadError, KeyError, TypeError, ValueError):
+    except (ReadError, KeyError, TypeError, ValueError, OverflowError):
         return 0, 0
 
 
