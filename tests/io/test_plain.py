@@ -460,6 +460,18 @@ def write_png16(path: Path, samples: np.ndarray, kind: int) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("bits", "read"), [(8, False), (10, False), (12, False), (14, False), (16, True)])
+def test_colours_of_a_camera_of_few_bits_in_a_png_of_sixteen_are_refused(tmp_path: Path, bits: int, read: bool) -> None:
+    """Pillow keeps the upper 8 bits, in which such a camera has left little or nothing: pictures were nearly black."""
+    colours = (np.random.default_rng(0).random((6, 8, 3)) * (2**bits - 1)).astype(np.uint16)
+    path = write_png16(tmp_path / "a.png", colours, 2)
+    if read:
+        np.testing.assert_array_equal(io.read_one(path).data, colours >> 8)
+        return
+    with pytest.raises(ReadError, match=r"a.png has 16 bits for each colour and uses the lower ones only.*as .tif"):
+        io.read(path)
+
+
 @pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
 def test_labels_of_sixteen_bits_are_whole_or_refused(tmp_path: Path, kind: int, channels: int) -> None:
     """Of the numbers 3 and 700 beside opacity or in colours the upper 8 bits would be 0 and 2."""

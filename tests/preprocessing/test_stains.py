@@ -56,8 +56,17 @@ def test_blank_glass_stays_as_it_is() -> None:
 def test_reinhard_gives_the_target_statistics() -> None:
     target = stains.LabStatistics(np.array([60.0, 20.0, -10.0]), np.array([8.0, 4.0, 3.0]))
     reached = stains.fit_reinhard(stains.reinhard(nuclei_tile(0, 128)[0].data, target))
+    assert reached is not None
     np.testing.assert_allclose(reached.mean, target.mean, atol=0.5)
     np.testing.assert_allclose(reached.std, target.std, atol=0.5)
+
+
+def test_bare_glass_keeps_its_colour() -> None:
+    """Reinhard made purple of white, and tissue's contrast of its noise."""
+    glass = np.random.default_rng(0).integers(240, 256, (64, 64, 3)).astype(np.uint8)
+    for picture in (glass, np.full((64, 64, 3), 255, np.uint8)):
+        np.testing.assert_array_equal(stains.reinhard(picture), picture)
+        np.testing.assert_array_equal(stains.macenko(picture), picture)
 
 
 @pytest.mark.parametrize(

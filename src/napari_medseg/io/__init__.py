@@ -35,7 +35,7 @@ __all__ = [
     "write_table",
 ]
 
-READERS = ("ome_zarr", "volumes.reader", "movies.reader", "afm.reader", "histology", "ccm", "plain")
+READERS = ("ome_zarr", "volumes.reader", "movies.reader", "afm.reader", "histology", "ccm", "matlab", "plain")
 JPEG = (".jpg", ".jpeg")
 
 

@@ -18,7 +18,7 @@ from napari_medseg.io.files import file_stem, folders_in
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
 LABEL_FOLDERS = (
     "labels", "label", "mask", "masks", "labelsTr", "labels_instance", "annotation", "annotations", "gt",
-    "ground truth", "seg", "segmentation", "segmentations",
+    "label masks", "ground truth", "seg", "segmentation", "segmentations",
 )  # fmt: skip
 LABEL_SUFFIX = re.compile(
     r"[_\- .](labels?|gt|lab|(cp_)?masks?|seg|(simple )?segmentation|object identities|anno|annotation|1stHO|"
@@ -31,7 +31,7 @@ PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
 SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 ZARR = ".zarr"
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
-LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ZARR)
+LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ".mat", ZARR)
 DRAWINGS = (*ANNOTATIONS, ".swc", ".ndf")
 FIRST_NUMBER = ".000"  # stands for the suffixes .000 to .999 of NanoScope scans
 NUMBERED = re.compile(r"\.\d{3}")

@@ -26,6 +26,7 @@ TURNED = (
 )
 GRAY = ("L", "LA", "La")
 SIXTEEN = ";16"  # in Pillow's name of samples of 16 bits, of which it keeps 8 where a pixel has several
+NARROW = 64  # of 255: what 14 of 16 bits reach
 REDUCED = "Of the 16 bits of each colour 8 are read."
 FEW_BITS = {"1": 1, "L;1": 1, "L;2": 2, "L;4": 4}  # Pillow's names of samples that it spreads over 0..255
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -165,6 +166,23 @@ def on_white(colours: np.ndarray, premultiplied: bool = False) -> np.ndarray:
 def is_reduced(picture: Any) -> bool:
     """Whether Pillow keeps 8 of the 16 bits of the samples of a picture; to be asked before its pixels are read."""
     return picture.mode in ("RGB", *TRANSPARENT) and any(SIXTEEN in str(tile[3]) for tile in picture.tile)
+
+
+def refuse_narrow(name: str, highest: int) -> None:
+    """Refuse colours of 16 bits, of which 8 were read, that reach only `highest` of 255: most of them is lost.
+
+    Cameras of 10, 12 and 14 bits leave the upper bits of the 16 empty.
+
+    Raises
+    ------
+    ReadError
+        If `highest` is below a quarter of the range.
+    """
+    if highest < NARROW:
+        raise ReadError(
+            f"{name} has 16 bits for each colour and uses the lower ones only, as of a camera of 10 to 14 bits; of a "
+            "PNG the upper 8 can be read. Save it as gray without opacity (labels), as .tif, or with 8 bits for each."
+        )
 
 
 def refuse_reduced(name: str) -> NoReturn:

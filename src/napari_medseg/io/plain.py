@@ -20,6 +20,7 @@ from napari_medseg.io.pictures import (
     is_reduced,
     open_picture,
     orientation_of,
+    refuse_narrow,
     refuse_reduced,
     shown,
 )
@@ -94,6 +95,8 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
             refuse_reduced(path.name)
         data, indices, said = shown(picture)
         turn, others = orientation_of(picture), getattr(picture, "n_frames", 1) - 1
+    if reduced:
+        refuse_narrow(path.name, int(data[..., :3].max(initial=0)))
     notes = (REDUCED, *said) if reduced else said
     if others:  # of an animation, or of a camera with two lenses
         notes = (*notes, f"The file holds {counted(others + 1, 'picture')}, of which the first is read.")

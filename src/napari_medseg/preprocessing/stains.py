@@ -165,18 +165,25 @@ def macenko(rgb: np.ndarray, target: Stains = TARGET) -> np.ndarray:
     return apply_macenko(rgb, fit_macenko(rgb), target)
 
 
-def fit_reinhard(rgb: np.ndarray) -> LabStatistics:
-    """Measure mean and SD of the CIELAB channels of uint8 (..., 3)."""
+def fit_reinhard(rgb: np.ndarray) -> LabStatistics | None:
+    """Measure mean and SD of the CIELAB channels of uint8 (..., 3); ``None`` where too little is stained."""
     from skimage.color import rgb2lab
 
+    if np.count_nonzero((optical_density(rgb) > OD_FLOOR).all(-1)) < MIN_PIXELS:
+        return None  # bare glass would be given the colour of tissue, and its noise the contrast
     lab = rgb2lab(rgb.reshape(-1, 1, 3)).reshape(-1, 3)
     return LabStatistics(lab.mean(0), lab.std(0))
 
 
-def apply_reinhard(rgb: np.ndarray, source: LabStatistics, target: LabStatistics = LAB_TARGET) -> np.ndarray:
-    """Shift and scale the CIELAB channels of uint8 (H, W, 3) from `source` to `target`; values are truncated."""
+def apply_reinhard(rgb: np.ndarray, source: LabStatistics | None, target: LabStatistics = LAB_TARGET) -> np.ndarray:
+    """Shift and scale the CIELAB channels of uint8 (H, W, 3) from `source` to `target`; values are truncated.
+
+    Without `source` nothing changes.
+    """
     from skimage.color import lab2rgb, rgb2lab
 
+    if source is None:
+        return rgb
     std = np.where(source.std > 0, source.std, 1.0)
     lab = (rgb2lab(rgb) - source.mean) * (target.std / std) + target.mean
     lab[..., 0] = np.clip(lab[..., 0], 0, 100)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from scipy.io import savemat
 
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.io import read_one
@@ -58,6 +59,56 @@ def test_folder_has_the_layout_and_the_right_content(raw: Path, tmp_path: Path) 
     assert len(patches) == len(list((out / "weight_maps/train").glob("case_0_*_weight.png")))
     assert len(patches) > 3
     assert read_one(out / "images/train/case_0_0.png").data.shape == (250, 250, 3)
+
+
+@pytest.mark.parametrize(
+    ("folders", "right"),
+    [
+        (
+            ("images/train_1", "labels/train_1_anno", "images/testA_1", "labels/testA_1_anno"),
+            ["testA/testA_1", "train/train_1"],
+        ),
+        (("Train/Images/a", "Train/Labels/a", "Test/Images/b", "Test/Labels/b"), ["test/b", "train/a"]),
+        (("train/Images/a", "train/Annotation/a", "valid/Images/b", "valid/Annotation/b"), ["train/a", "val/b"]),
+        (("training_1", "training_1_gt", "Validation_2", "Validation_2_gt"), ["train/training_1", "val/Validation_2"]),
+        (("tissue images/a", "label masks/a"), ["a"]),
+    ],
+)
+def test_pictures_stay_in_the_split_that_their_data_set_gives(
+    tmp_path: Path, folders: tuple[str, ...], right: list[str]
+) -> None:
+    """The contest of glands, CoNSeP, CRAG and NuInsSeg as they are handed out."""
+    image, labels = nuclei_tile(0, 64)
+    for k, name in enumerate(folders):
+        save(tmp_path / "raw" / f"{name}.png", (labels if k % 2 else image).data)
+    report = run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE.updated(patch=0)))
+    assert list(report.cases) == right
+    assert not report.problems
+
+
+def test_labels_of_matlab_are_prepared_as_those_of_png(tmp_path: Path) -> None:
+    image, labels = nuclei_tile(0, 64)
+    save(tmp_path / "raw" / "images" / "a.png", image.data)
+    (tmp_path / "raw" / "labels").mkdir()
+    savemat(tmp_path / "raw" / "labels" / "a.mat", {"inst_map": labels.data.astype(float), "type_map": labels.data})
+    run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE.updated(patch=0)))
+    np.testing.assert_array_equal(read_one(tmp_path / "out/labels_instance/a_label.png").data, labels.data)
+
+
+def test_pictures_to_test_on_are_not_trained_on_without_preparation(tmp_path: Path) -> None:
+    image, labels = nuclei_tile(0, 64)
+    for name in ("train_1", "testA_1"):
+        save(tmp_path / f"{name}.bmp", image.data)
+        save(tmp_path / f"{name}_anno.bmp", labels.data.astype(np.uint8))
+    with pytest.raises(DataError, match=r"pictures to test on by their names \(testA_1.bmp\)"):
+        FullNet().find_pairs(tmp_path)
+
+
+def test_a_folder_without_cases_says_what_is_there(tmp_path: Path) -> None:
+    save(tmp_path / "GT_01" / "a.png", np.zeros((9, 9), np.uint8))
+    save(tmp_path / "Slide_01" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(DataError, match=r"found: GT_01/, Slide_01/"):
+        run(prepare_fullnet(tmp_path, tmp_path.parent / "out", ONE))
 
 
 def test_statistics_are_pooled_over_pixels(raw: Path, tmp_path: Path) -> None:

@@ -17,18 +17,17 @@ import io
 import json
 import math
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from napari_medseg.errors import DataError, MedSegError, WriteError, counted
+from napari_medseg.errors import DataError, MedSegError, WriteError, counted, some_of
 from napari_medseg.image import WHITE
 from napari_medseg.io import read_labels, read_one
 from napari_medseg.io.files import inside, read_json, write_bytes
@@ -39,13 +38,13 @@ from napari_medseg.jobs import Job, Progress
 from napari_medseg.measure.labels import consecutive, instances
 from napari_medseg.method import PrepareReport
 from napari_medseg.methods.fullnet import ternary
-from napari_medseg.methods.fullnet.cases import SPLITS
+from napari_medseg.methods.fullnet.cases import SPLIT_OF, SPLITS, split_of
 from napari_medseg.methods.fullnet.settings import PrepareSettings
 from napari_medseg.methods.fullnet.tissue import TISSUES
 from napari_medseg.preprocessing import stains
 
+T = TypeVar("T")
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})_\d")
 LABELS = ("labels_instance", *LABEL_FOLDERS, "xml")
 
 
@@ -80,7 +79,7 @@ class Sources:
 def find_sources(folder: Path) -> Sources:
     """Find cases in ``images`` and ``labels``, in splits above or below these, or side by side in `folder`.
 
-    Side by side, names that all begin with a split (``train_1``, ``testA_1``) give the splits.
+    Names that all begin with a split (``train_1``, ``testA_1``) give the splits.
 
     Raises
     ------
@@ -108,40 +107,45 @@ def find_sources(folder: Path) -> Sources:
     if not cases and twins:
         raise DataError(f"No usable case in {folder}: {twins[0]}")
     if not cases:
-        listed = ", ".join(path.name for path in unpaired[:8]) or "no pictures or annotations"
+        there = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(folder.iterdir()) if p.name[0] != "."]
+        listed = some_of([path.name for path in unpaired] or there) or "nothing"
         raise DataError(
             f"No image with an annotation of the same stem in {folder} (found: {listed}). Expected <folder>/images and "
-            "<folder>/labels (instance maps, ImageScope .xml or QuPath .geojson), or both side by side."
+            "<folder>/labels, one file a picture (instance maps, .mat with inst_map, ImageScope .xml, QuPath .geojson)"
+            ", or both side by side."
         )
     return Sources(tuple(cases), tuple(unpaired), tuple(twins))
 
 
 def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
     images, labels = inner_folder(folder, IMAGE_FOLDERS), inner_folder(folder, LABELS)
-    splits = [name for name in SPLITS if (folder / name).is_dir()]
     if images and labels:
-        below = [name for name in SPLITS if (images / name).is_dir() and (labels / name).is_dir()]
+        below = [(n, of, to) for n, of in _split_folders(images) for m, to in _split_folders(labels) if n == m]
         if below:
-            return [(n, _files(images / n, PICTURES), _files(labels / n)) for n in below]
-        return [("", _files(images, PICTURES), _files(labels))]
-    if splits:
-        return [(name, pictures, maps) for name in splits for _, pictures, maps in _groups(folder / name)]
+            return [(name, _files(of, PICTURES), _files(to)) for name, of, to in below]
+        return _by_name(_files(images, PICTURES), _files(labels))
+    if splits := _split_folders(folder):
+        return [(name, pictures, maps) for name, place in splits for _, pictures, maps in _groups(place)]
     files = _files(folder)
     maps = [p for p in files if is_label(p)]
-    pictures = [p for p in files if p not in maps]
-    named = list(dict.fromkeys(_split_of(p) for p in pictures))
+    return _by_name([p for p in files if p not in maps], maps)
+
+
+def _split_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Return the sub-folders called like splits (``Train``, ``valid``), each with the split that it is."""
+    found = [(SPLIT_OF[p.name.casefold()], p) for p in folder.iterdir() if p.is_dir() and p.name.casefold() in SPLIT_OF]
+    return sorted(found, key=lambda one: (SPLITS.index(one[0]), one[1].name))
+
+
+def _by_name(pictures: list[Path], maps: list[Path]) -> list[tuple[str, list[Path], list[Path]]]:
+    """Part pictures and label maps by the split that their names begin with, where all do and there are several."""
+    named = list(dict.fromkeys(split_of(p) for p in pictures))
     if "" in named or len(named) < 2:
         return [("", pictures, maps)]
-    return [(n, [p for p in pictures if _split_of(p) == n], [p for p in maps if _split_of(p) == n]) for n in named]
+    return [(n, [p for p in pictures if split_of(p) == n], [p for p in maps if split_of(p) == n]) for n in named]
 
 
-def _split_of(path: Path) -> str:
-    """Return the split that a name begins with, as in the gland contest's folder (``testA_12.bmp``)."""
-    match = SPLIT_NAME.match(path.name)
-    return match[1] if match else ""
-
-
-def _files(folder: Path, suffixes: tuple[str, ...] = (*PICTURES, *ANNOTATIONS)) -> list[Path]:
+def _files(folder: Path, suffixes: tuple[str, ...] = (*PICTURES, *ANNOTATIONS, ".mat")) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
 
 
@@ -364,11 +368,16 @@ def _normalise(rgb: np.ndarray, settings: PrepareSettings) -> np.ndarray:
         return rgb
     target = stains.rgb8(np.asarray(read_one(settings.target).data)) if settings.target else None
     if stain == "reinhard":
-        return stains.reinhard(rgb, stains.LAB_TARGET if target is None else stains.fit_reinhard(target))
-    fitted = None if target is None else stains.fit_macenko(target)
-    if target is not None and fitted is None:
+        return stains.reinhard(rgb, _fitted(stains.fit_reinhard, target, settings) or stains.LAB_TARGET)
+    return stains.macenko(rgb, _fitted(stains.fit_macenko, target, settings) or stains.TARGET)
+
+
+def _fitted(fit: Callable[[np.ndarray], T | None], target: np.ndarray | None, settings: PrepareSettings) -> T | None:
+    """Return what `fit` finds in the target image, ``None`` without one; refuse one without stained tissue."""
+    found = None if target is None else fit(target)
+    if target is not None and found is None:
         raise DataError(f"The target image {settings.target} has too little stained tissue. Choose another.")
-    return stains.macenko(rgb, fitted or stains.TARGET)
+    return found
 
 
 def patch_size(settings: PrepareSettings) -> int:
