@@ -40,6 +40,33 @@ def test_the_dock_opens_with_what_a_method_made_as_the_result(make_napari_viewer
     assert dock.method.currentData() == "fullnet"
 
 
+@pytest.mark.parametrize(
+    ("sample", "method"),
+    [("histology", "fullnet"), ("mri", "p-net"), ("ccm", "sc-dcnn"), ("afm", "afm-unet"), ("video", "double-unet")],
+)
+def test_metrics_are_those_of_such_images(open_dock: Open, sample: str, method: str) -> None:
+    """Labels that no model made, for instance with scribbles."""
+    viewer, dock = open_dock("Evaluate")
+    viewer.open_sample("napari-medseg", sample)
+    assert dock.method.currentData() == method
+    drawn = viewer.add_labels(viewer.layers[-1].data, name="drawn", metadata={"medseg": {"method": "geodesic"}})
+    dock.result.choose(drawn)
+    assert dock.method.currentData() == method
+
+
+def test_a_method_that_was_chosen_stays(open_dock: Open) -> None:
+    viewer, dock = open_dock("Evaluate")
+    viewer.open_sample("napari-medseg", "histology")
+    index = dock.method.findData("p-net")
+    dock.method.setCurrentIndex(index)
+    dock.method.activated.emit(index)  # as a choice in the list does
+    dock.result.choose(viewer.add_labels(np.eye(8, dtype=int), name="other"))
+    assert dock.method.currentData() == "p-net"
+    made = viewer.add_labels(np.eye(8, dtype=int), name="made", metadata={"medseg": {"method": "fullnet"}})
+    dock.result.choose(made)
+    assert dock.method.currentData() == "fullnet"
+
+
 def test_two_layers_give_metrics_errors_and_objects(open_dock: Open, wait: Wait, tmp_path: Path) -> None:
     viewer, dock = open_dock("Evaluate")
     assert "Open a result and its reference" in dock.run_bar.message.text()

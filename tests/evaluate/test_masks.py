@@ -233,6 +233,19 @@ def test_distances_in_several_units_have_no_mean(tmp_path: Path) -> None:
     assert any("length unit (mm, px, um)" in note and "assd, hd95" in note for note in result["notes"])
 
 
+def test_masks_of_255_are_told_of_once_for_all_files(tmp_path: Path) -> None:
+    mask = np.eye(8, dtype=np.uint8)
+    for name in "abc":
+        for folder, value in (("results", 1), ("truth", 255)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            np.save(tmp_path / folder / f"{name}.npy", mask * np.uint8(value))
+    result = run(evaluate("afm-unet", tmp_path / "results", tmp_path / "truth"))
+    assert result["mean"]["dice"] == 1
+    assert [note for note in result["notes"] if "both are masks" in note] == [
+        "A result holds 1 where its reference holds 255: both are masks."
+    ]
+
+
 @pytest.mark.parametrize(("mine", "theirs", "dice"), [(1, 255, 1), (255, 1, 1), (2, 255, 1), (1, 1, 1), (2, 1, 0)])
 def test_a_mask_of_255_is_one_of_1(tmp_path: Path, mine: int, theirs: int, dice: float) -> None:
     """The same voxels, numbered otherwise; 2 and 1 may be two organs."""

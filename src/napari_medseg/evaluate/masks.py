@@ -184,7 +184,7 @@ def as_masks(predicted: Image, truth: Image) -> tuple[Image, Image]:
     ids = [ids_of(np.asarray(image.data)) for image in (predicted, truth)]
     if any(len(one) != 1 for one in ids) or ids[0] == ids[1] or not (is_mask(ids[0]) or is_mask(ids[1])):
         return predicted, truth
-    note = f"{predicted.name or 'The result'} holds {ids[0][0]} where its reference holds {ids[1][0]}: both are masks."
+    note = f"A result holds {ids[0][0]} where its reference holds {ids[1][0]}: both are masks."  # once for all files
     known = {key: [*predicted.metadata.get(key, ()), note] for key in ("notes", MOVED)}
     masks = [image.replace(data=foreground(image.data).astype(np.uint8)) for image in (predicted, truth)]
     return masks[0].replace(metadata={**masks[0].metadata, **known}), masks[1]

@@ -9,15 +9,12 @@ from typing import Any
 
 import napari
 import pandas as pd
-from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QLabel,
     QLineEdit,
     QListWidget,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -30,6 +27,7 @@ from napari_medseg._napari.widgets.calibration import Calibration
 from napari_medseg._napari.widgets.charts import Charts
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.named import Choices, folder_edit, named, push_button
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.batch import ReviewSheet
@@ -51,6 +49,7 @@ EXPORTS = {
     "methods paragraph (.txt)": ".txt",
 }
 MOVIE = "These are movies: open one and use the dock Nerve movie, or Segment, which goes frame by frame."
+LEARN = "Train the model on what was accepted and corrected, then segment the open cases anew"
 TRIED = 3  # files that are read to judge the models
 
 
@@ -73,7 +72,7 @@ class FineTunePanel(QWidget):
         self.line = QLabel("")
         self.line.setWordWrap(True)
         self.form = SettingsForm(TrainSettings())
-        self.run_bar = RunBar(self.make_job, self.show_result, text="Fine-tune on corrections")
+        self.run_bar = RunBar(self.make_job, self.show_result, text="Fine-tune on corrections", tip=LEARN)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.line, FoldedSettings(self.form, self.command, "Schedule"), self.run_bar):
@@ -175,9 +174,9 @@ class BatchDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.folder = FileEdit(mode="d", label="Images", nullable=True)
-        self.out = FileEdit(mode="d", label="Results", nullable=True)
-        self.pattern = QLineEdit()
+        self.folder = folder_edit("Folder of images", "Every image in it, and in the folders below, is segmented")
+        self.out = folder_edit("Folder of results", "Where labels, tables and the record of the run go")
+        self.pattern = named(QLineEdit(), "Pattern of file names", "Only files whose name fits: * is anything")
         self.pattern.setPlaceholderText("pattern, for example *_org.tif; empty: all images")
         self.overlays = QCheckBox("also write a small picture per case")
         self.overlays.setToolTip("For quality control: the image with its labels outlined and tinted")
@@ -186,11 +185,12 @@ class BatchDock(Dock):
         self.models.command = self.command
         self.form = SettingsForm(predict_settings(PredictSettings()))
         kept = "Finished files are kept; Run goes on with the others."
-        self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress, kept=kept)
-        self.files, self.rows = QListWidget(), {}
+        run_tip = "Segment every image of the folder"
+        self.run_bar = RunBar(self.make_job, self.show_record, self.show_progress, kept=kept, tip=run_tip)
+        self.files, self.rows = named(QListWidget(), "Files", "What became of each file"), {}
         self.files.setFixedHeight(110)
         self.review = ReviewPanel(napari_viewer)
-        self.review_button = QPushButton("Review results")
+        self.review_button = push_button("Review results", "Look at each result, accept, correct or exclude it")
         self.review_button.clicked.connect(self.start_review)
         self.calibration = Calibration(button=False)
         self.found = QLabel("")
@@ -202,14 +202,21 @@ class BatchDock(Dock):
         self.section("Run", self.run_bar, self.files)
         show_device(self.run_bar, self.form)
         self.learn = FineTunePanel(self)
-        self.export_kind = QComboBox()
+        self.export_kind = Choices("Export as", "The format for the next program")
         for title, suffix in EXPORTS.items():
             self.export_kind.addItem(title, suffix)
         self.export_bar = RunBar(
-            self.make_export, self.show_export, text="Export ...", kept="Files written so far are there."
+            self.make_export,
+            self.show_export,
+            text="Export ...",
+            kept="Files written so far are there.",
+            tip="Write the results, as corrected, into a folder for other programs",
         )
         self.section("Review", self.review_button, self.review)
-        self.charts, self.chart_button = Charts(napari_viewer), QPushButton("Charts of the measurements")
+        self.charts, self.chart_button = (
+            Charts(napari_viewer),
+            push_button("Charts of the measurements", "Draw the measurements of all images"),
+        )
         self.chart_button.clicked.connect(lambda: self.show_charts())
         self.section("Export", self.export_kind, self.export_bar, self.chart_button, self.charts)
         self.section("Learn from corrections", self.learn)

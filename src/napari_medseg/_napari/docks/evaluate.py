@@ -12,18 +12,19 @@ import napari
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
-from magicgui.widgets import FileEdit
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QModelIndex
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLabel, QPushButton, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QTableView, QVBoxLayout, QWidget
 
+from napari_medseg._napari.docks.measure import likely_kind
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, label_layers, like
 from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
 from napari_medseg._napari.view import bring_into_view
 from napari_medseg._napari.widgets.dock import Dock, path_in
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import Choices, folder_edit, named, push_button
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import FrameModel
@@ -37,7 +38,7 @@ from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.write import write_tables
 from napari_medseg.jobs import Job
-from napari_medseg.methods import get_method, title_of, usable_methods
+from napari_medseg.methods import get_method, role_of, title_of, usable_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
 
@@ -50,6 +51,26 @@ class FixedChooser(LayerChooser):
 
     def _follow(self, event: Any = None) -> None:
         return
+
+
+def picture_of(viewer: Any, labels: Any) -> Image | None:
+    """Return the image that a Labels layer is of: the one it was made from, else one of its size, ``None`` without."""
+    source = labels.metadata.get("medseg", {}).get("source_layer", "")
+    found = [
+        one for one in image_layers(viewer) if one.name == source or one.data.shape[: labels.ndim] == labels.data.shape
+    ]
+    found.sort(key=lambda one: one.name != source)
+    return image_from_layer(found[0]) if found else None
+
+
+def likely_method(layer: Any, labels: Image | None, image: Image | None) -> str:
+    """Return the method that made a layer, else the one whose metrics are those of such images; empty if unknown."""
+    made = layer.metadata.get("medseg", {}).get("method", "")
+    if made in usable_methods() or labels is None:
+        return str(made)
+    kind = likely_kind(layer, labels, image)[0]
+    made_for = (name for name in usable_methods() if get_method(name).measure == kind and role_of(name) != "classify")
+    return next(made_for, "")
 
 
 class ErrorView(QWidget):
@@ -105,7 +126,7 @@ def legend(counts: tuple[int, int, int]) -> str:
 
 def plain_table(height: int) -> QTableView:
     """Return an empty table of rows."""
-    view = QTableView()
+    view = named(QTableView(), "Table of metrics", "One row for each metric or image")
     view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
     view.setMinimumHeight(height)
     view.verticalHeader().hide()
@@ -124,7 +145,7 @@ class RoundsInput(QWidget):
     def __init__(self, viewer: Any, changed: Any) -> None:
         super().__init__()
         self.image, self.reference = LayerChooser(viewer, image_layers), FixedChooser(viewer)
-        self.session = FileEdit(mode="d", label="Session", nullable=True)
+        self.session = folder_edit("Session folder", "A saved refinement of the image; the newest is proposed")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         fields = (("Image", self.image), ("Session folder", self.session), ("Reference", self.reference))
@@ -178,7 +199,7 @@ class RoundsCurve(pg.PlotWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__(background=None)
         follow_theme(viewer, [self])
-        self.setFixedHeight(170)
+        named(self, "Dice over steps", "Dice after each step of the refinement").setFixedHeight(170)
         self.setLabel("bottom", "step")
         self.setLabel("left", "Dice")
         self.setYRange(0, 1)
@@ -197,21 +218,25 @@ class EvaluateDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.mode, self.method, self.metrics = QComboBox(), QComboBox(), QLabel("")
+        self.mode = Choices("What is compared", "Two open layers, two folders, or each round of a refinement")
+        self.method, self.metrics = Choices("Method", "Whose metrics are computed"), QLabel("")
         self.mode.addItems([LAYERS, FOLDERS, ROUNDS])
         for name in usable_methods():
             self.method.addItem(title_of(name), name)
         self.metrics.setWordWrap(True)
         self.result, self.reference = FixedChooser(napari_viewer, "afm"), FixedChooser(napari_viewer)
-        self.results = FileEdit(mode="d", label="Results", nullable=True)
-        self.references = FileEdit(mode="d", label="References", nullable=True)
+        self.results = folder_edit("Folder of results", "Label images that are judged")
+        self.references = folder_edit("Folder of references", "Label images that are taken as right, of the same names")
         self.pair, self.folders = _group(self.result, self.reference), _group(self.results, self.references)
         self.rounds, self.curve = RoundsInput(napari_viewer, self.update_reason), RoundsCurve(napari_viewer)
-        self.run_bar = RunBar(self.make_job, self.show_result, text="Compare")
+        self.run_bar = RunBar(
+            self.make_job, self.show_result, text="Compare", tip="Compute the metrics, and show where the two differ"
+        )
         self.table, self.errors = plain_table(150), ErrorView(napari_viewer)
         self.tables: dict[str, pd.DataFrame] = {}
-        self.save_button, copy = QPushButton("Save tables ..."), QPushButton("Copy as command")
-        self.figure_button = QPushButton("Save figure ...")
+        self.save_button = push_button("Save tables ...", "As CSV or Excel workbook")
+        copy = push_button("Copy as command", "Copy the line that does the same in a terminal")
+        self.figure_button = push_button("Save figure ...", "As PNG, SVG or PDF")
         for button, action in ((self.save_button, self.save), (self.figure_button, self.save_figure)):
             button.setEnabled(False)
             button.clicked.connect(lambda _=False, action=action: action())
@@ -220,6 +245,8 @@ class EvaluateDock(Dock):
         self.section("With the metrics of", self.method, self.metrics, copy)
         self.section("Run", self.run_bar)
         self.section("Result", self.table, self.curve, self.errors, self.save_button, self.figure_button)
+        self.picked = False  # whether somebody chose the method
+        self.method.activated.connect(lambda _: setattr(self, "picked", True))
         self.result.changed.connect(self.update_state)
         for changed in (self.mode.currentIndexChanged, self.method.currentIndexChanged, self.reference.changed):
             changed.connect(lambda *_: self.update_reason())
@@ -234,8 +261,10 @@ class EvaluateDock(Dock):
     def update_state(self) -> None:
         """Choose the metrics of the result's method, and another layer as its reference."""
         layer = self.result.layer
-        if layer is not None and "medseg" in layer.metadata:
-            self.method.setCurrentIndex(max(self.method.findData(layer.metadata["medseg"].get("method")), 0))
+        made = layer is not None and layer.metadata.get("medseg", {}).get("method", "") in usable_methods()
+        if layer is not None and (made or not self.picked):
+            proposed = likely_method(layer, self.result.image, picture_of(self.viewer, layer))
+            self.method.setCurrentIndex(max(self.method.findData(proposed), 0))
         result, reference = self.result.box.currentData(), self.reference.box.currentData()
         others = [x for x in self.reference.layers(self.viewer) if x.name != result]
         if others and reference == result:

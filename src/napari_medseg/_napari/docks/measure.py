@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QLabel
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, in_layer, measured_layers
 from napari_medseg._napari.nerves.eyes import NerveEyes
@@ -23,6 +23,7 @@ from napari_medseg._napari.widgets.export_button import ExportButton, Measured
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import PLACE, hear
+from napari_medseg._napari.widgets.named import Choices
 from napari_medseg._napari.widgets.object_tools import ObjectTools
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.table import TableView
@@ -115,9 +116,9 @@ class MeasureDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.labels = LayerChooser(napari_viewer, measured_layers, sample="afm", sizes=True)
-        self.image = LayerChooser(napari_viewer, image_layers, none="no image", heights=True)
-        self.kind = QComboBox()
+        self.labels = LayerChooser(napari_viewer, measured_layers, sample="afm", sizes=True, name="Labels")
+        self.image = LayerChooser(napari_viewer, image_layers, none="no image", heights=True, name="Image")
+        self.kind = Choices("What is measured", "Decides the columns: each field has measurements of its own")
         for kind in KINDS:
             self.kind.addItem(TITLES[kind], kind)
         self.kind.setCurrentIndex(self.kind.findData("afm"))
@@ -128,7 +129,9 @@ class MeasureDock(Dock):
         self.followed: Any = None
         self.changed = ""  # what is no longer as it was measured
         self.meanwhile = False  # whether the labels changed while they were measured
-        self.run_bar = RunBar(self.make_job, self.show_result, text="Measure")
+        self.run_bar = RunBar(
+            self.make_job, self.show_result, text="Measure", tip="Make a table with one row per object"
+        )
         self.nerve_form = SettingsForm(NerveSettings())
         self.nerve_settings = FoldedSettings(self.nerve_form, self.command)
         self.paths = NervePaths(

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.preferences import model_folder
 from napari_medseg._napari.widgets.dock import FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.named import Choices, push_button
 from napari_medseg.image import Image
 from napari_medseg.methods import create
 from napari_medseg.models.catalog import Entry, entry, list_models, load_model, with_settings
@@ -40,14 +41,18 @@ class ModelChooser(QWidget):
         self.role, self.movies, self.none, self.planes, self.image = role, movies, none, planes, None
         self.picked: Path | None = None
         self.entries: list[Entry] = []
-        self.box, self.card = QComboBox(), QLabel("")
+        self.box, self.card = (
+            Choices("Model", "What fits the image comes first; what does not is grey, with the reason"),
+            QLabel(""),
+        )
         self.card.setWordWrap(True)
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.form: SettingsForm | None = None  # of a method without training
         self.folded: FoldedSettings | None = None
         self.formed: Path | None = None
         self.command: Callable[[], str] = lambda: shlex.join(self.flags)
-        browse, again = QPushButton("Browse ..."), QPushButton("Refresh")
+        browse = push_button("Browse ...", "Open a model file (.pt, .onnx or a package .zip)")
+        again = push_button("Refresh", "Look into the folder of models again")
         browse.clicked.connect(lambda: self.browse())
         again.clicked.connect(lambda: self.refresh())
         row = QHBoxLayout()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from magicgui.widgets import FileEdit
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in
 from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.named import Choices, folder_edit, push_button
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.method import PrepareReport
@@ -33,10 +33,17 @@ class PrepareDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.source = FileEdit(mode="d", label="Source", nullable=True)
-        self.destination = FileEdit(mode="d", label="Training folder", nullable=True)
-        self.check_bar = RunBar(self.make_check, self.show_check, text="Check source")
-        self.method, self.note = QComboBox(), QLabel("")
+        self.source = folder_edit("Source folder", "Raw images with their annotations")
+        self.destination = folder_edit(
+            "Training folder", "Where the prepared cases go; an empty one, or one to go on with"
+        )
+        self.check_bar = RunBar(
+            self.make_check,
+            self.show_check,
+            text="Check source",
+            tip="Say what the folder holds, and what is wrong with it",
+        )
+        self.method, self.note = Choices("Method", "The network that will be trained on it"), QLabel("")
         for name in trained_methods():
             self.method.addItem(title_of(name), name)
         own = {name: getattr(settings_class(name), "preparation", None) for name in trained_methods()}
@@ -44,11 +51,13 @@ class PrepareDock(Dock):
         self.folded = {name: FoldedSettings(form, self.command) for name, form in self.forms.items()}
         self.method.setCurrentIndex(max(0, self.method.findData(next(iter(self.forms), ""))))
         kept = "Prepared cases are kept; Prepare goes on with the others."
-        self.run_bar = RunBar(self.make_job, self.show_report, text="Prepare", kept=kept)
+        self.run_bar = RunBar(
+            self.make_job, self.show_report, text="Prepare", kept=kept, tip="Write the training folder"
+        )
         self.findings = QLabel("")
         for label in (self.note, self.findings):
             label.setWordWrap(True)
-        sample = QPushButton("Make sample data ...")
+        sample = push_button("Make sample data ...", "Four generated pictures of stained tissue with their nuclei")
         sample.clicked.connect(lambda: self.make_sample())
         self.section("Source folder", self.source.native, sample, self.check_bar)
         self.section("For the method", self.method, self.note, *self.folded.values())

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import named, push_button
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.batch.review import ACCEPTED, EXCLUDED, ReviewSheet, load_case
 from napari_medseg.errors import MedSegError
@@ -38,12 +39,16 @@ class ReviewPanel(QWidget):
         self.image: Image | None = None
         self.loaded: Image | None = None
         self.before: dict[str, Any] = {}
-        self.keys, self.line, self.reason = QLabel(HELP), QLabel(""), QLineEdit()
+        self.keys, self.line = QLabel(HELP), QLabel("")
+        self.reason = named(QLineEdit(), "Why it is excluded", "Written beside the decision; Enter excludes the case")
         for text in (self.keys, self.line):
             text.setWordWrap(True)
         self.reason.setPlaceholderText("why it is excluded")
-        self.accept_button, self.exclude_button = QPushButton("Accept"), QPushButton("Exclude")
-        self.uncertain_button = QPushButton("Next most uncertain")
+        self.accept_button = push_button("Accept", "The labels are right, as they are or as you corrected them; go on")
+        self.exclude_button = push_button("Exclude", "Leave this case out of everything that follows; go on")
+        self.uncertain_button = push_button(
+            "Next most uncertain", "Go to the open case that the model was least sure of"
+        )
         self.uncertain_button.clicked.connect(lambda: self.go_to_uncertain())
         self.accept_button.clicked.connect(lambda: self.decide(ACCEPTED))
         self.exclude_button.clicked.connect(lambda: self.decide(EXCLUDED))

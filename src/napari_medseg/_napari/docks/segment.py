@@ -8,7 +8,7 @@ from typing import Any
 
 import napari
 from napari.layers import Layer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel
+from qtpy.QtWidgets import QCheckBox, QLabel
 
 from napari_medseg._napari import remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
@@ -21,6 +21,7 @@ from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import Choices
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg._napari.world import moved_to
@@ -35,11 +36,11 @@ WHOLE, VIEW = "whole image", "current view"
 MOST = 100_000_000  # pixels that a window segments at once
 
 
-class ExtentChooser(QComboBox):
+class ExtentChooser(Choices):
     """Whole image or current view; of a slide the view is proposed first."""
 
     def __init__(self, viewer: Any) -> None:
-        super().__init__()
+        super().__init__("Extent", "All of the image, or only what the window shows of it")
         self.viewer = viewer
         self.addItems([WHOLE, VIEW])
         self._seen: Layer | None = None
@@ -86,14 +87,17 @@ class SegmentDock(Dock):
         self.extent = ExtentChooser(napari_viewer)
         self.every = QCheckBox("every layer that fits the model")
         self.probabilities = QCheckBox("also show the probability")
+        self.every.setToolTip("One run for all open images that the model was made for")
+        self.probabilities.setToolTip("How sure the model is at each pixel, as one more layer from 0 to 1")
         self.replace = QCheckBox("replace the earlier result")
         self.replace.setToolTip("Otherwise each run adds a new layer")
         self.models = ModelChooser()
         self.models.command = self.command
         self.size_line, self.resample = QLabel(""), QCheckBox("show it at the model's pixel size (resample)")
         self.size_line.setWordWrap(True)
+        self.resample.setToolTip("The labels come back at the pixels of the image")
         self.form = SettingsForm(predict_settings(PredictSettings()))
-        self.run_bar = RunBar(self.make_job, self.show_results)
+        self.run_bar = RunBar(self.make_job, self.show_results, tip="Segment the image with the chosen model")
         self.section("Input", self.input, self.channels, self.extent, self.every)
         settings = FoldedSettings(self.form, self.command)
         self.section("With", self.models, self.size_line, self.resample, self.probabilities, self.replace, settings)

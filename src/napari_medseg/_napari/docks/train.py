@@ -13,15 +13,15 @@ import napari
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
-from magicgui.widgets import FileEdit
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.docks.train_data import TrainData
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.named import Choices, folder_edit, named
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
@@ -39,6 +39,11 @@ COLOURS = {"loss": "#56b4e9", "val_loss": "#e69f00", "val_score": "#009e73"}
 BELOW = 6
 NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
 PAPER, SHORT, RECOMMENDED, FITS, CUSTOM = "paper", "short", "recommended", "fits the time", "custom"
+SCHEDULES = (
+    "paper: as published; short: to see whether it learns; recommended: method settings and schedule that did "
+    "better in our measurements; fits the time: shortened to the time below, once Propose a schedule has "
+    "timed this computer; custom: as changed below"
+)
 EPOCHS = 10
 MINUTES = (15, 60, 240, 720)
 
@@ -61,8 +66,9 @@ class Curves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         self.lines: dict[str, pg.PlotDataItem] = {}
         for names in (LOSS, SCORE):
+            what = "Losses" if names is LOSS else "Validation score"
             plot = pg.PlotWidget(background=None, axisItems={"bottom": EpochAxis("bottom")})
-            plot.setFixedHeight(150)
+            named(plot, f"{what} over epochs", f"{what} over epochs").setFixedHeight(150)
             plot.setLabel("bottom", "epoch")
             plot.getPlotItem().layout.setContentsMargins(0, 4, 0, BELOW)  # the label hangs out of its axis
             plot.addLegend(offset=(-5, 5 if names is LOSS else -5))  # where the curve is not: losses fall, scores rise
@@ -121,22 +127,18 @@ class TrainForms(QWidget):
     def __init__(self, command: Callable[[], str], run_bar: RunBar) -> None:
         super().__init__()
         self.command, self.run_bar = command, run_bar
-        self.method, self.schedule = QComboBox(), QComboBox()
+        self.method = Choices("Method", "The network that is trained")
         for name in trained_methods():
             self.method.addItem(title_of(name), name)
+        self.schedule = Choices("Schedule", SCHEDULES)
         self.schedule.addItems([PAPER, SHORT, RECOMMENDED, FITS, CUSTOM])
-        self.time, self.estimate = QComboBox(), QLabel("")
+        self.time, self.estimate = Choices("Time", "How long the training may take on this computer"), QLabel("")
         self.pace: Pace | None = None
         for minutes in MINUTES:
             self.time.addItem(f"in at most {duration(60 * minutes)}", 60 * minutes)
         self.time.setCurrentIndex(MINUTES.index(60))
         self.time.currentIndexChanged.connect(lambda _: self.update_schedule())
         self.estimate.setWordWrap(True)
-        self.schedule.setToolTip(
-            "paper: as published; short: to see whether it learns; recommended: method settings and schedule that did "
-            "better in our measurements; fits the time: shortened to the time below, once Propose a schedule has "
-            "timed this computer; custom: as changed below"
-        )
         self.folded: list[FoldedSettings] = []
         self.layout_ = QVBoxLayout(self)
         self.layout_.setContentsMargins(0, 0, 0, 0)
@@ -261,18 +263,27 @@ class TrainDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
-        self.run_folder = FileEdit(mode="d", label="Run folder", nullable=True)
-        self.check_bar = RunBar(self.make_check, self.show_report, text="Check data")
+        self.run_folder = folder_edit("Run folder", "Where model, curves and settings of this training go")
+        self.check_bar = RunBar(
+            self.make_check,
+            self.show_report,
+            text="Check data",
+            tip="Read every case, and say what is found and what is wrong",
+        )
         self.source = TrainData(napari_viewer, self.check_bar.say)
         self.data = self.source.folder
         self.findings = QLabel("")
         self.findings.setWordWrap(True)
         self.resume = QCheckBox("resume the run in this folder")
+        self.resume.setToolTip("Go on after its last epoch, with the same data and method")
         self.curves = Curves(napari_viewer)
-        self.run_bar = RunBar(self.make_job, self.show_result, self.show_progress, text="Train")
+        train_tip = "Train on the data; Stop keeps the best model so far"
+        self.run_bar = RunBar(self.make_job, self.show_result, self.show_progress, text="Train", tip=train_tip)
         self.forms = TrainForms(self.command, self.run_bar)
-        self.pace_bar = RunBar(self.make_pace, self.show_pace, text="Propose a schedule", kept="Nothing was proposed.")
-        self.pace_bar.run_button.setToolTip("Time three steps on this computer, and shorten the schedule to fit")
+        self.pace_bar = RunBar(
+            self.make_pace, self.show_pace, text="Propose a schedule", kept="Nothing was proposed.",
+            tip="Time three steps on this computer, and shorten the schedule to fit",
+        )  # fmt: skip
         self.method, self.schedule = self.forms.method, self.forms.schedule
         self.section("Input", self.source, self.check_bar, self.findings)
         self.section("With", self.forms, self.pace_bar)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import FileEdit
 from napari.layers import Layer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers, label_layers
+from napari_medseg._napari.widgets.named import folder_edit
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io import write
@@ -33,18 +33,18 @@ class TrainData(QWidget):
     def __init__(self, viewer: Any, say: Callable[[str], None]) -> None:
         super().__init__()
         self.viewer, self.say = viewer, say
-        self.folder = FileEdit(mode="d", label="Data", nullable=True)
+        self.folder = folder_edit(
+            "Training data", "Folder with images/ and labels/, or another layout that Check data explains"
+        )
         sample, layers = QPushButton("Make sample data ..."), QPushButton("Use open layers ...")
         sample.setToolTip("Ten generated AFM scans with their masks")
         layers.setToolTip("Write every Labels layer and the image it belongs to into a folder, as training cases")
         sample.clicked.connect(lambda: self.make_sample())
         layers.clicked.connect(lambda: self.take_layers())
-        column, row = QVBoxLayout(self), QHBoxLayout()
+        column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.folder.native)
-        row.addWidget(sample)
-        row.addWidget(layers)
-        column.addLayout(row)
+        for widget in (self.folder.native, sample, layers):  # one below the other: the dock may be narrow
+            column.addWidget(widget)
 
     def make_sample(self, folder: str = "") -> None:
         """Write generated AFM scans with their masks into a folder and choose it."""

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_medseg._napari.layers import image_from_layer, label_layers
 from napari_medseg._napari.nerves.paths import PATHS_OF
 from napari_medseg._napari.nerves.pictures import plain_name, with_picture
+from napari_medseg._napari.widgets.named import named
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import Image
@@ -91,20 +92,22 @@ class NerveEyes(QWidget):
         super().__init__()
         self.viewer, self.picture, self.settings, self.show_result = viewer, picture, settings, show
         self.rows, self.problems = pd.DataFrame(), ("",)
-        self.run_bar = RunBar(self.make_job, self._measured, text="Eyes of open layers")
-        self.run_bar.run_button.setToolTip("Mean and SD of each eye over all open Labels layers; edited paths count")
+        tip = "Mean and SD of each eye over all open Labels layers; edited paths count"
+        self.run_bar = RunBar(self.make_job, self._measured, text="Eyes of open layers", tip=tip)
         self.folder_button = QPushButton("Eyes of a folder ...")
         self.folder_button.setToolTip("Mean and SD of each eye over the label images of a folder")
         self.folder_button.clicked.connect(lambda: self.start_folder())
         self.names = QLineEdit()
         self.names.setPlaceholderText("names: {subject}_{eye}_{frame}, or a table .csv")
-        self.names.setToolTip(
+        named(
+            self.names,
+            "Names of images",
             "How names state subject, eye and site (* is anything), or a CSV table with the columns image, subject, "
-            "eye, site; empty: as the corneal microscope names them"
+            "eye, site; empty: as the corneal microscope names them",
         )
         self.hint = QLabel("Of which subject and eye is each image? Click a cell to change it.")
         self.hint.setWordWrap(True)
-        self.table = QTableWidget(0, 1 + len(FIELDS))
+        self.table = named(QTableWidget(0, 1 + len(FIELDS)), "Who is who", "Click a cell to change it")
         self.table.setHorizontalHeaderLabels(["image", *FIELDS])
         self.table.setMinimumHeight(140)
         self.table.cellChanged.connect(self._assigned)

@@ -15,6 +15,7 @@ from napari_medseg._napari.layers import DERIVED, image_from_layer
 from napari_medseg._napari.nerves.pictures import with_picture
 from napari_medseg._napari.nerves.tracings import Paths, colour, recolour, shapes_data
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import named
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
@@ -77,7 +78,7 @@ class NervePaths(QWidget):
         self.image: Image | None = None
         self.worker: JobWorker | None = None
         self.show_button, self.line = QPushButton("Show paths"), QLabel("")
-        self.show_button.setToolTip("Trace the nerves as paths that can be edited; the table follows")
+        named(self.show_button, "Show paths", "Trace the nerves as paths that can be edited; the table follows")
         self.show_button.clicked.connect(self.start)
         self.line.setWordWrap(True)
         row = QHBoxLayout()

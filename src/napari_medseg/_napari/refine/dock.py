@@ -36,7 +36,7 @@ class RefineDock(Dock):
         self.target: Layer | None = None
         self.made: Layer | None = None
         self.setup, self.panel = Setup(napari_viewer), Panel(napari_viewer)
-        self.run_bar = RunBar(self.make_job, self.open, text="Start")
+        self.run_bar = RunBar(self.make_job, self.open, text="Start", tip="Begin to paint")
         self.column.addWidget(self.setup)
         self.run_title = QLabel("<b>Run</b>")
         self.column.addWidget(self.run_title)

@@ -188,8 +188,8 @@ class Live:
     def draw(self, kind: str) -> None:
         """Let the user draw a ``box`` or a ``lasso`` around the object."""
         self._put_away()
-        self.drawn = Outline(self.viewer, self.layers.image, kind, self.take_outline)
-        self.panel.say(f"Drag a {kind} around the object. T goes back to the brush.")
+        self.drawn = Outline(self.viewer, self.layers.image, kind, self.take_outline, self._back_to_brush)
+        self.panel.say(f"Drag a {kind} around the object. Escape or T goes back to the brush.")
 
     def take_outline(self, shapes: Shapes) -> None:
         """Turn an outline into strokes of the class that is painted, and refine."""
@@ -208,10 +208,15 @@ class Live:
             drawn, self.drawn = self.drawn, None
             drawn.remove()
 
+    def _back_to_brush(self) -> None:
+        if self.drawn is not None:
+            self.paint_with(max(self.layers.painting, 2))
+            self.panel.say("")
+
     def next_class(self) -> None:
         """Paint with the next class; from a box or lasso go back to the brush."""
         if self.drawn is not None:
-            self.paint_with(max(self.layers.painting, 2))
+            self._back_to_brush()
         else:
             self.layers.next_class()
 

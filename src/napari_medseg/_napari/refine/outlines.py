@@ -22,9 +22,11 @@ FLAT = 0.5  # voxels: shapes that reach less far along an axis lie in a slice
 
 
 class Outline:
-    """One box or lasso being drawn on `image`; `done` gets the Shapes layer with it."""
+    """One box or lasso being drawn on `image`; `done` gets the Shapes layer with it, Escape calls `cancel`."""
 
-    def __init__(self, viewer: Any, image: Layer, kind: str, done: Callable[[Shapes], None]) -> None:
+    def __init__(
+        self, viewer: Any, image: Layer, kind: str, done: Callable[[Shapes], None], cancel: Callable[[], None]
+    ) -> None:
         self.viewer, self.done = viewer, done
         viewer.dims.ndisplay = 2  # shapes are drawn in slices
         place = like(image)
@@ -36,6 +38,8 @@ class Outline:
         self.layer.mode = MODES[kind]
         self.look = timer(0, self._look)  # napari goes on with the shape after it has told of it
         self.layer.events.data.connect(self._changed)
+        self.cancelled = timer(0, cancel)  # the layer may go then, not under its own key
+        self.layer.bind_key("Escape", lambda _: self.cancelled.start(), overwrite=True)
 
     def _changed(self, event: Any) -> None:
         if str(event.action) == "added":
@@ -45,6 +49,7 @@ class Outline:
         """Hand the outline over once it is whole; one that was too small is gone by then."""
         if self.layer in self.viewer.layers and len(self.layer.data):
             self.layer.events.data.disconnect(self._changed)
+            self.layer.bind_key("Escape", None)
             self.done(self.layer)
 
     def remove(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QRect, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
@@ -25,6 +25,7 @@ from napari_medseg._napari.refine.keys import legend
 from napari_medseg._napari.refine.swatches import Swatches
 from napari_medseg._napari.widgets.export_button import ExportButton
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.named import still
 from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.state import amount
 
@@ -164,9 +165,11 @@ class Panel(QWidget):
         self.auto.setChecked(True)
         self.status, self.message, self.activity = QLabel(""), QLabel(HINT), QLabel("")
         self.planes = PlaneButtons(viewer)
-        self.reference = LayerChooser(viewer, self.references, none="no reference")
+        self.reference = LayerChooser(viewer, self.references, none="no reference", name="Reference")
         self.keys = QLabel(legend())
         self.slices = QSpinBox()
+        self.slices.setAccessibleName("Slices to propagate over")
+        still(self.slices)
         self.slices.setRange(0, 9999)
         self.slices.setSpecialValueText("to the end")
         self.slices.setPrefix("slices: ")
@@ -228,6 +231,13 @@ class Panel(QWidget):
         self._enable()
         if self.overlay.isChecked():
             live.guidance.uncertainty(True)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Give the keys back to the picture on Enter or Escape in a field."""
+        if event.key() in (Qt.Key.Key_Escape, Qt.Key.Key_Return, Qt.Key.Key_Enter) and not self.hasFocus():
+            self.setFocus()
+        else:
+            super().keyPressEvent(event)
 
     def say(self, text: str) -> None:
         """Show one sentence."""

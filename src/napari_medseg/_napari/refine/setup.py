@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Shapes
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import (
     add_level,
@@ -33,6 +33,7 @@ from napari_medseg._napari.widgets.dock import FoldedSettings
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import Choices, push_button
 from napari_medseg.errors import DataError, MedSegError
 from napari_medseg.image import FRAMES, PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import PART, cut_out, in_picture
@@ -51,6 +52,10 @@ MOST = 16_000_000  # pixels of a level that are refined at once: of a larger one
 MOST_STORED = 400_000_000  # voxels that are read from disk to be refined: about 6 GB with masks, strokes and objects
 NOTHING, LABELS, PROPOSAL = "nothing", "a Labels layer", "a proposal (P-Net model)"
 OBJECTS = "objects of a Labels layer"
+ORIGIN = (
+    "A Labels layer becomes the mask, as one foreground or as so many classes as Settings say. Objects of a "
+    "Labels layer: each stays an object of its own with its number, and is opened to be corrected"
+)
 OPEN = "Point at an object and press O to correct it, then A; or paint a new one."
 GEODESIC, DEEPIGEOS = "geodesic (works on anything)", "DeepIGeoS (R-Net model)"
 
@@ -63,30 +68,30 @@ class Setup(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = viewer
-        self.input = LayerChooser(viewer, image_layers, sample="mri", sizes=True)
+        self.input = LayerChooser(viewer, image_layers, sample="mri", sizes=True, name="Image")
         self.channels = ChannelChooser(viewer)
         self.time = TimeChooser(viewer)
-        self.where = QComboBox()
-        self.where.setToolTip(
+        self.where = Choices(
+            "Part of the image",
             "Of a large image only the part around a box: what lies outside the box is background. Of a slide or "
-            "another image of several resolutions the one in view when Start is pressed; of a large one what is in view"
+            "another image of several resolutions the one in view at Start; of a large one what is in view",
         )
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             listen(event, self.list_boxes)
-        self.box_button = QPushButton("Draw a box")
+        self.box_button = push_button("Draw a box", "Refine only the part around a box that you drag in the picture")
         self.box_button.clicked.connect(lambda: self.draw_box())
-        self.sessions, self.problem = QComboBox(), ""
-        self.taken: Image | None = None  # the part of a layer of several resolutions that is refined
-        self.resume_button = QPushButton("Continue session")
-        self.resume_button.clicked.connect(lambda: self.resume.emit())
-        self.origin, self.engine = QComboBox(), QComboBox()
-        self.origin.addItems([NOTHING, LABELS, OBJECTS, PROPOSAL])
-        self.origin.setToolTip(
-            "A Labels layer becomes the mask, as one foreground or as so many classes as Settings say. Objects of a "
-            "Labels layer: each stays an object of its own with its number, and is opened to be corrected"
+        self.sessions, self.problem = (
+            Choices("Saved sessions", "Earlier refinements of this image, the newest first"),
+            "",
         )
+        self.taken: Image | None = None  # the part of a layer of several resolutions that is refined
+        self.resume_button = push_button("Continue session", "Go on with the chosen refinement where it ended")
+        self.resume_button.clicked.connect(lambda: self.resume.emit())
+        self.engine = Choices("Engine", "What turns strokes into a mask")
+        self.origin = Choices("Start from", ORIGIN)
+        self.origin.addItems([NOTHING, LABELS, OBJECTS, PROPOSAL])
         self.engine.addItems([GEODESIC, DEEPIGEOS])
-        self.labels = LayerChooser(viewer, label_layers)
+        self.labels = LayerChooser(viewer, label_layers, name="Labels to start from")
         self.places = {"propose": QVBoxLayout(), "refine": QVBoxLayout()}
         self.fitting: Image | None = None
         self.form = SettingsForm(RefinementSettings(), hidden=("engine",))
@@ -274,8 +279,14 @@ class Setup(QWidget):
         """Let the user draw a box around what is to be refined."""
         layer = self.input.layer
         if layer is not None:
-            self.drawn = Outline(self.viewer, layer, "box", self._drawn)
+            self.drawn = Outline(self.viewer, layer, "box", self._drawn, lambda: self._undrawn(layer))
             self.input.choose(layer)
+
+    def _undrawn(self, layer: Any) -> None:
+        """Take a box away that was not drawn."""
+        self.drawn.remove()
+        if layer in self.viewer.layers:
+            self.viewer.layers.selection.active = layer
 
     def _note(self, image: Image) -> str:
         """Say which time point of a movie, or which part of a pyramid, is refined, and how to come to another one."""

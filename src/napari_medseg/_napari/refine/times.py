@@ -11,10 +11,12 @@ from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import named, still
 from napari_medseg._napari.world import to_data, to_world
 from napari_medseg.image import Image
 
 TIME_OF = "medseg_time_of"  # metadata of a layer: which layer it is a time point of, and which time point
+POINT = "The time point that is refined: the one in view, so it moves with the slider"
 SETTLE_MS = 150  # after which a slider that moved stands still
 
 
@@ -29,9 +31,9 @@ class TimeChooser(QWidget):
         self.movie: Layer | None = None
         self.busy = False  # while a time point is refined, its layers stay in view
         self.away: list[Layer] = []  # hidden, for the slider is at another time point
-        self.point, self.together = QSpinBox(), QCheckBox("all frames together")
+        self.point, self.together = named(QSpinBox(), "Time point", POINT), QCheckBox("all frames together")
         self.point.setPrefix("time point ")
-        self.point.setToolTip("The time point that is refined: the one in view, so it moves with the slider")
+        still(self.point)
         self.together.setToolTip("Refine all frames as one stack: strokes in any frame act on those beside it too")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

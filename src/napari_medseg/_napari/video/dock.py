@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from magicgui.widgets import FileEdit
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
+from qtpy.QtWidgets import QCheckBox, QFileDialog
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
@@ -22,6 +21,7 @@ from napari_medseg._napari.video.timeline import Timeline
 from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
 from napari_medseg._napari.widgets.form import SettingsForm
 from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.named import folder_edit, push_button
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg._napari.world import to_world
@@ -38,6 +38,7 @@ WITHOUT = (
     "Without a classifier every frame is taken to show nerve. Browse for one, or train one: dock Train, on frames "
     "sorted into a folder for each class."
 )
+RUN = "Judge every frame, outline the nerve where there is one"
 KEPT = "Finished frames are kept; Run goes on from there."
 
 
@@ -63,10 +64,12 @@ class PausableBar(RunBar):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.pause_button = QPushButton("Pause")
+        self.pause_button = push_button("Pause", "Hold after the frame under way; press again to go on")
         self.pause_button.setEnabled(False)
         self.pause_button.clicked.connect(self.toggle)
         self.layout().itemAt(0).layout().insertWidget(1, self.pause_button)
+        self.setTabOrder(self.run_button, self.pause_button)
+        self.setTabOrder(self.pause_button, self.stop_button)
         self.layout().setContentsMargins(9, 4, 9, 6)
 
     def begin(self, job: Job[Any], done: Callable[[Any], None]) -> None:
@@ -180,10 +183,10 @@ class VideoDock(Dock):
         self.movie = MovieChooser(napari_viewer)
         self.classifier = ModelChooser("classify", none="none: every frame is segmented", without=WITHOUT)
         self.segmenter = ModelChooser("segment", movies=True)
-        self.folder = FileEdit(mode="d", label="Result folder", nullable=True)
+        self.folder = folder_edit("Result folder", "Where tables, masks and the overlaid movie go")
         preferred = {name: value for name, value in compute().items() if name in ("device", "precision")}
         self.form = SettingsForm(VideoSettings().updated(**preferred))
-        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress, kept=KEPT)
+        self.run_bar = PausableBar(self.make_job, lambda _: None, self.show_progress, kept=KEPT, tip=RUN)
         self.timeline, self.loader, self.shown = Timeline(napari_viewer), None, None
         self.live, self.follow = LivePicture(napari_viewer), QCheckBox("Show frames as they are computed", checked=True)
         self.outlines, self.editing = OutlineEditor(napari_viewer), False
@@ -191,7 +194,9 @@ class VideoDock(Dock):
         self.outlines.changed.connect(lambda: self.timeline.intervals.show_state(changed=True, edited=True))
         self.timeline.intervals.applied.connect(lambda: self.edit(True))
         self.timeline.intervals.reset.connect(lambda: self.edit(False))
-        opening, earlier = (QPushButton(text) for text in ("Open movie ...", "Show an earlier result ..."))
+        self.follow.setToolTip("Follow the run in the picture; off, it stays where it is")
+        opening = push_button("Open movie ...", "Open a movie file or a stack")
+        earlier = push_button("Show an earlier result ...", "Read a result folder over the chosen movie")
         opening.clicked.connect(lambda: self.open_movie())
         earlier.clicked.connect(lambda: self.open_result())
         self.section("Movie", self.movie, opening)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 import pyqtgraph as pg
-from qtpy.QtCore import QPointF, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.compat import isalive
+from qtpy.QtCore import QPointF, Qt, QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
 
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.plot_style import follow_theme
@@ -191,8 +192,20 @@ class Timeline(QWidget):
         self.movie = movie
         if self.parent() is None:
             self.viewer.window.add_dock_widget(self, name="Nerve timeline", area="bottom")
+            QTimer.singleShot(0, self._fit_screen)  # when it has its size
         self.show()
         self.follow()
+
+    def _fit_screen(self) -> None:
+        """On a low screen lie beside the docks on the left instead of below them, so that the window fits."""
+        if not isalive(self):
+            return
+        main = self.window()
+        room = main.screen().availableGeometry().height()
+        if isinstance(main, QMainWindow) and main.minimumSizeHint().height() > room:
+            main.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+            main.layout().activate()  # or it cannot get lower yet
+            main.resize(main.width(), min(main.height(), room))
 
     def clear(self) -> None:
         """Forget curves and intervals."""

@@ -10,19 +10,18 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDialog,
     QDialogButtonBox,
     QGridLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_medseg._napari.belonging import kept_of, set_pixel_size
 from napari_medseg._napari.layers import HEIGHTS, image_from_layer
+from napari_medseg._napari.widgets.named import Choices, named, push_button
 from napari_medseg.errors import SettingsError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image, steps_as_said, um_per
 from napari_medseg.models.purpose import Field, likely_field
@@ -45,13 +44,14 @@ class Calibration(QWidget):
 
     def __init__(self, sizes: bool = True, values: bool = True, button: bool = True) -> None:
         super().__init__()
-        self.size, self.unit, self.value = QLineEdit(), QComboBox(), QLineEdit()
+        self.unit = Choices("Unit of the pixel size", "Unit of the pixel size")
         for unit in UNITS:
             self.unit.addItem(SHORT_UNITS[unit], unit)
-        self.size.setPlaceholderText("as in the file")
-        self.size.setToolTip("Edge of a pixel: one number, or one for each axis of space with commas, depth first")
-        self.value.setPlaceholderText("as in the file")
-        self.value.setToolTip("Height of one grey value, of pictures whose file does not say what their values mean")
+        edge = "Edge of a pixel: one number, or one for each axis of space with commas, depth first"
+        grey = "Height of one grey value, of pictures whose file does not say what their values mean"
+        self.size, self.value = named(QLineEdit(), "Pixel size", edge), named(QLineEdit(), "nm per grey value", grey)
+        self.size.setPlaceholderText("from file")
+        self.value.setPlaceholderText("from file")
         self.size_row = [QLabel("Pixel size"), self.size, self.unit]
         self.value_row = [QLabel("nm per grey value"), self.value]
         grid = QGridLayout(self)
@@ -59,7 +59,7 @@ class Calibration(QWidget):
         for row, widgets in enumerate((self.size_row, self.value_row)):
             for column, widget in enumerate(widgets):
                 grid.addWidget(widget, row, column)
-        self.button = QPushButton("Set")
+        self.button = push_button("Set", "Give it to the layer, and to those that belong to it")
         if button:
             grid.addWidget(self.button, 0 if sizes else 1, 3)
         for field in (self.button.clicked, self.size.returnPressed, self.value.returnPressed):

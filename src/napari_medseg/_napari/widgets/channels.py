@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import image_from_layer, image_layers
+from napari_medseg._napari.widgets.named import named
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import Image
 from napari_medseg.io.grids import same_grid, stack_channels
@@ -40,8 +41,8 @@ class ChannelChooser(QWidget):
         self.viewer = viewer
         self.base: Layer | None = None
         self.fitting: list[Layer] = []  # one for each row of the list
-        self.list = QListWidget()
-        self.list.setToolTip("Layers of the same size and place; they follow the image as channels, in this order")
+        tip = "Layers of the same size and place; they follow the image as channels, in this order"
+        self.list = named(QListWidget(), "Further channels", tip)
         self.list.itemChanged.connect(lambda _: self.changed.emit())
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

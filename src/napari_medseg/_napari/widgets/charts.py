@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from napari_medseg._napari.widgets.named import Choices, named
 from napari_medseg._napari.widgets.plot_style import follow_theme
 
 HISTOGRAM, BOXES = "histogram", "box plot"
@@ -25,9 +26,11 @@ class Charts(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.frame = pd.DataFrame()
-        self.column, self.by, self.kind = QComboBox(), QComboBox(), QComboBox()
+        self.column = Choices("Chart of", "The measurement that is drawn")
+        self.by = Choices("by", "One chart for each value of this column")
+        self.kind = Choices("as", "How it is drawn")
         self.kind.addItems([HISTOGRAM, BOXES])
-        self.plot = pg.PlotWidget(background=None)
+        self.plot = named(pg.PlotWidget(background=None), "Chart", "Drag to move, wheel to zoom, A below left for all")
         self.plot.setFixedHeight(220)
         self.plot.addLegend(offset=(-5, 5))
         self.theme = follow_theme(viewer, [self.plot])
@@ -52,7 +55,7 @@ class Charts(QWidget):
         self.draw()
 
     @staticmethod
-    def _fill(box: QComboBox, names: list[str]) -> None:
+    def _fill(box: Choices, names: list[str]) -> None:
         before = box.currentText()
         box.blockSignals(True)
         box.clear()

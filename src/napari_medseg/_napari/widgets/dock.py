@@ -11,12 +11,12 @@ from napari.utils.notifications import show_info
 from npe2 import PluginManager
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QIcon, QKeyEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
     QFrame,
-    QHBoxLayout,
+    QGridLayout,
     QLabel,
     QMainWindow,
     QMessageBox,
@@ -30,11 +30,13 @@ from superqt import QCollapsible
 from napari_medseg._napari.view import keep_whole, seen_whole
 from napari_medseg._napari.widgets.export_button import offer_own_writers_first
 from napari_medseg._napari.widgets.form import SettingsForm
+from napari_medseg._napari.widgets.named import named, push_button
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.errors import MedSegError
 from napari_medseg.io.files import write_text
 
-NARROWEST = 330
+NARROWEST, BESIDE = 300, 4  # width of a dock that holds little, and room around what it holds
+USUAL, INDENT = 340, 6
 PLUGIN = "napari-medseg"
 NAMES = "Medical segmentation", PLUGIN  # by which napari names docks that were opened from its menus, and by scripts
 
@@ -52,6 +54,10 @@ class _Column(QScrollArea):
         hint, inner = super().minimumSizeHint(), self.widget()
         wanted = inner.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 4 if inner else 0
         return QSize(max(NARROWEST, wanted), hint.height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return the width at which docks open: the same for all."""
+        return QSize(max(USUAL, self.minimumSizeHint().width()), super().sizeHint().height())
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Pass on that the width may have changed."""
@@ -83,6 +89,7 @@ class Dock(QWidget):
         inner = QWidget()
         self.column = _Sections(inner)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.column.setContentsMargins(BESIDE, BESIDE, BESIDE, BESIDE)
         self.area = _Column()
         self.area.setWidgetResizable(True)
         self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # arrow keys go to the slices, not to the scroll bar
@@ -95,7 +102,9 @@ class Dock(QWidget):
 
     def section(self, title: str, *widgets: QWidget) -> None:
         """Add a titled group of widgets."""
-        self.column.addWidget(QLabel(f"<b>{title}</b>"))
+        label = QLabel(f"<b>{title}</b>")
+        label.setWordWrap(True)
+        self.column.addWidget(label)
         for widget in widgets:
             self.column.addWidget(widget)
 
@@ -119,6 +128,14 @@ class Dock(QWidget):
             frame = self.parent()
             close, frame.destroyOnClose = frame.destroyOnClose, lambda: self.ask_to_leave() and close()
         return handled
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Press the button that has the keys on Enter too, as on Space; other keys go on to napari."""
+        pressed = QApplication.focusWidget()
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and isinstance(pressed, QPushButton):
+            pressed.click()
+        else:
+            super().keyPressEvent(event)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Notice that napari is closed: its window is hidden, and everything is there still."""
@@ -187,22 +204,27 @@ class FoldedSettings(QCollapsible):
     def __init__(self, form: SettingsForm, command: Callable[[], str], title: str = "Settings") -> None:
         super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
         self.form, self.command, self.title = form, command, title
+        named(self.toggleButton(), title, "Show or hide these settings; each has a proposed value")
         self.toggled.connect(self._mark)
         self._mark(False)
         row = QWidget()
-        layout = QHBoxLayout(row)
+        layout = QGridLayout(row)  # in two rows: the dock may be narrow
         layout.setContentsMargins(0, 0, 0, 0)
-        for text, action in (
-            ("Reset", form.reset),
-            ("Save", self.save),
-            ("Load", self.load),
-            ("Copy as command", self.copy),
+        for place, (text, tip, action) in enumerate(
+            (
+                ("Reset", "Back to the values that were proposed", form.reset),
+                ("Save", "Write these settings to a file (.json)", self.save),
+                ("Load", "Read settings from a file (.json)", self.load),
+                ("Copy as command", "Copy the line that does the same in a terminal", self.copy),
+            )
         ):
-            button = QPushButton(text)
-            button.clicked.connect(lambda _=False, action=action: action())
-            layout.addWidget(button)
+            made = push_button(text, tip)
+            made.clicked.connect(lambda _=False, action=action: action())
+            layout.addWidget(made, place // 3, place % 3, 1, 3 if place == 3 else 1)
         self.addWidget(form.native)
         self.addWidget(row)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.content().layout().setContentsMargins(INDENT, 0, 0, 0)
 
     def _mark(self, opened: bool) -> None:
         """Draw the arrow as text, in the colour that the theme gives to text."""

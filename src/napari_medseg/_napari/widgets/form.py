@@ -8,6 +8,7 @@ from magicgui.application import use_app
 from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, FloatSpinBox, LineEdit, SpinBox
 from pydantic.fields import FieldInfo
 
+from napari_medseg._napari.widgets.named import make_narrow, name_path, still
 from napari_medseg.settings import Settings, plain_type
 
 NONE = "none"
@@ -22,7 +23,8 @@ class SettingsForm(Container):
         super().__init__(labels=True)
         for name, field in type(defaults).model_fields.items():
             if name not in hidden:
-                self.append(_widget(name, field, getattr(defaults, name)))
+                self.append(widget := _widget(name, field, getattr(defaults, name)))
+                _name(widget)
         self.hidden = hidden
         self.margins = (0, 0, 0, 0)
 
@@ -74,6 +76,18 @@ def _widget(name: str, field: FieldInfo, default: Any) -> Any:
     if extra.get("widget") == "file":
         return FileEdit(mode="r", nullable=True, **common)
     return LineEdit(**common)
+
+
+def _name(widget: Any) -> None:
+    """Give what is edited its name; it has its tooltip already."""
+    if isinstance(widget, FileEdit):
+        name_path(widget, widget.label, widget.tooltip)
+    else:
+        widget.native.setAccessibleName(widget.label)
+    if isinstance(widget, ComboBox):
+        make_narrow(widget.native)
+    if isinstance(widget, (ComboBox, SpinBox, FloatSpinBox)):
+        still(widget.native)
 
 
 def _limits(field: FieldInfo) -> tuple[float, float]:

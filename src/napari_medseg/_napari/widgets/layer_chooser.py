@@ -7,13 +7,14 @@ from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.belonging import take_place
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import PlaneButtons
 from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
+from napari_medseg._napari.widgets.named import Choices, push_button
 from napari_medseg.errors import MedSegError
 from napari_medseg.image import PIXEL, Image
 from napari_medseg.models.purpose import Field
@@ -39,18 +40,20 @@ class LayerChooser(QWidget):
         sample: str = "",
         sizes: bool = False,
         heights: bool = False,
+        name: str = "Layer",
     ) -> None:
         super().__init__()
         self.viewer, self.layers, self.none, self.sample = viewer, layers, none, sample
         self.found: list[Layer] = []
         self.image: Image | None = None
         self.problem = ""
-        self.box, self.line = QComboBox(), QLabel("")
+        self.box, self.line = Choices(name, "Which of the open layers"), QLabel("")
         self.line.setWordWrap(True)
-        self.button = QPushButton(f"Open sample: {SAMPLES.get(sample, sample)}")
+        self.button = push_button(f"Open sample: {SAMPLES.get(sample, sample)}", "Open a generated image to try it out")
         self.button.clicked.connect(lambda: viewer.open_sample("napari-medseg", sample))
         self.fields = Calibration(sizes, heights)
-        self.open_fields = QPushButton("Pixel size ..." if sizes else "nm per grey value ...")
+        asked = "Pixel size ..." if sizes else "nm per grey value ..."
+        self.open_fields = push_button(asked, "Enter what the file does not say, or says wrongly")
         self.open_fields.clicked.connect(lambda: self.fields.setVisible(self.fields.isHidden()))
         self.fields.entered.connect(self._calibrate)
         self.sizes, self.heights = sizes, heights

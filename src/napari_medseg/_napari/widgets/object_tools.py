@@ -11,6 +11,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QGridLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.widgets.named import named
 from napari_medseg._napari.widgets.table import time_axis
 from napari_medseg.measure.labels import box_of, pieces_of
 
@@ -20,7 +21,8 @@ class ObjectTools(QWidget):
 
     def __init__(self, dock: Any) -> None:
         super().__init__()
-        self.dock, self.smallest, self.unit = dock, QLineEdit(), QLabel("")
+        self.dock, self.unit = dock, QLabel("")
+        self.smallest = named(QLineEdit(), "Smallest size", "Objects below it go when Remove smaller is pressed")
         self.smallest.setPlaceholderText("smallest size")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)

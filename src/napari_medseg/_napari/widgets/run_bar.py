@@ -9,6 +9,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.widgets.named import named, push_button
 from napari_medseg._napari.widgets.words import duration
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.errors import MedSegError
@@ -16,7 +17,10 @@ from napari_medseg.jobs import Job, Progress, Speed
 
 
 class RunBar(QWidget):
-    """Drive one job at a time; `make_job` is asked for a job when Run is pressed; `kept` says what Stop leaves."""
+    """Drive one job at a time; `make_job` is asked for a job when Run is pressed.
+
+    `kept` says what Stop leaves, `tip` what Run does.
+    """
 
     def __init__(
         self,
@@ -25,14 +29,19 @@ class RunBar(QWidget):
         on_progress: Callable[[Progress], None] = lambda _: None,
         text: str = "Run",
         kept: str = "Nothing was changed.",
+        tip: str = "",
     ) -> None:
         super().__init__()
         self.make_job, self.on_result, self.on_progress = make_job, on_result, on_progress
         self.current: JobWorker | None = None
         self.reason, self.stopping, self.failed = "", False, False
         self.kept = kept  # what is there after Stop, in a sentence
-        self.run_button, self.stop_button = QPushButton(text), QPushButton("Stop")
-        self.bar, self.message = QProgressBar(), QLabel("")
+        self.tip = tip or text
+        self.run_button, self.stop_button = (
+            push_button(text, self.tip),
+            push_button("Stop", "End after the step under way"),
+        )
+        self.bar, self.message = named(QProgressBar(), f"Progress: {text}", ""), QLabel("")
         self.device = QLabel("")
         for text in (self.message, self.device):
             text.setWordWrap(True)
@@ -56,7 +65,7 @@ class RunBar(QWidget):
         before, self.reason = self.reason, reason
         if self.current is None:
             self.run_button.setEnabled(not reason)
-            self.run_button.setToolTip(reason)
+            self.run_button.setToolTip(reason or self.tip)
             if reason != before:  # what was made, or why something ended, stays to be read
                 self.say(reason)
             if reason:
@@ -84,8 +93,10 @@ class RunBar(QWidget):
         self.failed = self.stopping = False
         self.bar.setValue(0)
         self.say("Starting ...")
-        self.run_button.setEnabled(False)
         self.stop_button.setEnabled(True)
+        if self.run_button.hasFocus():
+            self.stop_button.setFocus()
+        self.run_button.setEnabled(False)
         self.current = JobWorker(
             job,
             on_progress=lambda progress: self._progress(progress),
@@ -121,6 +132,7 @@ class RunBar(QWidget):
     def offer(self, text: str, action: Callable[[], None]) -> None:
         """Show one button for the next step."""
         self.next_button.setText(text)
+        self.next_button.setToolTip(f"The next step: {text}")
         with contextlib.suppress(TypeError):  # nothing was connected
             self.next_button.clicked.disconnect()
         self.next_button.clicked.connect(lambda: action())
@@ -152,6 +164,8 @@ class RunBar(QWidget):
     def _end(self) -> None:
         self.current = None
         self.run_button.setEnabled(not self.reason)
+        if self.stop_button.hasFocus():
+            self.run_button.setFocus()
         self.stop_button.setEnabled(False)
         if self.stopping and not self.failed:
             self.say(f"Stopped. {self.kept}")

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QTableView
 from napari_medseg._napari.layers import DERIVED, image_from_layer, like
 from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.widgets.listening import PLACE, hear, listen
+from napari_medseg._napari.widgets.named import named
 from napari_medseg._napari.widgets.words import text
 from napari_medseg._napari.world import in_units_of, moved_to, put_onto
 from napari_medseg.measure.labels import box_of
@@ -72,6 +73,7 @@ class TableView(QTableView):
         viewer.mouse_drag_callbacks.append(self._press)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self.setMinimumHeight(220)
+        named(self, "Table of measurements", "Click a row to see its object; Ctrl or Shift selects several")
 
     def show_table(self, frame: pd.DataFrame, layer: Any) -> None:
         """Show `frame` and link its ``label`` column, or for shapes its rows, to `layer` (``None``: to no layer)."""
