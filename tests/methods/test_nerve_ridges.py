@@ -20,6 +20,7 @@ from napari_medseg.methods import METHODS, TRAINING_FREE, create
 from napari_medseg.methods.nerve_ridges.method import LineFilter, line_kernels, receptive_radius
 from napari_medseg.models.catalog import entry, list_models, load_model
 from napari_medseg.models.checkpoint import bundled
+from napari_medseg.preprocessing.ground import continued, unseen
 from napari_medseg.samples.ccm import CornealRanges, ccm_folder, ccm_image
 from napari_medseg.settings import PredictSettings
 from napari_medseg.training import train
@@ -53,6 +54,47 @@ def test_brightness_and_gain_do_not_matter() -> None:
     plain = run(predict(model, image)).labels.data
     other = run(predict(model, image.replace(data=image.data.astype(np.float32) * 7 + 1000))).labels.data
     assert (plain != other).mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", [NAME, "ccm_generated"])
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("pads", [((0, 28), (0, 0)), ((16, 16), (16, 16)), ((0, 0), (0, 200))])
+def test_a_border_or_caption_bar_makes_no_nerves(
+    pads: tuple[tuple[int, int], tuple[int, int]], value: int, name: str
+) -> None:
+    """The edge of a plain part was taken for a nerve: up to 60 % more of them."""
+    image, _ = ccm_image(1, 256)
+    framed = np.pad(np.asarray(image.data), pads, constant_values=value)
+    for row in range(8, 20, 2):
+        framed[-28 + row, 10:16] = 255 - value if pads[0] == (0, 28) else framed[-28 + row, 10:16]  # letters
+    alone, found = (run(predict(load_model(name), Image(data, "YX"))).labels.data for data in (image.data, framed))
+    inside = tuple(slice(before, before + 256) for before, _ in pads)
+    assert found.sum() == found[inside].sum()
+    assert abs(int(found[inside].sum()) - int(alone.sum())) < 0.04 * alone.sum()
+    assert (found[inside] > alone).sum() < 0.03 * alone.sum()
+
+
+def test_what_was_not_seen_is_continued_by_mirroring() -> None:
+    picture = np.arange(12.0).reshape(1, 12)
+    outside = picture >= 9
+    assert continued(picture, outside)[0, 6:].tolist() == [6, 7, 8, 7, 6, 5]
+    assert continued(picture, outside | (picture < 8))[0].tolist() == [8] * 12  # no picture is wide enough to mirror
+    halves = np.repeat(np.array([0, 255], np.uint8), 50)[None].repeat(60, 0)
+    assert not unseen(halves).any()  # a picture of plain parts alone
+
+
+def test_nerves_on_plain_ground_were_seen() -> None:
+    """A drawing, or a nerve through a part that the camera has cut off at 0."""
+    drawing = np.zeros((200, 200), np.uint8)
+    drawing[98:101, 20:180] = 255
+    assert not unseen(drawing).any()
+    found = run(predict(load_model(NAME), Image(drawing, "YX"))).labels.data
+    assert found[99, 30:170].all()
+    half = np.asarray(ccm_image(0, 200)[0].data).copy()
+    half[:, 100:] = 0
+    assert unseen(half)[:, 100:].all()
+    half[60:64, 100:180] = 200
+    assert not unseen(half).any()
 
 
 def test_tiles_give_the_same_answer() -> None:

@@ -16,6 +16,7 @@ from napari_medseg.io.ccm import to_grey
 from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import TrainingFreeMethod
 from napari_medseg.methods.nerve_ridges.settings import NerveRidgesSettings
+from napari_medseg.preprocessing.ground import unseen
 
 CUTOFF_SD = 3  # a Gaussian ends here
 
@@ -43,11 +44,14 @@ class LineFilter(nn.Module):
         self.register_buffer("lines", line_kernels(width, length, directions), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a picture (B, 1, Y, X) to strengths (B, 1, Y, X), 0 or more."""
-        detail = x - self._mean(x)
-        deviation = self._mean(detail**2).clamp_min(1e-12).sqrt()
-        even = torch.where(deviation > 1e-5, detail / deviation, torch.zeros_like(detail))
-        return _padded(even, self.lines.to(x.dtype)).amax(1, keepdim=True).clamp_min(0)
+        """Map a picture (B, 1, Y, X) to strengths (B, 1, Y, X), 0 or more; NaN was not seen and counts nothing."""
+        seen, nothing = torch.isfinite(x), torch.zeros_like(x)
+        share = self._mean(seen.to(x.dtype)).clamp_min(1e-3)
+        detail = torch.where(seen, x - self._mean(torch.where(seen, x, nothing)) / share, nothing)
+        deviation = (self._mean(detail**2) / share).clamp_min(1e-12).sqrt()
+        even = torch.where(deviation > 1e-5, detail / deviation, nothing)
+        strengths = _padded(even, self.lines.to(x.dtype)).amax(1, keepdim=True).clamp_min(0)
+        return torch.where(seen, strengths, nothing)
 
     def _mean(self, x: Tensor) -> Tensor:
         row = self.around.to(x.dtype)[None, None]
@@ -108,12 +112,29 @@ class NerveRidges(TrainingFreeMethod):
         """Reach of the filters."""
         return receptive_radius(self.settings.width, self.settings.length, self.settings.surroundings)
 
-    def statistics(self, image: Image) -> float:
-        """Return the SD of the whole (grey) image."""
-        deviation = float(to_grey(np.asarray(image.channels_first())).std(dtype=np.float64))
-        if not np.isfinite(deviation):
+    def preprocess(self, image: Image) -> Image:
+        """Return the image, in which NaN stands for what is `unseen`.
+
+        Raises
+        ------
+        DataError
+            If it holds NaN or infinite values.
+        """
+        grey = to_grey(np.asarray(image.channels_first()))
+        if grey.dtype.kind == "f" and not np.isfinite(grey).all():
             raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
-        return deviation
+        outside = unseen(grey)
+        if not outside.any():
+            return image
+        return image.replace(
+            data=np.where(outside, np.nan, grey).astype(np.float32), axes=image.spatial_axes, channels=()
+        )
+
+    def statistics(self, image: Image) -> float:
+        """Return the SD of what was seen of the whole (grey) image."""
+        grey = to_grey(np.asarray(image.channels_first()))
+        seen = grey[np.isfinite(grey)]
+        return float(seen.std(dtype=np.float64)) if seen.size else 0.0
 
     def normalise(self, block: np.ndarray, statistics: Any) -> np.ndarray:
         """Return grey values in SD of the image, negative for dark lines."""

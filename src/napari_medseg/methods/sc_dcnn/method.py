@@ -24,6 +24,7 @@ from napari_medseg.measure.lines import keep_lines
 from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.sc_dcnn.network import ScDcnnNet, inaccurate_label_loss, receptive_radius
 from napari_medseg.methods.sc_dcnn.settings import ScDcnnSettings
+from napari_medseg.preprocessing.ground import continued, unseen
 from napari_medseg.settings import TrainSettings
 
 LEVELS = 5
@@ -71,14 +72,19 @@ class ScDcnn(Method):
         return receptive_radius(LEVELS)
 
     def preprocess(self, image: Image) -> Image:
-        """Even out the whole (grey) image and make dark lines bright, when the settings ask for it."""
+        """Even out the whole (grey) image and make dark lines bright, when the settings ask for it.
+
+        What is `unseen` of a 2D image mirrors what lies beside it: its edge would be taken for a nerve.
+        """
         s = self.settings
-        if not s.surroundings and not s.dark:
+        outside = _unseen(image)
+        if not s.surroundings and not s.dark and outside is None:
             return image
         grey = to_grey(np.asarray(image.channels_first())).astype(np.float32)
         _require_finite(grey, image)
+        grey = grey if outside is None else continued(grey, outside)
         grey = even_out(grey, s.surroundings) if s.surroundings else grey
-        return image.replace(data=-grey if s.dark else grey, axes=image.spatial_axes)
+        return image.replace(data=-grey if s.dark else grey, axes=image.spatial_axes, channels=())
 
     def statistics(self, image: Image) -> tuple[float, float]:
         """Return mean and population SD of the whole (grey) image."""
@@ -94,8 +100,10 @@ class ScDcnn(Method):
         return ((grey - mean) / deviation if deviation > 0 else np.zeros_like(grey))[None].astype(np.float32)
 
     def postprocess(self, probabilities: np.ndarray, image: Image) -> Image:
-        """Keep what is likelier than ``threshold`` and somewhere than ``strong``; drop what is short or small."""
-        return image.labels_like(self._mask(probabilities[1]).astype(np.uint8))
+        """Keep what is likelier than ``threshold`` and somewhere than ``strong``; drop what is short, small, unseen."""
+        nerve, outside = probabilities[1], _unseen(image)
+        nerve = nerve if outside is None else np.where(outside, 0, nerve)
+        return image.labels_like(self._mask(nerve).astype(np.uint8))
 
     def _mask(self, nerve: np.ndarray) -> np.ndarray:
         s = self.settings
@@ -174,6 +182,14 @@ class ScDcnn(Method):
 def _require_finite(values: np.ndarray, image: Image) -> None:
     if not np.isfinite(values).all():
         raise DataError(f"{image.name or 'The image'} holds NaN or infinite values. Replace them first.")
+
+
+def _unseen(image: Image) -> np.ndarray | None:
+    """Return what is `unseen` of a 2D image (Y, X), ``None`` where that is nothing."""
+    if len(image.spatial_shape) != 2:
+        return None
+    outside = unseen(to_grey(np.asarray(image.channels_first())))
+    return outside if outside.any() else None
 
 
 def even_out(grey: np.ndarray, surroundings: float) -> np.ndarray:
