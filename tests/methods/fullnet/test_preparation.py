@@ -95,6 +95,35 @@ def test_labels_of_matlab_are_prepared_as_those_of_png(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_one(tmp_path / "out/labels_instance/a_label.png").data, labels.data)
 
 
+def test_masks_of_one_object_each_make_a_case(tmp_path: Path) -> None:
+    """The Data Science Bowl's layout: a folder for each picture, in it images/<id>.png and masks/*.png."""
+    truth = {}
+    for seed, name in enumerate(("aa", "bb")):
+        image, labels = nuclei_tile(seed, 64)
+        opaque = np.dstack([image.data, np.full((64, 64), 255, np.uint8)])
+        save(tmp_path / "raw" / name / "images" / f"{name}.png", opaque)
+        ids = np.unique(labels.data)[1:]
+        truth[name] = sorted(int((labels.data == k).sum()) for k in ids)
+        for k in ids:
+            save(tmp_path / "raw" / name / "masks" / f"{k * 7919 % 101:03}.png", np.uint8(255) * (labels.data == k))
+    report = run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE.updated(patch=0)))
+    assert report.cases == ("aa", "bb")
+    for name, areas in truth.items():
+        found = read_one(tmp_path / f"out/labels_instance/{name}_label.png").data
+        assert sorted(np.bincount(found.ravel())[1:].tolist()) == areas
+
+
+def test_a_label_map_of_another_name_is_no_mask_of_one_object(tmp_path: Path) -> None:
+    image, labels = nuclei_tile(0, 64)
+    save(tmp_path / "raw" / "images" / "a.png", image.data)
+    save(tmp_path / "raw" / "masks" / "b.png", labels.data)
+    with pytest.raises(DataError, match="No image with an annotation of the same stem"):
+        run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE))
+    save(tmp_path / "raw" / "masks" / "c.png", labels.data)
+    with pytest.raises(DataError, match="several objects; expected one mask"):
+        run(prepare_fullnet(tmp_path / "raw", tmp_path / "out", ONE))
+
+
 def test_pictures_to_test_on_are_not_trained_on_without_preparation(tmp_path: Path) -> None:
     image, labels = nuclei_tile(0, 64)
     for name in ("train_1", "testA_1"):

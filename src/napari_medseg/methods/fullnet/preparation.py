@@ -28,14 +28,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from napari_medseg.errors import DataError, MedSegError, WriteError, counted, some_of
-from napari_medseg.image import WHITE
+from napari_medseg.image import WHITE, Image
 from napari_medseg.io import read_labels, read_one
 from napari_medseg.io.files import inside, read_json, write_bytes
 from napari_medseg.io.grids import on_grid
 from napari_medseg.io.histology import read_annotation
 from napari_medseg.io.pairs import ANNOTATIONS, IMAGE_FOLDERS, LABEL_FOLDERS, case_stem, inner_folder, is_label
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.measure.labels import consecutive, instances
+from napari_medseg.measure.labels import consecutive, foreground, ids_of, instances
 from napari_medseg.method import PrepareReport
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import SPLIT_OF, SPLITS, split_of
@@ -50,7 +50,7 @@ LABELS = ("labels_instance", *LABEL_FOLDERS, "xml")
 
 @dataclass(frozen=True)
 class Source:
-    """One raw case: picture, label map or annotation, and its split (empty where there are none)."""
+    """One raw case: picture; label map, annotation, or folder of one mask an object; its split, if there are any."""
 
     image: Path
     label: Path
@@ -79,6 +79,7 @@ class Sources:
 def find_sources(folder: Path) -> Sources:
     """Find cases in ``images`` and ``labels``, in splits above or below these, or side by side in `folder`.
 
+    Folders of one picture with a mask for each object are cases too (`_case_folders`).
     Names that all begin with a split (``train_1``, ``testA_1``) give the splits.
 
     Raises
@@ -104,6 +105,9 @@ def find_sources(folder: Path) -> Sources:
             )
         cases += [c for c in found if often[c.stem] == 1]
         unpaired += [p for p in (*images, *labels) if p not in used]
+    if not cases:
+        cases = _case_folders(folder)
+        unpaired = [] if cases else unpaired
     if not cases and twins:
         raise DataError(f"No usable case in {folder}: {twins[0]}")
     if not cases:
@@ -129,6 +133,36 @@ def _groups(folder: Path) -> list[tuple[str, list[Path], list[Path]]]:
     files = _files(folder)
     maps = [p for p in files if is_label(p)]
     return _by_name([p for p in files if p not in maps], maps)
+
+
+def _case_folders(folder: Path) -> list[Source]:
+    """Find folders of one picture in ``images`` and a mask for each of its objects in ``masks`` (Data Science Bowl)."""
+    found = []
+    for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+        images, masks = inner_folder(place, IMAGE_FOLDERS), inner_folder(place, ("masks",))
+        pictures = _files(images, PICTURES) if images and masks else []
+        if masks and len(pictures) == 1 and len(_files(masks, PICTURES)) > (place == folder):
+            found.append(Source(pictures[0], masks))
+    return found
+
+
+def _objects_of_masks(folder: Path, image: Image) -> np.ndarray:
+    """Return objects 1 .. N (Y, X) of a folder of one mask an object; of masks that overlap the first counts.
+
+    Raises
+    ------
+    DataError
+        If a file is no mask but holds several numbers.
+    """
+    objects = np.zeros(image.spatial_shape, np.int32)
+    for number, path in enumerate(_files(folder, PICTURES), 1):
+        labels = np.asarray(on_grid(read_labels(path, image), image).data)
+        if len(ids_of(labels)) > 1:
+            raise DataError(
+                f"{path.name} holds several objects; expected one mask an object, or a label map of its picture's name."
+            )
+        objects[foreground(labels) & (objects == 0)] = number
+    return consecutive(objects)
 
 
 def _split_folders(folder: Path) -> list[tuple[str, Path]]:
@@ -353,6 +387,8 @@ def _load(source: Source, settings: PrepareSettings) -> tuple[np.ndarray, np.nda
         drawn = read_annotation(source.label, image, settings.overlap)
         objects = consecutive(drawn.data)
         notes += drawn.metadata.get("notes", [])
+    elif source.label.is_dir():
+        objects = _objects_of_masks(source.label, image)
     else:
         objects = instances(np.asarray(on_grid(read_labels(source.label, image), image).data))
     if objects.max(initial=0) >= 2**16:
