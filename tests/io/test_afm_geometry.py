@@ -247,6 +247,24 @@ def test_files_of_others_are_refused_with_the_way_out(tmp_path: Path, name: str,
     assert len(str(caught.value)) < 320
 
 
+def test_masks_of_gwyddion_are_labels_of_their_channel(tmp_path: Path) -> None:
+    heights = np.where(np.hypot(*(np.mgrid[:64, :64] - 32)) < 12, 4e-7, 0.0)
+    container = gwy.GwyContainer()
+    for k, (title, data) in enumerate({"Phase": 0 * heights, "Height": heights}.items()):
+        unit = gwy.GwySIUnit(unitstr="m" if k else "deg")
+        sides = {"xreal": 1e-5, "yreal": 1e-5, "si_unit_xy": gwy.GwySIUnit(unitstr="m"), "si_unit_z": unit}
+        container[f"/{k}/data"], container[f"/{k}/data/title"] = gwy.GwyDataField(data, **sides), title
+    container["/1/mask"] = gwy.GwyDataField((heights > 0).astype(float), xreal=1e-5, yreal=1e-5)
+    container.tofile(str(tmp_path / "scan.gwy"))
+    height, phase, mask = io.read(tmp_path / "scan.gwy")
+    assert [height.channels, phase.channels, mask.kind] == [("Height",), ("Phase",), "labels"]
+    assert mask.scale == height.scale
+    np.testing.assert_array_equal(mask.data, heights > 0)
+    labels = io.read_one(tmp_path / "scan.gwy", "labels")
+    row = summarise("afm", labels, afm.read_heights(tmp_path / "scan.gwy")).iloc[0]
+    assert row["height_mean (nm)"] == pytest.approx(400, abs=0.1)
+
+
 def test_channel_to_measure_is_named_and_chosen(tmp_path: Path) -> None:
     raw = np.full((8, 8), 100, "<i2")
     volts = "V [Sens. Amp] (0.0001 V/LSB) 20.00000 V"

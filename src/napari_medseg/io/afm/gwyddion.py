@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ GSF_MAGIC = b"Gwyddion Simple Field 1.0\n"
 
 
 def read_gwy_channels(path: Path) -> list[Channel]:
-    """Read every data field of a ``.gwy`` file.
+    """Read every data field of a ``.gwy`` file, with its mask if it has one.
 
     Raises
     ------
@@ -46,7 +47,11 @@ def read_gwy_channels(path: Path) -> list[Channel]:
             "Gwyddion and save that."
         )
     return [
-        _field_channel(container[f"/{k}/data"], str(container.get(f"/{k}/data/title", f"channel {k}"))) for k in numbers
+        replace(
+            _field_channel(container[f"/{k}/data"], str(container.get(f"/{k}/data/title", f"channel {k}"))),
+            mask=np.asarray(container[f"/{k}/mask"].data) if f"/{k}/mask" in container else None,
+        )
+        for k in numbers
     ]
 
 

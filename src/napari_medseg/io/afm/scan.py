@@ -47,6 +47,8 @@ class Channel:
         Sentences for the user.
     place
         Where the first pixel lies on the sample, (y, x) in `step_unit`, y downwards; (0, 0) where the file states none.
+    mask
+        What a person or program marked in this channel, of the shape of `data`, above 0 where it is marked.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Channel:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     place: tuple[float, float] = (0.0, 0.0)
+    mask: np.ndarray | None = None
 
 
 def normal_unit(unit: str) -> str:
@@ -125,7 +128,8 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
     """Turn the channels of a file into images, the best height channel first.
 
     Lengths become nanometres (float32), other values keep their unit; the pixel size becomes micrometres,
-    or stays ``pixel`` where the file gives none. A scan whose place on the sample is stated lies there.
+    or stays ``pixel`` where the file gives none. A scan whose place on the sample is stated lies there. Masks of
+    channels follow as labels.
 
     Raises
     ------
@@ -137,7 +141,16 @@ def to_images(path: Path, channels: Sequence[Channel]) -> list[Image]:
     named = _with_pixels(path, _unique_names(channels))
     order = sorted(range(len(named)), key=lambda i: (*_rank(named[i]), i))
     images = [_image(path, named[i]) for i in order]
-    return [images[0].replace(name=path.stem), *images[1:]]
+    masks = [_mask(image, named[i]) for image, i in zip(images, order, strict=True)]
+    return [images[0].replace(name=path.stem), *images[1:], *(mask for mask in masks if mask is not None)]
+
+
+def _mask(image: Image, channel: Channel) -> Image | None:
+    """Return the mask of a channel as labels on the grid of its image."""
+    if channel.mask is None or channel.mask.shape != channel.data.shape:
+        return None
+    known = {"source_file": image.metadata["source_file"], "channel": channel.name}
+    return image.labels_like((channel.mask > 0).astype(np.uint8), f"{image.name}_mask").replace(metadata=known)
 
 
 def _with_pixels(path: Path, channels: Sequence[Channel]) -> list[Channel]:
