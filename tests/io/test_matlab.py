@@ -8,7 +8,10 @@ import pytest
 from scipy.io import savemat
 
 from napari_medseg.errors import ReadError
+from napari_medseg.evaluate.masks import evaluate
 from napari_medseg.io import read, read_labels
+from napari_medseg.jobs import run
+from napari_medseg.measure.files import measure_files
 
 LABELS = np.array([[0, 1, 1], [7, 7, 0]])
 
@@ -19,6 +22,16 @@ def test_inst_map_is_read_as_objects(tmp_path: Path, kind: Any) -> None:
     image = read_labels(tmp_path / "a.mat")
     assert (image.kind, image.axes) == ("labels", "YX")
     np.testing.assert_array_equal(image.data, LABELS)
+
+
+def test_a_folder_of_them_is_measured_and_evaluated(tmp_path: Path) -> None:
+    for folder in ("results", "references"):
+        (tmp_path / folder).mkdir()
+        savemat(tmp_path / folder / "a.mat", {"inst_map": LABELS.astype(float)})
+    measured = run(measure_files("nuclei", [tmp_path / "results"]))
+    assert measured.images["count"].tolist() == [2]
+    found = run(evaluate("fullnet", tmp_path / "results", tmp_path / "references"))
+    assert found["images"]["a"]["aji"] == 1
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,22 @@ def test_an_axon_of_another_program_is_not_a_main_nerve_by_its_type(tmp_path: Pa
     assert (row["main nerves"], row["branches"], row["total length [px]"]) == (1, 1, 380)
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("# SCALE 1.0 1.0 1.0\n# OFFSET 0 0 0\n", None),
+        ("# SCALE 0.5 0.5 1.0\n", "SCALE 0.5 0.5, which is not applied"),
+        ("# OFFSET 10 20 0\n", "OFFSET 10 20, which is not applied"),
+    ],
+)
+def test_scale_and_offset_of_an_swc_are_said(tmp_path: Path, head: str, said: str | None) -> None:
+    (tmp_path / "a.swc").write_text(head + "# in microns\n" + LINE)
+    image = read(tmp_path / "a.swc")[0]
+    assert [path[0] for path in image.metadata["paths"]] == [[50, 10]]
+    assert (said or "nothing") in " ".join([*image.metadata["notes"], "nothing"])
+    assert ("applied" in str(image.metadata["notes"])) == (said is not None)
+
+
 def test_nothing_traced(tmp_path: Path) -> None:
     for suffix in (".swc", ".ndf"):
         write_tracings(tmp_path / f"a{suffix}", [])

@@ -130,9 +130,10 @@ def _on_pixels(
         factors = [um_per(unit) or 1.0 for unit in image.units[-2:]]
         step = (image.scale[-2] * factors[0], image.scale[-1] * factors[1])
     if tracing.unit == tracings.PIXEL:
-        return tracing, step, []
+        return tracing, step, [*tracing.said]
     if step is None:
         why = "states no pixel size" if tracing.unit else "states no unit"
-        return tracing, None, [f"{path.name} {why}, nor does a picture beside it: its numbers are taken for pixels."]
+        note = f"{path.name} {why}, nor does a picture beside it: its numbers are taken for pixels."
+        return tracing, None, [note, *tracing.said]
     stated = [] if tracing.unit else [f"{path.name} states no unit: its numbers are micrometres, as SWC defines them."]
-    return tracing.in_pixels(step), step, stated
+    return tracing.in_pixels(step), step, [*stated, *tracing.said]

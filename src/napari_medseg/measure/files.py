@@ -15,9 +15,9 @@ from napari_medseg.io.grids import together
 from napari_medseg.io.pairs import (
     DRAWINGS,
     IMAGE_FOLDERS,
+    LABEL_SUFFIXES,
     SCANS,
     SUFFIXES,
-    ZARR,
     case_stem,
     inner_folder,
     is_label,
@@ -215,7 +215,7 @@ def _assign(summary: DataFrame, known: Mapping[str, str] | None, name: str) -> l
 
 def _cases(path: Path, images: Path | None) -> Iterator[tuple[Path, Path | None, list[Path]]]:
     """Yield label files, each with its image where there is one, and further images that have its name too."""
-    files = [path] if is_one(path) else list_labels(path, (*SUFFIXES, *DRAWINGS, ZARR))
+    files = [path] if is_one(path) else list_labels(path, (*LABEL_SUFFIXES, *DRAWINGS))
     folder = images or (path.parent if is_one(path) else path)
     own = inner_folder(folder, IMAGE_FOLDERS) or folder
     places = dict.fromkeys([*(file.parent for file in files), own])

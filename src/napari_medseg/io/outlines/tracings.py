@@ -46,12 +46,15 @@ class Tracing:
         Of the coordinates: ``"pixel"``, ``"micrometer"``, or empty where the file does not say.
     step
         Size (y, x) of a pixel in micrometres, where the file states it.
+    said
+        What the file states beside that, which is not applied.
     """
 
     paths: Paths
     classes: list[str]
     unit: str = ""
     step: tuple[float, float] | None = None
+    said: tuple[str, ...] = ()
 
     def in_pixels(self, step: Sequence[float]) -> Tracing:
         """Return the paths in pixels of (y, x) `step` micrometres."""
@@ -83,7 +86,19 @@ def read_tracing(path: str | Path) -> Tracing:
         raise ReadError(f"{path.name} is not a valid {path.suffix} tracing: {error}. Export it again.") from error
     if any(not np.isfinite(p).all() or np.abs(p).max(initial=0) > MAX_SIZE for p in paths):
         raise ReadError(f"{path.name} holds impossible coordinates (above {MAX_SIZE}). Export it again.")
-    return Tracing(paths, classes, unit, step)
+    return Tracing(paths, classes, unit, step, _not_applied(path.name, text) if parser is _parse_swc else ())
+
+
+def _not_applied(name: str, text: str) -> tuple[str, ...]:
+    """Say which SCALE and OFFSET an SWC file states: programs differ in what they make of them."""
+    stated = {}
+    for key, nothing in (("SCALE", 1.0), ("OFFSET", 0.0)):
+        found = re.search(rf"^#\s*{key}:?\s+([-\d.eE+]+)[\s,]+([-\d.eE+]+)", text, re.MULTILINE | re.IGNORECASE)
+        if found and {float(found[1]), float(found[2])} != {nothing}:
+            stated[key] = f"{key} {found[1]} {found[2]}"
+    if not stated:
+        return ()
+    return (f"{name} states {' and '.join(stated.values())}, which is not applied: positions are taken as they are.",)
 
 
 LENGTHS = {  # how comments of SWC files call the unit of positions, and its micrometres
