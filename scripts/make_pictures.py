@@ -85,6 +85,14 @@ def scroll(widget: Any, share: float = 1.0) -> None:
     bar.setValue(round(share * bar.maximum()))
 
 
+def begin_with(widget: Any, part: Any) -> None:
+    """Scroll a dock until `part` of it is at its top."""
+    from qtpy.QtCore import QPoint
+
+    settle(0.2)
+    widget.area.verticalScrollBar().setValue(part.mapTo(widget.area.widget(), QPoint(0, 0)).y())
+
+
 def shoot(viewer: Any, name: str) -> None:
     """Save the whole window with 256 colours."""
     settle()
@@ -154,7 +162,8 @@ def afm(work: Path) -> None:
 
     with window() as viewer:
         segment = show_afm(viewer, trained(work))
-        scroll(find(viewer, "MeasureDock"))
+        measure = find(viewer, "MeasureDock")
+        begin_with(measure, measure.summary)
         shoot(viewer, "measure")
         segment.parentWidget().raise_()
         shoot(viewer, "segment")
@@ -207,6 +216,7 @@ def nerves(work: Path) -> None:
         wait(lambda: len(measure.table.frame) > 0 and measure.paths.worker is None)
         measure.labels.layer.opacity = 0.15
         viewer.reset_view()
+        begin_with(measure, measure.paths)
         shoot(viewer, "nerves")
 
 
@@ -228,7 +238,7 @@ def histology(work: Path) -> None:
         measure.image.choose(tissue)
         finish(measure.run_bar)
         viewer.reset_view()
-        scroll(measure)
+        begin_with(measure, measure.summary)
         shoot(viewer, "histology")
     with window() as viewer:
         viewer.open_sample(PLUGIN, "histology")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -18,6 +19,7 @@ from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
 from napari_medseg._napari.refine.jobs import in_memory
+from napari_medseg._napari.refine.panel import on_accepted
 from napari_medseg._napari.refine.setup import DEEPIGEOS, LABELS, NOTHING, OBJECTS
 from napari_medseg._napari.refine.swatches import mask_colours, object_colours
 from napari_medseg._napari.widgets.export_button import proposed
@@ -219,6 +221,23 @@ def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: 
     scene.settle()
     np.testing.assert_array_equal(objects.data == 1, accepted)
     assert objects.data[5, 5] == 2
+
+
+def test_a_stroke_that_lies_mostly_on_an_accepted_object_is_told_of() -> None:
+    """One that lies on it as a whole changes nothing, which the session says itself."""
+    result, strokes = np.zeros((8, 8), np.int32), np.zeros((8, 8), np.uint8)
+    result[:, :4] = 1
+    box = (slice(2, 3), slice(0, 8))
+    state = SimpleNamespace(result=result, scribbles=strokes, stroke_box=box)
+    assert not on_accepted(state)  # a stroke was taken back
+    strokes[2, 1:6] = 2
+    assert on_accepted(state)
+    strokes[2] = 0
+    strokes[2, 3:8] = 2
+    assert not on_accepted(state)
+    strokes[2] = 1
+    assert not on_accepted(state)
+    assert not on_accepted(SimpleNamespace(result=result, scribbles=strokes, stroke_box=None))
 
 
 def test_accepted_objects_look_unlike_the_open_one() -> None:

@@ -149,6 +149,16 @@ def accepted(state: RefinementState, labels: Sequence[int]) -> str:
     return f"round {state.index} · object{'s' * (len(labels) != 1)} {named} accepted and locked: {size}"
 
 
+def on_accepted(state: RefinementState) -> bool:
+    """Whether most of what the last strokes add lies on accepted objects, which never change."""
+    if state.stroke_box is None:
+        return False
+    added = state.scribbles[state.stroke_box] > 1
+    return bool(added.any() and (state.result[state.stroke_box][added] > 0).mean() > MOSTLY)
+
+
+ACCEPTED = "The stroke lies on an accepted object, which stays as it is: U takes the stroke back, O opens the object."
+MOSTLY = 0.5
 NAMED = 4  # labels
 TOLD_LINES = 7
 
@@ -258,6 +268,7 @@ class Panel(QWidget):
         taken = state.kind == "accept"
         self.status.setText(told if started else accepted(state, rounds[-1]["labels"]) if taken else state.describe())
         hint = SAME if state.kind == "refine" and not state.n_changed else ""
+        hint = ACCEPTED if state.kind == "refine" and on_accepted(state) else hint
         hint = hint if not started else CORRECT if state.mask.any() else HINT
         self.message.setText(state.message or hint)
         self.strip.show_rounds(state.index, state.n_rounds, rounds)
