@@ -205,6 +205,39 @@ def test_table_keeps_headers_with_units(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(path), frame)
 
 
+SAID = {
+    "notes": ["drawn by hand"],
+    "medseg": {"method": "fullnet"},
+    "segments": {"1": "left"},
+    "segment_colours": {"1": [1, 2, 3]},
+    "objects": {"1": {"class": "tumour", "measurements": {"area": 2.0}}},
+    "picture": [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]],
+    "level": 1,
+}
+
+
+@pytest.mark.parametrize("wrong", [None, -1, "x", [1], [None], {"x": 1}, {"1": None}, {"1": [1, {"a": 2}]}, [[1.0]]])
+@pytest.mark.parametrize("key", SAID)
+def test_what_a_side_car_says_wrongly_is_left_out_and_said(tmp_path: Path, key: str, wrong: Any) -> None:
+    if key == "medseg" and isinstance(wrong, dict):
+        return  # any dict is provenance
+    image = Image(np.eye(5, dtype=np.uint8), "YX", (0.5, 0.5), UM, kind="labels", name="a", metadata=SAID)
+    path = write(tmp_path / "a.tif", image)
+    car = tmp_path / "a.json"
+    document = json.loads(car.read_text("utf-8"))
+    assert {name: document["metadata"][name] for name in SAID} == SAID
+    document["metadata"][key] = wrong
+    car.write_text(json.dumps(document), "utf-8")
+    found = io.read(path)[0]
+    np.testing.assert_array_equal(found.data, image.data)
+    assert (found.scale, found.kind) == (image.scale, image.kind)
+    assert key not in found.metadata or key == "notes"
+    assert f"says of {key} is damaged and left out" in " ".join(found.metadata["notes"])
+    for kept in SAID.keys() - {key, "notes", "level"}:
+        assert found.metadata[kept] == SAID[kept]
+    write(tmp_path / "b.geojson", found)
+
+
 def test_line_ends_within_a_cell_part_no_row(tmp_path: Path) -> None:
     path = write_table(tmp_path / "t.csv", pd.DataFrame({"a": ["x\ry", "x\r\ny", "x\ny"], "b": [1, 2, 3]}))
     with path.open(encoding="utf-8", newline="") as file:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
-from napari_medseg.image import CALIBRATION, SEGMENT_COLOURS, SEGMENT_NAMES, Image
+from napari_medseg.image import CALIBRATION, FACTS, FRAME, SEGMENT_COLOURS, SEGMENT_NAMES, Image
 from napari_medseg.io.files import as_json, disk_errors, file_stem, json_safe, read_json, replacing
+from napari_medseg.io.geometry import LEVEL
 
 VERSION = 1
+LAZY = ("levels",)  # metadata of an open pyramid, which no side-car holds
 LONGEST_UNIT, FARTHEST = 40, 1e30  # letters; in any unit of length
 DIFFERENCE = 100  # bytes by which the description of a file that is written is longer than that of one that is not
 END_BYTES = 2**20  # beginning and end hold headers and directories, and all of most files
@@ -142,7 +144,7 @@ def _is_of_other(content: Mapping[str, Any], place: Path) -> bool:
 def provenance(path: Path) -> dict[str, Any]:
     """Return how the image of `path` was made, and what its labels are called, as its side-car says."""
     metadata = (load(path) or {}).get("metadata")
-    known = metadata if isinstance(metadata, dict) else {}
+    known = _sound(metadata, 0) if isinstance(metadata, dict) else {}
     return {
         key: known[key]
         for key in ("medseg", SEGMENT_NAMES, SEGMENT_COLOURS)
@@ -173,10 +175,59 @@ def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
     if [n for n in stored if n > 1] != [n for n in data.shape if n > 1]:
         raise ValueError
     data = data.reshape(stored).transpose([file_axes.index(a) for a in axes])
-    metadata = {**saved["metadata"], "source_file": str(path)}
+    metadata = {**_sound(saved["metadata"], len(saved["scale"])), "source_file": str(path)}
     metadata.pop(CALIBRATION, None)  # what was written are the values
     units, channels = tuple(saved["units"]), tuple(saved["channels"])
     return Image(
         data, axes, tuple(saved["scale"]), units, affine, saved["kind"], saved["name"], channels, saved["value_unit"],
         metadata,
     )  # fmt: skip
+
+
+def _sound(metadata: Mapping[str, Any], n: int) -> dict[str, Any]:
+    """Return what a side-car says besides, without what is not what it should be, which a note names.
+
+    `n` is the number of axes with a step.
+    """
+    if not isinstance(metadata, dict):
+        raise TypeError
+    fits: dict[str, Callable[[Any], bool]] = {
+        "notes": lambda value: isinstance(value, list) and all(isinstance(note, str) for note in value),
+        "medseg": lambda value: isinstance(value, dict),
+        SEGMENT_NAMES: lambda value: _each(value, lambda name: isinstance(name, str)),
+        SEGMENT_COLOURS: lambda value: _each(value, lambda colour: _numbers(colour) and len(colour) in (3, 4)),
+        FACTS: lambda value: _each(value, _are_facts),
+        FRAME: lambda value: _is_matrix(value, n),
+        LEVEL: lambda value: type(value) is int and value >= 0 and FRAME in metadata,
+    }
+    lost = [key for key, fit in fits.items() if key in metadata and not fit(metadata[key])]
+    kept = {key: value for key, value in metadata.items() if key not in (*lost, *LAZY)}
+    if LEVEL in kept and FRAME in lost:
+        del kept[LEVEL]
+    if lost:
+        kept["notes"] = [*kept.get("notes", ()), f"What its .json says of {', '.join(lost)} is damaged and left out."]
+    return kept
+
+
+def _each(value: Any, fit: Callable[[Any], bool]) -> bool:
+    """Whether a value is a dict by label, and each of its values fits."""
+    return isinstance(value, dict) and all(key.isdecimal() and fit(one) for key, one in value.items())
+
+
+def _numbers(values: Any) -> bool:
+    """Whether values are a list of numbers from 0 to 255."""
+    return isinstance(values, list) and all(isinstance(one, int | float) and 0 <= one <= 255 for one in values)
+
+
+def _are_facts(known: Any) -> bool:
+    measured = known.get("measurements") if isinstance(known, dict) else 0
+    return measured is None or isinstance(measured, dict)
+
+
+def _is_matrix(value: Any, n: int) -> bool:
+    """Whether a value is an invertible matrix of `n` axes and the place; of no axes, any value is."""
+    try:
+        matrix = np.array(value, float)
+        return not n or (matrix.shape == (n + 1,) * 2 and np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 0)
+    except (TypeError, ValueError):
+        return False
