@@ -276,6 +276,66 @@ def test_an_output_that_cannot_be_written_is_a_sentence(words: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 2), ("2>&-", 0), ("<&- >&- 2>&-", 2)])
+def test_an_output_that_is_closed_ends_without_a_traceback(tmp_path: Path, closed: str, code: int) -> None:
+    """As ``ls >&-`` does; the first file that is opened must not take the place of standard output."""
+    labels = Image(np.eye(30, dtype=np.uint8), "YX", kind="labels")
+    path, out = write(tmp_path / "a_labels.tif", labels), tmp_path / "t.csv"
+    line = f"'{sys.executable}' -m napari_medseg measure nuclei '{path}' -o '{out}' {closed}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("medseg: The output cannot be written") == (closed == ">&-")
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 2
+    assert path.read_bytes()[:2] in (b"II", b"MM")
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("-o~/a", "-o{home}/a"),
+        ("-o=~/a", "-o={home}/a"),
+        ("--output=~", "--output={home}"),
+        ("~/a", "{home}/a"),
+        ("~nobody-of-this-name/a", "~nobody-of-this-name/a"),
+        ("~$doc.tif", "~$doc.tif"),
+        ("a~/b", "a~/b"),
+        ("--name=a~b", "--name=a~b"),
+    ],
+)
+def test_words_that_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, word: str, right: str) -> None:
+    from napari_medseg.cli.main import _with_home
+
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, tmp_path.as_posix())
+    assert _with_home(word) == right.format(home=tmp_path.as_posix())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users of POSIX")
+def test_a_tilde_with_a_name_is_the_home_folder_of_that_user() -> None:
+    import pwd
+
+    from napari_medseg.cli.main import _with_home
+
+    user = pwd.getpwuid(os.getuid())
+    assert _with_home(f"--output=~{user.pw_name}/a") == f"--output={user.pw_dir}/a"
+
+
+def test_a_sample_in_the_home_folder_lies_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_medseg.samples import write_sample
+
+    home, here = tmp_path / "home", tmp_path / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.chdir(here)
+    assert write_sample("mri", "~/brains", 1) == home / "brains"
+    assert {path.name for path in (home / "brains").iterdir()} >= {"images", "labels", "scribbles"}
+    assert list(here.iterdir()) == []
+
+
 def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path / "home"), "USERPROFILE": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()

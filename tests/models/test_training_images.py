@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from toy import Identity, ToyMethod, write_cases
 
 from napari_medseg.evaluate.metrics.tolerance import tolerance_f1
@@ -191,3 +192,8 @@ def test_images_of_another_field_are_doubted_once() -> None:
     )
     assert doubts_on(volts, {}, "") == ()
     assert doubts_on(colour, {}, "tissue") == ()
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), torch.tensor(1.0), "0.25", [0.25], {"unit": "um"}, {"median": 1}, 5])
+def test_a_card_with_another_pixel_size_says_nothing(value: object) -> None:
+    assert PixelSize.of_card({"pixel_size": value}) is None

@@ -67,14 +67,16 @@ def _end(message: str, code: int) -> int:
 
 
 def _with_home(word: str) -> str:
-    """Return a word with a leading ``~`` of its path as the home folder: not every shell does so behind a ``=``."""
-    flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if value != "~" and not value.startswith(("~/", "~\\")):
+    """Return a word with ``~`` or ``~user`` as a home folder: not every shell does so behind a ``=`` or ``-o``."""
+    flag = word[:2] if word[:1] == "-" and word[2:3] == "~" else ""
+    flag = flag or ("".join(word.partition("=")[:2]) if word.startswith("-") else "")
+    value = word[len(flag) :]
+    if not value.startswith("~"):
         return word
     path = os.path.expanduser(value)
-    if path == value:
+    if path == value and (value == "~" or value.startswith(("~/", "~\\"))):
         raise SettingsError(f"{word}: there is no home folder here. Write the path without ~.")
-    return f"{flag}{equals}{path}"
+    return f"{flag}{path}"
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -91,6 +93,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def entry() -> None:
     """Console entry point; Ctrl+C (also in the background of a script) and SIGTERM stop a job in good order."""
+    _open_streams()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # they would be looked for in every package
@@ -102,6 +105,17 @@ def entry() -> None:
     except SystemExit as stopped:  # help, a version, a wrong flag
         code = stopped.code
     sys.exit(_flushed(code))
+
+
+def _open_streams() -> None:
+    """Open what this process was started without (``>&-``, a service), before a file of ours takes its number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # which cannot be written, and says so
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _flushed(code: Any) -> Any:

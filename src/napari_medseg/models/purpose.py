@@ -80,9 +80,11 @@ class PixelSize:
     def of_card(cls, card: Mapping[str, Any]) -> Self | None:
         """Return what a model's card says; ``None`` where it says nothing of use."""
         said = card.get("pixel_size")
+        if not isinstance(said, Mapping):
+            return None
         try:
-            unit, median = str(said["unit"]), said["median"]  # type: ignore[index]
-            rows = [tuple(map(float, said.get(name, median))) for name in ("median", "smallest", "largest")]  # type: ignore[union-attr]
+            unit, median = str(said["unit"]), said["median"]
+            rows = [tuple(map(float, said.get(name, median))) for name in ("median", "smallest", "largest")]
         except (TypeError, ValueError, KeyError, AttributeError):
             return None
         whole = len(set(map(len, rows))) == 1 and all(0 < step < math.inf for row in rows for step in row)

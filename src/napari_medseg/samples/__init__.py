@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, WriteError
 from napari_medseg.image import Image
+from napari_medseg.io.files import expanded
 
 SAMPLES: dict[str, str] = {
     "afm": "afm:afm_scan",
@@ -67,7 +68,7 @@ def write_sample(kind: str, folder: str | Path, count: int = 0, seed: int = 0) -
     if kind not in COUNT:
         raise DataError(f"There is no sample {kind!r}. Known samples: {', '.join(COUNT)}.")
     writers = {"afm": _afm, "ccm": _ccm, "glands": _glands, "histology": _histology, "mri": _mri, "video": _video}
-    folder = Path(folder)
+    folder = expanded(folder)
     try:
         writers[kind](folder, count or COUNT[kind], seed)
     except OSError as error:
