@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from skimage.measure import regionprops
 from tifffile import imwrite
@@ -121,10 +122,21 @@ def test_a_nucleus_on_a_border_belongs_where_most_of_it_lies() -> None:
     assert nuclei.per_parent(labels_of(rectangles()), labels_of(glands))["objects"].tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("image", [np.zeros((40, 60, 3), np.uint8)[:20], np.zeros((40, 60, 2), np.uint8)])
-def test_unfit_images_are_refused(image: np.ndarray) -> None:
-    with pytest.raises(DataError, match=r"Give the segmented image|colour"):
+@pytest.mark.parametrize("image", [np.zeros((20, 60, 3), np.uint8), np.zeros((20, 60, 1), np.uint8)])
+def test_images_of_another_size_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(DataError, match="Give the segmented image"):
         nuclei.table(labels_of(rectangles()), Image(image, "YXC", (0.5, 0.5), UM))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_objects_of_images_without_colours_are_measured_without_stains(channels: int) -> None:
+    """Fluorescence has one channel; the sizes are those of the labels."""
+    image = Image(np.zeros((40, 60, channels), np.uint8), "YXC", (0.5, 0.5), UM, name="dapi")
+    frame = nuclei.table(labels_of(rectangles()), image)
+    pd.testing.assert_frame_equal(frame, nuclei.table(labels_of(rectangles())))
+    assert not {*nuclei.STAINS} & {*frame.columns}
+    (note,) = nuclei.assumed(image)
+    assert note.startswith("Stains are measured on colour images; dapi has ")
 
 
 @pytest.mark.parametrize("tag", [True, False])

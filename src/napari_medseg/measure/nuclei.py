@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 
-from napari_medseg.errors import DataError
+from napari_medseg.errors import DataError, counted
 from napari_medseg.image import OBJECTS, SHORT_UNITS, WHITE, Image, mm_per
 from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
@@ -30,7 +30,7 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     labels
         (Y, X). A map with a single id is split into its 8-connected components; otherwise rows keep the map's ids.
     image
-        The stained RGB image; without it the stain columns are left out.
+        The stained RGB image; without it, or with one that is not in colour, the stain columns are left out.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def table(labels: Image, image: Image | None = None) -> DataFrame:
     Raises
     ------
     DataError
-        If `labels` is not 2D, or the image is of another size or not in colour.
+        If `labels` is not 2D, or the image is of another size.
     """
     return table_of(instances(labels), labels, image)
 
@@ -52,6 +52,9 @@ def table_of(data: np.ndarray, labels: Image, image: Image | None = None) -> Dat
     """Return the rows of `table` of the ids of `data` (Y, X) as they are, on the grid of `labels`."""
     import pandas as pd
 
+    if image is not None:
+        _require_same(data, image)
+        image = image if _is_coloured(image) else None
     names = _headers(labels, image)
     rows = [_shape(data[box] == index, index, box, labels.scale) for index, box in boxes_of(data)]
     frame = pd.DataFrame(rows, columns=names[:9], dtype=float).astype({"label": int})
@@ -170,18 +173,28 @@ def nearest_neighbours(centres: np.ndarray) -> np.ndarray:
 
 def assumed(image: Image) -> list[str]:
     """Say what is assumed of an image's colours where stains are measured."""
-    if image.n_channels not in (3, 4) or image.data.dtype == np.uint8:
+    if not _is_coloured(image):
+        name = image.name or "the image"
+        return [
+            f"Stains are measured on colour images; {name} has {counted(image.n_channels, 'channel')}: without them."
+        ]
+    if image.data.dtype == np.uint8:
         return []
     return said_of_white(np.asarray(image.channels_first())[:3], image.metadata.get(WHITE))
 
 
-def _stain(data: np.ndarray, ids: np.ndarray, image: Image) -> np.ndarray:
+def _is_coloured(image: Image) -> bool:
+    return image.n_channels in (3, 4)
+
+
+def _require_same(data: np.ndarray, image: Image) -> None:
     if image.spatial_shape != data.shape:
         raise DataError(
             f"The labels are {data.shape} but the image is {image.spatial_shape}. Give the segmented image."
         )
-    if image.n_channels not in (3, 4):
-        raise DataError(f"Stains are measured on a colour image; {image.name or 'this one'} is {image.describe()}.")
+
+
+def _stain(data: np.ndarray, ids: np.ndarray, image: Image) -> np.ndarray:
     colours = np.asarray(image.channels_first()).transpose(1, 2, 0)
     rgb = rgb8(colours, known_white(colours[..., :3], image.metadata.get(WHITE)))
     inside = data > 0
