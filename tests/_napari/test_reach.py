@@ -161,3 +161,10 @@ def test_the_timeline_of_a_movie_fits_a_low_screen(
     wait(lambda: main.height() <= 720)
     assert dock.timeline.isVisible()
     assert np.ptp([plot.height() for plot in dock.timeline.plots]) < 40
+
+
+def test_outlines_to_labels_says_what_each_part_is(open_dock: Open) -> None:
+    _, dock = open_dock("Outlines to labels")
+    parts = list(edited(dock.native))
+    assert [named(part) for part in parts] == ["outlines", "image", "overlap", "Run"]
+    assert all(part.toolTip() for part in parts)

@@ -1,7 +1,8 @@
 """The dock Outlines to labels. magicgui makes it from the types below, which it cannot find by their names alone."""
 
-from typing import cast
+from typing import Any, cast
 
+from magicgui import magic_factory
 from napari.layers import Image, Shapes
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_info
@@ -21,3 +22,20 @@ def draw_outlines(outlines: Shapes, image: Image, overlap: Overlap = "first") ->
         except MedSegError as error:
             show_info(str(error))
     return cast(LayerDataTuple, None)  # adds no layer
+
+
+def _name_parts(form: Any) -> None:
+    """Give each field its label as its name, and the button its tooltip."""
+    for part in form:
+        part.native.setAccessibleName(part.label)
+    form.call_button.native.setAccessibleName(form.call_button.text)
+    form.call_button.tooltip = "Add a Labels layer with one label per outline"
+
+
+outlines_dock = magic_factory(
+    draw_outlines,
+    widget_init=_name_parts,
+    outlines={"tooltip": "The Shapes layer, for instance of an ImageScope or QuPath file"},
+    image={"tooltip": "The image that they were drawn on, whose size and place the labels get"},
+    overlap={"tooltip": "Where two outlines lie over each other, whether the first or the last keeps the pixel"},
+)
