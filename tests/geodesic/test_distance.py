@@ -205,3 +205,22 @@ def test_one_slice_that_was_flipped_is_the_same_for_every_engine() -> None:
     seeds[0, 0, 0] = True
     one = geodesic_distance(volume, np.flip(seeds, 0), engine="torch")
     np.testing.assert_allclose(one, geodesic_distance(volume, seeds), rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e30, -1e30, 2.0**60])
+def test_values_whose_squares_are_infinite_are_refused_and_end(factor: float) -> None:
+    image = np.arange(20.0).reshape(4, 5) * factor
+    with pytest.raises(DataError, match="too large to be squared"):
+        geodesic_distance(image, np.eye(4, 5, dtype=bool))
+
+
+def test_large_values_are_measured() -> None:
+    seeds = np.zeros((1, 5), bool)
+    seeds[0, 0] = True
+    found = geodesic_distance(np.arange(5.0)[None] * 1e17, seeds, weight=1.0)
+    np.testing.assert_allclose(found, np.arange(5.0)[None] * 1e17, rtol=1e-4)
+
+
+def test_a_device_is_a_name() -> None:
+    with pytest.raises(SettingsError, match="must be a name"):
+        geodesic_distance(np.ones((4, 5)), np.eye(4, 5, dtype=bool), device=5)  # type: ignore[arg-type]

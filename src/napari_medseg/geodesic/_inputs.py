@@ -12,6 +12,7 @@ from napari_medseg.errors import DataError, SettingsError
 from napari_medseg.settings import Metric
 
 HARMONIC_EPS = 1e-5
+LARGEST = 1e18  # of an intensity: the squared differences of several channels are still finite in float32
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def check_problem(image: Any, channels: bool, spacing: float | Sequence[float], 
     Raises
     ------
     DataError
-        If the image is not 2D or 3D, empty or not finite, or the spacing is not positive.
+        If the image is not 2D or 3D, empty, not finite or above `LARGEST`, or the spacing is not positive.
     SettingsError
         If the weight or the metric is out of range.
     """
@@ -81,8 +82,12 @@ def check_problem(image: Any, channels: bool, spacing: float | Sequence[float], 
         raise DataError(f"The image must be 2D or 3D and not empty, got shape {given}.")
     if image.dtype.kind not in "buif":
         raise DataError(f"The image must hold real numbers, got {image.dtype}.")
-    if image.dtype.kind == "f" and not np.isfinite([image.min(), image.max()]).all():
-        raise DataError("The image holds NaN or infinite values; replace them (for instance by 0) first.")
+    if image.dtype.kind == "f" or image.dtype.itemsize == 8:
+        ends = [float(image.min()), float(image.max())]
+        if not np.isfinite(ends).all():
+            raise DataError("The image holds NaN or infinite values; replace them (for instance by 0) first.")
+        if max(map(abs, ends)) > LARGEST:
+            raise DataError(f"The image holds values above {LARGEST:g}, too large to be squared; scale it first.")
     sizes = np.atleast_1d(np.asarray(spacing))
     steps = tuple(map(float, sizes)) if sizes.ndim == 1 and sizes.dtype.kind in "uif" else ()
     steps = steps * ndim if len(steps) == 1 else steps

@@ -145,6 +145,8 @@ def choose_engine(engine: str | None, device: str | None) -> tuple[str, str]:
     """
     if engine is not None and engine not in get_args(Engine):
         raise SettingsError(f"Engine {engine!r} is not known; choose one of {', '.join(get_args(Engine))}.")
+    if device is not None and not isinstance(device, str):
+        raise SettingsError(f"The device must be a name such as 'cpu' or 'cuda', got {device!r}.")
     kind = (device or "cpu").split(":")[0]
     if kind in ("cuda", "auto"):
         import torch
