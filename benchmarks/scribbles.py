@@ -2,7 +2,7 @@
 
 A simulated user looks at the largest connected error of the mask, goes to the slice through its middle, and paints there
 one straight stroke over the middle two thirds of the error's longest width, at most 40 voxels long (brush radius 1), inside
-the true class. Each stroke is one round. Starts: nothing; half of the object (cut through its middle); too much (the object
+the true class (``--stroke thick``: brush radius 3; ``dot``: 5 x 5 voxels where the error is deepest). Each stroke is one round. Starts: nothing; half of the object (cut through its middle); too much (the object
 grown by an eighth of its radius, and a ball of half its radius stuck to its border). "Worse" counts the rounds that cost
 more than 0.01 of Dice; border is the length of the mask's border over that of the truth's; holes are those that the truth
 has not. With ``--peers`` other tools answer the same user: random walker (scikit-image), GrowCut (itk-growcut) and marker
@@ -47,7 +47,8 @@ HALVES = {"fit": slice(0, None, 2), "choose": slice(8, None, 10), "reported": sl
 UNTRAINED = ("brats2013", "glands")  # no network saw any: all of the fit half may choose
 REAL = ("hippocampus", "brats2013", "nuclei", "nerves", "glands")
 MARGIN = {2: 80, 3: 24}  # voxels around an object that a crop shows
-SHARE, HALF_LENGTH, BRUSH, SMALLEST, WORSE = 2 / 3, 20, 1, 6, 0.01
+SHARE, HALF_LENGTH, SMALLEST, WORSE = 2 / 3, 20, 6, 0.01
+BRUSHES = {"line": 1, "dot": 2, "thick": 3}  # radius of the brush of each kind of stroke
 # Slices that an object is carried on, both ways from its largest, and what one counts on which that has ended too early.
 SLICES, NOT_REACHED = 8, 0.5
 # Of the random walker's contrast, the best of 30, 130 (its default), 400, 1000, 2000, 5000 on the half that chooses.
@@ -160,27 +161,30 @@ STARTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"nothing": nothing, "ha
 
 
 # ---- the user
-def stroke(truth: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Return scribbles (uint8: 1 background, 2 foreground) of one stroke on the largest error, ``None`` at the end."""
+def stroke(truth: np.ndarray, mask: np.ndarray, kind: str = "line") -> np.ndarray | None:
+    """Return scribbles (uint8: 1 background, 2 foreground) of one stroke on the largest error, ``None`` at the end.
+
+    Its `kind` is one of `BRUSHES`.
+    """
     best, size, value = None, SMALLEST - 1, False
-    for kind in (True, False):
-        pieces, count = ndimage.label((truth == kind) & ((mask > 0) != kind), np.ones((3,) * truth.ndim))
+    for missed in (True, False):
+        pieces, count = ndimage.label((truth == missed) & ((mask > 0) != missed), np.ones((3,) * truth.ndim))
         sizes = np.bincount(pieces.ravel(), minlength=2)[1:]
         if count and sizes.max() > size:
-            best, size, value = pieces == 1 + sizes.argmax(), int(sizes.max()), kind
+            best, size, value = pieces == 1 + sizes.argmax(), int(sizes.max()), missed
     if best is None:
         return None
     depth = ndimage.distance_transform_edt(np.pad(best, 1))[(slice(1, -1),) * truth.ndim]
     middle = np.unravel_index(int(depth.argmax()), depth.shape)
     plane, scribbles = tuple(middle[:-2]), np.zeros(truth.shape, np.uint8)
-    line = longest_run(best[plane], (int(middle[-2]), int(middle[-1])))
-    brush = ndimage.binary_dilation(line, np.ones((2 * BRUSH + 1,) * 2)) & (truth[plane] == value)
+    line = longest_run(best[plane], (int(middle[-2]), int(middle[-1])), 0.0 if kind == "dot" else SHARE)
+    brush = ndimage.binary_dilation(line, np.ones((2 * BRUSHES[kind] + 1,) * 2)) & (truth[plane] == value)
     scribbles[plane][brush] = 1 + value
     return scribbles
 
 
-def longest_run(region: np.ndarray, middle: tuple[int, int]) -> np.ndarray:
-    """Return the middle part of the longest of 8 straight lines through `middle` in `region`, bool (*plane)."""
+def longest_run(region: np.ndarray, middle: tuple[int, int], share: float = SHARE) -> np.ndarray:
+    """Return the middle `share` of the longest of 8 straight lines through `middle` in `region`, bool (*plane)."""
     runs = []
     for angle in np.arange(8) * np.pi / 8:
         arms = [_arm(region, middle, sign * np.array([np.sin(angle), np.cos(angle)])) for sign in (-1, 1)]
@@ -188,7 +192,7 @@ def longest_run(region: np.ndarray, middle: tuple[int, int]) -> np.ndarray:
     line = np.zeros(region.shape, bool)
     line[middle] = True
     for arm in max(runs, key=lambda run: run[0])[1]:
-        for pixel in arm[: min(round(SHARE * len(arm)), HALF_LENGTH)]:
+        for pixel in arm[: min(round(share * len(arm)), HALF_LENGTH)]:
             line[pixel] = True
     return line
 
@@ -306,12 +310,12 @@ class Result:
     border: float = 0.0
 
 
-def rounds(case: Case, start: np.ndarray, count: int, tool: Tool) -> Result:
-    """Let the user paint `count` strokes."""
+def rounds(case: Case, start: np.ndarray, count: int, tool: Tool, kind: str = "line") -> Result:
+    """Let the user paint `count` strokes of a kind."""
     mask, marks = start > 0, np.zeros(case.truth.shape, np.uint8)
     result = Result([dice(mask, case.truth)])
     for _ in range(count):
-        new = stroke(case.truth, mask)
+        new = stroke(case.truth, mask, kind)
         if new is not None:
             marks = np.where(new > 0, new, marks)
             began = time.process_time()
@@ -335,6 +339,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--carried", action="store_true", help="objects of volumes carried on from slice to slice")
     parser.add_argument("--no-network", action="store_true", help="the geodesic engine without its network")
     parser.add_argument("--rounds", type=int, default=max(SHOWN), help="strokes of each case")
+    parser.add_argument("--stroke", default="line", choices=list(BRUSHES), help="how the user draws")
     parser.add_argument("--group", nargs="+", default=[""], help="only groups whose name begins so")
     parser.add_argument("--start", nargs="+", default=list(STARTS), choices=list(STARTS))
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data")
@@ -345,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         tools["napari-medseg"] = partial(ours, settings=RefinementSettings(network=False))
     words = f"scribbles --cases {options.cases} --half {options.half}{' --whole' * options.whole}{' --peers' * options.peers}"
     words += " --no-network" * options.no_network + " --carried" * options.carried
+    words += f" --stroke {options.stroke}" * (options.stroke != "line")
     print(header(words, ("numpy", "scipy", "numba", "scikit-image", "itk-growcut")) + "\n")
     if options.carried:
         print_carried([case for case in chosen if case.truth.ndim == 3])
@@ -362,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"| data | start | tool | cases | {' | '.join(titles)} |\n{'|---' * (4 + len(titles))}|")
     for start in options.start:
         for name, tool in tools.items():
-            print_rows(chosen, start, name, tool, options.rounds)
+            print_rows(chosen, start, name, tool, options.rounds, options.stroke)
 
 
 def carried(case: Case) -> float:
@@ -384,7 +390,7 @@ def print_carried(chosen: Sequence[Case]) -> None:
         print(f"| {group} | {len(values)} | {statistics.mean(values):.3f} |")
 
 
-def print_rows(chosen: Sequence[Case], start: str, name: str, tool: Callable[..., Tool], count: int) -> None:
+def print_rows(chosen: Sequence[Case], start: str, name: str, tool: Callable[..., Tool], count: int, kind: str) -> None:
     """Print a line for each group, and their mean."""
     means = []
     for group in dict.fromkeys(case.group for case in chosen):
@@ -392,7 +398,7 @@ def print_rows(chosen: Sequence[Case], start: str, name: str, tool: Callable[...
         results = []
         for case in members:
             given = STARTS[start](case.truth)
-            results.append(rounds(case, given, count, tool(case, given)))
+            results.append(rounds(case, given, count, tool(case, given), kind))
         means.append((group, summary(results), len(results)))
         print(row(group, start, name, *means[-1][1:]), flush=True)
     real = [values for group, values, _ in means if group in REAL]

@@ -31,6 +31,7 @@ DISLIKE = 0.1  # how much Dice a share of rounds that got worse is worth
 STROKES = 5
 FACTORS = (0.7, 1.4)
 ALONE, GIVEN, CARRY = ("nothing",), ("half", "too much"), ("carried on",)
+SHORT = ("nothing, line", "nothing, dot", "nothing, thick")  # and by which strokes
 CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and the constants that matter there
     "ALONE": (
         ALONE,
@@ -65,6 +66,8 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
         ),
     ),
     "reach": (ALONE, ("HAND", "ACROSS", "SPAN", "FAR")),
+    "reach of short strokes": (SHORT, ("SHORT",)),
+    "engine of short strokes": (SHORT, ("SCALES", "LARGE")),
     "engine given": (
         GIVEN,
         (
@@ -97,8 +100,9 @@ def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
         for case in chosen:
             if case.group == group:
                 for start in starts:
-                    given = STARTS[start](case.truth)
-                    found = rounds(case, given, STROKES, ours(case, given)).scores
+                    name, _, kind = start.partition(", ")
+                    given = STARTS[name](case.truth)
+                    found = rounds(case, given, STROKES, ours(case, given), kind or "line").scores
                     values.append(statistics.mean(found[1:]))
                     falls += [after < before - FALL for before, after in pairwise(found)]
         means.append(statistics.mean(values))

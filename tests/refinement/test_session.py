@@ -654,6 +654,31 @@ def test_a_stroke_far_shorter_than_its_object_finds_a_clear_border(
     assert dice(session.mask, disc) > 0.99
 
 
+@pytest.mark.parametrize("network", [True, False])
+@pytest.mark.parametrize(("ndim", "radius"), [(2, 6), (2, 30), (2, 130), (3, 5), (3, 14)])
+def test_a_dot_finds_its_object_whatever_its_size(ndim: int, radius: int, network: bool) -> None:
+    """A dot tells nothing of size; another body of the same shade is not taken with it."""
+    shape = (400, 420) if ndim == 2 else (48, 56, 60)
+    centre, aside = np.array(shape) // 2, np.eye(ndim, dtype=int)[1]
+
+    def body(at: np.ndarray) -> np.ndarray:
+        away = np.sqrt(((np.indices(shape).T - at) ** 2).sum(-1)).T
+        return np.asarray(away < radius)
+
+    wanted = body(centre)
+    other = body(centre - int(2.6 * radius) * aside) if radius < 40 else wanted
+    values = (wanted | other) + 0.3 * np.random.default_rng(1).normal(size=shape)
+    for brush in (1, 3):
+        session = RefinementSession(
+            Image(values.astype(np.float32), axes="ZYX"[-ndim:]), settings=RefinementSettings(network=network)
+        )
+        run(session.propose())
+        scribbles = np.zeros(shape, np.uint8)
+        plane = tuple(slice(c - brush, c + brush + 1) for c in centre[-2:])
+        scribbles[(*(int(c) for c in centre[:-2]), *plane)] = 2
+        assert dice(run(session.refine(scribbles)).mask > 0, wanted) > 0.97
+
+
 def test_an_object_over_the_edge_of_the_image_is_found_up_to_the_edge() -> None:
     y, x = np.mgrid[:160, :200]
     wanted = (y - 20) ** 2 + (x - 190) ** 2 < 60**2

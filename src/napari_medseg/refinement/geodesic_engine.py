@@ -34,7 +34,15 @@ from napari_medseg.refinement.boxes import (
     widened,
 )
 from napari_medseg.refinement.engine import Answer, Engine, Known
-from napari_medseg.refinement.reach import at_image_edge, count_of, depth_of, each, margin_of, most_of
+from napari_medseg.refinement.reach import (
+    at_image_edge,
+    count_of,
+    depth_of,
+    each,
+    is_short,
+    margin_of,
+    most_of,
+)
 from napari_medseg.refinement.settings import RefinementSettings
 from napari_medseg.refinement.turn import Look, Sought, Turn, beside, lazy, signs, touching, wrong_strokes
 
@@ -61,6 +69,8 @@ GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
 )
 MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of all strokes, and in voxels
+# Boxes looked at around a short stroke, each twice as far as the one before, and how much a larger answer counts.
+SCALES, LARGE = 6, 0.5
 CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
 # Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
 # less against new ones, and its appearance is first learnt from the strokes alone. Of a mask of which they have told
@@ -155,6 +165,9 @@ class GeodesicEngine(Engine):
         if painted is None:
             turn.write(new.box, new.inside & (turn.labels[new.box] == k), 0)
             return
+        if not sought.own and is_short(new, self._steps):
+            self._keep(sought, turn, self._at_scales(sought, turn))
+            return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         beyond = max(margin_of(stroke, self._steps) for stroke in each(new))
         margin = max(LEAST_MARGIN, MARGIN * length, beyond)
@@ -181,6 +194,17 @@ class GeodesicEngine(Engine):
             if sure or look.contrast < TRUSTED * helped.contrast:
                 return helped
         return look
+
+    def _at_scales(self, sought: Sought, turn: Turn) -> Look:
+        """Return the object around a stroke that tells no size: the most promising one in boxes of many sizes."""
+        looks: list[Look] = []
+        for scale in range(SCALES):
+            margins = [int(LEAST_MARGIN * 2**scale / step) for step in self._steps]
+            start = widened(sought.new.box, margins, turn.shape)
+            looks.append(self._around(sought, turn, start, helped=self._settings.network))
+            if looks[-1].box == whole(turn.shape):
+                break
+        return max(looks, key=_promise)
 
     def _keep(self, sought: Sought, turn: Turn, look: Look) -> None:
         """Write the object that was found into the labels."""
@@ -391,6 +415,15 @@ class GeodesicEngine(Engine):
             cells = look.search.clearer(gain, lazy(seeds.within, seeds.box, look.box))
             wrong = found.labels & (turn.labels[here] == 0) if gain else sought.own.within(here) & ~found.labels
             turn.write(here, wrong & look.search.voxels(cells, found.box), k if gain else 0)
+
+
+def _promise(look: Look) -> float:
+    """Return how good an object around a stroke is: the overlap that a network expects, its contrast and its length.
+
+    The length, of which `LARGE` is the power, has a say because a small part of an object may have as much contrast.
+    """
+    length = max(1.0, look.search.volume) ** (1 / len(look.box))
+    return float((look.search.expected or 1.0) * look.contrast * length**LARGE)
 
 
 def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:

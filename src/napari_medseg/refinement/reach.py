@@ -14,9 +14,10 @@ from napari_medseg.refinement.boxes import Box, Voxels, inner, outer, widened
 # A stroke of few brush widths was drawn across the object. A long one is as long as a hand goes and tells less of
 # where the object ends: the margin is SPAN (length / width)^2 lengths, up to FAR lengths.
 SPAN, FAR = 0.02, 5.0
-# A stroke shorter than HAND widths was drawn across about two thirds of an object or error, which then has about as
-# many voxels as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
-HAND, ACROSS = 12.0, 1.1
+# A stroke shorter than SHORT widths (a dot, one of a wide brush) tells where an object is, not how large. A longer one
+# of less than HAND widths was drawn across about two thirds of an object or error, which then has about as many voxels
+# as a square (cube) of the stroke's length, and a new object not more than ACROSS times as many.
+SHORT, HAND, ACROSS = 7.5, 12.0, 1.1
 FIRST_LOOK = 8.0  # distance within which depths are looked for first, doubled as needed
 MANY = 32  # strokes that are looked at one by one
 
@@ -47,7 +48,13 @@ def _across(strokes: Voxels, steps: tuple[float, ...]) -> float | None:
     """Return about how many voxels the piece has that one stroke was drawn across, ``None`` where it may go on."""
     first, *others = each(strokes)
     length, widths = _size(first, steps)
-    return None if others or widths >= HAND else float(length ** len(steps) / np.prod(steps))
+    return None if others or not SHORT <= widths < HAND else float(length ** len(steps) / np.prod(steps))
+
+
+def is_short(strokes: Voxels, steps: tuple[float, ...]) -> bool:
+    """Whether there is one stroke alone, so short that it does not tell how large its object is."""
+    first, *others = each(strokes)
+    return not others and _size(first, steps)[1] < SHORT
 
 
 def each(seeds: Voxels) -> Iterator[Voxels]:
