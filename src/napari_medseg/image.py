@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -230,7 +231,8 @@ SECONDS_PER = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
     "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86_400.0, "day": 86_400.0, "days": 86_400.0,
 }  # fmt: skip
-MICRO_SIGNS = ("\\u00b5", "\u00b5", "\u03bc")  # ImageJ writes the first, as an escape
+MICRO_SIGNS = ("\u00b5", "\u03bc")
+ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # how ImageJ writes such signs
 SHORT_UNITS = {**{f"{p}meter": f"{letter}m" for p, (letter, _) in METRIC.items()}, SECOND: "s", PIXEL: "px"}
 FINE = 0.1  # um: smaller pixels are said in nm, as microscopists do
 
@@ -261,7 +263,7 @@ def seconds_per(unit: object) -> float | None:
 
 
 def _plain(unit: object) -> str:
-    text = str(unit).strip().strip('"').lower()
+    text = ESCAPED.sub(lambda found: chr(int(found[1], 16)), str(unit)).strip().strip('"').lower()
     for sign in MICRO_SIGNS:
         text = text.replace(sign, "u")
     return text

@@ -235,9 +235,9 @@ def test_a_turned_tiff_keeps_each_axis_step_and_damaged_tags_turn_nothing(tmp_pa
     np.testing.assert_array_equal(io.read(tmp_path / "b.tif")[0].data, data)
 
 
-@pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron", "nm", "mm"])
+@pytest.mark.parametrize("unit", ["um", "\\u00B5m", "\\u03bcm", "micron", "nm", "mm", "\\u00C5"])
 def test_imagej_pixel_size(tmp_path: Path, unit: str) -> None:
-    um = {"nm": 1e-3, "mm": 1e3}.get(unit, 1.0)
+    um = {"nm": 1e-3, "mm": 1e3, "\\u00C5": 1e-4}.get(unit, 1.0)
     tifffile.imwrite(tmp_path / "a.tif", GRAY, imagej=True, resolution=(4, 2), metadata={"unit": unit})
     image = io.read(tmp_path / "a.tif")[0]
     np.testing.assert_allclose(image.scale, (0.5 * um, 0.25 * um))

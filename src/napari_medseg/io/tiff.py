@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, printable, some_of
-from napari_medseg.image import CALIBRATION, PIXEL, Image, seconds_per, um_per
+from napari_medseg.image import CALIBRATION, ESCAPED, PIXEL, Image, seconds_per, um_per
 from napari_medseg.io.afm.scan import nm_per, normal_unit
 from napari_medseg.io.pictures import (
     ON_ITS_SIDE,
@@ -39,7 +39,6 @@ STRAIGHT_LINE, NONE = 0, 20  # ImageJ's calibration functions (cf)
 SIGNED = (-32768.0, 1.0)  # how ImageJ keeps signed numbers of 16 bits in unsigned ones
 NO_UNITS = ("gray value", "inverted gray value", "grey value", "none", "unit", "pixel value")
 ROUNDING = 0.01  # of a stored number: 16 bits and a line in single precision
-ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 @dataclass(frozen=True)
