@@ -176,6 +176,22 @@ def test_a_session_carries_an_object_on_and_stops_when_asked() -> None:
         run(session.propagate(0, 4))
 
 
+def test_an_accepted_object_in_the_way_of_one_that_is_carried_on_is_named() -> None:
+    wanted = cone()
+    there = np.zeros(wanted.shape, np.uint8)
+    there[3] = wanted[3]
+    session = RefinementSession(scan(wanted), proposal=there)
+    number = int(session.accept_object().result.max())
+    drawn = np.zeros(wanted.shape, np.uint8)
+    drawn[2] = wanted[2]
+    session.edit("drawn", drawn)
+    with pytest.raises(DataError, match=f"on the next one: accepted there is {number}, which is left as it is"):
+        run(session.propagate(2, 6))
+    with pytest.raises(DataError, match="no slice beyond 2"):
+        run(session.propagate(2, 2))
+    np.testing.assert_array_equal(session.mask, drawn)
+
+
 def test_undo_goes_back_over_objects_that_were_carried_on_filled_and_accepted() -> None:
     wanted = cone()
     first = np.zeros(wanted.shape, np.uint8)

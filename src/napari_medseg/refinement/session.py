@@ -360,6 +360,8 @@ class RefinementSession(Timeline):
             raise DataError(
                 f"There is no mask on {self.plane} {start} to carry on. Go to a {self.plane} that shows the object."
             )
+        if start == stop:
+            raise DataError(f"There is no {self.plane} beyond {start} to carry the object on to.")
         reached, last, total = start, None, abs(stop - start)
         for k in (int(k) for k in np.unique(along[start]) if k):
             taken = locked | ((along > 0) & (along != k))
@@ -372,8 +374,12 @@ class RefinementSession(Timeline):
                 if not going():
                     break
         if last is None:
+            beyond = np.moveaxis(self.result, axis, 0)[start + (1 if stop > start else -1)]
+            there = ", ".join(str(n) for n in np.unique(beyond[along[start] > 0]) if n)
+            why = f": accepted there is {there}, which is left as it is" if there else ""
             raise DataError(
-                f"The object of {self.plane} {start} is not found on the next one. Draw it there, then fill between."
+                f"The object of {self.plane} {start} is not found on the next one{why}. "
+                "Draw it there, then fill between."
             )
         return self.edit(_carried(last, f"{self.plane} {reached}", reached == stop), mask, slice=reached)
 
