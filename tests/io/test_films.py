@@ -19,8 +19,9 @@ from napari_medseg.batch.inputs import list_inputs, source_files
 from napari_medseg.errors import ReadError
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_one, write
+from napari_medseg.io.movies.film import Frames
 from napari_medseg.io.movies.movie import Movie
-from napari_medseg.io.movies.reader import Frames, read_movie
+from napari_medseg.io.movies.reader import read_movie
 from napari_medseg.io.movies.writer import MovieWriter
 from napari_medseg.video.settings import VideoSettings
 from napari_medseg.video.source import Source

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import MedSegError, ReadError, one_line, some_of
-from napari_medseg.image import CALIBRATION, PIXEL, WHITE, Image, Kind
-from napari_medseg.io import plain, tiff, tiff_colours, tiff_ome
-from napari_medseg.io.movies.index import as_rate
+from napari_medseg.errors import ReadError, one_line, some_of
+from napari_medseg.image import WHITE, Image, Kind
+from napari_medseg.io import plain, tiff
+from napari_medseg.io.movies.film import Frames, film_image
 from napari_medseg.io.movies.movie import Movie
+from napari_medseg.io.movies.stacks import has_time_axis, read_tiff
 from napari_medseg.io.pictures import (
     TRANSPARENT,
     is_empty,
@@ -30,76 +30,6 @@ from napari_medseg.io.pictures import (
 )
 from napari_medseg.io.tiff_pages import main_page
 
-
-class Frames:
-    """An array (T, ...) that reads frame `k` by ``frame(k)`` and holds none itself.
-
-    Indexing gives numpy arrays. A chunk per frame in a general lazy array would cost time with the number of frames.
-
-    Parameters
-    ----------
-    frame
-        From frame number to frame, of ``shape[1:]``.
-    shape, dtype
-        Of the whole.
-    """
-
-    def __init__(self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any) -> None:
-        self._frame, self.shape, self.dtype = frame, tuple(int(n) for n in shape), np.dtype(dtype)
-        self.ndim, self.size = len(self.shape), math.prod(self.shape)
-        self.nbytes = self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return map(self.read, range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"Frames(shape={self.shape}, dtype={self.dtype})"
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        whole = self[:]
-        return whole if dtype is None else whole.astype(dtype)
-
-    def read(self, k: int) -> np.ndarray:
-        """Return frame `k`, or raise `ReadError`: damage in the middle of a file shows only now."""
-        try:
-            frame = self._frame(k)
-        except MedSegError:
-            raise
-        except Exception as error:  # each library has its own errors for damaged files
-            raise ReadError(f"Frame {k} is damaged: {one_line(error)}. Copy the file again.") from error
-        if frame.shape != self.shape[1:]:
-            raise ReadError(f"Frame {k} is {frame.shape}, not {self.shape[1:]}: the file is damaged. Copy it again.")
-        return frame
-
-    def mapped(self, change: Callable[[int, np.ndarray], np.ndarray], dtype: Any, count: int | None = None) -> Frames:
-        """Return the first `count` frames (all) as ``change(k, frame)``, of the same size and of `dtype`."""
-        shape = (len(self) if count is None else count, *self.shape[1:])
-        return Frames(lambda k: np.asarray(change(k, self.read(k)), dtype), shape, dtype)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        first, *rest = self._complete(key)
-        within = tuple(rest)
-        if isinstance(first, int | np.integer):
-            return np.asarray(self.read(range(len(self))[first])[within])
-        numbers = range(len(self))[first] if isinstance(first, slice) else np.arange(len(self))[first]
-        if not len(numbers):
-            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *within)]
-        return np.stack([self.read(int(k))[within] for k in numbers])
-
-    def _complete(self, key: Any) -> tuple[Any, ...]:
-        """Return an index for every axis, ``...`` spelled out."""
-        keys = key if isinstance(key, tuple) else (key,)
-        if len(keys) > self.ndim + any(one is Ellipsis for one in keys):
-            raise IndexError(f"{len(keys)} indices for {self.ndim} axes")
-        at = next((k for k, one in enumerate(keys) if one is Ellipsis), None)
-        if at is None:
-            return keys
-        return (*keys[:at], *(slice(None),) * (self.ndim - len(keys) + 1), *keys[at + 1 :])
-
-
 MOVIES = (
     ".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
@@ -108,7 +38,6 @@ ANIMATED = {
     "film.gif -c:v ffv1 film.mkv; of a single picture: save it as .png.",
     ".webp": "is a WebP, which is not read. Save the picture as .png, or export the film as .mkv or .mp4.",
 }
-PALETTE = "The frames have a palette of colours: their numbers are read, not the colours that these stand for."
 INTERLACED = (
     "The film is interlaced: even and odd rows of a frame were taken one after the other, which shows as combs where "
     "something moves. To part them: ffmpeg -i film -vf bwdif=send_frame -c:v ffv1 film.mkv"
@@ -124,7 +53,7 @@ def matches(path: Path) -> bool:
     if path.is_dir():
         return (path / "order").is_dir() or _is_frame_folder(path)
     suffix = path.suffix.lower()
-    return suffix in MOVIES or (suffix in {".tif", ".tiff"} and _has_time_axis(path))
+    return suffix in MOVIES or (suffix in {".tif", ".tiff"} and has_time_axis(path))
 
 
 def read(path: Path) -> list[Image]:
@@ -135,7 +64,7 @@ def read(path: Path) -> list[Image]:
     if path.is_dir():
         return _read_set(path) if (path / "order").is_dir() else [_folder_image(frame_files(path), path)]
     if path.suffix.lower() in {".tif", ".tiff"}:
-        return _read_tiff(path)
+        return read_tiff(path)
     return [_movie_image(Movie(path))]
 
 
@@ -217,7 +146,7 @@ def _movie_image(movie: Movie) -> Image:
     if movie.index.variable:
         video["times"] = [round(float(t), 6) for t in movie.times()]
     data = Frames(movie.frame, movie.shape, movie.dtype)
-    image = _image(data, movie.path, float(1 / fps) if fps else None, video)
+    image = film_image(data, movie.path, float(1 / fps) if fps else None, video)
     if movie.full_scale:
         image = image.replace(metadata={**image.metadata, WHITE: movie.full_scale})
     notes = [INTERLACED] if movie.interlaced else []
@@ -229,24 +158,6 @@ def _movie_image(movie: Movie) -> Image:
         f"{movie.shape[2]}x{movie.shape[1]} pixels, is read ({sizes} left out)."
     )
     return image.replace(metadata={**image.metadata, "notes": [*notes, note]})
-
-
-def _image(
-    data: Any, path: Path, step: float | None, video: dict[str, Any], kind: Kind = "image", channels: str = ""
-) -> Image:
-    """Return a movie (T, Y, X), in colour (T, Y, X, C), or with `channels` (T, C, Y, X)."""
-    colour = data.ndim == 4 and not channels
-    units = ("second" if step else PIXEL, PIXEL, PIXEL)
-    return Image(
-        data,
-        "TYXC" if colour else f"T{channels}YX",
-        (step or 1.0, 1.0, 1.0),
-        units,
-        kind=kind,
-        name=path.stem,
-        channels=("red", "green", "blue")[: data.shape[-1]] if colour else (),
-        metadata={"source_file": str(path), "video": video},
-    )
 
 
 def _is_frame_folder(folder: Path) -> bool:
@@ -368,7 +279,7 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
 
     data = Frames(frame, (len(files), *first.shape), first.dtype)
     names = [p.name for p in files]
-    image = _image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
+    image = film_image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
     said = [*known.metadata.get("notes", ()), *_gaps(files)]
     notes = {"notes": said} if said else {}
     return image.replace(
@@ -392,113 +303,3 @@ def _read_set(folder: Path) -> list[Image]:
         labels = _folder_image([masks[p.stem] for p in files], folder, "labels")
         images.append(labels.replace(name=f"{folder.name}_labels"))
     return images
-
-
-def _has_time_axis(path: Path) -> bool:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            axes, shape = tiff.series[0].axes, tiff.series[0].shape
-    except Exception:  # tifffile raises anything on a damaged file; it is no movie then
-        return False
-    return "T" in axes and "Z" not in axes and shape[axes.index("T")] > 1
-
-
-def _read_tiff(path: Path) -> list[Image]:
-    """Read the series of a TIFF as movies; their first axis is time, whatever the file calls it."""
-    with tiff.opened(path) as file:
-        order = tiff.own_order(path, file)
-        if len(order) == 1 and len(file.series) > 1:
-            sizes = sorted({series.shape for series in file.series})
-            raise ReadError(f"{path.name} holds pages of different sizes {sizes}; a movie needs one frame size.")
-        tiff.refuse_cut(path, file)
-        return [_tiff_film(path, file, number) for number in order]
-
-
-def _tiff_film(path: Path, file: Any, number: int) -> Image:
-    series, page = file.series[number], file.series[number].keyframe
-    axes, shape = series.axes, series.shape
-    colour = axes.endswith("S") and shape[-1] in (3, 4)
-    leading = len(axes) - 2 - colour
-    inner = "C" if leading == 2 and "C" in axes[:2] else ""
-    if axes[leading : leading + 2] != "YX" or leading > 1 + len(inner) or (colour and inner):
-        raise ReadError(f"{path.name} holds frames with the axes {axes} {shape}; expected gray or colour over time.")
-    if colour and not tiff_colours.holds_rgb(page):
-        raise ReadError(
-            f"{path.name} holds frames in colours of the kind {page.photometric.name}, which are not read. Save them "
-            "as RGB."
-        )
-    steps = tiff.steps_of(file, number)
-    frame_shape = (*shape[leading : leading + 2], *((3,) if colour else ()))
-    outer = bool(inner) and axes[0] == "C"  # one channel after the other
-    frames = shape[int(outer)] if leading else 1
-    planes = shape[int(not outer)] if inner else 1
-    shape = (frames, *((planes,) if inner else ()), *frame_shape)
-    data = Frames(_tiff_frame(series, planes, frames if outer else 0, colour), shape, page.dtype)
-    palette = int(page.photometric) == tiff_colours.PALETTE and not file.is_imagej
-    known = tiff.calibration_of(file, page)
-    if known.line != (0.0, 1.0):
-        data = data.mapped(lambda _, frame: known.values(np.asarray(frame)), known.dtype(page.dtype))
-    seconds = steps.get("T", (0.0, ""))[0]
-    rate = str(as_rate(1 / seconds)) if seconds else ""
-    image = _image(data, path, seconds or None, {"fps": rate, "frames": frames}, channels=inner)
-    pixels, units = tiff.with_units({axis: step for axis, step in steps.items() if axis in "YX"}, "YX")
-    place, said = tiff.place_of(file, number, steps)
-    notes = [*said]
-    if not seconds and (file.imagej_metadata or {}).get("fps"):
-        notes.append("The file states the speed of the player (fps), not the time between frames, which is not known.")
-    if not seconds and (unit := tiff.unknown_time_unit(file)):
-        notes.append(f"The time between frames is stated in {unit!r}, no known unit of time; it is not known.")
-    described = tiff_ome.ome_image(file, number) if file.is_ome else {}
-    white = tiff_colours.stated_white(page, described)
-    notes += [tiff.SQUARE] if tiff_ome.states_one_side(described) else []
-    notes += [tiff_colours.DARK] if int(page.photometric) == tiff_colours.MINISWHITE and not known.reverses else []
-    notes += [PALETTE] if palette else []
-    notes += known.notes
-    line: dict[str, Any] = {CALIBRATION: list(known.line)} if known.line != (0.0, 1.0) else {}
-    line |= {WHITE: white} if white else {}
-    scale, units = (image.scale[0], *pixels), (image.units[0], *units)
-    return image.replace(
-        scale=scale,
-        units=units,
-        affine=tiff.affine_of(place, scale, units, image.spatial_axes),
-        name=f"{path.stem}_{described.get('Name') or number}" if number else path.stem,
-        value_unit=known.unit,
-        metadata={**image.metadata, **line, **({"notes": notes} if notes else {})},
-    )
-
-
-def _tiff_frame(series: Any, planes: int, apart: int, colour: bool) -> Callable[[int], np.ndarray]:
-    """Return a function from frame number to frame: mapped where the file is contiguous, else decoded page by page.
-
-    The planes of a frame follow each other, or are so many pages `apart`. Pages may lie in other files of an OME-TIFF.
-    """
-    import tifffile
-
-    if series.dataoffset is not None and not series.keyframe.is_tiled:
-        whole = tiff.mapped(series)
-        whole = whole.reshape(-1, *whole.shape[-2 - colour :])
-        pages: list[tuple[str, int]] = []
-    else:
-        pages = [(page.parent.filehandle.path, page.index) for page in series.pages]
-
-    inner = series.shape[-2 - colour :]
-    each = math.prod(series.shape[: -2 - colour]) // max(len(pages), 1)  # planes of a page: samples kept apart
-
-    extra = [int(sample) for sample in series.keyframe.extrasamples] if colour else []
-    clear = inner[-1] == 4 and extra[:1] and extra[0] in (tiff_colours.ASSOCIATED, tiff_colours.UNASSOCIATED)
-
-    def plane(k: int) -> np.ndarray:
-        if pages:
-            name, index = pages[k // each]
-            page = tifffile.imread(name, key=index).reshape(-1, *inner)[k % each]
-        else:
-            page = whole[k]
-        if clear and not is_empty(np.asarray(page)):
-            return on_white(np.asarray(page), extra[0] == tiff_colours.ASSOCIATED)
-        return np.asarray(page)[..., :3] if colour else np.asarray(page)
-
-    if planes == 1:
-        return plane
-    return lambda k: np.stack([plane(k + c * apart if apart else k * planes + c) for c in range(planes)])
