@@ -185,10 +185,11 @@ def _require_finite(values: np.ndarray, image: Image) -> None:
 
 
 def _unseen(image: Image) -> np.ndarray | None:
-    """Return what is `unseen` of a 2D image (Y, X), ``None`` where that is nothing."""
-    if len(image.spatial_shape) != 2:
+    """Return what is `unseen` of a 2D image without colours (Y, X), ``None`` where that is nothing."""
+    channels = np.asarray(image.channels_first())
+    if len(image.spatial_shape) != 2 or (channels != channels[:1]).any():
         return None
-    outside = unseen(to_grey(np.asarray(image.channels_first())))
+    outside = unseen(to_grey(channels))
     return outside if outside.any() else None
 
 
