@@ -654,6 +654,34 @@ def test_a_stroke_far_shorter_than_its_object_finds_a_clear_border(
     assert dice(session.mask, disc) > 0.99
 
 
+@pytest.mark.parametrize("brush", [0, 1, 2, 3])
+def test_a_dot_in_a_thick_slice_is_a_dot(brush: int) -> None:
+    """Ten times as thick as wide: the thickness of the slice is no length of the stroke."""
+    steps, shape = (5.0, 0.5, 0.5), (10, 100, 100)
+    centre = [n // 2 for n in shape]
+    index = np.indices(shape).T - centre
+    ball = (np.linalg.norm(index * steps, axis=-1) <= 12).T
+    values = 100 + 90 * ball + np.random.default_rng(1).normal(0, 8, shape)
+    session = RefinementSession(Image(values.astype(np.float32), "ZYX", steps, MM))
+    dot = (index[..., 0] == 0).T & (np.linalg.norm(index[..., 1:], axis=-1) <= brush).T
+    assert dice(run(session.refine(2 * dot.astype(np.uint8))).mask, ball) > 0.97
+
+
+@pytest.mark.parametrize("network", [True, False])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dots_in_two_discs_that_touch_part_them(seed: int, network: bool) -> None:
+    """No disc is found with the other one around a hole for its dot."""
+    y, x = np.mgrid[:160, :200]
+    discs = [(y - 80) ** 2 + (x - at) ** 2 <= 25**2 for at in (80, 130)]
+    values = 100 + 90 * (discs[0] | discs[1]) + np.random.default_rng(seed).normal(0, 6, y.shape)
+    settings = RefinementSettings(classes=2, network=network)
+    session = RefinementSession(Image(values.astype(np.float32), "YX"), settings=settings)
+    marks = np.zeros(y.shape, np.uint8)
+    marks[79:82, 79:82], marks[79:82, 129:132] = 2, 3
+    mask = run(session.refine(marks)).mask
+    assert all(dice(mask == k, disc) > 0.95 for k, disc in enumerate(discs, 1))
+
+
 @pytest.mark.parametrize("network", [True, False])
 @pytest.mark.parametrize(("ndim", "radius"), [(2, 6), (2, 30), (2, 130), (3, 5), (3, 14)])
 def test_a_dot_finds_its_object_whatever_its_size(ndim: int, radius: int, network: bool) -> None:

@@ -294,6 +294,16 @@ class Search:
         """Return the mean difference of smoothed intensities over the border of `labels`; 0 without a border."""
         return float(self._contrasts(self.labels, np.zeros(self.labels.shape, np.intp), 0)[0])
 
+    def least_contrast(self) -> float:
+        """Return the contrast, or that along the border of a piece of background with strokes where it is less.
+
+        A stroke that the object merely goes around has none: it lies in a hole of its own.
+        """
+        pieces, count = ndimage.label(~self.labels, np.ones((3,) * self.labels.ndim))
+        told = np.unique(pieces[self._level.background])
+        faintest = self._contrasts(self.labels, pieces, count)[told[told > 0]].min(initial=np.inf)
+        return min(self.contrast(), float(faintest))
+
     def _contrasts(self, labels: np.ndarray, pieces: np.ndarray, count: int) -> np.ndarray:
         """Return the contrast of the border of labels along `count` numbered pieces, and, first, of the rest."""
         total, faces = np.zeros(count + 1), np.zeros(count + 1, int)

@@ -423,7 +423,7 @@ def _promise(look: Look) -> float:
     The length, of which `LARGE` is the power, has a say because a small part of an object may have as much contrast.
     """
     length = max(1.0, look.search.volume) ** (1 / len(look.box))
-    return float((look.search.expected or 1.0) * look.contrast * length**LARGE)
+    return float((look.search.expected or 1.0) * look.search.least_contrast() * length**LARGE)
 
 
 def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:

@@ -85,9 +85,15 @@ def most_of(strokes: Voxels, steps: tuple[float, ...], shape: tuple[int, ...]) -
 
 
 def _size(stroke: Voxels, steps: tuple[float, ...]) -> tuple[float, float]:
-    """Return the length of a stroke in the unit of `steps`, and how many times its width it is."""
+    """Return the length of a stroke in the unit of `steps`, and how many times its width it is.
+
+    An axis along which it has one voxel adds nothing: a dot in a thick slice is a dot.
+    """
     sizes, size = np.array(stroke.inside.shape), np.asarray(steps)
-    length, wide = float(np.linalg.norm(sizes * size)), sizes > 1
+    wide = sizes > 1
+    if not wide.any():
+        return float(size.min()), 1.0
+    length = float(np.linalg.norm((sizes * size)[wide]))
     area = np.count_nonzero(stroke.inside) * float(np.prod(size[wide]))
     width = float(area / length) ** (1 / max(1, int(np.count_nonzero(wide)) - 1))
     return length, length / width
