@@ -9,13 +9,14 @@ import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 from ome_files import ome_of, write_parts
 
 from napari_medseg import Image, read
-from napari_medseg._napari.belonging import set_pixel_size
+from napari_medseg._napari.belonging import set_pixel_size, take_place
 from napari_medseg._napari.layers import (
     Followed,
     add_part,
@@ -299,3 +300,31 @@ def test_layers_of_a_picture_in_colours_are_not_named_by_its_first_colour(tmp_pa
         "tissue",
         "tissue_numbers",
     ]
+
+
+@pytest.mark.parametrize("mask_first", [True, False])
+def test_a_mask_of_pages_is_put_onto_its_film(tmp_path: Path, mask_first: bool) -> None:
+    """A mask of another program states no axes: read as a volume, it is the film's, frame by frame."""
+    film, step = solid(), (2.0, 0.5, 0.25)
+    write(tmp_path / "film.ome.tif", Image(film, "TYX", step, ("second", UM, UM)))
+    tifffile.imwrite(tmp_path / "film_labels.tif", film)
+    viewer = ViewerModel()
+    for name in sorted(("film.ome.tif", "film_labels.tif"), reverse=mask_first):
+        for parts in read_layers(str(tmp_path / name)):
+            viewer.add_layer(Layer.create(*parts))
+    mask = next(layer for layer in viewer.layers if isinstance(layer, Labels))
+    assert image_from_layer(mask).axes == "ZYX"
+    said = take_place(viewer, mask, image_from_layer(mask))
+    assert "first axis: T" in said
+    found = image_from_layer(mask)
+    assert (found.axes, found.scale, found.units) == ("TYX", step, ("second", UM, UM))
+    assert take_place(viewer, mask, found) == ""
+
+
+def test_a_mask_of_frames_is_put_onto_its_volume() -> None:
+    viewer = ViewerModel()
+    viewer.add_image(solid(), name="scan", scale=(3, 1, 0.5), translate=(1, 2, 3), units=(MM,) * 3)
+    mask = viewer.add_labels(solid(), name="mask", axis_labels=("t", "y", "x"))
+    assert "first axis: Z" in take_place(viewer, mask, image_from_layer(mask))
+    np.testing.assert_allclose(world_of(mask), world_of(viewer.layers["scan"]))
+    assert (image_from_layer(mask).axes, image_from_layer(mask).units) == ("ZYX", (MM,) * 3)

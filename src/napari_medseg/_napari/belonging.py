@@ -75,6 +75,7 @@ def take_place(viewer: Any, layer: Layer, image: Image) -> str:
     }
     known = {one: other for one, other in known.items() if has_size(other) and (other.affine is not None or not sized)}
     known = {one: other for one, other in known.items() if same_grid(image, other)}
+    known = {one: other for one, other in known.items() if not sized or image.spatial_axes == other.spatial_axes}
     if not known:
         return ""
     first, other = next(iter(known.items()))
@@ -82,25 +83,32 @@ def take_place(viewer: Any, layer: Layer, image: Image) -> str:
         return ""
     kept = kept_of(layer)
     unsaid = "place" if sized else "pixel size"
-    said = f"The file states no {unsaid}; it is taken from {first.name}."
+    other_axes = image.spatial_axes != other.spatial_axes  # a stack of pages upon a film, or the other way round
+    along = f", and so is its first axis: {other.spatial_axes[0]}" if other_axes else ""
+    said = f"The file states no {unsaid}; it is taken from {first.name}{along}."
     layer.metadata = {**layer.metadata, "medseg_image": {**kept, TAKEN: True, "notes": [*kept.get("notes", ()), said]}}
     before, point = world_of(layer), np.array(viewer.dims.point)
-    if not sized:
+    if not (sized or other_axes):
         steps = tuple(step for step, axis in zip(other.scale, other.spatial_axes, strict=True) if axis != "T")
         _resize(viewer, layer, steps, other.units[-1])
-    if other.affine is not None:
-        _put(viewer, layer, first)
+    if other_axes or other.affine is not None:
+        _put(viewer, layer, first, other.spatial_axes if other_axes else "")
     if isinstance(layer, ImageLayer):
         _follow(viewer, point, world_of(layer) @ np.linalg.inv(before))
     return said
 
 
-def _put(viewer: Any, layer: Layer, other: Layer) -> None:
-    """Put a layer, and those that belong to it and lie where it does, where another one of its size lies."""
+def _put(viewer: Any, layer: Layer, other: Layer, axes: str) -> None:
+    """Put a layer, and those that belong to it and lie where it does, where another one of its size lies.
+
+    They get its `axes` where these are given.
+    """
     known = {name: value for name, value in kept_of(other).items() if name in MATRICES}
     for one in (layer, *(each for each in belonging(viewer, layer) if _alike(each, layer))):
         put_onto(one, other)
         kept = {name: value for name, value in kept_of(one).items() if name not in MATRICES}
+        if axes:
+            kept |= {"axes": axes, "units": tuple(str(unit) for unit in other.units)}
         one.metadata = {**one.metadata, "medseg_image": {**kept, **known}}
 
 
