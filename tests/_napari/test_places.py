@@ -328,3 +328,12 @@ def test_a_mask_of_frames_is_put_onto_its_volume() -> None:
     assert "first axis: Z" in take_place(viewer, mask, image_from_layer(mask))
     np.testing.assert_allclose(world_of(mask), world_of(viewer.layers["scan"]))
     assert (image_from_layer(mask).axes, image_from_layer(mask).units) == ("ZYX", (MM,) * 3)
+
+
+@pytest.mark.parametrize("labels", ["xyz", "yxz", "xzy"])
+def test_no_size_is_taken_from_an_image_with_another_order_of_axes(labels: str) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((6, 6, 6)), name="scan", scale=(1, 2, 3), units=(MM,) * 3, axis_labels=tuple(labels))
+    mask = viewer.add_labels(np.ones((6, 6, 6), int), name="mask", axis_labels=("z", "y", "x"))
+    assert take_place(viewer, mask, image_from_layer(mask)) == ""
+    np.testing.assert_allclose(world_of(mask), np.eye(4))

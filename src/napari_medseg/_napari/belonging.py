@@ -75,7 +75,7 @@ def take_place(viewer: Any, layer: Layer, image: Image) -> str:
     }
     known = {one: other for one, other in known.items() if has_size(other) and (other.affine is not None or not sized)}
     known = {one: other for one, other in known.items() if same_grid(image, other)}
-    known = {one: other for one, other in known.items() if not sized or image.spatial_axes == other.spatial_axes}
+    known = {one: other for one, other in known.items() if _same_axes(image, other, sized)}
     if not known:
         return ""
     first, other = next(iter(known.items()))
@@ -96,6 +96,12 @@ def take_place(viewer: Any, layer: Layer, image: Image) -> str:
     if isinstance(layer, ImageLayer):
         _follow(viewer, point, world_of(layer) @ np.linalg.inv(before))
     return said
+
+
+def _same_axes(image: Image, other: Image, sized: bool) -> bool:
+    """Whether axes are the same, in one order; the first one, of an image without size, may be time or depth."""
+    first = 0 if sized else 1
+    return image.spatial_axes[first:] == other.spatial_axes[first:]
 
 
 def _put(viewer: Any, layer: Layer, other: Layer, axes: str) -> None:
