@@ -96,7 +96,7 @@ def test_of_a_large_level_the_framed_part_in_view_is_refined(
 def test_the_chosen_one_of_several_sessions_is_continued(open_dock: Open, wait: Wait) -> None:
     scene = Slide(open_dock, wait)
     made = []
-    for zoom in (0.5, 2):
+    for zoom in (0.5, 1.5):
         scene.look(zoom)
         scene.start()
         middle = scene.size // scene.steps[scene.part["level"]] // 2 - scene.part["box"][0][0]
