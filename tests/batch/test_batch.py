@@ -14,9 +14,7 @@ from typing import Any
 import dicom_files
 import numpy as np
 import pytest
-import torch
 from PIL import Image as Pillow
-from toy import ToyMethod
 
 from napari_medseg.batch import BatchSettings, list_inputs, name_cases, predict_files
 from napari_medseg.errors import DataError
@@ -28,17 +26,6 @@ from napari_medseg.report.overlay import overlay
 from napari_medseg.settings import PredictSettings
 
 CPU = PredictSettings(device="cpu")
-
-
-class Measured(ToyMethod):
-    measure = "volume"
-
-
-@pytest.fixture
-def model() -> Model:
-    torch.manual_seed(0)
-    method = Measured()
-    return Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
 
 
 def picture(path: Path, seed: int = 0) -> Path:

@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 from PIL import Image as Pillow
-from toy import ToyMethod
 
 from napari_medseg.batch import ReviewSheet, predict_files
 from napari_medseg.batch.tables import read_review
@@ -24,17 +22,6 @@ from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
 
 CPU = PredictSettings(device="cpu")
-
-
-class Measured(ToyMethod):
-    measure = "volume"
-
-
-@pytest.fixture
-def model() -> Model:
-    torch.manual_seed(0)
-    method = Measured()
-    return Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
 
 
 def predicted(folder: Path, model: Model, *names: bytes) -> Path:

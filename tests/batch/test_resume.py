@@ -16,9 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
 from PIL import Image as Pillow
-from toy import ToyMethod
 
 from napari_medseg.batch import ReviewSheet, name_cases, predict_files
 from napari_medseg.batch.inputs import source_files
@@ -33,17 +31,6 @@ from napari_medseg.method import Model
 from napari_medseg.settings import PredictSettings
 
 CPU = PredictSettings(device="cpu")
-
-
-class Measured(ToyMethod):
-    measure = "volume"
-
-
-@pytest.fixture
-def model() -> Model:
-    torch.manual_seed(0)
-    method = Measured()
-    return Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
 
 
 def picture(path: Path, seed: int = 0) -> Path:
