@@ -38,23 +38,14 @@ def set_pixel_size(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: st
     space = np.array([axis != "T" for axis in image.spatial_axes])
     if len(steps) not in (1, space.sum()):
         raise SettingsError(f"{layer.name} has {space.sum()} axes of space: give one size, or {space.sum()} of them.")
-    point = np.array(viewer.dims.point)
-    others, factors = _resize(viewer, layer, steps, unit)
-    _follow(viewer, point, np.diag([*factors, 1.0]))
-    return others
-
-
-def _resize(viewer: Any, layer: Layer, steps: tuple[float, ...], unit: str) -> tuple[list[Layer], np.ndarray]:
-    """As `set_pixel_size` without the view; return the others, and by what the axes (n,) grew."""
-    image = image_from_layer(layer)
-    space = np.array([axis != "T" for axis in image.spatial_axes])
     factors = np.ones(len(space))
     factors[space] = np.array(steps) / np.array(image.scale)[space]
-    others = belonging(viewer, layer)
+    others, point = belonging(viewer, layer), np.array(viewer.dims.point)
     for one in (layer, *others):
         units = tuple(unit if own else str(old) for own, old in zip(space, one.units, strict=True))
         _grow(one, factors, units)
-    return others, factors
+    _follow(viewer, point, np.diag([*factors, 1.0]))
+    return others
 
 
 def take_place(viewer: Any, layer: Layer, image: Image) -> str:
@@ -88,11 +79,7 @@ def take_place(viewer: Any, layer: Layer, image: Image) -> str:
     said = f"The file states no {unsaid}; it is taken from {first.name}{along}."
     layer.metadata = {**layer.metadata, "medseg_image": {**kept, TAKEN: True, "notes": [*kept.get("notes", ()), said]}}
     before, point = world_of(layer), np.array(viewer.dims.point)
-    if not (sized or other_axes):
-        steps = tuple(step for step, axis in zip(other.scale, other.spatial_axes, strict=True) if axis != "T")
-        _resize(viewer, layer, steps, other.units[-1])
-    if other_axes or other.affine is not None:
-        _put(viewer, layer, first, other.spatial_axes if other_axes else "")
+    _put(viewer, layer, first, other.spatial_axes)
     if isinstance(layer, ImageLayer):
         _follow(viewer, point, world_of(layer) @ np.linalg.inv(before))
     return said
@@ -105,16 +92,12 @@ def _same_axes(image: Image, other: Image, sized: bool) -> bool:
 
 
 def _put(viewer: Any, layer: Layer, other: Layer, axes: str) -> None:
-    """Put a layer, and those that belong to it and lie where it does, where another one of its size lies.
-
-    They get its `axes` where these are given.
-    """
-    known = {name: value for name, value in kept_of(other).items() if name in MATRICES}
+    """Put a layer, and those that belong to it and lie where it does, onto another one of its size with `axes`."""
+    known: dict[str, Any] = {name: value for name, value in kept_of(other).items() if name in MATRICES}
+    known |= {"axes": axes, "units": tuple(str(unit) for unit in other.units)}
     for one in (layer, *(each for each in belonging(viewer, layer) if _alike(each, layer))):
         put_onto(one, other)
         kept = {name: value for name, value in kept_of(one).items() if name not in MATRICES}
-        if axes:
-            kept |= {"axes": axes, "units": tuple(str(unit) for unit in other.units)}
         one.metadata = {**one.metadata, "medseg_image": {**kept, **known}}
 
 
