@@ -111,6 +111,7 @@ def test_every_method_to_train_fits_a_narrow_place(open_dock: Open, wait: Wait) 
         dock.method.setCurrentIndex(index)
         unfold(dock)
         wait(lambda: dock.minimumSizeHint().width() <= NARROW)
+        assert dock.minimumSizeHint().width() <= NARROW, dock.method.currentText()
 
 
 def test_run_pause_and_stop_follow_one_another(open_dock: Open) -> None:

@@ -198,7 +198,8 @@ def test_long_sentences_are_not_cut_off(open_dock: Open, wait: Wait) -> None:
     panel = Scene(open_dock, wait).start().dock.panel
     panel.say("The framed part of a level is refined, and this sentence is as long as those of slides. " * 3)
     text = panel.message
-    wait(lambda: text.height() >= text.heightForWidth(text.width()) > 3 * text.fontMetrics().height())
+    wait(lambda: text.height() >= text.heightForWidth(text.width()))
+    assert text.height() > 3 * text.fontMetrics().height()
 
 
 def test_accepted_objects_are_locked_and_strokes_cleared(open_dock: Open, wait: Wait) -> None:
