@@ -253,6 +253,22 @@ def test_sides_of_a_wsxm_picture_may_have_units_of_their_own(tmp_path: Path) -> 
         io.read(tmp_path / "b.stp")
 
 
+def test_wsxm_headers_of_other_countries(tmp_path: Path) -> None:
+    """Decimal commas and a micro sign in UTF-8."""
+    lines = (
+        "    X Amplitude: 2,0 \u00b5m\r\n    Y Amplitude: 3,0 \u00b5m\r\n    Image Data Type: short\r\n"
+        "    Number of columns: 4\r\n    Number of rows: 6\r\n    Z Amplitude: 499,5 nm\r\n[Header end]\r\n"
+    )
+    text = f"WSxM file copyright UAM\r\nSxM Image file\r\nImage header size: 1000\r\n{lines}".encode().ljust(1000)
+    raw = np.arange(24, dtype="<i2").reshape(6, 4)
+    (tmp_path / "a.top").write_bytes(text + raw[::-1, ::-1].tobytes())
+    image = io.read(tmp_path / "a.top")[0]
+    assert image.value_unit == "nm"
+    assert image.units == ("micrometer", "micrometer")
+    np.testing.assert_allclose(image.scale, (0.5, 0.5))
+    np.testing.assert_allclose(image.data, raw * (499.5 / 23), rtol=1e-6)
+
+
 def test_top_of_another_program_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "molecule.top").write_text("[ moleculetype ]\n")
     assert not afm.matches(tmp_path / "molecule.top")

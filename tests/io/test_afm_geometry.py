@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import gwyfile.objects as gwy
+import h5py
 import igor2.binarywave
 import numpy as np
 import pytest
@@ -57,6 +58,9 @@ def field(image: Image) -> list[float]:
         ((128, 256), "Scan Size: 10 10 ~m|Aspect Ratio: 1:1", "Lines: 128|Aspect Ratio: 1:1", (10, 10)),
         ((179, 256), "Scan Size: 300 300 nm|Aspect Ratio: 0.5", "Lines: 256|Aspect Ratio: 1:1", (0.3 * 179 / 256, 0.3)),
         ((64, 256), "Scan Size: 10 10 ~m|Aspect Ratio: 2:1", "Lines: 128|Aspect Ratio: 2:1", (2.5, 10)),
+        ((128, 256), "Scan Size: 10000 nm 5000 nm|Aspect Ratio: 2:1", "Lines: 128", (5, 10)),
+        ((128, 256), "Scan Size: 10 ~m 5000 nm|Aspect Ratio: 2:1", "Lines: 128", (5, 10)),
+        ((128, 256), "Scan Size: 10,5 10,5 ~m|Aspect Ratio: 2:1", "Lines: 128|Aspect Ratio: 2:1", (5.25, 10.5)),
     ],
 )
 def test_nanoscope_field(
@@ -98,6 +102,7 @@ def test_nanoscope_lines_that_were_not_scanned_are_left_out(tmp_path: Path, end:
         ("V [Sens. Amp] (0.06 mV/LSB) 4000.0 mV", 2, "V"),
         ("V [Sens. Log] (0.00049 log(Arb)/LSB) 32.00000 log(Arb)", 8, "log(Arb)"),
         ("V (0.0055 º/LSB) 360.0 º", 90, "deg"),
+        ("V [Sens. Zsens] (0,0003 V/LSB) 20,50000 V", 16384 * 20.5 * 50 / 2**16, "nm"),
     ],
 )
 def test_nanoscope_units(tmp_path: Path, z_scale: str, value: float, unit: str) -> None:
@@ -193,6 +198,7 @@ def test_asylum_units_by_channel(tmp_path: Path) -> None:
         ((b"m", b"m"), (1e-7, 2e-7), STOPPED, (0.2, 0.1)),
         ((b"m", b"m"), (1e-7, 4e-7), STOPPED, (0.4, 0.1)),
         ((b"", b""), (1.0, 1.0), "ScanLines: 12\rFastScanSize: 4e-7\rSlowScanSize: 2.4e-6", (0.4, 0.1)),
+        ((b"m", b"m"), (1.0, 1.0), "FastScanSize: 4,2e-7\rSlowScanSize: 1,2e-6", (0.2, 0.105)),
     ],
 )  # fmt: skip
 def test_asylum_pixel_size(
@@ -209,7 +215,8 @@ def test_asylum_pixel_size(
 
 @pytest.mark.parametrize(
     ("width", "unit", "step"),
-    [("4e-5", "cm", 0.1), ("4000", "\u212b", 0.1), ("0.4", "\u03bcm", 0.1), ("400", "nanometre", 0.1),
+    [("4e-5", "cm", 0.1), ("4,2e-5", "cm", 0.105),
+     ("4000", "\u212b", 0.1), ("0.4", "\u03bcm", 0.1), ("400", "nanometre", 0.1),
      ("4", "furlong", None), ("", "m", None)],
 )  # fmt: skip
 def test_simple_field_units(tmp_path: Path, width: str, unit: str, step: float | None) -> None:
@@ -238,13 +245,37 @@ def test_gwyddion_file_without_image_says_what_it_holds(tmp_path: Path) -> None:
     ("name", "words"),
     [("a.nid", "Gwyddion"), ("a.sxm", "Gwyddion"), ("a.mi", "Gwyddion"), ("a.jpk-force", "force curves"),
      ("a.jpk-qi-data", "force curves"), ("a.czi", "OME-TIFF"), ("a.Z_mtrx", "Omicron.*Gwyddion"), ("a.afm", "Gwyddion"),
-     ("a.xyz", "no unit.*Gwyddion"), ("a.txt", "no unit.*Text Image"), ("a.abc", "pictures.*volumes.*AFM scans")],
+     ("a.xyz", "no unit.*Gwyddion"), ("a.di", "pictures.*AFM scans"),
+     ("a.txt", "no unit.*Text Image"), ("a.abc", "pictures.*volumes.*AFM scans")],
 )  # fmt: skip
 def test_files_of_others_are_refused_with_the_way_out(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / name).write_bytes(b"scan" * 100)
     with pytest.raises(ReadError, match=words) as caught:
         io.read(tmp_path / name)
     assert len(str(caught.value)) < 320
+
+
+@pytest.mark.parametrize(
+    ("begins", "suffix"),
+    [(b"\\*File list\r\n", ".spm"), (b"GWYP", ".gwy"), (b"WSxM file copyright UAM\r\n", ".stp")],
+)
+def test_a_scan_under_another_suffix_is_known_by_its_beginning(tmp_path: Path, begins: bytes, suffix: str) -> None:
+    (tmp_path / "a.data").write_bytes(begins + b"scan" * 100)
+    with pytest.raises(ReadError, match=f"begins as .* does.*{suffix}"):
+        io.read(tmp_path / "a.data")
+
+
+def test_grains_of_topostats_are_labels_of_their_image(tmp_path: Path) -> None:
+    grains = np.zeros((4, 6), bool)
+    grains[1:3, 2:5] = True
+    with h5py.File(tmp_path / "a.topostats", "w") as file:
+        file.update({"image": np.ones((4, 6)), "image_original": np.ones((4, 6)), "pixel_to_nm_scaling": 2.0})
+        file["full_mask_tensor"] = np.stack([~grains, grains], -1)
+    *images, mask = io.read(tmp_path / "a.topostats")
+    assert [image.channels for image in images] == [("image",), ("image_original",)]
+    assert mask.kind == "labels"
+    assert mask.scale == (0.002, 0.002)
+    np.testing.assert_array_equal(mask.data, grains)
 
 
 def test_masks_of_gwyddion_are_labels_of_their_channel(tmp_path: Path) -> None:

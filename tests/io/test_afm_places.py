@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -42,7 +43,6 @@ def save_jpk(folder: Path, y: float, x: float, degrees: float) -> Path:
 
 
 def save_h5(folder: Path, y: float, x: float, degrees: float) -> Path:
-    h5py = pytest.importorskip("h5py")
     with h5py.File(folder / "a.h5-jpk", "w") as file:
         measurement = file.create_group("Measurement_000")
         grid = {"ilength": 8, "jlength": 8, "ulength": 2e-6, "vlength": 2e-6, "theta": np.radians(degrees)}
@@ -126,6 +126,19 @@ def test_frames_of_jpk_are_as_far_apart_as_their_clock_says(tmp_path: Path) -> N
     """8 lines at 4 a second take 2 s, and every 2.25 s a frame begins."""
     image = io.read(save_h5(tmp_path, 0.0, 0.0, 0.0))[0]
     assert (image.axes, image.scale[0], image.units[0]) == ("TYX", 2.25, "second")
+
+
+def test_a_jpk_scan_that_was_stopped_holds_the_lines_that_there_are(tmp_path: Path) -> None:
+    path = save_h5(tmp_path, 0.0, 0.0, 0.0)
+    with h5py.File(path, "r+") as file:
+        channel = file["Measurement_000/Channel_000"]
+        del channel["Height"]
+        channel["Height"] = np.arange(45, dtype=np.int32)[:, None]  # five lines of eight, and a part of one
+    image = io.read(path)[0]
+    np.testing.assert_allclose(image.data, np.arange(40).reshape(5, 8)[::-1] * 1e9)
+    np.testing.assert_allclose(image.scale, (0.25, 0.25))
+    assert image.metadata["notes"] == ["The scan was stopped after 5 of 8 lines."]
+    assert image.affine is None
 
 
 def test_a_park_scan_along_the_vertical_axis_stands_upright(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -260,6 +261,11 @@ VOLUMES = {  # whose they are, and what makes NIfTI of them
     ".rec": ("Philips (PAR/REC)", "dcm2niix"), ".mif": ("MRtrix", "mrconvert"),
     ".vmr": ("BrainVoyager", "BrainVoyager"),
 }  # fmt: skip
+BEGINNINGS = {  # of files that are known whatever their suffix: whose, and the suffix that they are read by
+    b"\\*File list": ("a NanoScope scan", ".spm"),
+    b"GWYP": ("a file of Gwyddion", ".gwy"),
+    b"WSxM file copyright": ("a WSxM scan", ".stp"),
+}
 PACKED_PAIR = (".hdr.gz", ".img.gz")
 CONTAINERS = (".czi", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi", ".lsm", ".ims", ".dv", ".zvi", ".vsf")
 
@@ -267,6 +273,8 @@ CONTAINERS = (".czi", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi", ".lsm", ".
 def hint(path: Path) -> str:
     """Return what a file that is not read probably is, and the way out; empty where its suffix says nothing."""
     suffix = path.suffix.lower()
+    if whose := _by_beginning(path):
+        return whose
     if suffix in WEB:
         return WEB[suffix]
     suffix = ".rec" if suffix == ".par" and any(path.with_suffix(s).is_file() for s in (".rec", ".REC")) else suffix
@@ -287,3 +295,13 @@ def hint(path: Path) -> str:
     if suffix in SCANS:
         return f"A {SCANS[suffix]} by its name. {GWYDDION}"
     return MICROSCOPE if suffix in CONTAINERS else ""
+
+
+def _by_beginning(path: Path) -> str:
+    """Return what to do with a file of a known beginning under another suffix."""
+    head = b""
+    if path.is_file():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            head = file.read(32)
+    found = next((known for begins, known in BEGINNINGS.items() if head.startswith(begins)), None)
+    return f"It begins as {found[0]} does: give it the suffix {found[1]}, by which it is read." if found else ""

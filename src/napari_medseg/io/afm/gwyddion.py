@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel
+from napari_medseg.io.afm.scan import Channel, header_text, number
 
 SIZES = {b"b": 1, b"c": 1, b"C": 1, b"i": 4, b"I": 4, b"q": 8, b"Q": 8, b"d": 8, b"D": 8}
 OTHER_DATA = {"/brick/": "volume data", "/graph/": "curves", "/sps/": "spectra", "/xyz/": "points", "/lawn/": "curves"}
@@ -93,14 +93,6 @@ def _unit(unit: Any) -> str:
     return str(unit["unitstr"]) if unit is not None and "unitstr" in unit else ""
 
 
-def _header_text(header: bytes) -> str:
-    """Return the text of a header: UTF-8 by the format, but some programs write the micro sign in Latin-1."""
-    try:
-        return header.decode("utf-8")
-    except UnicodeDecodeError:
-        return header.decode("latin-1")
-
-
 def read_gsf_channels(path: Path) -> list[Channel]:
     """Read a Gwyddion Simple Field: text header padded to 4 bytes with NUL, then little-endian float32.
 
@@ -113,14 +105,14 @@ def read_gsf_channels(path: Path) -> list[Channel]:
     end = content.find(b"\0")
     if not content.startswith(GSF_MAGIC) or end < 0:
         raise ReadError(f"{path.name} is no Gwyddion Simple Field: its header is missing or cut short.")
-    lines = _header_text(content[:end]).splitlines()[1:]
+    lines = header_text(content[:end]).splitlines()[1:]
     entries = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
     try:
         rows, columns = int(entries["YRes"]), int(entries["XRes"])
         data = np.frombuffer(content, "<f4", rows * columns, end + 4 - end % 4).reshape(rows, columns)
     except (KeyError, ValueError) as error:
         raise ReadError(f"{path.name} is cut short or damaged: {error}. Copy it again.") from error
-    step = float(entries.get("YReal", 0.0)) / rows, float(entries.get("XReal", 0.0)) / columns  # 0: not known
-    place = float(entries.get("YOffset", 0.0)), float(entries.get("XOffset", 0.0))
+    height, width, y, x = (number(entries.get(key, "0")) for key in ("YReal", "XReal", "YOffset", "XOffset"))
+    step, place = (height / rows, width / columns), (y, x)  # 0: not known
     title, unit, step_unit = entries.get("Title", "Height"), entries.get("ZUnits", ""), entries.get("XYUnits", "")
     return [Channel(title, data, unit, step, step_unit, place=place)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, nm_per, place_of
+from napari_medseg.io.afm.scan import Channel, nm_per, number, place_of
 
 UNIT_OF_NAME = {  # a wave states one unit, that of its heights; the first pattern in a channel's name decides
     "potential|bias|voltage|userin|input|lateral|drive": "V",
@@ -92,7 +92,7 @@ def _pixel_size(header: Any, note: dict[str, str], shape: tuple[int, ...]) -> tu
     stated = [nm_per(_text(unit)) for unit in np.asarray(header["dimUnits"])[:2]]
     x, y = (abs(float(s)) * (nm or 0.0) * 1e-9 for s, nm in zip(np.asarray(header["sfA"])[:2], stated, strict=True))
     try:
-        sizes = float(note["SlowScanSize"]), float(note["FastScanSize"])
+        sizes = number(note["SlowScanSize"]), number(note["FastScanSize"])
     except (KeyError, ValueError):
         return (y, x), "m" if all(stated) else ""
     steps = []
@@ -109,8 +109,8 @@ def _place(
     if note.get("ScanLines", str(shape[0])) != str(shape[0]):
         return (0.0, 0.0), ()
     try:
-        centre = float(note["YOffset"]), float(note["XOffset"])
-        return place_of(centre, step, shape, float(note.get("ScanAngle", 0.0)))
+        centre = number(note["YOffset"]), number(note["XOffset"])
+        return place_of(centre, step, shape, number(note.get("ScanAngle", "0")))
     except (KeyError, ValueError):
         return (0.0, 0.0), ()
 

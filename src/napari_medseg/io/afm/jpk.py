@@ -110,7 +110,9 @@ def _group_channel(measurement: Any, group: Any) -> Channel:
         float(group.attrs.get(f"{scaling}.{key}", 1.0 - k)) for k, key in enumerate(("multiplier", "offset"))
     )
     reflected = _text(measurement.attrs.get("position-pattern.grid.reflect", "false")).lower() in ("true", "1")
-    frames = np.asarray(stored).T.reshape(-1, rows, columns)[:, :: 1 if reflected else -1] * factor + offset
+    lines = min(rows, stored.shape[0] // columns)  # a scan that was stopped holds fewer
+    numbers = np.asarray(stored)[: lines * columns] if lines < rows else np.asarray(stored)
+    frames = numbers.T.reshape(-1, lines, columns)[:, :: 1 if reflected else -1] * factor + offset
     direction = "retrace" if _text(group.attrs.get("retrace", "false")).lower() == "true" else "trace"
     channel = Channel(
         f"{_text(group.attrs['channel.name'])}_{direction}",
@@ -119,10 +121,11 @@ def _group_channel(measurement: Any, group: Any) -> Channel:
         (float(grid["vlength"]) / rows, float(grid["ulength"]) / columns),
         _text(measurement.attrs.get("position-pattern.grid.unit.unit", "m")),
         _seconds(measurement, len(frames), rows),
+        (f"The scan was stopped after {lines} of {rows} lines.",) if lines < rows else (),
     )
     centre = [measurement.attrs.get(f"position-pattern.grid.{axis}center") for axis in "yx"]
     turn = float(measurement.attrs.get("position-pattern.grid.theta", 0.0))
-    return channel if None in centre else _placed(channel, (float(centre[0]), float(centre[1])), turn)
+    return channel if None in centre or lines < rows else _placed(channel, (float(centre[0]), float(centre[1])), turn)
 
 
 def _seconds(measurement: Any, frames: int, rows: int) -> float:

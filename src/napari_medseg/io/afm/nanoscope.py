@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, split_quantity, stated_place
+from napari_medseg.io.afm.scan import Channel, header_text, nm_per, split_quantity, stated_place
 
 MAGIC = (b"\\*File list", b"\\*Force file list", b"?*File list")
 SOFT = re.compile(r"[A-Z]\s+(?:\[(?P<soft>[^\]]*)\])?\s*(?P<rest>.*)")
@@ -90,7 +90,7 @@ def _sections(path: Path, content: bytes) -> list[tuple[str, Section]]:
     if not content.startswith(MAGIC) or end < 0:
         raise ReadError(f"{path.name} is no complete Nanoscope file: its header is missing or cut short.")
     sections: list[tuple[str, Section]] = []
-    for line in content[:end].decode("latin-1").splitlines():
+    for line in header_text(content[:end]).splitlines():
         text = line.lstrip("\\?")
         if text.startswith("*"):
             sections.append((text[1:].strip(), {}))
@@ -141,7 +141,7 @@ def _step(entries: Section, scan: Section, shape: tuple[int, ...]) -> tuple[tupl
     The scan size states the fast axis; the slow one follows from the aspect ratio and the lines of the whole frame, of
     which a scan that was stopped or captured as a strip holds fewer.
     """
-    sizes, unit = split_quantity(entries.get("scan size", "") or scan.get("scan size", ""))
+    sizes, unit = _sizes(entries.get("scan size", "") or scan.get("scan size", ""))
     if not sizes:
         return (0.0, 0.0), unit
     rows, columns = shape
@@ -151,6 +151,17 @@ def _step(entries: Section, scan: Section, shape: tuple[int, ...]) -> tuple[tupl
     lines = scan.get("lines", "").split()
     frame = int(lines[0]) if lines and lines[0].isdigit() else rows
     return (height / max(frame, rows), width / columns), unit
+
+
+def _sizes(text: str) -> tuple[tuple[float, ...], str]:
+    """Return the sizes of a scan, ``"10 5 ~m"`` or ``"10000 nm 5 ~m"``, and their unit, that of the first."""
+    numbers, unit = split_quantity(text)
+    first, _, rest = unit.partition(" ")
+    more, other = split_quantity(rest)
+    sizes = nm_per(first), nm_per(other)
+    if not more or sizes[0] is None or sizes[1] is None:
+        return numbers, unit
+    return (*numbers, *(size * sizes[1] / sizes[0] for size in more)), first
 
 
 def _place(

@@ -24,6 +24,7 @@ HEIGHT_RANKS = (  # a sensor measures the height; "Height" alone is the piezo's 
 )
 NO_HEIGHT = re.compile(r"error|setpoint|deflection|amplitude")  # in names of channels that speak of heights too
 DIRECTION = re.compile(r"(scan)?((re)?trace|(for|back)wards?|[fb]wd|left|right|up|down)$")
+GRAINS = "full_mask_tensor"  # of TopoStats: (Y, X, classes)
 BACK = re.compile(r"retrace|backward|bwd|\[<\]")
 
 
@@ -112,13 +113,26 @@ def stated_place(
     return place_of((centre[0], centre[1]), step, shape, degrees)
 
 
+def header_text(header: bytes) -> str:
+    """Return the text of a header: UTF-8, else Latin-1, for some programs write the micro sign in that."""
+    try:
+        return header.decode("utf-8")
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
+
+
+def number(text: str) -> float:
+    """Return a number of a header, whose decimal point may be a comma."""
+    return float(text.replace(",", "."))
+
+
 def split_quantity(text: str) -> tuple[tuple[float, ...], str]:
-    """Split ``"10 5 ~m"`` into numbers and unit."""
-    words = re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|\S+", text.strip())
+    """Split ``"10 5 ~m"`` into numbers, whose decimal points may be commas, and unit."""
+    words = re.findall(r"[-+]?\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|\S+", text.strip())
     numbers = []
     for word in words:
         try:
-            numbers.append(float(word))
+            numbers.append(number(word))
         except ValueError:
             break
     return tuple(numbers), " ".join(words[len(numbers) :])
@@ -222,10 +236,11 @@ def _rank(channel: Channel) -> tuple[bool, bool, int, bool]:
 
 
 def read_topostats(path: Path) -> list[Channel]:
-    """Read the channels of a result of TopoStats, heights in nm."""
+    """Read the channels of a result of TopoStats, heights in nm, and the mask of its grains."""
     import h5py
 
     with h5py.File(path, "r") as file:
         names = [name for name in ("image", "image_original") if name in file]
         step = float(file["pixel_to_nm_scaling"][()]) if "pixel_to_nm_scaling" in file else 0.0
-        return [Channel(name, np.asarray(file[name]), "nm", (step, step), "nm") for name in names]
+        masks = {"image": np.asarray(file[GRAINS])[..., 1:].max(-1)} if GRAINS in file else {}  # first: background
+        return [Channel(name, np.asarray(file[name]), "nm", (step, step), "nm", mask=masks.get(name)) for name in names]

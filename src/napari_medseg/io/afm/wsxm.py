@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError
-from napari_medseg.io.afm.scan import Channel, nm_per, split_quantity, stated_place
+from napari_medseg.io.afm.scan import Channel, header_text, nm_per, split_quantity, stated_place
 
 MAGIC = b"WSxM file copyright"
 END = re.compile(rb"\[Header end\]\r?\n")
@@ -38,7 +38,7 @@ def read_channels(path: Path) -> list[Channel]:
         raise ReadError(f"{path.name} is no WSxM image: its header is missing or cut short.")
     end = END.search(content)
     header = content[: int(size[1]) if end is None else end.end()]
-    entries = dict(re.findall(r"^\s*([^:\r\n\[]+): ?([^\r\n]*)", header.decode("latin-1"), re.MULTILINE))
+    entries = dict(re.findall(r"^\s*([^:\r\n\[]+): ?([^\r\n]*)", header_text(header), re.MULTILINE))
     try:
         rows, columns = int(entries["Number of rows"]), int(entries["Number of columns"])
         dtype = np.dtype(DTYPES[entries.get("Image Data Type", "double" if path.suffix.lower() == ".stp" else "short")])
