@@ -37,7 +37,7 @@ from napari_medseg.io.files import disk_errors, file_stem, parse_json, portable
 from napari_medseg.io.outlines.geojson import write_regions
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, number_of, rasterise
 from napari_medseg.io.pairs import is_label, lies_among_labels
-from napari_medseg.io.tiff import read_with
+from napari_medseg.io.tiff.files import read_with
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.write import write_table
 from napari_medseg.measure.labels import facts_of_objects

@@ -27,7 +27,7 @@ from napari_medseg.io.pairs import (
     lies_among_labels,
 )
 from napari_medseg.io.sidecar import load, sidecar_path
-from napari_medseg.io.tiff import set_of
+from napari_medseg.io.tiff.files import set_of
 from napari_medseg.io.volumes.dicom import series_of
 from napari_medseg.io.volumes.nifti import is_second_half
 from napari_medseg.io.volumes.reader import source_files as voxels_of

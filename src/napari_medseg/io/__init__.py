@@ -15,12 +15,13 @@ import numpy as np
 
 from napari_medseg.errors import MedSegError, ReadError, is_low_memory, one_line
 from napari_medseg.image import ORIENTATION, Image, Kind
-from napari_medseg.io import plain, tiff
+from napari_medseg.io import plain
 from napari_medseg.io.files import expanded, quiet, sweep
 from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import on_grid, stack_channels
 from napari_medseg.io.pairs import ANNOTATIONS
 from napari_medseg.io.pictures import REDUCED, UPRIGHT, refuse_reduced
+from napari_medseg.io.tiff.calibration import as_stored_numbers
 from napari_medseg.io.write import write, write_table
 
 __all__ = [
@@ -168,7 +169,7 @@ def as_labels(image: Image) -> Image:
         )
     if REDUCED in image.metadata.get("notes", ()):
         refuse_reduced(image.name)
-    image = tiff.as_stored_numbers(image.replace(data=np.asarray(image.data)))
+    image = as_stored_numbers(image.replace(data=np.asarray(image.data)))
     data = image.channels_first()
     colour = image.axes.endswith("C") and len(data) in (3, 4)
     if any(not np.array_equal(data[0], channel) for channel in (data[1:3] if colour else data[1:])):

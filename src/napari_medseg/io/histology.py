@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import FACTS, FRAME, PIXEL, Image, um_per
-from napari_medseg.io import plain, slide, tiff
+from napari_medseg.io import plain, slide
 from napari_medseg.io.geometry import FIRST, LEVEL, PART, STEP, in_picture, matrix_of
 from napari_medseg.io.outlines import geojson, imagescope
 from napari_medseg.io.outlines.polygons import (
@@ -31,8 +31,11 @@ from napari_medseg.io.outlines.polygons import (
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
 from napari_medseg.io.pictures import ON_ITS_SIDE, UPRIGHT, picture_size
 from napari_medseg.io.sidecar import load
-from napari_medseg.io.tiff_ome import Place, Steps
-from napari_medseg.io.tiff_pages import main_page
+from napari_medseg.io.tiff.files import TIFF_SUFFIXES
+from napari_medseg.io.tiff.ome import Place, Steps
+from napari_medseg.io.tiff.pages import main_page
+from napari_medseg.io.tiff.stack import turn_of, turned_steps
+from napari_medseg.io.tiff.steps import affine_of, place_of, steps_of, with_units
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURES = (".png", ".tif", ".tiff", ".ome.tif", ".ome.tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
@@ -372,24 +375,24 @@ def _grid_of(picture: Path) -> Image | None:
             shape, steps, place = _header(picture)
         except (OSError, ValueError, KeyError, IndexError):
             return None
-        scale, units = tiff.with_units(steps, "YX")
-        affine = tiff.affine_of(place, scale, units, "YX")
+        scale, units = with_units(steps, "YX")
+        affine = affine_of(place, scale, units, "YX")
     return Image(np.broadcast_to(np.uint8(0), shape), "YX", scale, units, affine)
 
 
 def _header(picture: Path) -> tuple[tuple[int, int], Steps, Place]:
     """Return size, pixel size and place of a picture, upright, by its header."""
-    if picture.suffix.lower() not in tiff.SUFFIXES:
+    if picture.suffix.lower() not in TIFF_SUFFIXES:
         return picture_size(picture), {}, {}
     import tifffile
 
     try:
         with tifffile.TiffFile(picture) as file:
             page = main_page(file)
-            turn, steps = tiff.turn_of(file, page), tiff.steps_of(file)
+            turn, steps = turn_of(file, page), steps_of(file)
             sides = (page.imagelength, page.imagewidth)
-            place, _ = tiff.place_of(file, 0, steps) if turn == UPRIGHT else (Place(), ())
-            return sides[::-1] if turn in ON_ITS_SIDE else sides, tiff.turned_steps(steps, turn), place
+            place, _ = place_of(file, 0, steps) if turn == UPRIGHT else (Place(), ())
+            return sides[::-1] if turn in ON_ITS_SIDE else sides, turned_steps(steps, turn), place
     except tifffile.TiffFileError as error:
         raise ValueError(str(error)) from error
 

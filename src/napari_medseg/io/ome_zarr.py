@@ -15,9 +15,9 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line, require
 from napari_medseg.image import FACTS, PIXEL, Image, seconds_per, um_per
-from napari_medseg.io import tiff
 from napari_medseg.io.files import read_json
 from napari_medseg.io.geometry import LEVELS
+from napari_medseg.io.tiff.steps import NO_PLANE_DISTANCE
 from napari_medseg.io.volumes.segments import described
 
 PATTERNS = ("*.zarr",)
@@ -160,7 +160,7 @@ def _notes(stated: Sequence[tuple[str, float, str | None]], units: Sequence[str]
               for (axis, step, unit), known in zip(stated, units, strict=True) if unit and known == PIXEL]  # fmt: skip
     found = {axis: unit for (axis, _, _), unit in zip(stated, units, strict=True)}
     if not notes and found.get("Z") == PIXEL and PIXEL not in (found["Y"], found["X"]):
-        notes.append(tiff.FLAT)
+        notes.append(NO_PLANE_DISTANCE)
     if images > 1:
         notes.append(f"The file describes {images} images; the first is read.")
     return notes

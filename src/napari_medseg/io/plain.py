@@ -11,7 +11,6 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, counted
 from napari_medseg.image import CALIBRATION, ORIENTATION, PIXEL, WHITE, Image
-from napari_medseg.io import tiff, tiff_colours, tiff_ome
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.pictures import (
     REDUCED,
@@ -25,7 +24,13 @@ from napari_medseg.io.pictures import (
     shown,
 )
 from napari_medseg.io.sidecar import load, restore
-from napari_medseg.io.tiff_pages import said_of_others
+from napari_medseg.io.tiff.calibration import calibration_of
+from napari_medseg.io.tiff.colours import MINISWHITE, WHITE_IS_ZERO, colours_last, shown_colours, stated_white
+from napari_medseg.io.tiff.files import TIFF_SUFFIXES, map_series, open_tiff, own_order, refuse_cut
+from napari_medseg.io.tiff.ome import ome_channels, ome_image, states_one_side
+from napari_medseg.io.tiff.pages import said_of_others
+from napari_medseg.io.tiff.stack import Stack, turn_of, turned
+from napari_medseg.io.tiff.steps import NO_PLANE_DISTANCE, ONE_SIDE_STATED, affine_of, place_of, steps_of, with_units
 
 PATTERNS = ("*.png", "*.tif", "*.tiff", "*.bmp", "*.jpg", "*.jpeg", "*.npy")
 MAX_BYTES = 2**34
@@ -63,15 +68,15 @@ def read(path: Path) -> list[Image]:
     return [image for stack in _load(path) for image in _images(_checked(stack, path), path)]
 
 
-def _load(path: Path, raw: bool = False) -> list[tiff.Stack]:
+def _load(path: Path, raw: bool = False) -> list[Stack]:
     """Return the stacks of a file; `raw`: without turning its numbers into the colours that are shown."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return [tiff.Stack(_load_array(path), "", {})]
-    return _load_tiff(path, raw) if suffix in tiff.SUFFIXES else [_load_picture(path, raw)]
+        return [Stack(_load_array(path), "", {})]
+    return _load_tiff(path, raw) if suffix in TIFF_SUFFIXES else [_load_picture(path, raw)]
 
 
-def _checked(stack: tiff.Stack, path: Path) -> tiff.Stack:
+def _checked(stack: Stack, path: Path) -> Stack:
     data = stack.data
     if data.dtype.kind not in "buif" or data.ndim < 2 or data.size == 0:
         raise ReadError(f"{path.name} holds {data.dtype} of shape {data.shape}; expected numbers with at least 2 axes.")
@@ -84,12 +89,12 @@ def _load_array(path: Path) -> np.ndarray:
     return mapped if mapped.nbytes > LAZY_BYTES else np.array(mapped)
 
 
-def _load_picture(path: Path, raw: bool) -> tiff.Stack:
+def _load_picture(path: Path, raw: bool) -> Stack:
     """Return gray (Y, X) or colour (Y, X, 3) values, and the numbers of a palette."""
     with open_picture(path) as picture:
         check_size(path, (picture.height, picture.width, len(picture.getbands())), 1)
         if raw:
-            return tiff.Stack(np.asarray(picture), "YXC"[: np.asarray(picture).ndim], {})
+            return Stack(np.asarray(picture), "YXC"[: np.asarray(picture).ndim], {})
         reduced = is_reduced(picture)
         if reduced and "LA" in str(picture.tile[0][3]):
             refuse_reduced(path.name)
@@ -100,39 +105,39 @@ def _load_picture(path: Path, raw: bool) -> tiff.Stack:
     notes = (REDUCED, *said) if reduced else said
     if others:  # of an animation, or of a camera with two lenses
         notes = (*notes, f"The file holds {counted(others + 1, 'picture')}, of which the first is read.")
-    stack = tiff.Stack(data, "YXC"[: data.ndim], {}, notes=notes, indices=None if reduced else indices)
-    return stack if turn == UPRIGHT else tiff.turned(stack, turn)
+    stack = Stack(data, "YXC"[: data.ndim], {}, notes=notes, indices=None if reduced else indices)
+    return stack if turn == UPRIGHT else turned(stack, turn)
 
 
-def _load_tiff(path: Path, raw: bool) -> list[tiff.Stack]:
+def _load_tiff(path: Path, raw: bool) -> list[Stack]:
     """Return the series of an OME-TIFF, else the first series, with what the file states of it."""
-    with tiff.opened(path) as file:
+    with open_tiff(path) as file:
         if not file.series:
             raise ReadError(f"{path.name} holds no picture. The file is damaged or cut short.")
-        tiff.refuse_cut(path, file)
+        refuse_cut(path, file)
         if raw:
-            return [tiff.Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
-        order = tiff.own_order(path, file)
+            return [Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
+        order = own_order(path, file)
         notes = () if file.is_ome else said_of_others(file, order[0])
         many = f"The file holds {len(order)} pictures; where one is wanted, it is this one, the first."
         first, *others = (_series(path, file, k, notes) for k in order)
         return [replace(first, notes=(*first.notes, many)), *others] if others else [first]
 
 
-def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.Stack:
+def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> Stack:
     series = file.series[number]
-    data, axes = tiff_colours.colours_last(_numbers(path, file, number), series.axes)
-    data, axes, indices, opaque = tiff_colours.shown_colours(path, file, series.keyframe, data, axes)
-    described = tiff_ome.ome_image(file, number) if file.is_ome else {}
-    notes = (*notes, tiff.SQUARE) if tiff_ome.states_one_side(described) else notes
-    known = tiff.calibration_of(file, series.keyframe)
-    dark = int(series.keyframe.photometric) == tiff_colours.MINISWHITE and not known.reverses
-    notes = (*notes, *((tiff_colours.DARK,) if dark else ()), *known.notes)
+    data, axes = colours_last(_numbers(path, file, number), series.axes)
+    data, axes, indices, opaque = shown_colours(path, file, series.keyframe, data, axes)
+    described = ome_image(file, number) if file.is_ome else {}
+    notes = (*notes, ONE_SIDE_STATED) if states_one_side(described) else notes
+    known = calibration_of(file, series.keyframe)
+    dark = int(series.keyframe.photometric) == MINISWHITE and not known.reverses
+    notes = (*notes, *((WHITE_IS_ZERO,) if dark else ()), *known.notes)
     name = str(described.get("Name", "")) if number else ""
-    channels = tiff_ome.ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
-    steps, white = tiff.steps_of(file, number), tiff_colours.stated_white(series.keyframe, described)
-    place, said = tiff.place_of(file, number, steps)
-    stack = tiff.Stack(
+    channels = ome_channels(described) if "C" in axes and not axes.endswith("C") else ()
+    steps, white = steps_of(file, number), stated_white(series.keyframe, described)
+    place, said = place_of(file, number, steps)
+    stack = Stack(
         known.values(data),
         axes,
         steps,
@@ -145,8 +150,8 @@ def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> tiff.
         white,
         place,
     )
-    turn = tiff.turn_of(file, series.keyframe)
-    return stack if turn == UPRIGHT else tiff.turned(stack, turn)
+    turn = turn_of(file, series.keyframe)
+    return stack if turn == UPRIGHT else turned(stack, turn)
 
 
 def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
@@ -157,7 +162,7 @@ def _numbers(path: Path, file: Any, number: int) -> np.ndarray:
     elsewhere = piece and series.pages[0].parent is not file  # in which case tifffile reads the wrong file
     lazy = piece and (series.nbytes > LAZY_BYTES or elsewhere)
     try:
-        numbers: np.ndarray = tiff.mapped(series) if lazy else series.asarray()
+        numbers: np.ndarray = map_series(series) if lazy else series.asarray()
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
@@ -187,7 +192,7 @@ def check_size(path: Path, shape: tuple[int, ...], itemsize: int, most: int | No
         )
 
 
-def _images(stack: tiff.Stack, path: Path) -> list[Image]:
+def _images(stack: Stack, path: Path) -> list[Image]:
     """Return the image of a stack, and of a palette's numbers as labels."""
     image = _image(stack, path)
     if stack.indices is None:
@@ -206,7 +211,7 @@ def _images(stack: tiff.Stack, path: Path) -> list[Image]:
     return [image.replace(metadata={**image.metadata, "notes": [*image.metadata.get("notes", []), note]}), labels]
 
 
-def _image(stack: tiff.Stack, path: Path) -> Image:
+def _image(stack: Stack, path: Path) -> Image:
     data, axes, guessed = stack.data, stack.axes, False
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data
@@ -216,21 +221,21 @@ def _image(stack: tiff.Stack, path: Path) -> Image:
     data, axes = data.reshape([data.shape[i] for i in keep]), "".join(axes[i] for i in keep)
     n = data.shape[axes.index("C")] if "C" in axes else 1
     colours = ("red", "green", "blue", "alpha")[:n] if axes.endswith("C") and n in (3, 4) else ()
-    scale, units = tiff.with_units(stack.steps, axes.replace("C", ""))
+    scale, units = with_units(stack.steps, axes.replace("C", ""))
     name = f"{file_stem(path)}_{stack.name}" if stack.name else file_stem(path)
     space = dict(zip(axes.replace("C", ""), units, strict=True))
     assumed = [_said_of_last(data.shape[-1], bool(colours))] if not stack.axes and _may_be_colours(stack.data) else []
     if guessed and "Z" in axes:
         assumed.append(PAGES.format(data.shape[axes.index("Z")]))
     flat = space.get("Z") == PIXEL and PIXEL not in (space["Y"], space["X"])
-    said = [*stack.notes, *assumed, *([tiff.FLAT] if flat else [])]
+    said = [*stack.notes, *assumed, *([NO_PLANE_DISTANCE] if flat else [])]
     known: dict[str, Any] = {"notes": said} if said else {}
     known |= {WHITE: stack.white} if stack.white and colours else {}
     known |= {ORIENTATION: stack.turn} if stack.turn != UPRIGHT else {}
     known |= {CALIBRATION: list(stack.line)} if stack.line != (0.0, 1.0) else {}
     channels = stack.channels if len(stack.channels) == n and not colours else colours
     return Image(
-        data, axes, scale, units, tiff.affine_of(stack.place, scale, units, axes.replace("C", "")), name=name,
+        data, axes, scale, units, affine_of(stack.place, scale, units, axes.replace("C", "")), name=name,
         channels=channels, value_unit=stack.value_unit, metadata={"source_file": str(path), **known},
     )  # fmt: skip
 

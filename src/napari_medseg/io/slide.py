@@ -17,17 +17,18 @@ import numpy as np
 
 from napari_medseg.errors import MissingDependencyError, ReadError, one_line, some_of
 from napari_medseg.image import PIXEL, Image
-from napari_medseg.io import tiff as tags
 from napari_medseg.io.files import file_stem
 from napari_medseg.io.geometry import LEVELS
 from napari_medseg.io.pictures import ON_ITS_SIDE, OPAQUE, TURNED, UPRIGHT, is_empty, on_white, upright
 from napari_medseg.io.plain import check_size
-from napari_medseg.io.tiff_colours import ASSOCIATED, UNASSOCIATED, colours_last, holds_rgb
-from napari_medseg.io.tiff_ome import Place
-from napari_medseg.io.tiff_pages import main_series
+from napari_medseg.io.tiff.colours import ASSOCIATED, UNASSOCIATED, colours_last, holds_rgb
+from napari_medseg.io.tiff.files import TIFF_SUFFIXES
+from napari_medseg.io.tiff.ome import Place
+from napari_medseg.io.tiff.pages import main_series
+from napari_medseg.io.tiff.stack import orientation_of, turn_of
+from napari_medseg.io.tiff.steps import affine_of, is_printed, place_of, steps_of
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
-TIFF_SUFFIXES = (".tif", ".tiff")
 LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
 GENERIC = "generic-tiff"
 DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # SOP class of whole slide microscopy
@@ -154,7 +155,7 @@ def _stored(path: Path) -> Stored:
             page = file.pages[0]
             levels = len(file.series[0].levels) if page.subifds else 0
             plain = path.suffix.lower() in TIFF_SUFFIXES
-            turn, tag = (tags.turn_of(file, page), tags.orientation_of(page)) if plain else (UPRIGHT, UPRIGHT)
+            turn, tag = (turn_of(file, page), orientation_of(page)) if plain else (UPRIGHT, UPRIGHT)
             return Stored(levels, bool(holds_rgb(page)), _opacity(file), turn, tag != UPRIGHT)
     except (*DAMAGED, tifffile.TiffFileError):
         return Stored()
@@ -302,7 +303,7 @@ def read_slide(path: Path) -> Image:
         "YXC",
         scale,
         units,
-        tags.affine_of(place, scale, units, "YX"),
+        affine_of(place, scale, units, "YX"),
         name=file_stem(path),
         channels=("red", "green", "blue"),
         metadata={
@@ -371,7 +372,7 @@ def _stated(slide: Any, path: Path) -> tuple[tuple[float, float] | None, Place, 
         numbers = [float(v) for v in values if v is not None]
     except (TypeError, ValueError):
         return None, {}, ()
-    good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 and not tags.is_printed(n) for n in numbers)
+    good = len(numbers) == 2 and all(np.isfinite(n) and n > 0 and not is_printed(n) for n in numbers)
     return (numbers[0], numbers[1]) if good else None, {}, ()
 
 
@@ -379,6 +380,6 @@ def _tiff_grid(path: Path) -> tuple[tuple[float, float] | None, Place, tuple[str
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        steps = tags.steps_of(file)
-        place, said = tags.place_of(file, 0, steps)
+        steps = steps_of(file)
+        place, said = place_of(file, 0, steps)
     return (steps["Y"][0], steps["X"][0]) if {"X", "Y"} <= steps.keys() else None, place, said

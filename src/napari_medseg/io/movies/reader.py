@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line, some_of
 from napari_medseg.image import WHITE, Image, Kind
-from napari_medseg.io import plain, tiff
+from napari_medseg.io import plain
 from napari_medseg.io.movies.film import Frames, film_image
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.stacks import has_time_axis, read_tiff
@@ -28,7 +28,8 @@ from napari_medseg.io.pictures import (
     refuse_reduced,
     upright,
 )
-from napari_medseg.io.tiff_pages import main_page
+from napari_medseg.io.tiff.files import TIFF_SUFFIXES
+from napari_medseg.io.tiff.pages import main_page
 
 MOVIES = (
     ".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts", ".3gp", ".wmv",
@@ -53,7 +54,7 @@ def matches(path: Path) -> bool:
     if path.is_dir():
         return (path / "order").is_dir() or _is_frame_folder(path)
     suffix = path.suffix.lower()
-    return suffix in MOVIES or (suffix in {".tif", ".tiff"} and has_time_axis(path))
+    return suffix in MOVIES or (suffix in TIFF_SUFFIXES and has_time_axis(path))
 
 
 def read(path: Path) -> list[Image]:
@@ -219,7 +220,7 @@ def _read_frame(path: Path) -> Image:
 def _size_of(path: Path) -> tuple[int, int]:
     """Return height and width of a picture by its header, upright."""
     try:
-        if path.suffix.lower() not in tiff.SUFFIXES:
+        if path.suffix.lower() not in TIFF_SUFFIXES:
             return picture_size(path)
         import tifffile
 
@@ -255,7 +256,7 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     first = np.asarray(known.data)
     for path in files[1:]:
         size = _size_of(path)
-        if size != first.shape[:2] and (path.suffix.lower() not in tiff.SUFFIXES or size[::-1] != first.shape[:2]):
+        if size != first.shape[:2] and (path.suffix.lower() not in TIFF_SUFFIXES or size[::-1] != first.shape[:2]):
             raise ReadError(
                 f"{path.name} is {size[1]}x{size[0]} pixels but {files[0].name} is "
                 f"{first.shape[1]}x{first.shape[0]}. All frames of a movie must have one size."

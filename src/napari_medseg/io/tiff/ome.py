@@ -68,7 +68,7 @@ def ome_steps(image: Mapping[str, Any]) -> Steps:
         unit, value = um_per(pixels.get(f"PhysicalSize{axis}Unit", "um")), number_of(pixels.get(f"PhysicalSize{axis}"))
         if unit is not None and value > 0:
             steps[axis] = value * unit, "micrometer"
-    for axis, other in ("XY", "YX"):  # one side stated: pixels are square, which `SQUARE` says
+    for axis, other in ("XY", "YX"):  # one side stated: pixels are square, which `ONE_SIDE_STATED` says
         if axis not in steps and other in steps:
             steps[axis] = steps[other]
     unit, value = seconds_per(pixels.get("TimeIncrementUnit", "s")), number_of(pixels.get("TimeIncrement"))

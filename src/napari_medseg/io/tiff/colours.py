@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_medseg.errors import ReadError, one_line
 from napari_medseg.io.pictures import OPAQUE, as_stored, grays_of, is_empty, numbers_of, on_white, open_picture
-from napari_medseg.io.tiff_ome import number_of
+from napari_medseg.io.tiff.ome import number_of
 
-DARK = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
+WHITE_IS_ZERO = "Large numbers are dark in this picture (WhiteIsZero); the numbers are kept as stored."
 JPEG = (6, 7, 33007, 34892)  # compressions whose decoder returns RGB
 MINISWHITE, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 3, 5, 6, 8
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of opacity among ExtraSamples
