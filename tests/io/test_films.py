@@ -218,6 +218,14 @@ def test_a_film_is_indexed_like_an_array() -> None:
         ("Opening Wound_9", "Tendon_10", "Nerve_11", "Nerve_100"),
         ("clipA_1", "clipA_2", "clipA_10", "clipB_1", "clipB_2"),
         ("1_nerve", "2_tendon", "9_nerve", "10_tendon"),
+        ("frame_0.5s", "frame_1.0s", "frame_1.25s", "frame_1.5s", "frame_10.0s"),
+        ("t0.9", "t1", "t1.5", "t2"),
+        ("0,5", "1,0", "1,25", "1,5"),
+        ("clip1.9", "clip1.10", "clip1.11"),
+        ("shot 2021-03-04 at 9.59.58 AM", "shot 2021-03-04 at 12.30.01 PM", "shot 2021-03-04 at 1.00.00 PM"),
+        ("31-12-2020_23-59-59", "01-01-2021_00-00-01"),
+        ("12-31-2020_235959", "01-01-2021_000001"),
+        ("20210304123058123456", "20210304123058123457"),
     ],
 )
 def test_frames_of_a_folder_play_in_order(tmp_path: Path, names: tuple[str, ...]) -> None:

@@ -114,6 +114,8 @@ def test_micrometres_and_times_are_written_in_the_units_of_the_format(tmp_path: 
     io.write(tmp_path / "a.mgz", image)
     zooms = nibabel.load(tmp_path / "a.mgz").header.get_zooms()
     np.testing.assert_allclose(zooms, (0.001, 0.001, 0.002, 500))
+    fine = Image(DATA.T.astype(np.uint8), "ZYX", (3, 0.5, 0.25), ("nanometer",) * 3)
+    np.testing.assert_allclose(io.read_one(io.write(tmp_path / "c.mgz", fine)).scale, (3e-6, 5e-7, 2.5e-7))
     plain = Image(DATA.T.astype(np.uint8), "ZYX")
     io.write(tmp_path / "b.mgh", plain)
     assert not io.read_one(tmp_path / "b.mgh").calibrated

@@ -80,6 +80,14 @@ def test_voxel_centres_stay_where_they_are(tmp_path: Path, suffix: str, other, n
     np.testing.assert_array_equal(back.data, image.data)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mgz", ".mgh"])
+def test_labels_that_were_written_are_labels_again(tmp_path: Path, suffix: str) -> None:
+    mask = labels(MATRICES["turned"], "millimeter")
+    for image in (mask, mask.replace(kind="image")):
+        (back,) = io.read(io.write(tmp_path / f"{len(image.kind)}{suffix}", image))
+        assert back.kind == image.kind
+
+
 @pytest.mark.parametrize("suffix", reader.SUFFIXES)
 def test_pixels_stay_pixels(tmp_path: Path, suffix: str) -> None:
     reader.write(tmp_path / f"a{suffix}", Image(np.ones(SHAPE, np.uint8), "ZYX", kind="labels"))

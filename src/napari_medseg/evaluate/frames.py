@@ -13,8 +13,7 @@ from napari_medseg.errors import DataError, ReadError
 from napari_medseg.evaluate.metrics.video import classification_scores
 from napari_medseg.io import read_one
 from napari_medseg.io.files import read_json
-from napari_medseg.io.movies.frames import SYNONYMS, class_folders, movie_name
-from napari_medseg.io.movies.reader import frame_number
+from napari_medseg.io.movies.frames import SYNONYMS, class_folders, frame_number, movie_name
 from napari_medseg.io.pairs import list_images
 from napari_medseg.io.spreadsheets import table_of
 from napari_medseg.jobs import Job, Progress

@@ -14,6 +14,7 @@ from napari_medseg.errors import ReadError, one_line, some_of
 from napari_medseg.image import WHITE, Image, Kind
 from napari_medseg.io import plain
 from napari_medseg.io.movies.film import Frames, film_image
+from napari_medseg.io.movies.frames import in_order
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.stacks import has_time_axis, read_tiff
 from napari_medseg.io.pictures import (
@@ -86,31 +87,6 @@ def read_movie(path: str | Path) -> Image:
         said = f"is no movie. Give {', '.join(MOVIES)}, a multi-page TIFF or a folder of frames."
         raise ReadError(f"{path.name} {ANIMATED.get(path.suffix.lower(), said)}")
     return read(path)[0]
-
-
-def frame_number(path: Path) -> tuple[int, str]:
-    """Return the sort key of a frame file: the number after the last underscore, then the name."""
-    tail = path.stem.rpartition("_")[2]
-    digits = re.findall(r"\d+", tail)
-    return (int(digits[-1]) if digits else 0, path.name)
-
-
-def in_order(files: Sequence[Path]) -> list[Path]:
-    """Return frames in playback order.
-
-    Names that differ in their numbers only (``2021-03-04_12-30-58``, ``clip1_2``) are ordered by all of these from left
-    to right; of other names the last number counts (``Nerve_10`` after ``Opening Wound_9``), unless frames share it:
-    then one clip follows the other (``left_2``, ``left_10``, ``right_2``).
-    """
-    if len({re.sub(r"\d+", "#", path.stem) for path in files}) > 1:
-        shared = len({frame_number(path)[0] for path in files}) < len(files)
-        return sorted(files, key=_words_and_numbers if shared else frame_number)
-    return sorted(files, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
-
-
-def _words_and_numbers(path: Path) -> list[tuple[int, str]]:
-    """Return the sort key of a name whose numbers count as numbers."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -75,7 +75,8 @@ def read(path: Path, name: str, **metadata: Any) -> Image:
     axes = "ZYX" if sizes[3] == 1 else ("T" if seconds > 0 else extra_axis(sizes[3], 0.0)) + "ZYX"
     stated = bool(struct.unpack_from(">h", raw, 28)[0])
     affine = MGHHeader(raw, check=False).get_affine()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    lengths = np.maximum(np.linalg.norm(affine[:3, :3], axis=0), 1e-300)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
         raise ReadError(f"{path.name} states directions or voxel sizes that span no space. Its header is damaged.")
     affine = np.diag([*RAS_TO_LPS, 1.0]) @ affine
     image = placed(

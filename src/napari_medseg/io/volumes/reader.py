@@ -16,7 +16,7 @@ import numpy as np
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image, mm_per
 from napari_medseg.io.files import file_stem, quiet, replacing
-from napari_medseg.io.sidecar import provenance
+from napari_medseg.io.sidecar import load, provenance
 from napari_medseg.io.slide import is_dicom_slide
 from napari_medseg.io.volumes import metaimage, mgh, nifti, nrrd
 from napari_medseg.io.volumes.dicom import files_of_series, holds_dicom, is_dicom, read_series
@@ -69,7 +69,11 @@ def read(path: Path) -> list[Image]:
     """
     path = Path(path)
     with quiet("nibabel.global"):
-        return [_note_nan(_possible(path, image)) for image in _read(path)]
+        images = [_note_nan(_possible(path, image)) for image in _read(path)]
+    written = load(path) if len(images) == 1 and path.is_file() else None
+    if written is None or written.get("kind") != "labels" or images[0].data.dtype.kind not in "biu":
+        return images
+    return [images[0].replace(kind="labels", channels=())] if "C" not in images[0].axes else images
 
 
 def write(path: str | Path, image: Image) -> None:
