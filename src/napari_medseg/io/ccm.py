@@ -15,8 +15,8 @@ import numpy as np
 from napari_medseg.image import Image, um_per
 from napari_medseg.io import plain
 from napari_medseg.io.outlines import tracings
+from napari_medseg.io.pictures import PICTURES
 
-PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 PATTERNS = (*(f"*_org{suffix}" for suffix in PICTURES), *(f"*{suffix}" for suffix in tracings.SUFFIXES))
 LUMA = np.array([0.2989, 0.5870, 0.1140])
 FIELD_UM, FIELD_PX = 400.0, 384  # Heidelberg HRT3 with Rostock Cornea Module

@@ -29,7 +29,7 @@ from napari_medseg.io.outlines.polygons import (
     outlines_left_out,
 )
 from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
-from napari_medseg.io.pictures import ON_ITS_SIDE, UPRIGHT, picture_size
+from napari_medseg.io.pictures import ON_ITS_SIDE, PICTURES, UPRIGHT, picture_size
 from napari_medseg.io.sidecar import load
 from napari_medseg.io.tiff.files import TIFF_SUFFIXES
 from napari_medseg.io.tiff.ome import Place, Steps
@@ -38,7 +38,7 @@ from napari_medseg.io.tiff.stack import turn_of, turned_steps
 from napari_medseg.io.tiff.steps import affine_of, place_of, steps_of, with_units
 
 PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
-PICTURES = (".png", ".tif", ".tiff", ".ome.tif", ".ome.tiff", ".bmp", ".jpg", ".jpeg", *slide.SUFFIXES)
+PICTURED = (*PICTURES, ".ome.tif", ".ome.tiff", *slide.SUFFIXES)  # suffixes of pictures that outlines may lie beside
 OBJECTS = ("detection", "cell")  # QuPath's kinds of objects, and of regions that hold such
 CONTAINERS = ("annotation", "tile", "tma core", "tmaCore", "root")
 IGNORED = "*"  # end of the names of classes that QuPath leaves out of what it counts
@@ -338,7 +338,7 @@ def pictures_beside(path: Path) -> list[Path]:
     """Return the pictures of the same stem in the folder of `path`, or in the folder of images beside that one."""
     places = path.parent, inner_folder(path.parent.parent, IMAGE_FOLDERS)
     for place in places:
-        named = [place / f"{path.stem}{suffix}" for suffix in PICTURES] if place else []
+        named = [place / f"{path.stem}{suffix}" for suffix in PICTURED] if place else []
         if found := [picture for picture in named if picture.is_file()]:
             return found
     return []

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, some_of
 from napari_medseg.io.files import file_stem, folders_in
+from napari_medseg.io.pictures import PICTURES
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "imagesTr", "afmheight", "input", "Tissue Images")
 LABEL_FOLDERS = (
@@ -27,8 +28,7 @@ LABEL_SUFFIX = re.compile(
 )
 IMAGE_SUFFIX = re.compile(r"[_\- .](hi|org|image|img)$", re.IGNORECASE)
 CHANNEL_SUFFIX = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000 and case_0001 are the channels of case
-PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".npy")
-SUFFIXES = (*PICTURES, ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+SUFFIXES = (*PICTURES, ".npy", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 ZARR = ".zarr"
 ANNOTATIONS = (".xml", ".geojson")  # outlines: ImageScope, QuPath
 LABEL_SUFFIXES = (*SUFFIXES, *ANNOTATIONS, ".mat", ZARR)

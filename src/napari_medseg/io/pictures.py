@@ -12,6 +12,7 @@ import numpy as np
 from napari_medseg.errors import ReadError
 
 _LIMIT = threading.Lock()
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 CONVERTED = {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 ORIENTATION, UPRIGHT = 274, 1  # tag of EXIF and TIFF
 TURNS = {  # orientation -> rows and columns are swapped, then rows and columns are reversed

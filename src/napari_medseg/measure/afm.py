@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import OBJECTS, SHORT_UNITS, Image
+from napari_medseg.measure.labels import EIGHT
 from napari_medseg.measure.outline import perimeter
 from napari_medseg.preprocessing.levelling import above_glass, beside, flatten, require_finite
 
@@ -147,7 +148,7 @@ def instances(labels: Image) -> np.ndarray:
     values = np.unique(data)
     if len(values[values != 0]) > 1 or labels.metadata.get(OBJECTS):
         return data.astype(np.int64)
-    return np.asarray(ndimage.label(data, np.ones((3, 3)))[0])
+    return np.asarray(ndimage.label(data, EIGHT)[0])
 
 
 def above_substrate(image: Image, mask: np.ndarray) -> np.ndarray:

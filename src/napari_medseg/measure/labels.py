@@ -14,7 +14,7 @@ from napari_medseg.image import FACTS, Image
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-EIGHT = np.ones((3, 3), bool)
+EIGHT = np.ones((3, 3), bool)  # a pixel and its neighbours by a side or a corner
 WAIST = 0.15  # share of half the widest place by which a waist must be narrower
 FINE = 1000  # steps of depth
 MASK = 255

@@ -30,9 +30,9 @@ from napari_medseg.io.outlines.tracings import draw
 from napari_medseg.io.pairs import case_stem
 from napari_medseg.measure import curves
 from napari_medseg.measure.cover import UNKNOWN, covered
-from napari_medseg.measure.labels import foreground
+from napari_medseg.measure.labels import EIGHT, foreground
 from napari_medseg.measure.settings import NerveSettings
-from napari_medseg.measure.skeleton import EIGHT, Strand, grid_length, strands
+from napari_medseg.measure.skeleton import Strand, grid_length, strands
 
 MAIN, BRANCH = "main", "branch"
 MOSAIC = 1.5  # fields of view above which an image is taken for a mosaic

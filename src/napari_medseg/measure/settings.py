@@ -6,6 +6,9 @@ from pydantic import Field
 
 from napari_medseg.settings import Settings
 
+RING_GAP = 3  # pixels between a nerve in a movie and the ring of background that it is compared with
+RING_WIDTH = 10  # pixels
+
 
 class NerveSettings(Settings):
     """How centrelines are cleaned and classified."""

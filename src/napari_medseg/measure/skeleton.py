@@ -8,10 +8,9 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.measure.labels import without_small
+from napari_medseg.measure.labels import EIGHT, without_small
 
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
-EIGHT = np.ones((3, 3), int)
 # geometric, for nerves about 3 pixels wide; docs/reference/nerves.md says what hangs on each
 TANGENT_PX = 20
 FAR_PX = 60  # of a nerve that leaves another at 12 degrees, half is free

@@ -10,10 +10,8 @@ import pandas as pd
 
 from napari_medseg.errors import DataError
 from napari_medseg.image import PIXEL, SHORT_UNITS, Image
-
-RING_GAP = 3
-RING_WIDTH = 10
-NEIGHBOURS = np.ones((3, 3), bool)
+from napari_medseg.measure.labels import EIGHT
+from napari_medseg.measure.settings import RING_GAP, RING_WIDTH
 
 
 def table(labels: Image, image: Image | None = None, gap: int = RING_GAP, width: int = RING_WIDTH) -> pd.DataFrame:
@@ -98,7 +96,7 @@ def shape_of(mask: np.ndarray) -> dict[str, float]:
         return {**result, "centroid_y": np.nan, "centroid_x": np.nan}
     rows, columns = mask.sum(1), mask.sum(0)
     box = _box(rows, columns, 0)
-    result["n_components"] = int(ndimage.label(mask[box], NEIGHBOURS)[1])
+    result["n_components"] = int(ndimage.label(mask[box], EIGHT)[1])
     result["centroid_y"] = float(rows @ np.arange(len(rows)) / area)
     result["centroid_x"] = float(columns @ np.arange(len(columns)) / area)
     return result

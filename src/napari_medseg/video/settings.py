@@ -6,14 +6,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from napari_medseg.measure.settings import RING_GAP, RING_WIDTH
 from napari_medseg.settings import Device, Precision, Settings
 
 COLOURS = {
     "green": (0, 255, 0), "yellow": (255, 255, 0), "cyan": (0, 255, 255), "magenta": (255, 0, 255), "red": (255, 0, 0),
 }  # fmt: skip
-
-RING_GAP = 3  # pixels between the nerve and the ring that it is compared with
-RING_WIDTH = 10
 
 
 class VideoSettings(Settings):

@@ -12,7 +12,7 @@ from napari_medseg.evaluate.metrics.objects import aji_greedy
 from napari_medseg.io import read_one
 from napari_medseg.measure import labels as label_maps
 from napari_medseg.methods.fullnet import ternary as t
-from napari_medseg.methods.fullnet.preparation import starts, windows
+from napari_medseg.methods.fullnet.one_case import starts, windows
 from napari_medseg.methods.fullnet.ternary import drop_small, inside_mask, label_objects
 
 

@@ -18,6 +18,7 @@ from napari_medseg.io.movies.frames import in_order
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.stacks import has_time_axis, read_tiff
 from napari_medseg.io.pictures import (
+    PICTURES,
     TRANSPARENT,
     is_empty,
     is_reduced,
@@ -44,7 +45,6 @@ INTERLACED = (
     "The film is interlaced: even and odd rows of a frame were taken one after the other, which shows as combs where "
     "something moves. To part them: ffmpeg -i film -vf bwdif=send_frame -c:v ffv1 film.mkv"
 )
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 PATTERNS = tuple(f"*{suffix}" for suffix in MOVIES)
 SAMPLE_FORMAT, SIGNED = 339, 2  # tag of TIFF, and its value of signed numbers
 NUMBERED = re.compile(r"(?:^|[_\-. ]|frame|img|image)(\d+)$", re.IGNORECASE)
@@ -65,7 +65,7 @@ def read(path: Path) -> list[Image]:
     """
     if path.is_dir():
         return _read_set(path) if (path / "order").is_dir() else [_folder_image(frame_files(path), path)]
-    if path.suffix.lower() in {".tif", ".tiff"}:
+    if path.suffix.lower() in TIFF_SUFFIXES:
         return read_tiff(path)
     return [_movie_image(Movie(path))]
 
@@ -83,7 +83,7 @@ def read_movie(path: str | Path) -> Image:
         raise ReadError(f"{path} does not exist. Check the name.")
     if path.is_file() and path.stat().st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes). Copy or export the file again.")
-    if path.is_file() and path.suffix.lower() not in (*MOVIES, ".tif", ".tiff"):
+    if path.is_file() and path.suffix.lower() not in (*MOVIES, *TIFF_SUFFIXES):
         said = f"is no movie. Give {', '.join(MOVIES)}, a multi-page TIFF or a folder of frames."
         raise ReadError(f"{path.name} {ANIMATED.get(path.suffix.lower(), said)}")
     return read(path)[0]

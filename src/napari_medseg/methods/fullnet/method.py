@@ -20,7 +20,7 @@ from napari_medseg.io import as_labels, read_one
 from napari_medseg.io.files import read_json
 from napari_medseg.io.grids import moved_notes, on_grid
 from napari_medseg.io.pairs import Pair, PairList
-from napari_medseg.measure.labels import instances
+from napari_medseg.measure.labels import EIGHT, instances
 from napari_medseg.method import Method, Preparation, Recipe, quiet
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import find_cases
@@ -330,7 +330,7 @@ class FullNet(Method):
     def _encoded(self, target: Tensor) -> tuple[Tensor, Tensor]:
         raw = target[:, 0].cpu().numpy()
         classes = np.stack([ternary.encode(c, self.tissue.encoding, self.settings.encoding) for c in raw])
-        instances = np.stack([ndimage.label(c == ternary.INSIDE, ternary.EIGHT)[0] for c in classes])
+        instances = np.stack([ndimage.label(c == ternary.INSIDE, EIGHT)[0] for c in classes])
         return torch.from_numpy(classes.astype(np.int64)), torch.from_numpy(instances.astype(np.int64))
 
     def optimizer(self, network: nn.Module, settings: TrainSettings, phase: int) -> torch.optim.Optimizer:

@@ -7,10 +7,11 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from napari_medseg.measure.labels import EIGHT
+
 Growth = Literal["disk", "free"]
 BACKGROUND, INSIDE, CONTOUR = 0, 1, 2
 PLUS = ndimage.generate_binary_structure(2, 1)
-EIGHT = np.ones((3, 3), bool)
 WEIGHT_PEAK = 10.0
 WEIGHT_GREY = 20  # grey levels per unit of weight in a stored map
 STRIP = 1024  # rows that are counted at once, to bound memory
