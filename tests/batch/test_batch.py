@@ -17,6 +17,7 @@ import pytest
 from PIL import Image as Pillow
 
 from napari_medseg.batch import BatchSettings, list_inputs, name_cases, predict_files
+from napari_medseg.batch.inputs import read_input
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.jobs import Progress, run
@@ -283,6 +284,7 @@ def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model
     ("names", "images"),
     [
         (["a.png", "a_mask.png", "b_seg.png"], ["a.png", "b_seg.png"]),
+        (["c0.png", "c0_probabilities.png", "c1_probabilities.png"], ["c0.png", "c1_probabilities.png"]),
         (["a.png", "a_cp_masks.png", "a_Object Identities.png"], ["a.png"]),
         (["Images/a.png", "GT/a.png", "GT/more.png", "labels_instance/a.png"], ["Images/a.png"]),
         (["GT/a.png"], ["GT/a.png"]),
@@ -295,6 +297,13 @@ def test_labels_beside_their_images_are_not_predicted(tmp_path: Path, names: lis
     assert found == [tmp_path / name for name in images]
     assert len(skipped) == len(names) - len(images)
     assert len(list_inputs([tmp_path], pattern="*.png")[0]) == len(names)
+
+
+def test_labels_and_outlines_are_no_image_to_predict(tmp_path: Path) -> None:
+    ring = [[1, 1], [9, 1], [9, 9], [1, 9], [1, 1]]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    with pytest.raises(DataError, match=r"a.geojson holds labels"):
+        read_input(tmp_path / "a.geojson")
 
 
 def test_a_pair_of_header_and_voxels_is_one_image(tmp_path: Path) -> None:

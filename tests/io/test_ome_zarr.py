@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import pytest
 
 from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
-from napari_medseg.io import read, read_one, write
+from napari_medseg.io import read, read_labels, read_one, write
 from napari_medseg.io.geometry import at_level
+from napari_medseg.io.grids import moved_notes, on_grid
 
 zarr = pytest.importorskip("zarr")
 UM = dict.fromkeys("zyx", "micrometer")
 
 
 def store(
-    path: Path, data: np.ndarray, axes: str, scale: list[Any], *, units: dict[str, str] | None = None,
+    path: Path, data: np.ndarray, axes: Sequence[str], scale: list[Any], *, units: dict[str, str] | None = None,
     level: list[dict[str, Any]] | None = None, whole: list[dict[str, Any]] | None = None, version: str = "0.4",
     more: dict[str, Any] | None = None,
 ) -> Path:  # fmt: skip
@@ -176,6 +178,46 @@ def test_damaged_descriptions_of_labels_leave_the_labels(tmp_path: Path, stated:
     image = read_one(store(tmp_path / "a.zarr", labels, "yx", [0.5, 0.5], more={"image-label": stated}))
     np.testing.assert_array_equal(image.data, labels)
     assert not {"segments", "segment_colours", "objects"} & image.metadata.keys()
+
+
+def test_labels_without_the_translation_of_their_image_are_said(tmp_path: Path) -> None:
+    moved = [{"type": "translation", "translation": [10.0, 20.0]}]
+    image = read_one(store(tmp_path / "a.zarr", np.zeros((4, 5), np.uint8), "yx", [0.5, 0.5], level=moved))
+    mask = np.eye(4, 5, dtype=np.uint8)
+    for level, said in ((moved, False), ([], True)):
+        found = on_grid(
+            read_labels(store(tmp_path / f"m{said}.zarr", mask, "yx", [0.5, 0.5], level=level), image), image
+        )
+        np.testing.assert_array_equal(found.data, mask)
+        assert any("only 'a' states a place" in note for note in moved_notes(found)) == said
+
+
+def test_systems_of_axes_and_sequences_are_read(tmp_path: Path) -> None:
+    """As version 0.6 writes them: (x * 2 + 3) of the sequence, in the units of the first system of coordinates."""
+    level = [{"type": "scale", "scale": [2.0, 2.0]}, {"type": "translation", "translation": [3.0, 3.0]}]
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    pyramid = {
+        "coordinateSystems": [{"name": "physical", "axes": axes}],
+        "datasets": [
+            {"path": "0", "coordinateTransformations": [{"type": "sequence", "transformations": level}]},
+        ],
+    }
+    about = {"ome": {"version": "0.6", "multiscales": [pyramid]}}
+    zarr.create_group(str(tmp_path / "a.zarr"), zarr_format=3, attributes=about).create_array(
+        "0", data=np.zeros((4, 5), np.uint8)
+    )
+    image = read_one(tmp_path / "a.zarr")
+    assert (image.scale, image.units) == ((2.0, 2.0), ("micrometer",) * 2)
+    assert image.affine is not None
+    np.testing.assert_allclose(image.affine[:2, 2], (3, 3))
+
+
+def test_what_is_no_ome_zarr_is_said(tmp_path: Path) -> None:
+    zarr.create_array(str(tmp_path / "plain.zarr"), shape=(4, 5), dtype="u1")
+    with pytest.raises(ReadError, match="without the description of OME-Zarr"):
+        read(tmp_path / "plain.zarr")
+    with pytest.raises(ReadError, match="an axis called 'angle'"):
+        read(store(tmp_path / "a.zarr", np.zeros((2, 4, 5), np.uint8), ["angle", "y", "x"], [1, 1, 1]))
 
 
 def test_a_plate_is_refused_with_the_way_out(tmp_path: Path) -> None:

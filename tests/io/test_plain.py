@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from scipy import ndimage
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
@@ -147,6 +148,20 @@ def test_a_jpeg_as_labels_is_a_mask(tmp_path: Path) -> None:
     Pillow.fromarray(mask).save(tmp_path / "m.jpg", quality=60)
     assert len(np.unique(io.read_one(tmp_path / "m.jpg").data)) > 2
     assert np.array_equal(io.read_one(tmp_path / "m.jpg", "labels").data, mask > 0)
+
+
+@pytest.mark.parametrize("values", [(60, 120, 180), (1, 2, 3), (255, 130)])
+def test_a_jpeg_of_several_labels_is_refused(tmp_path: Path, values: tuple[int, ...]) -> None:
+    """A threshold would lose the objects of low numbers; blurred borders of a mask are no object."""
+    labels = np.zeros((32, 64), np.uint8)
+    for k, value in enumerate(values):
+        labels[8:24, 20 * k + 2 : 20 * k + 18] = value
+    Pillow.fromarray(labels).save(tmp_path / "m.jpg", quality=90)
+    with pytest.raises(ReadError, match="areas of several grays"):
+        io.read_labels(tmp_path / "m.jpg")
+    soft = ndimage.gaussian_filter(np.where(labels > 0, 255.0, 0.0), 2).astype(np.uint8)
+    Pillow.fromarray(soft).save(tmp_path / "s.jpg", quality=90)
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "s.jpg").data[10:22], labels[10:22] > 0)
 
 
 def test_one_bit_and_gray_with_alpha(tmp_path: Path) -> None:

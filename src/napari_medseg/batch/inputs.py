@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ from napari_medseg.io.volumes.nifti import is_second_half
 from napari_medseg.io.volumes.reader import source_files as voxels_of
 from napari_medseg.io.volumes.space import at_time
 
+MADE = re.compile(r"[_\- .](probabilit(y|ies)( maps?)?|overlay)$", re.IGNORECASE)  # of an image, beside it
+
 
 @dataclass(frozen=True)
 class Case:
@@ -58,8 +61,18 @@ class Case:
 
 
 def read_input(path: Path, modality_files: str = "", calibration: Mapping[str, float] | None = None) -> Image:
-    """Read one image with its ``pixel_size`` (um) and ``nm_per_grey``, at its ``time``; modality files are channels."""
+    """Read one image with its ``pixel_size`` (um) and ``nm_per_grey``, at its ``time``; modality files are channels.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    DataError
+        If it holds labels.
+    """
     image = read_channels(case_files(path, modality_files) or [path])
+    if image.kind == "labels":
+        raise DataError(f"{path.name} holds labels (a segmentation or outlines), no image. Give the image of them.")
     known = calibration or {}
     image = at_time(image, int(known["time"])) if "time" in known else image
     image = with_pixel_size(image, known["pixel_size"]) if "pixel_size" in known else image
@@ -220,13 +233,15 @@ def _search(root: Path, options: BatchSettings, seen: set[Path]) -> list[Path]:
 
 
 def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
-    """Return the files that are labels of others: called so beside their image, or in a folder beside ``images``."""
+    """Return the files made of others: called labels or probabilities beside their image, or beside ``images``."""
     pictures = {(path.parent, case_name(path, words)) for path in files if not is_label(path)}
     folders = {path.parent for path in files if path.parent != root and lies_among_labels(path)}
     beside = {folder for folder in folders if inner_folder(folder.parent, IMAGE_FOLDERS)}
     return {
         path for path in files
-        if path.parent in beside or (is_label(path) and (path.parent, case_stem(path)) in pictures)
+        if path.parent in beside
+        or (is_label(path) and (path.parent, case_stem(path)) in pictures)
+        or (MADE.search(file_stem(path)) and (path.parent, MADE.sub("", file_stem(path))) in pictures)
     }  # fmt: skip
 
 

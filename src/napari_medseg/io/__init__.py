@@ -39,6 +39,7 @@ __all__ = [
 
 READERS = ("ome_zarr", "volumes.reader", "movies.reader", "afm.reader", "histology", "ccm", "matlab", "plain")
 JPEG = (".jpg", ".jpeg")
+EVEN, GRAY, AREA = 0.05, 0.12, 9  # share of the brightest by which even areas vary and grays differ; their pixels
 
 
 @quiet("tifffile")
@@ -177,6 +178,7 @@ def as_labels(image: Image) -> Image:
         raise ReadError(f"{image.name} {what}, not a label map. Give one whole number per pixel.")
     labels = data[0]
     if Path(image.metadata.get("source_file", "")).suffix.lower() in JPEG:
+        _refuse_grays(labels, image.name)
         labels = (labels > labels.max() / 2).astype(np.uint8)
     labels = _whole(labels, image)
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
@@ -190,6 +192,19 @@ def as_labels(image: Image) -> Image:
     if labels.size and labels.min() < 0:
         raise ReadError(f"{image.name} holds negative labels ({labels.min()}). Use 0 for background, 1, 2, ...")
     return image.replace(data=labels, axes=image.spatial_axes, kind="labels", channels=())
+
+
+def _refuse_grays(mask: np.ndarray, name: str) -> None:
+    """Refuse a JPEG with even areas between black and its brightest, as label maps have: its numbers are blurred."""
+    top = float(mask.max(initial=0))
+    inner = mask[1:-1, 1:-1]
+    around = [mask[i : i + inner.shape[0], j : j + inner.shape[1]] for i in range(3) for j in range(3)]
+    even = np.max(around, axis=0).astype(float) - np.min(around, axis=0) <= EVEN * top
+    if np.count_nonzero(even & (inner > GRAY * top) & (inner < (1 - GRAY) * top)) >= AREA:
+        raise ReadError(
+            f"{name} is a JPEG with areas of several grays. JPEG changes the numbers of labels, so that it can hold a "
+            "mask of black and white only. Save the label map as .png or .tif."
+        )
 
 
 def _whole(labels: np.ndarray, image: Image) -> np.ndarray:
@@ -274,6 +289,8 @@ CONTAINERS = (".czi", ".lif", ".nd2", ".oib", ".oif", ".oir", ".vsi", ".lsm", ".
 def hint(path: Path) -> str:
     """Return what a file that is not read probably is, and the way out; empty where its suffix says nothing."""
     suffix = path.suffix.lower()
+    if path.is_dir() and any((path / name).is_file() for name in (".zarray", ".zgroup", "zarr.json")):
+        return "It is Zarr without the description of OME-Zarr (multiscales). Export it as OME-Zarr."
     if whose := _by_beginning(path):
         return whose
     if suffix in WEB:

@@ -76,13 +76,28 @@ def _on_grid(moving: Image, reference: Image, what: str) -> Image:
     index = _index_map(moving, reference, what)
     if _is_identity(index, moving, reference):
         known = has_size(reference) and (reference.affine is not None or moving.affine is None)
-        return _placed(moving, reference if known or not has_size(moving) else moving, moving.data, moving.axes)
+        found = _placed(moving, reference if known or not has_size(moving) else moving, moving.data, moving.axes)
+        return _noted(found, [_said_of_place(moving, reference, what)] if _are_zarr(moving, reference) else [])
     if moving.kind != "labels":
         return _turned_image(moving, reference, index, what)
     labels = np.asarray(moving.data)
     found = turn(labels, index, reference.spatial_shape) if index.turned else _nearest(labels, index, reference)
     _check_inside(labels, index, moving, reference, what)
     return _noted(_placed(moving, reference, found, moving.axes), _said(moving, reference, index, labels, found, what))
+
+
+def _are_zarr(moving: Image, reference: Image) -> bool:
+    """Whether two images are OME-Zarr, which lies at the origin without a translation, and one alone states one."""
+    sources = [str(image.metadata.get("source_file", "")) for image in (moving, reference)]
+    return all(".zarr" in source for source in sources) and (moving.affine is None) != (reference.affine is None)
+
+
+def _said_of_place(moving: Image, reference: Image, what: str) -> str:
+    stated = moving if moving.affine is not None else reference
+    return (
+        f"{_name(moving, what)} lies on {_of(reference)} pixel for pixel, though of these OME-Zarr only "
+        f"{stated.name!r} states a place (translation)."
+    )
 
 
 def same_grid(first: Image, second: Image) -> bool:

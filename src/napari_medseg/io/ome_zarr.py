@@ -22,7 +22,7 @@ from napari_medseg.io.volumes.segments import described
 
 PATTERNS = ("*.zarr",)
 FILES = (".zattrs", "zarr.json")
-SPACE = "TZYX"
+SPACE, AXES = "TZYX", "TCZYX"
 CONTAINER, PLATE = "bioformats2raw.layout", "plate"
 UNSCALED = "The file states units and no pixel size (no scale); results are in pixels."
 KEPT_UNITS = ("nanometer", "micrometer", "millimeter")  # other lengths become micrometres
@@ -96,11 +96,11 @@ def _read_pyramid(path: Path, attributes: Mapping[str, Any], name: str) -> Image
         levels = [da.from_zarr(group[level["path"]]) for level in scales["datasets"]]
         axes, units = _axes(scales, levels[0].ndim)
         common = scales.get("coordinateTransformations", [])
-        grids = [
-            _placed([*level.get("coordinateTransformations", []), *common], len(axes)) for level in scales["datasets"]
-        ]
+        stated, *others = (
+            _one_by_one([*level.get("coordinateTransformations", []), *common]) for level in scales["datasets"]
+        )
+        grids = [_placed(transformations, len(axes)) for transformations in (stated, *others)]
         steps, place = grids[0]
-        stated = [*scales["datasets"][0].get("coordinateTransformations", []), *common]
         unscaled = not any(transformation["type"] == "scale" for transformation in stated)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ReadError(f"{path.name} is no complete OME-Zarr pyramid ({one_line(error)}). Export it again.") from error
@@ -180,12 +180,22 @@ def _letters(described: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _axes(scales: Mapping[str, Any], n: int) -> tuple[str, list[str | None]]:
-    """Return a letter and the unit of each axis; versions before 0.4 state names or nothing."""
-    stated = scales.get("axes") or [axis.lower() for axis in OLD_AXES[-n:]]
+    """Return a letter and the unit of each axis; versions before 0.4 state names or nothing, 0.6 systems of axes."""
+    systems = scales.get("coordinateSystems") or [{}]
+    stated = scales.get("axes") or systems[0].get("axes") or [axis.lower() for axis in OLD_AXES[-n:]]
     described = [axis if isinstance(axis, dict) else {"name": axis} for axis in stated]
     if len(described) != n:
         raise ValueError(f"{len(described)} axes for an array of {n}")
-    return _letters(described), [axis.get("unit") for axis in described]
+    letters = _letters(described)
+    if others := [str(axis["name"]) for axis, one in zip(described, letters, strict=True) if one not in AXES]:
+        raise ValueError(f"an axis called {others[0]!r}; time, channel and axes of space are read")
+    return letters, [axis.get("unit") for axis in described]
+
+
+def _one_by_one(transformations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return transformations with those of sequences (version 0.6) in their place."""
+    parts = (t["transformations"] if t["type"] == "sequence" else [t] for t in transformations)
+    return [one for part in parts for one in part]
 
 
 def _placed(transformations: Sequence[Mapping[str, Any]], n: int) -> tuple[list[float], list[float]]:
@@ -197,6 +207,8 @@ def _placed(transformations: Sequence[Mapping[str, Any]], n: int) -> tuple[list[
             raise ValueError(f"a transformation of type {kind!r}; scale and translation are read")
         if kind == "identity":
             continue
+        if kind not in transformation:
+            raise ValueError(f"a {kind} without its numbers")
         values = [float(value) for value in transformation[kind]]
         if len(values) != n or not all(map(math.isfinite, values)) or (kind == "scale" and min(values) <= 0):
             raise ValueError(f"{kind} {values} for {n} axes")
