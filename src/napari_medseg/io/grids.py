@@ -76,8 +76,8 @@ def _on_grid(moving: Image, reference: Image, what: str) -> Image:
     index = _index_map(moving, reference, what)
     if _is_identity(index, moving, reference):
         known = has_size(reference) and (reference.affine is not None or moving.affine is None)
-        found = _placed(moving, reference if known or not has_size(moving) else moving, moving.data, moving.axes)
-        return _noted(found, [_said_of_place(moving, reference, what)] if _are_zarr(moving, reference) else [])
+        same = _placed(moving, reference if known or not has_size(moving) else moving, moving.data, moving.axes)
+        return _noted(same, [_said_of_place(moving, reference, what)] if _are_zarr(moving, reference) else [])
     if moving.kind != "labels":
         return _turned_image(moving, reference, index, what)
     labels = np.asarray(moving.data)
