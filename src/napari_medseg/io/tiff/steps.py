@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.image import PIXEL, seconds_per, um_per
+from napari_medseg.io.tiff.makers import maker_steps
 from napari_medseg.io.tiff.ome import Place, Steps, number_of, ome_image, ome_place, ome_steps, signed_of
 from napari_medseg.io.tiff.pages import main_page
 
-INCH, CENTIMETRE = 2, 3  # values of the tag ResolutionUnit
+UNITS = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}  # values of the tag ResolutionUnit and their micrometres
+INCH = 2
 PRINTED = (1.0, 2.54, 72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0)  # per inch: what programs write knowing nothing
 NO_PLANE_DISTANCE = "The file states the size of pixels but not the distance of planes; volumes are in voxels."
 ONE_SIDE_STATED = "The file states the pixel size along one side only; the pixels are taken as square."
 
 
 def steps_of(tiff: Any, series: int = 0) -> Steps:
-    """Return what a TIFF states of the steps along its axes: OME, else ImageJ, else the resolution tags."""
+    """Return what a TIFF states of the steps along its axes: OME, else ImageJ, else its maker, else the resolution tags."""
     if tiff.is_ome:
         return ome_steps(ome_image(tiff, series))
     stated = tiff.imagej_metadata or {}
@@ -33,7 +35,7 @@ def steps_of(tiff: Any, series: int = 0) -> Steps:
         if unit is not None and count > 0:
             steps[axis] = unit / count, "micrometer"
     if "X" not in steps or "Y" not in steps:
-        steps = resolution_steps(tags)
+        steps = maker_steps(tiff) or resolution_steps(tags)
     unit = um_per(stated.get("zunit", stated.get("unit")))
     if unit is not None and number_of(stated.get("spacing")) > 0:
         steps["Z"] = number_of(stated["spacing"]) * unit, "micrometer"
@@ -76,7 +78,7 @@ def _resolution(tags: Any) -> tuple[float, float]:
 def _microns_of_unit(tags: Any) -> float | None:
     """Return the micrometres of the tag ResolutionUnit, ``None`` where it is none of length."""
     unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
-    return {INCH: 25_400.0, CENTIMETRE: 10_000.0}.get(unit)
+    return UNITS.get(unit)
 
 
 def _fraction(value: Any) -> float:
