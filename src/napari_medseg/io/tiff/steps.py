@@ -21,7 +21,7 @@ ONE_SIDE_STATED = "The file states the pixel size along one side only; the pixel
 
 
 def steps_of(tiff: Any, series: int = 0) -> Steps:
-    """Return what a TIFF states of the steps along its axes: OME, else ImageJ, else its maker, else the resolution tags."""
+    """Return what a TIFF states of the steps along its axes: OME, else ImageJ, its maker, the resolution tags."""
     if tiff.is_ome:
         return ome_steps(ome_image(tiff, series))
     stated = tiff.imagej_metadata or {}
