@@ -4,7 +4,7 @@ A sweep takes hours; ``--only`` and ``--cases`` make it shorter. One constant af
 around its present one; a value is kept when the mean Dice over the groups, the first five strokes and the starts it
 concerns rises by more than `GAIN`. A network has its say, so only pictures count that did not train it. The other
 half of the data (``python -m benchmarks scribbles``) is never looked at. What is printed last goes into
-`napari_medseg.refinement` (`geodesic_engine`, `reach`, `slices`) and `napari_medseg.graphcut.energy`.
+`napari_medseg.refinement` (`seek`, `geodesic_engine`, `reach`, `slices`) and `napari_medseg.graphcut.energy`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.scribbles import DATA, REAL, STARTS, Case, carried, cases, ours, rounds
 from napari_medseg.graphcut import energy
 from napari_medseg.refinement import geodesic_engine as engine
-from napari_medseg.refinement import reach, slices
+from napari_medseg.refinement import reach, seek, slices
 
 GAIN = 0.0005
 FALL = 0.01  # a round that costs more Dice than this counts as one that got worse
@@ -50,24 +50,11 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
         ),
     ),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
-    "engine alone": (
-        ALONE,
-        (
-            "CLEARER",
-            "TRUSTED",
-            "SURE",
-            "TOLD",
-            "MARGIN",
-            "LEAST_MARGIN",
-            "BESIDE",
-            "ALIKE",
-            "ALIKE_EDGE",
-            "GROWTH",
-        ),
-    ),
+    "engine alone": (ALONE, ("TOLD", "MARGIN", "BESIDE")),
+    "seek alone": (ALONE, ("CLEARER", "TRUSTED", "SURE", "LEAST_MARGIN", "ALIKE", "ALIKE_EDGE", "GROWTH")),
     "reach": (ALONE, ("HAND", "ACROSS", "SPAN", "FAR")),
     "reach of short strokes": (SHORT, ("SHORT",)),
-    "engine of short strokes": (SHORT, ("SCALES", "LARGE")),
+    "seek of short strokes": (SHORT, ("SCALES", "LARGE")),
     "engine given": (
         GIVEN,
         (
@@ -109,8 +96,8 @@ def score(chosen: Sequence[Case], starts: Sequence[str]) -> float:
     return statistics.mean(means) - DISLIKE * statistics.mean(falls)
 
 
-WEIGHTS = {"ALONE": engine, "GIVEN": engine, "CARRY": slices}  # where they are
-MODULES = {"reach": reach, "energy": energy, "slices": slices}
+WEIGHTS = {"ALONE": seek, "GIVEN": engine, "CARRY": slices}  # where they are
+MODULES = {"seek": seek, "reach": reach, "energy": energy, "slices": slices}
 Value = float | tuple[float, ...]  # of pictures and of volumes, where they differ
 
 

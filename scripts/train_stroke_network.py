@@ -42,9 +42,11 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
-from napari_medseg.refinement import geodesic_engine as engine
+from napari_medseg.refinement.geodesic_engine import GeodesicEngine
+from napari_medseg.refinement.seek import Seeker
 from napari_medseg.refinement.state import outline_strokes
 from napari_medseg.refinement.stroke_network import WEIGHTS, Net, log_odds, network_of, read
+from napari_medseg.refinement.turn import Look
 from napari_medseg.samples.mri import brain_volume, slice_2d
 from napari_medseg.samples.scans import hard_scan
 from napari_medseg.samples.tissue import tissue_tile
@@ -68,8 +70,10 @@ ROUNDS = 5
 GOOD = 0.975  # Dice at which a user stops
 HELD_OUT = 5  # every fifth picture of the fit half trains nothing
 SMALL = 60  # voxels
+HABITS = {"line": 0.35, "dot": 0.2, "thick": 0.1, "own": 0.35}  # share of sessions by how their user draws
 OUTLINES = 0.1  # share of sessions that begin with a box or a lasso
 SHARD = 200
+WARPED = 0.6  # share of real pictures that are bent and stretched
 UNUSUAL = 0.3  # share of samples that are turned or of other colours; half as many are negated
 UNIT = np.float32(1 / 32)  # in which inputs are kept
 Picture = tuple[Image, np.ndarray]
@@ -90,7 +94,28 @@ def real(group: str, pairs: Sequence[tuple[Path, Path]], rng: np.random.Generato
         return read_one(image), values > 0
     if group == "nerves":
         values = ndimage.label(values == rng.choice([1, 1, 2]))[0]
-    return read_one(image), one_of(values, rng)
+    found = read_one(image), one_of(values, rng)
+    return warped(*found, rng) if rng.random() < WARPED else found
+
+
+def warped(image: Image, truth: np.ndarray, rng: np.random.Generator) -> Picture:
+    """Return a picture turned, stretched, bent and with other mid-tones, mirrored beyond its edges, and its object."""
+    middle = (np.array(truth.shape) - 1) / 2
+    turn = rng.normal(0, 0.3)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * np.exp(rng.normal(0, 0.25, 2))
+    grid = np.indices(truth.shape).astype(np.float32)
+    places = np.tensordot(matrix, grid - middle[:, None, None], 1) + middle[:, None, None]
+    size = float(min(truth.shape))
+    bend, far = rng.uniform(0, 0.015) * size, size * rng.uniform(0.05, 0.2)
+    places += bend * np.stack([smooth(truth.shape, far, rng) for _ in range(2)])
+    values = np.asarray(image.channels_first(), np.float32)
+    values = np.stack([ndimage.map_coordinates(v, places, order=1, mode="mirror") for v in values])
+    low, high = np.percentile(values, (0.5, 99.5))
+    tones = np.clip((values - low) / (high - low + 1e-9), 0, 1) ** np.exp(rng.normal(0, 0.3))
+    bodies, count = ndimage.label(ndimage.map_coordinates(truth.astype(np.uint8), places, order=0, mode="mirror"))
+    largest = bodies == 1 + np.bincount(bodies.ravel())[1:].argmax() if count else bodies > 0
+    tones = np.moveaxis(np.round(255 * tones).astype(np.uint8), 0, -1)
+    return Image(tones, axes="YXC") if len(values) > 1 else Image(tones[..., 0], axes="YX"), largest
 
 
 def hippocampus_slice(pairs: Sequence[tuple[Path, Path]], rng: np.random.Generator) -> Picture:
@@ -365,34 +390,42 @@ def outline(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-class Recorder(engine.GeodesicEngine):
-    """The engine, which keeps what the network would be told in the last look of a round."""
+class Recorder(Seeker):
+    """Looks for objects as the engine does, and keeps what the network would be told in the last look of a round."""
 
-    network: Net | None = None
-    last: engine.Look | None = None
+    net: Net | None = None
+    last: Look | None = None
 
-    def _network(self) -> Network:
-        net = self.network
+    def network(self) -> Network:
+        """Return the network that has its say in the sessions, if there is one."""
+        net = self.net
         return (lambda x: np.zeros(x.shape[1:], np.float32)) if net is None else partial(log_odds, net)
 
-    def _around(self, *known: Any, helped: bool = False) -> engine.Look:
-        look = super()._around(*known, helped=helped)
+    def around(self, *known: Any, helped: bool = False) -> Look:
+        """Return the object in a box; without a network as if none were asked."""
+        look = super().around(*known, helped=helped)
         if helped:
             self.last = look
-        return super()._around(*known) if helped and self.network is None else look
+        return super().around(*known) if helped and self.net is None else look
+
+    def at_scales(self, *known: Any) -> Look:
+        """Return the most promising object, which is the one to learn from."""
+        self.last = super().at_scales(*known)
+        return self.last
 
 
 def session_samples(case: user.Case, rng: np.random.Generator, network: Net | None) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield inputs int8 (C, *cells), in `UNIT`, and truth (*cells), uint8 up to 255, of each round of a session."""
     settings = RefinementSettings()
     session = RefinementSession(case.image, proposal=user.nothing(case.truth), settings=settings)
-    session.engine = recorder = Recorder(session.image, settings)
-    recorder.network = network
+    session.engine = engine = GeodesicEngine(session.image, settings)
+    engine.seek = recorder = Recorder(session.image, engine.intensities, settings)
+    recorder.net = network
     run(session.propose())
     mask, marks = np.zeros(case.truth.shape, bool), np.zeros(case.truth.shape, np.uint8)
-    habit = rng.random() < 0.5
+    habit = rng.choice([*HABITS], p=[*HABITS.values()])
     for number in range(ROUNDS):
-        new = user.stroke(case.truth, mask) if habit else stroke(case.truth, mask, rng)
+        new = stroke(case.truth, mask, rng) if habit == "own" else user.stroke(case.truth, mask, habit)
         if number == 0 and rng.random() < OUTLINES:
             new = outline(case.truth, rng)
         if new is None:

@@ -25,8 +25,8 @@ from napari_medseg.graphcut.appearance import FLOOR, MOST_ODDS, Appearance
 from napari_medseg.graphcut.energy import Search
 from napari_medseg.graphcut.pyramid import block_mean, block_sizes
 from napari_medseg.refinement.boxes import box_of, widened
-from napari_medseg.refinement.geodesic_engine import ALONE
 from napari_medseg.refinement.intensities import Intensities
+from napari_medseg.refinement.seek import ALONE
 
 AROUND = 0.75  # lengths of an object around it that count as its surroundings
 STROKES, TAUGHT = 5, 6  # of the user, on the next picture and on the one that teaches
@@ -107,7 +107,7 @@ def play(case: Case, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print for each group what lessons change."""
-    import napari_medseg.refinement.geodesic_engine as engine
+    from napari_medseg.refinement import seek
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sign", nargs="+", choices=list(SIGNS), default=["for"])
     parser.add_argument("--gate", nargs="+", choices=["none", "strokes", "apart"], default=["none"])
     options = parser.parse_args(argv)
-    engine.Search = Taught  # type: ignore[misc]
+    seek.Search = Taught  # type: ignore[misc]
     uses = [Use(w, sign, gate) for w in options.weight for sign in options.sign for gate in options.gate]
     print(
         f"| data | term | Dice without | change after {STROKES} strokes each | mean | better | worse |\n{'|---' * 7}|"

@@ -11,8 +11,8 @@ from napari_medseg.graphcut.level import Level
 from napari_medseg.graphcut.problem import EDGE, INSIDE, OVER, Lazy, Problem, Push
 from napari_medseg.image import Image
 from napari_medseg.refinement import intensities
-from napari_medseg.refinement.geodesic_engine import ALONE
 from napari_medseg.refinement.intensities import Intensities
+from napari_medseg.refinement.seek import ALONE
 
 
 def scene(shape: tuple[int, ...], frame: np.ndarray) -> Problem:

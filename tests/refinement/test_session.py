@@ -403,7 +403,7 @@ def test_closed_or_failed_refinement_changes_nothing(monkeypatch: pytest.MonkeyP
     job.close()
     assert not session.mask.any()
     assert session.history.last == 0
-    monkeypatch.setattr("napari_medseg.refinement.geodesic_engine.Search", lambda *_: 1 / 0)
+    monkeypatch.setattr("napari_medseg.refinement.seek.Search", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(session.refine(marks))
     monkeypatch.undo()

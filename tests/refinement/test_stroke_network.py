@@ -17,7 +17,7 @@ from napari_medseg.graphcut.problem import Problem
 from napari_medseg.image import Image
 from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession, RefinementSettings
-from napari_medseg.refinement.geodesic_engine import ALONE
+from napari_medseg.refinement.seek import ALONE
 from napari_medseg.refinement.stroke_network import (
     MARKS,
     WEIGHTS,

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
-from napari_medseg.graphcut.energy import Energy, Network, Search, minimise
-from napari_medseg.graphcut.level import THIN
-from napari_medseg.graphcut.problem import OVER, Array, Lazy, Problem, Push
+from napari_medseg.graphcut.energy import Energy, minimise
+from napari_medseg.graphcut.problem import Push
 from napari_medseg.image import Image
 from napari_medseg.jobs import Job, Progress
 from napari_medseg.refinement.boxes import (
@@ -35,61 +33,35 @@ from napari_medseg.refinement.boxes import (
 )
 from napari_medseg.refinement.engine import Answer, Engine, Known
 from napari_medseg.refinement.reach import (
-    at_image_edge,
-    count_of,
     depth_of,
     each,
     is_short,
     margin_of,
     most_of,
 )
+from napari_medseg.refinement.seek import LEAST_MARGIN, MOST_GROWTHS, Seeker
 from napari_medseg.refinement.settings import RefinementSettings
-from napari_medseg.refinement.turn import Look, Sought, Turn, beside, lazy, signs, touching, wrong_strokes
+from napari_medseg.refinement.turn import Look, Sought, Turn, lazy, touching, wrong_strokes
 
 ONLY_BACKGROUND = "Only background strokes: paint a foreground stroke too."
 NO_STROKE = "All strokes are taken back. Paint one inside the object."
 NO_BORDER = "No border was found: the object fills the image. Paint a background stroke where it should not be."
 
 # found on the fit half of `benchmarks scribbles`; scripts/fit_refinement.py varies them
-ALONE = Energy(
-    distance=3.0,
-    most_distance=2.0,
-    fine=0.0,
-    smooth=0.15,
-    memory=4.2,
-    push=5.5,
-    least_push=0.0,
-    most_push=3.0,
-    border=4.0,
-    learned=1.2,
-    others=(0.35, 0.25),
-    soft=0.25,
-)
 GIVEN = Energy(
     distance=1.15, most_distance=1.4, fine=0.35, smooth=0.5, memory=0.0, push=3.0, least_push=-3.0, most_push=3.0
 )
-MARGIN, LEAST_MARGIN = 1.5, 12  # of the region, in lengths of all strokes, and in voxels
-# Boxes looked at around a short stroke, each twice as far as the one before, and how much a larger answer counts.
-SCALES, LARGE = 6, 0.5
-CLEARER = 1.5  # times as much contrast along its border: then an object is larger than its first stroke says
+MARGIN = 1.5  # of the region around an object, in lengths of all strokes
 # Strokes that extend over less than TOLD of a mask's size have told little of it (a stroke that leaked, say): it counts
 # less against new ones, and its appearance is first learnt from the strokes alone. Of a mask of which they have told
 # enough, only pieces that new strokes touch change.
 TOLD = 0.6
-# The network is heard where it expects a Dice above SURE of an object that is not larger than it can be; elsewhere
-# unless the object without it has a border of TRUSTED times the contrast.
-TRUSTED, SURE = 1.05, 0.65
 BESIDE = 3.0  # lengths of new strokes within which a piece of the mask counts as the same object
-ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
-ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
-GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
 SLACK = 1.5  # voxels that a zone reaches farther
-ZONE = 1.3  # depths of new strokes within which they may change what was given
+ZONE, ZONE_GROWTH = 1.3, 0.5  # depths of new strokes within which they may change what was given; it grows in its size
 MOST_OF_MASK = 0.8  # at most so much of a mask is changed by strokes
 SHALLOW = 4.0  # weight of the mask so far against a stroke one voxel deep; it falls with the depth
 AT_LIMIT = 0.02  # share of a change at the edge of its zone from which the zone grows
-AT_EDGE = 2  # cells from a region's edge at which an answer touches it
-ROUGH = 0.5  # cost of a border without smoothing
 # Where a part was given, what lies deeper in it than CORE of its largest depth counts as drawn when the network is
 # asked how a correction goes on; the box is GIVEN_MARGIN times the object's length larger, and the network is heard
 # where it expects a Dice above SURE_OF_GIVEN.
@@ -97,23 +69,24 @@ CORE, GIVEN_MARGIN, SURE_OF_GIVEN = 0.5, 0.3, 0.8
 
 
 class GeodesicEngine(Engine):
-    """Finds masks of anything, by strokes; it keeps nothing between rounds."""
+    """Finds masks of anything, by strokes; it keeps nothing between rounds.
+
+    Attributes
+    ----------
+    seek
+        Looks for an object around its strokes.
+    """
 
     def __init__(self, image: Image, settings: RefinementSettings) -> None:
         super().__init__(image)
         self._settings = settings
-        self._steps = tuple(float(s) for s in np.asarray(image.scale) / min(image.scale))
+        self.seek = Seeker(image, self.intensities, settings)
+        self._steps = self.seek.steps
         self._doubt: list[tuple[Box, np.ndarray]] = []
 
     def prepare(self) -> None:
         """Find the range of intensities and load the compiled kernels, so that the first stroke answers at once."""
-        small = tuple(slice(0, min(n, 4)) for n in self.image.spatial_shape)
-        features = self.intensities.inside(small)
-        strokes = np.zeros(features.shape[1:], np.int8)
-        strokes.flat[-1], strokes.flat[0] = -1, 1  # one voxel is both: the object
-        search = Search(self._problem(features, strokes, strokes > 1), ALONE)
-        search.solve(self._network() if self._settings.network else None)
-        search.refined()
+        self.seek.prepare(self.image.spatial_shape)
 
     def refine(
         self, scribbles: np.ndarray, before: np.ndarray, mask: np.ndarray, given: np.ndarray, locked: np.ndarray,
@@ -149,14 +122,6 @@ class GeodesicEngine(Engine):
             np.maximum(out[box], doubt, out=out[box])
         return out
 
-    def _problem(self, features: Array, strokes: Array, mask: Array, **more: object) -> Problem:
-        settings = self._settings
-        cost = {"weight": settings.weight, "metric": settings.metric, "engine": settings.distance_engine}
-        return Problem(features, self._steps, strokes, mask, **cost, **more)  # type: ignore[arg-type]
-
-    def _smoothed(self, energy: Energy) -> Energy:
-        return energy if self._settings.crf else replace(energy, border=ROUGH)
-
     # ---- an object that strokes alone have made
     def _alone(self, k: int, turn: Turn, new: Voxels) -> None:
         """Find class `k` anew around the strokes `new`."""
@@ -166,7 +131,7 @@ class GeodesicEngine(Engine):
             turn.write(new.box, new.inside & (turn.labels[new.box] == k), 0)
             return
         if not sought.own and is_short(new, self._steps):
-            self._keep(sought, turn, self._at_scales(sought, turn))
+            self._keep(sought, turn, self.seek.at_scales(sought, turn))
             return
         length = max((s.stop - s.start) * step for s, step in zip(painted, self._steps, strict=True))
         beyond = max(margin_of(stroke, self._steps) for stroke in each(new))
@@ -174,37 +139,7 @@ class GeodesicEngine(Engine):
         most = np.inf if sought.own else most_of(new, self._steps, turn.shape)
         margins = [int(margin / step) for step in self._steps]
         start = widened(core, margins, turn.shape)
-        self._keep(sought, turn, self._look(sought, turn, start, most))
-
-    def _look(self, sought: Sought, turn: Turn, box: Box, most: float) -> Look:
-        """Return the object around `box`, by the network too where that is sure or no border is clearer without it."""
-        ask, helped = self._settings.network, None
-        if ask and most == np.inf:
-            helped = self._around(sought, turn, box, helped=True)
-            if helped.search.expected > SURE:
-                return helped
-        look = self._around(sought, turn, box, most)
-        if most < np.inf:
-            larger = self._around(sought, turn, box)
-            if larger.contrast > CLEARER * look.contrast:
-                look, most = larger, np.inf
-        if ask:
-            helped = helped or self._around(sought, turn, look.box, most, helped=True)
-            sure = helped.search.expected > SURE and helped.search.volume <= most
-            if sure or look.contrast < TRUSTED * helped.contrast:
-                return helped
-        return look
-
-    def _at_scales(self, sought: Sought, turn: Turn) -> Look:
-        """Return the object around a stroke that tells no size: the most promising one in boxes of many sizes."""
-        looks: list[Look] = []
-        for scale in range(SCALES):
-            margins = [int(LEAST_MARGIN * 2**scale / step) for step in self._steps]
-            start = widened(sought.new.box, margins, turn.shape)
-            looks.append(self._around(sought, turn, start, helped=self._settings.network))
-            if looks[-1].box == whole(turn.shape):
-                break
-        return max(looks, key=_promise)
+        self._keep(sought, turn, self.seek.best(sought, turn, start, most))
 
     def _keep(self, sought: Sought, turn: Turn, look: Look) -> None:
         """Write the object that was found into the labels."""
@@ -229,84 +164,6 @@ class GeodesicEngine(Engine):
         turn.write(box, before & ~kept, 0)
         turn.write(box, kept, sought.k)
 
-    def _around(self, sought: Sought, turn: Turn, box: Box, most: float = np.inf, helped: bool = False) -> Look:
-        """Return the object by its strokes in `box`, which grows until the object ends in it.
-
-        The network has its say where the object should be `helped`.
-        """
-        shape = turn.shape
-        open_edges = np.zeros((len(shape), 2), bool)  # sides at which the object goes over the image's edge
-        network = self._network() if helped else None
-        grid = ALONE.learned_cells if helped else ALONE.cells
-        search: Search | None = None
-        for _ in range(MOST_GROWTHS):
-            if search is None:
-                search = self._search(sought, turn, box, most, open_edges, grid)
-                if not sought.own:
-                    alike = search.likeness
-                    wider = _enlarged(box, alike > ALIKE, shape)
-                    over = at_image_edge(box, shape) & (alike > ALIKE_EDGE) & ~open_edges
-                    if wider != box or over.any():
-                        box, open_edges, search = wider, open_edges | over, None
-                        continue
-            cells = search.solve(network)
-            if not self._settings.islands:
-                cells = touching(cells, search.known)
-            larger = _grown(cells, box, open_edges, shape)
-            if larger is None:
-                break
-            box, search = larger, None
-        assert search is not None  # the last box was looked at
-        return Look(box, search, search.contrast())
-
-    def _search(
-        self, sought: Sought, turn: Turn, box: Box, most: float, open_edges: np.ndarray, grid: tuple[int, int]
-    ) -> Search:
-        edges, frame = open_edges.tobytes(), np.where(open_edges, OVER, at_image_edge(box, turn.shape))
-        known = sought.searches.setdefault((*((s.start, s.stop) for s in box), grid), {})
-        if edges in known:
-            return known[edges].limited(most)
-        first = next(iter(known.values()), None)
-        search = first.framed(frame, most) if first else self._new_search(sought, turn, box, most, frame, grid)
-        known[edges] = search
-        return search
-
-    def _new_search(
-        self, sought: Sought, turn: Turn, box: Box, most: float, frame: np.ndarray, grid: tuple[int, int]
-    ) -> Search:
-        k, new, own, others = sought.k, sought.new, sought.own, sought.others
-        shape = tuple(s.stop - s.start for s in box)
-
-        here = partial(lazy, box=box)
-
-        def locked(part: Box) -> np.ndarray:
-            return np.asarray(turn.locked[part] > 0)
-
-        marks = turn.scribbles[new.box]
-        pushes = []
-        for to_object, chosen in ((True, marks == k + 1), (False, (marks > 0) & (marks != k + 1))):
-            seeds = Voxels.found(new.box, new.inside & chosen)
-            if own and seeds:
-                open_ = partial(beside if to_object else Voxels.within, own)
-                pushes.append(Push(here(seeds.within, seeds.box), to_object, count_of(seeds, open_, box, self._steps)))
-        image = Lazy((self.image.n_channels, *shape), lambda part: self.intensities.inside(outer(part[1:], box)), None)
-        if sought.core is None:
-            mask = here(lambda part: own.within(part) | others.within(part), turn.extents.get(k))
-            apart = {"held": here(others.within, others.box), "closed": here(locked, turn.taken)}
-        else:
-            mask = here(own.within, own.box)
-            apart = {
-                "closed": here(
-                    lambda part: locked(part) | others.within(part), union(turn.taken, others.box if others else None)
-                )
-            }
-        strokes = here(lambda part: signs(turn.scribbles[part], k + 1), turn.painted)
-        problem = self._problem(image, strokes, mask, **apart, frame=frame, pushes=pushes, core=sought.core, most=most)
-        energy, told = self._smoothed(ALONE), sought.told
-        learned = energy.learned * self._settings.network
-        energy = replace(energy, memory=energy.memory * told, anew=told < 1, cells=grid, learned=learned)
-        return Search(problem, energy)
-
     def _told(self, own: Voxels, scribbles: np.ndarray, k: int) -> float:
         """Return how much strokes have told of a mask, from 0 to 1: by their extent for its size, in `TOLD`."""
         drawn = box_of((scribbles[own.box] == k + 1) & own.inside)
@@ -315,11 +172,6 @@ class GeodesicEngine(Engine):
         length = float(np.linalg.norm([(s.stop - s.start) * step for s, step in zip(drawn, self._steps, strict=True)]))
         size = float(np.count_nonzero(own.inside) * np.prod(self._steps))
         return min(1.0, length / (TOLD * float(size ** (1 / scribbles.ndim))))
-
-    def _network(self) -> Network:
-        from napari_medseg.refinement.stroke_network import bundled  # brings torch
-
-        return partial(bundled, precision=self._settings.precision)
 
     def _same_object(self, k: int, turn: Turn, new: Voxels, at: Voxels | None = None) -> tuple[Sought, Box]:
         """Return class `k` as it belongs to the strokes `new`, piece by piece, and the box of both.
@@ -374,16 +226,16 @@ class GeodesicEngine(Engine):
             count = min(float(np.count_nonzero(~own & (away <= depth))), most)
             marks, others = turn.scribbles[box], gain & (turn.labels[box] > 0)  # others give way near strokes alone
             strokes = np.where(marks > 0, np.where((marks == k + 1) == gain, 1, -1), 0).astype(np.int8)
-            problem = self._problem(
+            problem = self.seek.problem(
                 self.intensities.inside(box), strokes, own, held=own | (away > np.where(others, depth, zone)),
                 closed=turn.locked[box] > 0, pushes=[Push(seeds, True, count)],
             )  # fmt: skip
             energy = replace(GIVEN, memory=SHALLOW / max(depth, 1.0))
-            minimum = minimise(problem, self._smoothed(energy))
+            minimum = minimise(problem, self.seek.smoothed(energy))
             found = touching(minimum.labels & ~own, seeds)
             if np.count_nonzero(found & (away > zone - 1)) <= AT_LIMIT * np.count_nonzero(found):
                 break
-            zone *= 1 + GROWTH
+            zone *= 1 + ZONE_GROWTH
         self._doubt.append((box, minimum.doubt))
         return box, found
 
@@ -401,7 +253,7 @@ class GeodesicEngine(Engine):
         sought.told, sought.core = 1.0, CORE
         length = max((s.stop - s.start) * step for s, step in zip(core, self._steps, strict=True))
         margins = [int(max(LEAST_MARGIN, GIVEN_MARGIN * length) / step) for step in self._steps]
-        look = self._around(sought, turn, widened(core, margins, turn.shape), helped=True)
+        look = self.seek.around(sought, turn, widened(core, margins, turn.shape), helped=True)
         found = look.search.refined() if look.search.expected > SURE_OF_GIVEN else None
         if found is None:
             return
@@ -415,37 +267,3 @@ class GeodesicEngine(Engine):
             cells = look.search.clearer(gain, lazy(seeds.within, seeds.box, look.box))
             wrong = found.labels & (turn.labels[here] == 0) if gain else sought.own.within(here) & ~found.labels
             turn.write(here, wrong & look.search.voxels(cells, found.box), k if gain else 0)
-
-
-def _promise(look: Look) -> float:
-    """Return how good an object around a stroke is: the overlap that a network expects, its contrast and its length.
-
-    The length, of which `LARGE` is the power, has a say because a small part of an object may have as much contrast.
-    """
-    length = max(1.0, look.search.volume) ** (1 / len(look.box))
-    return float((look.search.expected or 1.0) * look.search.least_contrast() * length**LARGE)
-
-
-def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:
-    """Return a larger box where an object, bool (*cells) of `box`, comes to its edge, ``None`` where it does not.
-
-    An edge of the image over which the object goes is noted in `open_edges`, in place.
-    """
-    touched = np.zeros((len(box), 2), bool)
-    for axis, n in enumerate(cells.shape):
-        lead = (slice(None),) * axis
-        if n > THIN:
-            touched[axis] = cells[(*lead, slice(AT_EDGE))].any(), cells[(*lead, slice(-AT_EDGE, None))].any()
-    over = touched & at_image_edge(box, shape) & ~open_edges
-    open_edges |= over
-    wider = _enlarged(box, touched, shape)
-    return wider if over.any() or wider != box else None
-
-
-def _enlarged(box: Box, sides: np.ndarray, shape: tuple[int, ...]) -> Box:
-    """Return `box` grown at the chosen `sides`, bool (ndim, 2), as far as `shape` goes."""
-    grown = []
-    for s, n, (low, high) in zip(box, shape, sides, strict=True):
-        more = max(LEAST_MARGIN, int(GROWTH * (s.stop - s.start)))
-        grown.append(slice(max(0, s.start - more * int(low)), min(n, s.stop + more * int(high))))
-    return tuple(grown)
