@@ -714,7 +714,7 @@ def test_signed_values_and_units(tmp_path: Path) -> None:
     assert image.value_unit == "HU"
 
 
-@pytest.mark.parametrize(("kind", "unit"), [("HU", "HU"), ("US", ""), ("ED", ""), ("MGML", "")])
+@pytest.mark.parametrize(("kind", "unit"), [("HU", "HU"), ("US", ""), ("ED", ""), ("MGML", "mg/mL")])
 def test_numbers_of_ct_are_hounsfield_units_unless_the_file_says_otherwise(
     tmp_path: Path, kind: str, unit: str
 ) -> None:
@@ -725,6 +725,33 @@ def test_numbers_of_ct_are_hounsfield_units_unless_the_file_says_otherwise(
     sop = "1.2.840.10008.5.1.4.1.1.2.1"
     frames = d.enhanced(tmp_path / "b.dcm", VOLUME, places, sop=sop, own=own, modality="CT", series="2")
     assert [io.read_one(path).value_unit for path in (alone, frames)] == [unit, unit]
+
+
+@pytest.mark.parametrize(("units", "unit"), [("BQML", "Bq/mL"), ("GML", "g/mL"), ("CNTS", "counts"), ("NONE", "")])
+def test_units_of_nuclear_medicine(tmp_path: Path, units: str, unit: str) -> None:
+    d.series(tmp_path / "a", VOLUME, modality="PT", Units=units, RescaleSlope=0.5, RescaleIntercept=0)
+    assert io.read_one(tmp_path / "a").value_unit == unit
+
+
+@pytest.mark.parametrize(("slope", "said"), [(0.001, True), (2.0, False)])
+def test_real_world_values_that_are_not_applied_are_said(tmp_path: Path, slope: float, said: bool) -> None:
+    """Stored numbers of another mapping than the rescale, as of diffusion; the same one needs no word."""
+    unit = d.item(CodeValue="mm2/s", CodingSchemeDesignator="UCUM", CodeMeaning="mm2/s")
+    mapping = d.item(RealWorldValueSlope=slope, RealWorldValueIntercept=0.0, MeasurementUnitsCodeSequence=Items([unit]))
+    tags = {"RescaleSlope": 2.0, "RescaleIntercept": 0.0, "RealWorldValueMappingSequence": Items([mapping])}
+    path = d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), SliceThickness=2, **tags)
+    image = io.read_one(path)
+    np.testing.assert_array_equal(image.data[0], VOLUME[0].astype(int) * 2)
+    assert any("in mm2/s (slope 0.001" in note for note in image.metadata["notes"]) == said
+
+
+def test_a_segmentation_of_a_slide_is_called_so(tmp_path: Path) -> None:
+    """It names the class of slides where it refers to one; it is none itself."""
+    slide = d.item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6", ReferencedSOPInstanceUID="1.2.3")
+    tags = {"sop": d.SEG, "modality": "SEG", "PixelSpacing": None, "NumberOfFrames": 1}
+    path = d.one(tmp_path / "a.dcm", VOLUME[0].astype(np.uint8), ReferencedImageSequence=Items([slide]), **tags)
+    with pytest.raises(ReadError, match="SEG"):
+        io.read(path)
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

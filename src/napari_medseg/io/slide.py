@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"
 LIBRARIES = (("openslide", "OpenSlide"), ("tiffslide", "TiffSlide"))
 GENERIC = "generic-tiff"
 DICOM_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"  # SOP class of whole slide microscopy
+SOP_CLASS = re.compile(rb"\x02\x00\x02\x00UI(..)", re.DOTALL)  # element (0002,0002) and its length
 DICOM_SUFFIXES = (".dcm", "")
 PREMULTIPLIED, UNSTATED, EMPTY = "premultiplied", "unstated", "empty"
 HEAD_BYTES = 2048
@@ -74,7 +76,10 @@ def is_dicom_slide(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    return head[128:132] == b"DICM" and DICOM_SLIDE in head
+    stated = SOP_CLASS.search(head)
+    length = int.from_bytes(stated[1], "little") if stated else 0
+    kind = head[stated.end() : stated.end() + length].rstrip(b"\0 ") if stated else b""
+    return head[128:132] == b"DICM" and kind == DICOM_SLIDE  # a segmentation of a slide names that class elsewhere
 
 
 def open_slide(path: Path) -> Any:
@@ -117,8 +122,8 @@ def open_slide(path: Path) -> Any:
             'Install them with: pip install "napari-medseg[slide]"'
         )
     raise ReadError(
-        f"{path.name} cannot be opened as a whole slide ({'; '.join(problems)}). It is cut short or of an unknown "
-        "format; copy it again or convert it to a pyramidal TIFF."
+        f"{path.name} cannot be opened as a whole slide ({'; '.join(problems)}). It is cut short, or stored in a "
+        "way that is not read; copy it again or convert it to a pyramidal TIFF."
     )
 
 

@@ -25,6 +25,7 @@ from napari_medseg.io.volumes.dicom.frames import (
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 ULTRASOUND_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
+UNITS = {"BQML": "Bq/mL", "GML": "g/mL", "CNTS": "counts", "OD": "OD", "MGML": "mg/mL", "PCT": "%", "HU_MOD": "HU"}
 CENTIMETRES = 3  # of an ultrasound region's physical units
 UNEVEN_TIME = 2.0  # ms between the longest and the shortest step of a movie
 OTHER_SIZE = 0.01  # relative difference of two stated pixel sizes that is said
@@ -101,7 +102,7 @@ def _described(path: Path, data: Any) -> Header:
     if sop == ULTRASOUND_VOLUME:
         notes.append("The volume's place is that of its probe, not of the patient; it is not kept.")
     pixel, said = _pixel_size(data)
-    said += _uneven_times(data)
+    said += [*_uneven_times(data), *_other_values(data)]
     return Header(
         path,
         _series(data),
@@ -137,7 +138,28 @@ def _value_unit(data: Any, modality: str) -> str:
     kind = first_of([g for g in groups if g is not None], "PixelValueTransformationSequence", "RescaleType")
     if str(kind or "") == "HU" or (modality == "CT" and not kind):
         return "HU"
-    return {"BQML": "Bq/mL"}.get(str(data.get("Units", "")), "")
+    return UNITS.get(str(data.get("Units", "") or kind or ""), "")
+
+
+def _other_values(data: Any) -> list[str]:
+    """Say that a file maps its stored numbers to other values than its rescale does (real world values)."""
+    each = data.get("PerFrameFunctionalGroupsSequence") or ()
+    groups = [each[0] if each else None, item_of(data, "SharedFunctionalGroupsSequence"), data]
+    groups = [group for group in groups if group is not None]
+    stated = next((one for g in groups if (one := item_of(g, "RealWorldValueMappingSequence")) is not None), None)
+    if stated is None or (slope := number_of(stated.get("RealWorldValueSlope"))) is None:
+        return []
+    intercept = number_of(stated.get("RealWorldValueIntercept"), 0.0)
+    scaled = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    own = [number_of(first_of(groups, "PixelValueTransformationSequence", name), usual) for name, usual in scaled]
+    if [slope, intercept] == own:
+        return []
+    unit = item_of(stated, "MeasurementUnitsCodeSequence")
+    code = "" if unit is None else str(unit.get("CodeValue", ""))
+    return [
+        f"The file also maps its stored numbers to real world values{f' in {code}' if code not in ('', '1') else ''} "
+        f"(slope {slope:g}, intercept {intercept:g}), which is not applied."
+    ]
 
 
 def _window(data: Any) -> tuple[float, float] | None:
