@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_medseg.method import count_parameters
-from napari_medseg.nn.encoders import VGG, Xception, build_encoder
+from napari_medseg.nn.encoders import VGG, Xception
 
 # positions of the convolutions in torchvision's `features`
 VGG_CONVOLUTIONS = {
@@ -52,8 +52,3 @@ def test_xception_has_timms_names() -> None:
     assert keys["block11.rep.7.conv1.weight"].shape == (728, 1, 3, 3)
     assert keys["block12.rep.4.pointwise.weight"].shape == (1024, 728, 1, 1)
     assert "block12.skip.weight" not in keys
-
-
-def test_build_encoder_knows_the_three() -> None:
-    assert isinstance(build_encoder("xception"), Xception)
-    assert isinstance(build_encoder("vgg19", 1), VGG)

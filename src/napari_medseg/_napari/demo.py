@@ -14,6 +14,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from qtpy.QtWidgets import QApplication
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.planes import show_plane
@@ -26,7 +27,6 @@ from napari_medseg.samples.afm import afm_scan
 from napari_medseg.samples.demo import SCAN_SEED, SCAN_SIZE
 from napari_medseg.samples.mri import brain_volume
 
-PLUGIN = "napari-medseg"
 WINDOW = (1380, 960)
 # the axis that is sliced first, then the two that are shown
 PLANES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}

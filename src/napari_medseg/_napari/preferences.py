@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg.cluster.settings import ClusterSettings
 from napari_medseg.io.files import expanded
 from napari_medseg.settings import PredictSettings
-
-NAME = "napari-medseg"
 
 
 def compute() -> dict[str, Any]:
@@ -17,7 +16,7 @@ def compute() -> dict[str, Any]:
     try:
         from napari.settings import get_plugin_settings
 
-        return dict(get_plugin_settings(NAME).compute.dict())
+        return dict(get_plugin_settings(PLUGIN).compute.dict())
     except (ImportError, KeyError, AttributeError):  # napari < 0.9, or not installed as a plugin
         return {}
 

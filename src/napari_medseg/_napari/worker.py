@@ -10,6 +10,7 @@ from napari.qt.threading import GeneratorWorker
 from napari.utils import progress as activity
 from qtpy.compat import isalive
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg.errors import MedSegError
 from napari_medseg.jobs import Job, Progress
 
@@ -87,7 +88,7 @@ class _Task:
         from napari.utils.task_status import Status
 
         self.done = Status.COMPLETED
-        self.id = self.window._register_task_status("napari-medseg", Status.BUSY, f"{title} is running", stop)
+        self.id = self.window._register_task_status(PLUGIN, Status.BUSY, f"{title} is running", stop)
 
     def end(self) -> None:
         """Say that nothing runs any more."""

@@ -27,16 +27,15 @@ from napari_medseg.errors import DataError, MedSegError, ReadError, printable
 from napari_medseg.io import read
 from napari_medseg.io.files import disk_errors, inside, json_safe, read_json, sweep_below, write_json
 from napari_medseg.io.identity import fingerprint, is_same
-from napari_medseg.io.locks import holding
+from napari_medseg.io.locks import WAIT, holding
 from napari_medseg.io.sidecar import sidecar_path, was_written_over
 from napari_medseg.jobs import Progress
 from napari_medseg.settings import PredictSettings
 
-ELSEWHERE = {"device", "tile", "batch"}
+OF_THE_MACHINE = {"device", "tile", "batch"}  # settings that change no result
 FILES = ("labels", "probabilities", "measurements", "overlay", "pyramid")  # names of a row that are files
 LABELS = ("_labels.tif", "_labels.nii.gz")
 SHARE = 20
-WAIT = 10.0  # seconds for another window that writes the record
 Row = dict[str, Any]
 KINDS: dict[str, type | tuple[type, ...]] = {  # of what a row may hold; its files are names inside the folder
     **dict.fromkeys(("status", "name", "reason", "note", "modality_files"), str),
@@ -313,9 +312,9 @@ def _previous(
             os.replace(path, aside)
         notes.append(f"{error} It was put aside as {aside.name}.")
         return {}, False
-    now, usual = (one.model_dump(mode="json", exclude=ELSEWHERE) for one in (settings, type(settings)()))
+    now, usual = (one.model_dump(mode="json", exclude=OF_THE_MACHINE) for one in (settings, type(settings)()))
     same = record["model"].get("sha256") == card.get("sha256")
-    then = {k: v for k, v in record["settings"].items() if k not in ELSEWHERE}
+    then = {k: v for k, v in record["settings"].items() if k not in OF_THE_MACHINE}
     same = same and now == {**usual, **then}  # records of older versions lack newer settings
     return record["files"], same
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from napari_medseg.batch.inputs import read_input
 from napari_medseg.batch.predict import measure_case
-from napari_medseg.batch.record import WAIT, read_record, sizes
+from napari_medseg.batch.record import read_record, sizes
 from napari_medseg.batch.tables import (
     COLUMNS,
     NAME,
@@ -31,7 +31,7 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_labels, read_one, write
 from napari_medseg.io.files import disk_errors, expanded, inside, write_json, write_text
 from napari_medseg.io.grids import on_grid
-from napari_medseg.io.locks import holding
+from napari_medseg.io.locks import WAIT, holding
 from napari_medseg.io.pairs import Pair, case_files, case_stem
 from napari_medseg.io.sidecar import provenance
 from napari_medseg.io.spreadsheets import table_of

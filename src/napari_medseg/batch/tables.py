@@ -15,7 +15,7 @@ from napari_medseg.batch.inputs import digest
 from napari_medseg.errors import DataError, ReadError, printable
 from napari_medseg.io import write_table
 from napari_medseg.io.files import inside, write_json
-from napari_medseg.io.locks import holding
+from napari_medseg.io.locks import WAIT, holding
 from napari_medseg.io.sidecar import load, sidecar_path
 from napari_medseg.io.spreadsheets import rows_of, table_of
 from napari_medseg.io.write import from_text
@@ -24,7 +24,6 @@ NAME = "review.csv"
 COLUMNS = ("image", "labels", "decision", "reason", "corrected")
 MARK = "review"  # where the side-car keeps a decision
 NO = ("", "no", "false", "0")
-WAIT = 10.0  # seconds for another window that writes the table
 SAID = {"decision": "decision", "reason": "decision reason", "corrected": "corrected"}  # what other tables call it
 Said = dict[str, str]
 Rows = Mapping[str, Mapping[str, Any]]

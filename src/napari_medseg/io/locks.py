@@ -14,6 +14,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.io.files import disk_errors, expanded
 
 LOOK_AGAIN = 0.02  # seconds
+WAIT = 10.0  # seconds for another window that writes the same small file: a record, a table
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a link in a folder from elsewhere would make a file outside of it
 
 

@@ -140,8 +140,3 @@ class Xception(nn.Module):
             if i in (1, 2, 3):
                 stages.append(features)
         return [*stages, x]
-
-
-def build_encoder(name: str, in_channels: int = 3) -> VGG | Xception:
-    """Return the encoder called ``"vgg16"``, ``"vgg19"`` or ``"xception"`` with random weights."""
-    return Xception(in_channels) if name == "xception" else VGG(name, in_channels)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_medseg.batch.record import OF_THE_MACHINE
 from napari_medseg.batch.settings import SlideSettings
 from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import Image
@@ -41,8 +42,6 @@ from napari_medseg.slides.tiles import (
     widen,
     within,
 )
-
-ELSEWHERE = {"device", "tile", "batch"}
 
 
 def predict_slide(
@@ -118,7 +117,7 @@ class _Work:
         self.notes, self.rows = _named(stem, "_tiles.json"), _named(stem, "_measurements.csv.part")
         self.head = {
             "model": model.card.get("sha256", ""),
-            "settings": settings.model_dump(mode="json", exclude=ELSEWHERE),
+            "settings": settings.model_dump(mode="json", exclude=OF_THE_MACHINE),
             "slide": options.model_dump(mode="json", include=set(SlideSettings.model_fields)),
             "shape": list(image.spatial_shape),
             "scale": list(image.scale),

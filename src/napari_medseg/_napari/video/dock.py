@@ -13,6 +13,7 @@ import napari
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers
 from napari_medseg._napari.preferences import compute
@@ -229,7 +230,7 @@ class VideoDock(Dock):
         """Open a movie file."""
         path = path or QFileDialog.getOpenFileName(self, "Open movie")[0]
         if path:
-            self.viewer.open(path, plugin="napari-medseg")
+            self.viewer.open(path, plugin=PLUGIN)
 
     def command(self) -> str:
         """Return the ``medseg video`` line that does the same."""

@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.view import keep_whole, seen_whole
 from napari_medseg._napari.widgets.export_button import offer_own_writers_first
 from napari_medseg._napari.widgets.form import SettingsForm
@@ -37,7 +38,6 @@ from napari_medseg.io.files import write_text
 
 NARROWEST, BESIDE = 300, 4  # width of a dock that holds little, and room around what it holds
 USUAL, INDENT = 340, 6
-PLUGIN = "napari-medseg"
 NAMES = "Medical segmentation", PLUGIN  # by which napari names docks that were opened from its menus, and by scripts
 
 

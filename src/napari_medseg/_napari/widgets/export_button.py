@@ -11,6 +11,7 @@ import numpy as np
 from npe2 import PluginManager
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.widgets.calibration import ask_pixel_size
 from napari_medseg.errors import MedSegError, counted
@@ -39,7 +40,6 @@ MOVIES = ("TIFF (*.tif *.tiff)", "ImageJ regions (*.zip)", "OME-Zarr (*.ome.zarr
 TABLES = ("Table (*.csv)", "Excel workbook (*.xlsx)")
 TRACINGS = ("NeuronJ tracing (*.ndf)", "Tracing (*.swc)")
 REPORTS = ("Report (*.html)", "Report, one page of A4 (*.pdf)")
-PLUGIN = "napari-medseg."
 OUTLINES = (".geojson", ".zip")
 TRACED = (".ndf", ".swc")
 SIZED = (
@@ -73,7 +73,7 @@ def offer_own_writers_first() -> None:
         viewer = napari.current_viewer()
         chosen = [] if viewer is None else viewer.layers.selection
         ours = any(layer.metadata.keys() & {"medseg", "medseg_image"} for layer in chosen)
-        own = [w for w in known(layer_types) if ours and w.filename_extensions and w.command.startswith(PLUGIN)]
+        own = [w for w in known(layer_types) if ours and w.filename_extensions and w.command.startswith(f"{PLUGIN}.")]
         return iter([*own, *(writer for writer in known(layer_types) if writer not in own)])
 
     ours_first.sorted = True  # type: ignore[attr-defined]

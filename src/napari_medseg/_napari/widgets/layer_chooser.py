@@ -9,6 +9,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.belonging import take_place
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import PlaneButtons
@@ -50,7 +51,7 @@ class LayerChooser(QWidget):
         self.box, self.line = Choices(name, "Which of the open layers"), QLabel("")
         self.line.setWordWrap(True)
         self.button = push_button(f"Open sample: {SAMPLES.get(sample, sample)}", "Open a generated image to try it out")
-        self.button.clicked.connect(lambda: viewer.open_sample("napari-medseg", sample))
+        self.button.clicked.connect(lambda: viewer.open_sample(PLUGIN, sample))
         self.fields = Calibration(sizes, heights)
         asked = "Pixel size ..." if sizes else "nm per grey value ..."
         self.open_fields = push_button(asked, "Enter what the file does not say, or says wrongly")
