@@ -18,14 +18,12 @@ from ome_files import ome_of, write_parts
 from napari_medseg import Image, read
 from napari_medseg._napari.belonging import set_pixel_size, take_place
 from napari_medseg._napari.layers import (
-    Followed,
-    add_part,
-    add_time_point,
     geometry,
     image_from_layer,
     layer_data,
     like,
 )
+from napari_medseg._napari.parts import Followed, add_part, add_time_point
 from napari_medseg._napari.readers import read_layers, write_labels
 from napari_medseg._napari.world import moved_to, world_of
 from napari_medseg.errors import WriteError

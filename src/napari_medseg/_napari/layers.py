@@ -11,7 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_medseg._napari.world import moved_to, world_of
+from napari_medseg._napari.world import world_of
 from napari_medseg.errors import DataError
 from napari_medseg.image import (
     FACTS,
@@ -27,9 +27,8 @@ from napari_medseg.image import (
     Image,
     seconds_per,
 )
-from napari_medseg.io.geometry import LEVEL, LEVELS, at_level, matrix_of
+from napari_medseg.io.geometry import LEVEL, LEVELS, at_level
 from napari_medseg.io.outlines.tracings import draw
-from napari_medseg.io.volumes.space import at_time
 
 AXES = "TZYX"
 FLAT = 0.5  # pixels by which the points of a shape may lie apart along time and depth
@@ -179,36 +178,6 @@ def in_layer(layer: Layer, image: Image) -> np.ndarray:
     return np.asarray(image.data).transpose([image.axes.index(axis) for axis in axes])
 
 
-class Followed:
-    """A layer of which another one is a part: `lead` moves the part as the layer was moved since it was last asked."""
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        self.before = self._places()
-
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the matrix of the layer in the window, and that of its image in the world of its file."""
-        return world_of(self.layer), matrix_of(image_from_layer(self.layer))
-
-    def lead(self, part: Layer) -> None:
-        """Move a part along, with what is known of its place and of its picture's."""
-        n, before, self.before = part.ndim, self.before, self._places()
-        shown, true = (
-            (now @ np.linalg.inv(then))[-n - 1 :, -n - 1 :] for now, then in zip(self.before, before, strict=True)
-        )
-        units = tuple(self.layer.units)[-n:]
-        if all(np.allclose(matrix, np.eye(n + 1)) for matrix in (shown, true)) and tuple(part.units) == units:
-            return
-        kept, place = dict(part.metadata.get("medseg_image", {})), matrix_of(image_from_layer(part))
-        part.affine = shown @ np.asarray(part.affine.affine_matrix)[-n - 1 :, -n - 1 :]
-        part.units = units
-        if _matrix(kept, "affine", n) is not None:
-            kept |= {"affine": true @ place, "shown": world_of(part), "units": tuple(map(str, units))}
-        if (frame := _matrix(kept, FRAME, n)) is not None:
-            kept[FRAME] = (true @ frame).tolist()
-        part.metadata = {**part.metadata, "medseg_image": kept}
-
-
 def _axes(layer: Layer, kept: dict[str, Any], n: int, units: tuple[str, ...]) -> str:
     """Return the letters of a layer's axes: those of its file, those it is labelled with, or the usual ones."""
     known = kept.get("axes", "").replace("C", "")
@@ -225,14 +194,14 @@ def _place(layer: Layer, kept: dict[str, Any], n: int) -> tuple[np.ndarray | Non
     world = world_of(layer)
     steps = np.linalg.norm(world[:-1, :-1], axis=0)
     plain = np.diag([*steps, 1.0])
-    stated, shown = (_matrix(kept, name, n) for name in ("affine", "shown"))
+    stated, shown = (kept_matrix(kept, name, n) for name in ("affine", "shown"))
     if stated is None:
-        picture = _matrix(kept, FRAME, n)
+        picture = kept_matrix(kept, FRAME, n)
         somewhere = LEVEL in kept or not np.allclose(world, plain)
         return (world if somewhere else None), plain if picture is None else picture
     shown = stated if shown is None else shown
     affine = stated if np.allclose(world, shown) or _split(layer, kept) else stated @ np.linalg.inv(shown) @ world
-    picture = _matrix(kept, FRAME, n)
+    picture = kept_matrix(kept, FRAME, n)
     return affine, stated if picture is None else picture
 
 
@@ -245,7 +214,7 @@ def _split(layer: Layer, kept: dict[str, Any]) -> bool:
     return bool(np.allclose(world_of(layer), np.diag([*steps, 1.0])))
 
 
-def _matrix(kept: dict[str, Any], name: str, n: int) -> np.ndarray | None:
+def kept_matrix(kept: dict[str, Any], name: str, n: int) -> np.ndarray | None:
     """Return a matrix of a layer's `n` axes; of one volume of a movie (Split Stack) that of its last axes."""
     matrix = kept.get(name)
     if matrix is None or len(matrix) < n + 1:
@@ -297,52 +266,6 @@ def table_of(facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         said = {key: value for key, value in known.items() if key != "measurements"}
         rows.append({"index": int(label), **said, **(known.get("measurements") or {})})
     return pd.DataFrame(rows)
-
-
-def add_time_point(viewer: Any, layer: ImageLayer, index: int) -> ImageLayer:
-    """Return a layer of one time point of `layer`, which is hidden; one that is there already is taken.
-
-    Raises
-    ------
-    DataError
-        If there is no such time point.
-    """
-    image = at_time(image_from_layer(layer), index)
-    name = f"{layer.name} · time {index}"
-    data, kwargs, _ = layer_data(image, name)
-    layer.visible = False
-    return _taken(viewer, data, {**kwargs, **_look(layer)})
-
-
-def add_level(viewer: Any, layer: ImageLayer, image: Image) -> ImageLayer:
-    """Return a hidden layer of `image`, a level of `layer` or a part of one; one that is there already is taken."""
-    there = list(viewer.layers)
-    data, kwargs, _ = layer_data(image, f"{layer.name} · level {image.metadata[LEVEL]}")
-    made = _taken(viewer, data, {**kwargs, **_look(layer)})
-    if made not in there:
-        made.visible = False  # the pyramid below shows more when the view comes nearer
-    return made
-
-
-def add_part(viewer: Any, layer: ImageLayer, box: tuple[slice, ...]) -> ImageLayer:
-    """Return a layer of the part of `layer` in `box`, at its place; one that is there already is taken."""
-    place = like(layer)
-    place["translate"] = moved_to(layer, tuple(s.start for s in box))
-    return _taken(viewer, layer.data[box], {**place, **_look(layer), "name": f"{layer.name} · part"})
-
-
-def _look(layer: ImageLayer) -> dict[str, Any]:
-    """Return the colours of a layer as arguments of another one."""
-    return {"rgb": True} if layer.rgb else {"colormap": layer.colormap, "contrast_limits": layer.contrast_limits}
-
-
-def _taken(viewer: Any, data: Any, kwargs: dict[str, Any]) -> ImageLayer:
-    """Return the layer of that name, place and size, or a new one."""
-    for there in viewer.layers:
-        same = isinstance(there, ImageLayer) and there.name == kwargs["name"] and there.data.shape == data.shape
-        if same and np.array_equal(there.data, data):
-            return there
-    return viewer.add_image(data, **kwargs)
 
 
 def contrast(image: Image) -> dict[str, Any]:

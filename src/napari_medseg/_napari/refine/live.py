@@ -14,7 +14,8 @@ from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
 
-from napari_medseg._napari.layers import Followed, image_from_layer
+from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.parts import Followed
 from napari_medseg._napari.refine.jobs import Opened, call
 from napari_medseg._napari.refine.keys import Keys
 from napari_medseg._napari.refine.layers import RefineLayers

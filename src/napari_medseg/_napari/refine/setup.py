@@ -14,14 +14,12 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari.layers import (
-    add_level,
-    add_part,
-    add_time_point,
     image_from_layer,
     image_layers,
     label_layers,
     level_from_layer,
 )
+from napari_medseg._napari.parts import add_level, add_part, add_time_point
 from napari_medseg._napari.refine.jobs import Start, in_memory
 from napari_medseg._napari.refine.layers import RefineLayers
 from napari_medseg._napari.refine.outlines import Outline, closed_shapes, part_around
