@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import scribbles as user
 from napari_medseg.device import computes_in_bfloat16
-from napari_medseg.graphcut.energy import Network
+from napari_medseg.graphcut.learned import Network
 from napari_medseg.graphcut.pyramid import block_mean
 from napari_medseg.image import Image
 from napari_medseg.io import read_one

@@ -12,7 +12,8 @@ import pytest
 from scipy import ndimage
 
 from napari_medseg.errors import CheckpointError
-from napari_medseg.graphcut.energy import INPUTS, Search, for_overlap
+from napari_medseg.graphcut.energy import Search
+from napari_medseg.graphcut.learned import INPUTS, for_overlap
 from napari_medseg.graphcut.problem import Problem
 from napari_medseg.image import Image
 from napari_medseg.jobs import run

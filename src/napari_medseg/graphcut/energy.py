@@ -19,18 +19,17 @@ a grid of about `cells` cells, then, cell by cell along the border, on grids twi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from scipy.special import expit
 
 from napari_medseg.geodesic import GeodesicMap, geodesic_distance
 from napari_medseg.graphcut.appearance import Appearance
 from napari_medseg.graphcut.cut import Neighbourhood
+from napari_medseg.graphcut.learned import Distances, Network, for_overlap, inputs_of
 from napari_medseg.graphcut.level import Level, in_cells
 from napari_medseg.graphcut.problem import INSIDE, OWN, Answer, Array, Box, Problem
 from napari_medseg.graphcut.pyramid import block_any, block_sizes, finer, linear, nearest
@@ -39,13 +38,8 @@ NEAR = 0.02  # added to distances: closer than this all are equally near
 FLAT = 0.04  # contrast (share of the image's range) below which nothing lies between the object's strokes and a frame
 JOINED = 0.2  # share of the median contrast between strokes and frame below which the object is thought to go on
 OVERRULED = 0.8  # log-ratio of distances above which a voxel is near the object's strokes however many there are
-INPUTS = 13  # of a network
-MOST_INPUT = 4.0
 MOST_LEARNED = 4.0  # log-odds of a network
 CLEAR = 0.06  # contrast along the border of a body from which a network has no say on finer grids than it has seen
-NONE = 1e-3  # the least Dice that a network can expect
-STEADY = 0.02  # share of the image's range that counts as contrast in a flat image
-Network = Callable[[np.ndarray], np.ndarray]  # from `Search.inputs` to the log-odds of the object, float32 (*cells)
 LOOSE = 0.25  # share of the cost of a border where at the full cost a stroke would stay alone
 ROOM = 3  # cells around what changed that finer levels see
 
@@ -174,7 +168,7 @@ class Search:
         self._learned, looks = None, level.odds(smooth, labels)
         if network is not None:
             distances = self._distances._replace(ratio=self._ratio)
-            self.inputs = _inputs(level, distances, looks, self._pushes)
+            self.inputs = inputs_of(level, distances, looks, self._pushes)
             odds, self.expected = for_overlap(network(self.inputs))
             odds = energy.learned * np.clip(odds, -MOST_LEARNED, MOST_LEARNED)
             self._learned = odds - (1 - energy.others[self._solid]) * fixed
@@ -223,17 +217,17 @@ class Search:
         return np.asarray(self._near - (1 - self._problem.weight) * way)
 
     @cached_property
-    def _distances(self) -> _Distances:
+    def _distances(self) -> Distances:
         level, frame = self._level, self._problem.frame
         if not (level.near_object.any() and level.near_background.any()):
             nothing = np.zeros(level.shape, np.float32)
-            return _Distances(nothing, nothing, nothing, False)
+            return Distances(nothing, nothing, nothing, False)
         if frame is not None:  # one that nothing parts from the object is none
             between, inner = self._between[level.frame], level.faces(frame == INSIDE)[level.frame]
             usual = float(np.median(between)) if between.size else 0.0
             level.frame[level.frame] = between > np.where(inner, max(FLAT, JOINED * usual), FLAT)
         far = self._distance(level.near_background)
-        return _Distances(self._near, far, np.log(far / self._near), True)
+        return Distances(self._near, far, np.log(far / self._near), True)
 
     @cached_property
     def _ratio(self) -> np.ndarray:
@@ -372,22 +366,6 @@ class Search:
         return Answer(box, labels, doubt)
 
 
-def for_overlap(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return log-odds of the object (any shape) moved so that zero expects the largest Dice, and that Dice.
-
-    Of n voxels with probabilities p, of which those of a set S are labelled, it expects ``2 sum_S p / (|S| + sum p)``.
-    Its maximum F is reached by all with p of at least F / 2 (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15),
-    and found from below: what these have is more, until it is F (Dinkelbach 1967, doi:10.1287/mnsc.13.7.492).
-    """
-    chosen = expit(log_odds.astype(np.float64)).ravel()
-    total, best = float(chosen.sum()), 0.0
-    while (dice := 2 * float(chosen.sum()) / (chosen.size + total)) > best:
-        best = dice
-        chosen = chosen[chosen >= best / 2]
-    best = max(best, NONE)
-    return log_odds - np.float32(np.log(best / (2 - best))), best
-
-
 def minimise(problem: Problem, energy: Energy) -> Answer:
     """Return the object of least energy, in the whole of the problem's box."""
     search = Search(problem, energy)
@@ -399,40 +377,6 @@ def minimise(problem: Problem, energy: Energy) -> Answer:
     if found is not None:
         kept[found.box], doubt[found.box] = found.labels, found.doubt
     return Answer(tuple(slice(0, n) for n in problem.shape), kept, doubt)
-
-
-class _Distances(NamedTuple):
-    """Distances to the strokes of the object and of the background, and their log-ratio, float32 (*cells).
-
-    `parted` is whether there are strokes of both kinds, a frame being one of the background.
-    """
-
-    near: np.ndarray
-    far: np.ndarray
-    ratio: np.ndarray
-    parted: bool
-
-
-def _inputs(level: Level, distances: _Distances, odds: np.ndarray, pushes: np.ndarray) -> np.ndarray:
-    """Return what a network is told of each cell, float32 (`INPUTS`, *cells), all within about +-3.
-
-    Three channels of the image (grey: thrice the same), each with mean 0 and deviation 1; strokes of the object and of
-    the background, the presumed background, log-ratio of the distances, their logarithms, odds by appearance, the mask
-    so far, how far new strokes reach, and the deviation within the cell for that of the image.
-    """
-    out = np.empty((INPUTS, *level.shape), np.float32)
-    image = level.image[[0, min(1, len(level.image) - 1), min(2, len(level.image) - 1)]]
-    axes = tuple(range(1, image.ndim))
-    deviation = image.std(axes, keepdims=True) + STEADY
-    out[:3] = (image - image.mean(axes, keepdims=True)) / deviation
-    out[3], out[4], out[5] = level.object, level.background, level.near_background & ~level.background
-    out[6] = distances.ratio / 2
-    out[7], out[8] = (np.log(d + np.float32(NEAR)) / 2 for d in (distances.near, distances.far))
-    out[9] = odds / 2
-    out[10] = 2 * level.share - 1 if level.mask.any() else 0
-    out[11] = pushes / 2
-    out[12] = 2 * level.deviation() / deviation.mean()
-    return np.clip(out, -MOST_INPUT, MOST_INPUT, out=out)
 
 
 def border_band(labels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from napari_medseg.graphcut.energy import Energy, Network, Search
+from napari_medseg.graphcut.energy import Energy, Search
+from napari_medseg.graphcut.learned import Network
 from napari_medseg.graphcut.level import THIN
 from napari_medseg.graphcut.problem import OVER, Array, Lazy, Problem, Push
 from napari_medseg.image import Image

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from napari_medseg.device import fast_precision, memory_format
 from napari_medseg.errors import CheckpointError, one_line
-from napari_medseg.graphcut.energy import INPUTS
+from napari_medseg.graphcut.learned import INPUTS
 from napari_medseg.nn.batch_norm import folded
 
 CPU = torch.device("cpu")  # so few cells are no work for a GPU
