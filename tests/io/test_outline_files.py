@@ -389,3 +389,66 @@ def test_ids_of_any_size_come_back(tmp_path: Path, largest: int) -> None:
     labels[2:5, 2:6], labels[7:10, 8:12] = largest, 3
     path = write(tmp_path / "a.geojson", Image(labels, "YX", kind="labels"))
     assert np.unique(read_one(path, "labels").data).tolist() == [0, 3, largest]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_outlines_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    nowhere = {"type": "Feature", "properties": {"name": "lost"}}  # without the member geometry
+    image = read_one(geojson(tmp_path / "a.geojson", square(2, 3, 10, name="\u00e4"), nowhere, encoding=encoding))
+    assert sizes(image) == {1: 100}
+    assert "lost (no place)" in image.metadata["notes"][0]
+    about = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+    text = xml(tmp_path / "a.xml", region(box(2, 3, 10))).read_text("utf-8").replace('"2"', '"2,0"')
+    (tmp_path / "a.xml").write_text(about + text, encoding=encoding)
+    assert sizes(read_one(tmp_path / "a.xml")) == {1: 100}
+
+
+def test_annotations_of_asap(tmp_path: Path) -> None:
+    corners = "".join(f'<Coordinate Order="{k}" X="{x}" Y="{y}"/>' for k, (x, y) in enumerate(box(2, 3, 10)))
+    area = (
+        f'<Annotation Name="one" Type="Polygon" PartOfGroup="Tumor"><Coordinates>{corners}</Coordinates></Annotation>'
+    )
+    dot = (
+        '<Annotation Name="two" Type="Dot"><Coordinates><Coordinate Order="0" X="1" Y="1"/></Coordinates></Annotation>'
+    )
+    path = tmp_path / "a.xml"
+    path.write_text(f"<ASAP_Annotations><Annotations>{area}{dot}</Annotations><AnnotationGroups/></ASAP_Annotations>")
+    image = read_one(path)
+    assert sizes(image) == {1: 100}
+    assert np.argwhere(image.data).min(0).tolist() == [3, 2]
+    assert image.metadata["objects"] == {"1": {"name": "one", "class": "Tumor"}}
+    assert "region two" in image.metadata["notes"][0]
+
+
+def test_regions_of_imagej_come_back(tmp_path: Path) -> None:
+    roifile = pytest.importorskip("roifile")
+    labels = np.zeros((20, 30), np.uint8)
+    labels[2:9, 3:12], labels[4:6, 5:7], labels[12:18, 20:29] = 7, 0, 3  # one with a hole
+    path = write(tmp_path / "a_rois.zip", Image(labels, "YX", kind="labels"))
+    np.testing.assert_array_equal(read_labels(path, Image(labels, "YX")).data, labels)
+    oval, line = (roifile.ImagejRoi.frompoints(np.array([[4, 2], [14, 12]])) for _ in range(2))
+    oval.roitype, oval.left, oval.top, oval.right, oval.bottom = roifile.ROI_TYPE.OVAL, 4, 2, 14, 12
+    oval.integer_coordinates, oval.n_coordinates = None, 0
+    line.roitype = roifile.ROI_TYPE.POLYLINE
+    roifile.roiwrite(tmp_path / "b.zip", [oval, line], mode="w")
+    image = read_one(tmp_path / "b.zip")
+    assert abs(sizes(image)[1] - np.pi * 25) < 3
+    assert "1 of 2 outlines enclose nothing" in image.metadata["notes"][0]
+    line.tofile(tmp_path / "c.roi")
+    with pytest.raises(ReadError, match="none of its 1 regions encloses anything"):
+        read(tmp_path / "c.roi")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "program"),
+    [
+        ("a.json", '{"version": "5", "shapes": [], "imageHeight": 60}', "labelme"),
+        ("a.json", '{"images": [], "annotations": [], "categories": []}', "COCO"),
+        ("a.xml", "<annotation><object></object></annotation>", "Pascal VOC"),
+        ("a.ndpa", '<annotations><ndpviewstate id="1"/></annotations>', "NDP.view"),
+    ],
+)
+def test_outlines_of_other_programs_are_called_so(tmp_path: Path, name: str, content: str, program: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ReadError, match=f"Outlines of {program}.*label map"):
+        read(tmp_path / name)

@@ -217,3 +217,12 @@ def test_a_tracing_is_measured_as_drawn(tmp_path: Path) -> None:
     row = summarise("nerve", image).iloc[0]
     assert (row["main nerves"], row["branches"], row["total length [px]"]) == (1, 1, 68)
     assert measure("nerve", image)["length [px]"].tolist() == [60, 8]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_tracings_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    text = "# positions in \u00b5m\n1 0 10 20 0 1 -1\n2 0 30 20 0 1 1\n"
+    (tmp_path / "a.swc").write_text(text, encoding=encoding)
+    tracing = read_tracing(tmp_path / "a.swc")
+    assert tracing.unit == "micrometer"
+    np.testing.assert_array_equal(tracing.paths[0], [[20, 10], [20, 30]])

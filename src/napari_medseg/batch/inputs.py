@@ -19,6 +19,7 @@ from napari_medseg.io import read_channels, reader_for
 from napari_medseg.io.files import LONGEST, file_stem, portable
 from napari_medseg.io.geometry import with_heights, with_pixel_size
 from napari_medseg.io.pairs import (
+    DRAWINGS,
     IMAGE_FOLDERS,
     case_files,
     case_name,
@@ -240,6 +241,7 @@ def _labels_among(files: Sequence[Path], root: Path, words: str) -> set[Path]:
     return {
         path for path in files
         if path.parent in beside
+        or path.suffix.lower() in DRAWINGS
         or (is_label(path) and (path.parent, case_stem(path)) in pictures)
         or (MADE.search(file_stem(path)) and (path.parent, MADE.sub("", file_stem(path))) in pictures)
     }  # fmt: skip

@@ -226,7 +226,21 @@ def read_json(path: str | Path) -> Any:
         raise ReadError(f"{path} is no JSON ({one_line(error)}); it is damaged, cut short or another file.") from error
 
 
-def parse_json(text: str) -> Any:
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def decoded(content: bytes) -> str:
+    """Return text in the encoding that its byte order mark states, else UTF-8, else that of older Windows programs."""
+    for start, encoding in MARKS:
+        if content.startswith(start):
+            return content.decode(encoding, "replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def parse_json(text: str | bytes) -> Any:
     """Return what JSON text holds; `ValueError` for whatever is none, also for brackets nested too deeply."""
     try:
         return json.loads(text)

@@ -1,4 +1,4 @@
-"""Histology files: ImageScope XML and QuPath GeoJSON as label maps, whole slides as lazy pyramids.
+"""Histology files: outlines of ImageScope, QuPath and ImageJ as label maps, whole slides as lazy pyramids.
 
 RGB tiles and instance maps (png, tif, bmp, jpg) are plain pictures.
 """
@@ -17,7 +17,7 @@ from napari_medseg.errors import DataError, ReadError
 from napari_medseg.image import FACTS, FRAME, PIXEL, Image, um_per
 from napari_medseg.io import plain, slide
 from napari_medseg.io.geometry import FIRST, LEVEL, PART, STEP, in_picture, matrix_of
-from napari_medseg.io.outlines import geojson, imagescope
+from napari_medseg.io.outlines import geojson, imagej, imagescope
 from napari_medseg.io.outlines.polygons import (
     NAMED,
     Drawing,
@@ -28,7 +28,7 @@ from napari_medseg.io.outlines.polygons import (
     moved,
     outlines_left_out,
 )
-from napari_medseg.io.pairs import IMAGE_FOLDERS, inner_folder
+from napari_medseg.io.pairs import IMAGE_FOLDERS, REGIONS, inner_folder
 from napari_medseg.io.pictures import ON_ITS_SIDE, PICTURES, UPRIGHT, picture_size
 from napari_medseg.io.sidecar import load
 from napari_medseg.io.tiff.files import TIFF_SUFFIXES
@@ -37,7 +37,8 @@ from napari_medseg.io.tiff.pages import main_page
 from napari_medseg.io.tiff.stack import turn_of, turned_steps
 from napari_medseg.io.tiff.steps import affine_of, place_of, steps_of, with_units
 
-PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in slide.SUFFIXES))
+DRAWN = (".xml", ".geojson", ".json", *REGIONS)
+PATTERNS = ("*.xml", "*.geojson", *(f"*{suffix}" for suffix in REGIONS), *(f"*{suffix}" for suffix in slide.SUFFIXES))
 PICTURED = (*PICTURES, ".ome.tif", ".ome.tiff", *slide.SUFFIXES)  # suffixes of pictures that outlines may lie beside
 OBJECTS = ("detection", "cell")  # QuPath's kinds of objects, and of regions that hold such
 CONTAINERS = ("annotation", "tile", "tma core", "tmaCore", "root")
@@ -55,6 +56,8 @@ def matches(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".xml":
         return imagescope.is_imagescope(path)
+    if suffix in REGIONS:
+        return imagej.is_imagej(path)
     if suffix in (".geojson", ".json"):
         return suffix == ".geojson" or geojson.is_geojson(path)
     return slide.is_slide(path)
@@ -62,7 +65,7 @@ def matches(path: Path) -> bool:
 
 def read(path: Path) -> list[Image]:
     """Read a slide, or the label map of an annotation file; of cells their nuclei first, then the cells."""
-    if path.suffix.lower() not in (".xml", ".geojson", ".json"):
+    if path.suffix.lower() not in DRAWN:
         return [slide.read_slide(path)]
     drawing = read_regions(path)
     labels = _labels(path, drawing)
@@ -74,7 +77,10 @@ def read(path: Path) -> list[Image]:
 
 def read_regions(path: Path) -> Drawing:
     """Return the outlines of an annotation file."""
-    return imagescope.read_regions(path) if path.suffix.lower() == ".xml" else geojson.read_regions(path)
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        return imagescope.read_regions(path)
+    return imagej.read_regions(path) if suffix in REGIONS else geojson.read_regions(path)
 
 
 def read_annotation(path: Path, on: Image | tuple[int, int] | None = None, overlap: Overlap = "first") -> Image:

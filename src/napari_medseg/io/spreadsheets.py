@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medseg.errors import ReadError, one_line
+from napari_medseg.io.files import decoded
 from napari_medseg.io.write import AS_WRITTEN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 DECIMAL = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
 
 
@@ -68,22 +68,12 @@ def table_of(path: Path, *, words: Sequence[str] = (), text: bool = False) -> Da
 def _lines(path: Path) -> tuple[list[str], str]:
     """Return the lines of a table, and what parts its cells."""
     try:
-        lines = list(io.StringIO(_text(path.read_bytes()), newline=""))  # not `splitlines`, which parts cells too
+        lines = list(io.StringIO(decoded(path.read_bytes()), newline=""))  # not `splitlines`, which parts cells too
     except OSError as error:
         raise _refusal(path, error) from error
     if lines and lines[0].lower().startswith("sep="):  # Excel's
         lines = lines[1:]
     return lines, max(",;\t", key=(lines or [""])[0].count)
-
-
-def _text(content: bytes) -> str:
-    for start, encoding in MARKS:
-        if content.startswith(start):
-            return content.decode(encoding, "replace")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
 
 
 def _refusal(path: Path, error: Exception) -> ReadError:

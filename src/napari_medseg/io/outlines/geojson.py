@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medseg.errors import ReadError, one_line
+from napari_medseg.errors import ReadError, one_line, some_of
 from napari_medseg.image import FACTS, Image
 from napari_medseg.io.files import parse_json, write_text
 from napari_medseg.io.geometry import to_picture
@@ -54,7 +54,7 @@ def read_regions(path: Path) -> Drawing:
         If the file is no JSON, no GeoJSON, a coordinate is missing or not finite, or no feature has an area.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise ReadError(f"{path.name} is no valid JSON ({one_line(error)}). Export it again from QuPath.") from error
     try:
@@ -63,7 +63,7 @@ def read_regions(path: Path) -> Drawing:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         reason = one_line(error)
         raise ReadError(f"{path.name} is no GeoJSON as QuPath writes it ({reason}). Export it again.") from error
-    regions = _numbered([region for region in found if region is not None])
+    regions = numbered([region for region in found if region is not None])
     left_out = [_called(features[k], k) for k, region in enumerate(found) if region is None]
     if left_out and not regions:
         raise ReadError(
@@ -78,6 +78,8 @@ def _features(content: Any) -> list[Any]:
     """Return the features of a collection, of a list, or the one that a feature or geometry alone is, with children."""
     if isinstance(content, dict) and content.get("type") in GEOMETRIES:
         return [{"geometry": content}]
+    if isinstance(content, dict) and not {"features", "geometry"} & content.keys():
+        raise ValueError(f"an object of {some_of(list(map(str, content)))}")
     features = content if isinstance(content, list) else list(content.get("features", [content]))
     return [one for feature in features for one in _with_children(feature)]
 
@@ -93,10 +95,10 @@ def _with_children(feature: Mapping[str, Any]) -> list[Any]:
 
 
 def _region(feature: Mapping[str, Any]) -> Region | None:
-    rings = united(_polygons(feature["geometry"]))
+    rings = united(_polygons(feature.get("geometry")))
     nucleus = united(_polygons(feature.get("nucleusGeometry")))
     properties, identity = _properties(feature)
-    plane = (feature["geometry"] or {}).get("plane") or {}
+    plane = (feature.get("geometry") or {}).get("plane") or {}
     if not rings:
         return None
     return Region(
@@ -149,7 +151,7 @@ def _polygons(geometry: Mapping[str, Any] | None) -> list[list[np.ndarray]]:
     return [rings for outer, *holes in filter(None, found) if (rings := carved(outer, holes))]
 
 
-def _numbered(regions: list[Region]) -> list[Region]:
+def numbered(regions: list[Region]) -> list[Region]:
     """Give each region the number that is its name, where all names are different numbers."""
     names = [region.name for region in regions]
     numbers = [number_of(name) for name in names]
@@ -160,13 +162,13 @@ def _numbered(regions: list[Region]) -> list[Region]:
 
 def _called(feature: Mapping[str, Any], position: int) -> str:
     name = (feature.get("properties") or {}).get("name") or f"feature {position + 1}"
-    return f"{name} ({(feature['geometry'] or {}).get('type', 'no place')})"
+    return f"{name} ({(feature.get('geometry') or {}).get('type', 'no place')})"
 
 
 def is_geojson(path: Path) -> bool:
     """Whether the file's beginning looks like GeoJSON."""
     with path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(4096).replace(b"\0", b"")  # of UTF-16
     return any(f'"{kind}"'.encode() in head for kind in TYPES)
 
 

@@ -1,4 +1,4 @@
-"""Aperio ImageScope XML annotations, and HALO's, which differ in names; document types and entities are refused."""
+"""XML annotations of Aperio ImageScope, of HALO, which differ in names, and of ASAP; document types are refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from napari_medseg.io.outlines.areas import carved
 from napari_medseg.io.outlines.polygons import Drawing, Region, contains, ellipse, outlines_left_out
 
 MIN_VERTICES = 3
-VERTICES = ("Vertex", "V")  # of ImageScope and of HALO
+VERTICES = ("Vertex", "V", "Coordinate")  # of ImageScope, HALO and ASAP
+ASAP = "ASAP_Annotations"
 RECTANGLES, ELLIPSES = ("1", "Rectangle"), ("2", "Ellipse")  # two vertices are opposite corners
-NAMES = {"3": "arrow", "4": "ruler", "5": "counter"}
+OPEN = ("3", "4", "5", "Dot", "PointSet", "Measurement")  # arrow, ruler and counter; what ASAP has besides areas
 
 
 class _Collector:
@@ -51,7 +52,11 @@ class _Collector:
         if not self.root:
             self.root = tag
             self.microns = _positive(attributes.get("MicronsPerPixel"))
-        if tag == "Annotation":
+        if self.root == ASAP and tag == "Annotation":
+            self._layer += 1
+            self._name, self._points = attributes.get("Name", str(len(self.regions) + 1)), []
+            self._type, self._group = attributes.get("Type", "Polygon"), attributes.get("PartOfGroup", "")
+        elif tag == "Annotation":
             self._group, self._layer = attributes.get("Name", ""), self._layer + 1
         elif tag == "Region":
             self._name, self._points = attributes.get("Id", str(len(self.regions) + 1)), []
@@ -61,7 +66,7 @@ class _Collector:
             self._points.append((self._coordinate(attributes, "Y"), self._coordinate(attributes, "X")))
 
     def end(self, tag: str) -> None:
-        if tag != "Region" or self._points is None:
+        if tag != ("Annotation" if self.root == ASAP else "Region") or self._points is None:
             return
         ring, self._points = self._ring(np.asarray(self._points, float).reshape(-1, 2)), None
         if ring is None:
@@ -79,7 +84,7 @@ class _Collector:
             points = np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
         if self._type in ELLIPSES and len(points) == 4:
             points = ellipse(points)
-        return points if len(points) >= MIN_VERTICES and self._type not in NAMES else None
+        return points if len(points) >= MIN_VERTICES and self._type not in OPEN else None
 
     def drawing(self) -> Drawing:
         """Return the regions, those that are marked as not belonging cut out of what they touch.
@@ -105,7 +110,7 @@ class _Collector:
 
     def _coordinate(self, attributes: dict[str, str], key: str) -> float:
         try:
-            value = float(attributes[key])
+            value = float(attributes[key].replace(",", "."))  # a decimal comma of European systems
         except (KeyError, ValueError):
             value = math.nan
         if not math.isfinite(value):
@@ -128,7 +133,7 @@ def read_regions(path: Path) -> Drawing:
     Raises
     ------
     ReadError
-        If the file is no well-formed ImageScope XML, a vertex has no coordinates, it declares entities, or none of its
+        If the file is no well-formed XML of these, a vertex has no coordinates, it declares entities, or none of its
         regions encloses anything.
     """
     collector = _Collector(path)
@@ -139,8 +144,10 @@ def read_regions(path: Path) -> Drawing:
         raise ReadError(
             f"{path.name} is no well-formed XML ({error}). It may be cut short; export it again."
         ) from error
-    if collector.root != "Annotations":
-        raise ReadError(f"{path.name} has the root <{collector.root}>; expected ImageScope's <Annotations>.")
+    if collector.root not in ("Annotations", ASAP):
+        raise ReadError(
+            f"{path.name} has the root <{collector.root}>; expected <Annotations> of ImageScope or <{ASAP}> of ASAP."
+        )
     if collector.left_out and not collector.regions:
         raise ReadError(
             f"{path.name}: none of its {len(collector.left_out)} regions encloses anything (lines, points or vertices "
@@ -152,7 +159,7 @@ def read_regions(path: Path) -> Drawing:
 def is_imagescope(path: Path) -> bool:
     """Whether the file's beginning looks like ImageScope annotations."""
     with path.open("rb") as file:
-        head = file.read(65536)
+        head = file.read(65536).replace(b"\0", b"")  # of UTF-16
     return b"<Annotations" in head or b"<!DOCTYPE Annotations" in head
 
 

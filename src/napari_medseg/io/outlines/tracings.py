@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.io.files import write_text
+from napari_medseg.io.files import decoded, write_text
 
 PIXEL, MICROMETER = "pixel", "micrometer"
 SUFFIXES = (".swc", ".ndf")
@@ -78,7 +78,7 @@ def read_tracing(path: str | Path) -> Tracing:
     if parser is None:
         raise ReadError(f"{path.name} is no tracing; expected a name ending in .swc or .ndf.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decoded(path.read_bytes())
         paths, classes = parser(text)
         unit, step, factor = _stated(text) if parser is _parse_swc else (PIXEL, None, 1.0)
         paths = [path * factor for path in paths]
