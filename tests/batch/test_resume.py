@@ -127,7 +127,11 @@ FILES = ["a_labels.tif", "a_labels.json", "a_probabilities.tif", "a_probabilitie
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(bytes(path.stat().st_size))],
+    ids=["missing", "empty", "zeros"],
+)
 def test_what_is_missing_or_empty_is_made_again(batch: Batch, name: str, damage: Callable[[Path], Any]) -> None:
     before = {path.name: path.read_bytes() for path in batch.out.glob("*_*")}
     damage(batch.out / name)
@@ -252,9 +256,10 @@ def test_a_picture_that_changed_after_its_review_is_named(batch: Batch) -> None:
     assert "a.png changed since the labels a_labels.tif were reviewed" in " ".join(record["notes"])
 
 
-def test_lost_tables_of_reviewed_labels_are_measured_again(batch: Batch) -> None:
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(bytes(path.stat().st_size))])
+def test_lost_tables_of_reviewed_labels_are_measured_again(batch: Batch, damage: Callable[[Path], Any]) -> None:
     batch.correct()
-    (batch.out / "a_measurements.csv").unlink()
+    damage(batch.out / "a_measurements.csv")
     batch.predict()
     table = pd.read_csv(batch.out / "a_measurements.csv")
     assert (table["label"].tolist(), table["voxels"].tolist()) == ([7], [42])

@@ -25,7 +25,7 @@ from napari_medseg.batch.tables import (
 )
 from napari_medseg.errors import DataError, MedSegError, ReadError, printable
 from napari_medseg.io import read
-from napari_medseg.io.files import disk_errors, inside, json_safe, read_json, sweep_below, write_json
+from napari_medseg.io.files import disk_errors, inside, is_blank, json_safe, read_json, sweep_below, write_json
 from napari_medseg.io.identity import fingerprint, is_same
 from napari_medseg.io.locks import WAIT, holding
 from napari_medseg.io.sidecar import sidecar_path, was_written_over
@@ -243,7 +243,8 @@ def _reviewed(case: Case, row: Row | None, out: Path, review: Mapping[str, Said]
     if said_of(review, key) != said and not edited:
         write_decision(out, key, {"image": key, "labels": name, **said})
         record.note(f"What was said about {name} was no longer in review.csv: taken from its side-car.")
-    if kept.get("measurements") and size_of(inside(out, kept["measurements"])) < 2:
+    measured = inside(out, kept["measurements"]) if kept.get("measurements") else None
+    if measured is not None and (size_of(measured) < 2 or is_blank(measured)):
         record.unmeasured.append(case)
     return kept
 
@@ -347,14 +348,18 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def sizes(out: Path, row: Mapping[str, Any]) -> dict[str, int]:
-    """Return the bytes of every file of a row, the side-cars of pictures too; of a store, of all that it holds."""
+    """Return the bytes of every file of a row, the side-cars of pictures too; of a store, of all that it holds.
+
+    A file that a crash left with its size and without its content is none.
+    """
     paths = [inside(out, row[kind]) for kind in FILES if row.get(kind)]
     paths += [
         car
         for kind in ("labels", "probabilities")
         if row.get(kind) and (car := sidecar_path(out / row[kind])).is_file()
     ]
-    return {path.relative_to(out).as_posix(): size for path in paths if (size := size_of(path)) >= 0}
+    known = {path: size_of(path) for path in paths if not is_blank(path)}
+    return {path.relative_to(out).as_posix(): size for path, size in known.items() if size >= 0}
 
 
 def size_of(path: Path) -> int:

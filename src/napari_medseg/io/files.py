@@ -226,6 +226,17 @@ def read_json(path: str | Path) -> Any:
         raise ReadError(f"{path} is no JSON ({one_line(error)}); it is damaged, cut short or another file.") from error
 
 
+def is_blank(path: Path) -> bool:
+    """Whether a file begins with zeros alone, as no result does: file systems leave such after a crash."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(BEGINNING)
+    except OSError:
+        return False
+    return bool(head) and not any(head)
+
+
+BEGINNING = 16  # bytes
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_medseg.errors import DataError, ReadError, WriteError
 from napari_medseg.image import CALIBRATION, FACTS, FRAME, SEGMENT_COLOURS, SEGMENT_NAMES, Image
-from napari_medseg.io.files import as_json, disk_errors, file_stem, json_safe, read_json, replacing
+from napari_medseg.io.files import as_json, disk_errors, file_stem, is_blank, json_safe, read_json, replacing
 from napari_medseg.io.geometry import LEVEL
 
 VERSION = 1
@@ -40,7 +40,7 @@ def place_for(path: Path) -> Path:
     for place in path.with_name(f"{file_stem(path)}.json"), path.with_name(f"{path.name}.json"):
         content = _content(place)
         left = content.get("medseg_image") == VERSION and not _is_of_other(content, place)
-        if not _size(place) or left or _belongs(content, path):
+        if not _size(place) or is_blank(place) or left or _belongs(content, path):
             return place
     raise WriteError(
         f"{path.name}: its notes have no place, {file_stem(path)}.json and {path.name}.json are of other programs. "
