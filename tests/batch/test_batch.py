@@ -131,6 +131,12 @@ def test_same_file_names_everywhere_still_differ() -> None:
     assert [c.name for c in name_cases(files[:2], taken)] == ["a", "x/a"]
 
 
+def test_numbered_scans_of_one_name_lie_beside_each_other(tmp_path: Path) -> None:
+    """As their masks do: ``b.000`` and ``b.001`` are two scans, not one in two folders."""
+    files = [(tmp_path / name, tmp_path) for name in ("a.000", "b.000", "b.001", "m1/c.000", "m2/c.000")]
+    assert [c.name for c in name_cases(files)] == ["a", "b_000", "b_001", "m1/c_000", "m2/c_000"]
+
+
 def test_batch_writes_results_tables_and_overlays(tree: Path, tmp_path: Path, model: Model) -> None:
     picture(tree / "bad.png").write_bytes(b"no picture")
     out = tmp_path / "out"

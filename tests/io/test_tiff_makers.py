@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from ome_files import ome_of, write_parts
 
 from napari_medseg import io
+from napari_medseg.batch import list_inputs
+from napari_medseg.errors import ReadError
 
 GRAY = np.zeros((6, 8), np.uint16)
 META_SERIES = (
@@ -67,3 +70,27 @@ def test_olympus_states_its_pixel_size(tmp_path: Path) -> None:
 def test_resolutions_count_per_unit(tmp_path: Path, unit: int, count: int) -> None:
     """Per centimetre, and, as newer programs write, per millimetre and micrometre."""
     assert step_of(tmp_path / "a.tif", resolution=(count, count), resolutionunit=unit) == (0.25, 0.25)
+
+
+def test_an_image_in_parts_is_described_by_its_companion(tmp_path: Path) -> None:
+    """OME-TIFF: each part names the companion file, which alone states sizes and which planes there are."""
+    names = [f"z{k}.ome.tif" for k in range(3)]
+    sizes = 'SizeZ="3" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.25" PhysicalSizeZ="2"'
+    companion = tmp_path / "a.companion.ome"
+    companion.write_text(ome_of(names, sizes, "Z").replace("$", "urn:uuid:00000009-0000-0000-0000-000000000000"))
+    part = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="$"><BinaryOnly '
+        'MetadataFile="a.companion.ome" UUID="urn:uuid:00000009-0000-0000-0000-000000000000"/></OME>'
+    )
+    write_parts(tmp_path, names, part)
+    for name in names:
+        image = io.read_one(tmp_path / name)
+        assert (image.axes, image.scale) == ("ZYX", (2.0, 0.25, 0.25))
+        assert np.asarray(image.data)[:, 0, 0].tolist() == [0, 1, 2]
+    assert [path.name for path in list_inputs([tmp_path])[0]] == names[:1]
+    with pytest.raises(ReadError, match=r"Open one of the .ome.tif files"):
+        io.read(companion)
+    companion.unlink()
+    alone = io.read_one(tmp_path / names[1])
+    assert alone.axes == "YX"
+    assert "a.companion.ome describes, which is not beside it" in alone.metadata["notes"][0]

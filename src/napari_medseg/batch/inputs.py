@@ -21,6 +21,7 @@ from napari_medseg.io.geometry import with_heights, with_pixel_size
 from napari_medseg.io.pairs import (
     DRAWINGS,
     IMAGE_FOLDERS,
+    NUMBERED,
     case_files,
     case_name,
     case_stem,
@@ -123,7 +124,8 @@ def name_cases(files: Sequence[tuple[Path, Path]], taken: dict[Path, str] | None
     """Name the results of files, given with the folder they were found in, so that no two are the same.
 
     The name is the stem, without the first of the `words` of a case's files; where stems collide the folders below
-    the searched one come before it, then that folder's own name, then the suffix becomes part of the name. What some
+    the searched one come before it, then that folder's own name, then the suffix becomes part of the name; of numbered
+    scans (``cell.000``) it does so first. What some
     file system does not take is replaced, long names are cut. Files of `taken` keep their name, nobody else gets it.
     """
     names = dict(taken or {})
@@ -143,6 +145,8 @@ def _candidate(path: Path, root: Path, level: int, words: str) -> str:
     suffixed = path.name.replace(".", "_")
     name = case_name(path, words)
     stems = (name, folder / name, folder / file_stem(path), named / file_stem(path))
+    if NUMBERED.fullmatch(path.suffix):  # of a microscope's scans the number tells them apart
+        stems = (name, Path(suffixed), folder / suffixed, named / suffixed)
     return "/".join(map(portable, Path((*stems, named / suffixed)[level]).parts))
 
 

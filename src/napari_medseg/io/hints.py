@@ -109,6 +109,8 @@ def hint(path: Path) -> str:
         )
     if suffix.endswith("_mtrx"):
         suffix = ".mtrx"  # Omicron writes the channel before it, .Z_mtrx
+    if suffix == ".ome":
+        return "It describes an OME-TIFF. Open one of the .ome.tif files beside it, which are read with it."
     if suffix in SCANS:
         return f"A {SCANS[suffix]} by its name. {GWYDDION}"
     return MICROSCOPE if suffix in CONTAINERS else ""

@@ -26,7 +26,14 @@ from napari_medseg.io.pictures import (
 from napari_medseg.io.sidecar import load, restore
 from napari_medseg.io.tiff.calibration import calibration_of
 from napari_medseg.io.tiff.colours import MINISWHITE, WHITE_IS_ZERO, colours_last, shown_colours, stated_white
-from napari_medseg.io.tiff.files import TIFF_SUFFIXES, map_series, open_tiff, own_order, refuse_cut
+from napari_medseg.io.tiff.files import (
+    TIFF_SUFFIXES,
+    map_series,
+    open_tiff,
+    own_order,
+    refuse_cut,
+    said_of_companion,
+)
 from napari_medseg.io.tiff.ome import ome_channels, ome_image, states_one_side
 from napari_medseg.io.tiff.pages import said_of_others
 from napari_medseg.io.tiff.stack import Stack, turn_of, turned
@@ -118,7 +125,7 @@ def _load_tiff(path: Path, raw: bool) -> list[Stack]:
         if raw:
             return [Stack(_numbers(path, file, 0), file.series[0].axes.replace("S", "C"), {})]
         order = own_order(path, file)
-        notes = () if file.is_ome else said_of_others(file, order[0])
+        notes = said_of_companion(path, file) if file.is_ome else said_of_others(file, order[0])
         many = f"The file holds {len(order)} pictures; where one is wanted, it is this one, the first."
         first, *others = (_series(path, file, k, notes) for k in order)
         return [replace(first, notes=(*first.notes, many)), *others] if others else [first]

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, some_of
+from napari_medseg.io.files import decoded
 from napari_medseg.io.tiff.ome import image_numbers
 from napari_medseg.io.tiff.pages import main_series
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+COMPANION = re.compile(r"<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile\s*=\s*[\"']([^\"']+)")
 
 
 def open_tiff(path: Path) -> Any:
@@ -22,11 +24,36 @@ def open_tiff(path: Path) -> Any:
     import tifffile
 
     file = tifffile.TiffFile(path)
+    if companion := _companion_text(path, file):
+        file.close()
+        return tifffile.TiffFile(path, omexml=companion)
     kinds = {(series.shape, series.dtype) for series in file.series}
     if len(kinds) < len(file.series) and file.series[0].kind == "shaped":
         file.close()
         return tifffile.TiffFile(path, is_shaped=False)
     return file
+
+
+def _companion_text(path: Path, tiff: Any) -> str:
+    """Return the OME-XML of the companion file that a TIFF names for its own, empty where it names none."""
+    companion = _companion(path, tiff)
+    return decoded(companion.read_bytes()) if companion is not None and companion.is_file() else ""
+
+
+def _companion(path: Path, tiff: Any) -> Path | None:
+    named = COMPANION.search(tiff.pages[0].description or "")
+    return None if named is None else path.with_name(Path(html.unescape(named[1])).name)
+
+
+def said_of_companion(path: Path, tiff: Any) -> tuple[str, ...]:
+    """Say that the file that describes a TIFF is not beside it."""
+    companion = _companion(path, tiff)
+    if companion is None or companion.is_file():
+        return ()
+    return (
+        f"{path.name} is one part of an image that {companion.name} describes, which is not beside it: its size and "
+        "what belongs to it are not known.",
+    )
 
 
 def map_series(series: Any) -> np.ndarray:
@@ -108,7 +135,7 @@ def _sets_of(path: Path) -> list[list[Path]]:
         return []
     try:
         with tifffile.TiffFile(path) as file:
-            text = file.pages[0].description or ""
+            text = _companion_text(path, file) or file.pages[0].description or ""
     except Exception:  # what is damaged is said when it is read
         return []
     named = (_named_files(path, part) for part in _image_texts(text))
