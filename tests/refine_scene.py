@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +9,12 @@ import dask.array as da
 import numpy as np
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtWidgets import QApplication
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import layer_data
 from napari_medseg.image import Image
 from napari_medseg.samples.mri import brain_volume, slice_2d
 
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 LESION, OUTSIDE = 2, 1
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg.image import Image
 from napari_medseg.inference.network import Prediction
 from napari_medseg.jobs import Progress
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 SHAPE = (24, 20)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
+from shorthand import Open, Wait
 
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
 from napari_medseg.errors import DataError
@@ -24,8 +24,6 @@ from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.settings import PredictSettings
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture

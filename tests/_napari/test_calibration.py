@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 from napari.layers import Labels
+from shorthand import Open, Wait
 
 from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import DERIVED, image_from_layer, layer_data
@@ -19,8 +19,6 @@ from napari_medseg.image import Image
 from napari_medseg.io import read_one
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 def scene(viewer: Any) -> tuple[Any, Any, Any]:

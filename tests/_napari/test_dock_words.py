@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import pyqtgraph as pg
 import pytest
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QApplication, QLabel, QMessageBox, QScrollArea
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.refine import saves as refine_saves
@@ -22,8 +22,6 @@ from napari_medseg.samples.afm import afm_folder
 from napari_medseg.training.loop import Pace
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 def press(bar: Any, wait: Wait) -> str:

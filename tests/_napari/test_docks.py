@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import pytest
 from napari.utils import progress as activity
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication
+from shorthand import Open, Wait
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 from napari_medseg._napari.view import CONTEXT
 from napari_medseg.samples.afm import afm_folder
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 class Heartbeat:

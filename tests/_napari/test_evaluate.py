@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import label_layers, layer_data
 from napari_medseg._napari.refine import saves as refine_saves
@@ -18,8 +18,6 @@ from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 def blocks() -> tuple[np.ndarray, np.ndarray]:

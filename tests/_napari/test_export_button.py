@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import layer_data
 from napari_medseg.samples import load_sample
 
 pytestmark = pytest.mark.viewer
-Wait = Callable[[Callable[[], bool]], None]
-Open = Callable[[str], tuple[Any, Any]]
 
 
 def measured(open_dock: Open, wait: Wait) -> tuple[Any, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
+from shorthand import Open, Wait
 
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg.jobs import Job, Progress
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("own_folders")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 def turn_wheel(field: QWidget) -> None:

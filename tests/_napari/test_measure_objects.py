@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import pandas as pd
 import pytest
 import tifffile
 from npe2 import PluginManager
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import layer_data
 from napari_medseg._napari.widgets.calibration import set_heights
 from napari_medseg.image import Image
 
 pytestmark = pytest.mark.viewer
-Wait = Callable[[Callable[[], bool]], None]
-Open = Callable[[str], tuple[Any, Any]]
 
 
 def dumbbell() -> np.ndarray:

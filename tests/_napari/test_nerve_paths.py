@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from napari.layers import Shapes
+from shorthand import Open, Wait
 from tifffile import imwrite
 
 from napari_medseg._napari.belonging import set_pixel_size
@@ -27,8 +27,6 @@ from napari_medseg.jobs import Progress, run
 from napari_medseg.measure import nerve
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 PATHS = [np.array([[100.0, 10], [102, 200], [100, 370]]), np.array([[102.0, 200], [180, 250]])]
 CLASSES = ["main", "branch"]
 CNFL = "CNFL [mm/mm^2]"

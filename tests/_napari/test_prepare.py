@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg.io import read_one
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 def test_check_prepare_and_go_on_to_train(open_dock: Open, wait: Wait, tmp_path: Path) -> None:

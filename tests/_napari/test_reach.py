@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -22,14 +22,13 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QWidget,
 )
+from shorthand import Open, Wait
 from superqt import QCollapsible
 
 from napari_medseg._napari.widgets.named import Choices
 from napari_medseg._napari.widgets.run_bar import RunBar
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 DOCKS = (
     "Segment", "Batch", "Train", "Refine with scribbles", "Measure", "Prepare training data", "Evaluate", "Nerve movie"
 )  # fmt: skip

@@ -13,7 +13,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
-from refine_scene import LESION, OUTSIDE, Open, Scene, Wait
+from refine_scene import LESION, OUTSIDE, Scene
+from shorthand import Open, Wait
 
 from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer, layer_data

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refine_scene import LESION, Open, Slide, Wait
+from refine_scene import LESION, Slide
+from shorthand import Open, Wait
 
 from napari_medseg._napari.belonging import set_pixel_size
 from napari_medseg._napari.layers import image_from_layer

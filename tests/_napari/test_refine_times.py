@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refine_scene import LESION, Open, Wait
+from refine_scene import LESION
+from shorthand import Open, Wait
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("own_folders")]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg._napari import preferences, remote
 from napari_medseg._napari.docks.model_chooser import ModelChooser
@@ -19,8 +20,6 @@ from napari_medseg.image import Image
 
 distributed = pytest.importorskip("distributed", reason="the extra distributed is not installed")
 pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("ignore")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget
+from shorthand import Open, Wait
 
 from napari_medseg._napari.layers import image_layers, layer_data
 from napari_medseg._napari.widgets.words import duration
@@ -23,8 +23,6 @@ from napari_medseg.preprocessing.levelling import above_glass
 from napari_medseg.samples.afm import afm_scan
 
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 SHAPE = (24, 20)
 
 

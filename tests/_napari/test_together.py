@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
 
 pytestmark = pytest.mark.viewer
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture(autouse=True)

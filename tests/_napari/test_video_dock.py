@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from shorthand import Open, Wait
 
 from napari_medseg._napari.video.result import video_job
 from napari_medseg.jobs import run
@@ -20,8 +20,6 @@ from napari_medseg.video import VideoSettings
 
 pytest.importorskip("av")
 pytestmark = [pytest.mark.viewer, pytest.mark.usefixtures("no_models")]
-Open = Callable[[str], tuple[Any, Any]]
-Wait = Callable[[Callable[[], bool]], None]
 FRAMES = 20
 
 

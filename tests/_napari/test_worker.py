@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QLabel
+from shorthand import Wait
 
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.worker import JobWorker
 from napari_medseg.jobs import Job, Progress
-
-Wait = Callable[[Callable[[], bool]], None]
 
 
 @pytest.mark.usefixtures("qapp")

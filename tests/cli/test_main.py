@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from shorthand import call
 from toy import write_cases
 
 from napari_medseg.cli.flags import given
@@ -31,12 +32,6 @@ TINY = ["--architecture", "unet2", "--epochs", "2", "--batch-size", "2", "--step
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
     return write_cases(tmp_path / "cases", n=5, size=32)
-
-
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = main([str(w) for w in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_json_of_values_that_are_not_finite_is_json(capsys: pytest.CaptureFixture[str]) -> None:

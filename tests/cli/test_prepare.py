@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from shorthand import call
 
 from napari_medseg.cli.flags import given
-from napari_medseg.cli.main import build_parser, main
+from napari_medseg.cli.main import build_parser
 from napari_medseg.io import read_one, write
 from napari_medseg.io.grids import same_grid
 from napari_medseg.jobs import run
@@ -18,12 +19,6 @@ from napari_medseg.samples.histology import nuclei_tile
 from napari_medseg.samples.mri import mri_folder
 from napari_medseg.settings import as_flags
 from napari_medseg.training.preparation import check_source, prepare
-
-
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture

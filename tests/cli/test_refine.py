@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from shorthand import call
 
-from napari_medseg.cli.main import main
 from napari_medseg.image import Image
 from napari_medseg.io import read_one, write
 from napari_medseg.io.geometry import at_level, cut_out
@@ -43,12 +43,6 @@ class Case:
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     return Case(tmp_path)
-
-
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:

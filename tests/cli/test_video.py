@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from shorthand import call
 
 from napari_medseg.cli.commands.video import report
 from napari_medseg.cli.flags import given
-from napari_medseg.cli.main import build_parser, main
+from napari_medseg.cli.main import build_parser
 from napari_medseg.methods import create
 from napari_medseg.models.checkpoint import pack, write_checkpoint
 from napari_medseg.samples.video import nerve_video, write_movie
@@ -17,12 +18,6 @@ from napari_medseg.video import VideoSettings
 
 pytest.importorskip("av")
 QUICK = ["--device", "cpu", "--batch", "4", "--threads", "1"]
-
-
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence as Items
+from shorthand import notes
 
 from napari_medseg import io
 from napari_medseg.batch import list_inputs
@@ -27,10 +28,6 @@ from napari_medseg.preprocessing.volumes import affine_of
 
 RNG = np.random.default_rng(7)
 VOLUME = RNG.integers(0, 1000, (4, 6, 5)).astype(np.uint16)
-
-
-def notes(image) -> str:
-    return " ".join(image.metadata.get("notes", []))
 
 
 def first_voxels(image) -> list[float]:

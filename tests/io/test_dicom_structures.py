@@ -9,17 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.sequence import Sequence as Items
+from shorthand import notes
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
-from napari_medseg.image import Image
 from napari_medseg.measure import measure
 
 VOLUME = np.random.default_rng(2).integers(0, 900, (4, 9, 10)).astype(np.uint16)
-
-
-def notes(image: Image) -> str:
-    return " ".join(image.metadata.get("notes", []))
 
 
 def structures(path: Path, *drawn: tuple[str, list[tuple[str, list]]], series: str = "1.2.3") -> Path:

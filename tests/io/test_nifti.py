@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from shorthand import notes
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
@@ -20,10 +21,6 @@ DATA = RNG.integers(-500, 500, (5, 6, 7)).astype(np.int16)  # x, y, z
 OBLIQUE = np.array([[0.8, -0.3, 0.1, -90], [0.3, 1.1, 0.2, 12], [-0.1, -0.2, 3.9, 5], [0, 0, 0, 1.0]])
 U, _, V = np.linalg.svd(OBLIQUE[:3, :3])
 OBLIQUE[:3, :3] = U @ V @ np.diag([0.8, 1.1, 4.0])
-
-
-def notes(image: Image) -> str:
-    return " ".join(image.metadata.get("notes", []))
 
 
 def stored(

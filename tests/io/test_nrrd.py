@@ -10,6 +10,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from shorthand import notes
 
 from napari_medseg import io
 from napari_medseg.errors import ReadError
@@ -21,10 +22,6 @@ from napari_medseg.preprocessing.volumes import affine_of
 RNG = np.random.default_rng(5)
 DATA = RNG.integers(-500, 500, (5, 6, 7)).astype(np.int16)  # x, y, z
 TURNED = np.array([[0.4, 0.3, 0], [-0.3, 0.4, 0], [0, 0, 2.0]])  # rows are the steps of x, y, z
-
-
-def notes(image: Image) -> str:
-    return " ".join(image.metadata.get("notes", []))
 
 
 def raw(path: Path, *lines: str, data: np.ndarray = DATA, encoding: str = "raw") -> Path:
