@@ -6,26 +6,16 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_medseg.errors import DataError, DeviceError, MissingDependencyError, SettingsError
-from napari_medseg.geodesic._inputs import Problem, check_problem, check_region, check_seeds, edge_cost
+from napari_medseg.errors import DataError, DeviceError, SettingsError
+from napari_medseg.geodesic import _external
+from napari_medseg.geodesic._inputs import Problem, check_problem, check_region, check_seeds
 from napari_medseg.geodesic.incremental import Box, GeodesicMap
-from napari_medseg.settings import check_metric
-
-if TYPE_CHECKING:
-    import torch
 
 Engine = Literal["numba", "torch", "triton", "geodistk", "fastgeodis"]
-_HOW = {
-    "GeodisTK": 'CXXFLAGS=-DNPY_IN_ARRAY=NPY_ARRAY_IN_ARRAY pip install --no-build-isolation "napari-medseg[geodistk]"',
-    "FastGeodis": 'pip install "setuptools<81" ninja && pip install --no-build-isolation FastGeodis==1.0.5',
-}
-_SCANS = 2  # as in the publications' scripts
-_ROUNDS_PER_CHECK = 8
 
 
 def geodesic_distance(
@@ -170,11 +160,14 @@ def _gpu_engine() -> str:
 
 
 def _compute(problem: Problem, masks: list[np.ndarray], engine: str, device: str) -> list[np.ndarray]:
+    """Return the distances to each mask, float32 (*spatial), by an engine that `choose_engine` gave."""
     if engine == "numba":
         return _compute_numba(problem, masks)
     if engine in ("torch", "triton"):
-        return [_compute_torch(problem, mask, device, engine) for mask in masks]
-    return [_compute_external(problem, mask, engine) for mask in masks]
+        from napari_medseg.geodesic._torch import compute
+
+        return [compute(problem, mask, device, engine) for mask in masks]
+    return [_external.compute(problem, mask, engine) for mask in masks]
 
 
 def _compute_numba(problem: Problem, masks: list[np.ndarray]) -> list[np.ndarray]:
@@ -196,122 +189,3 @@ def _compute_numba(problem: Problem, masks: list[np.ndarray]) -> list[np.ndarray
 def _to_numpy(array: Any) -> np.ndarray:
     """Return `array` as numpy, also when it is a torch tensor."""
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
-
-
-# ---- on torch devices
-def _compute_torch(problem: Problem, seeds: np.ndarray, device: str, engine: str) -> np.ndarray:
-    """Compute on a torch device: plain relaxation in torch, tiles in Triton (see `_triton`)."""
-    import torch
-
-    image = torch.from_numpy(np.array(problem.image, np.float32, order="C")).to(device)
-    sources = torch.from_numpy(np.array(seeds, order="C")).to(device)
-    if engine == "triton":
-        return _solve_tiles(sources, image, problem).cpu().numpy()
-    distance = torch.where(sources, 0.0, torch.inf)
-    _relax_all(distance, image, problem)
-    return distance.cpu().numpy()
-
-
-def _solve_tiles(seeds: torch.Tensor, image: torch.Tensor, problem: Problem) -> torch.Tensor:
-    try:
-        from napari_medseg.geodesic import _triton
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The engine 'triton' needs Triton, which is not installed ({error}). Install: pip install triton"
-        ) from error
-    if image.device.type != "cuda" and not _triton.INTERPRETED:
-        raise SettingsError(f"Engine 'triton' needs a CUDA device, got {str(image.device)!r}; use engine='torch'.")
-    if seeds.numel() > _triton.LARGEST:
-        raise SettingsError(
-            f"Engine 'triton' takes at most {_triton.LARGEST:,} voxels, got {seeds.numel():,}; use engine='torch' or a "
-            "region of interest."
-        )
-    return _triton.solve(seeds, image, *problem.coefficients(), problem.eps)
-
-
-def _relax_all(distance: torch.Tensor, image: torch.Tensor, problem: Problem) -> None:
-    """Lower `distance` over every edge, again and again, until nothing changes (Bellman-Ford)."""
-    import torch
-
-    edges = list(_edges(problem))
-    before = torch.empty_like(distance)
-    while not torch.equal(before, distance):
-        before.copy_(distance)
-        for _ in range(_ROUNDS_PER_CHECK):
-            for here, there, a, b in edges:
-                difference = image[(slice(None), *here)] - image[(slice(None), *there)]
-                gap = difference[0].abs() if len(image) == 1 else difference.square().sum(0).sqrt()
-                cost = edge_cost(gap, a, b, problem.eps)
-                distance[there] = torch.minimum(distance[there], distance[here] + cost)
-                distance[here] = torch.minimum(distance[here], distance[there] + cost)
-
-
-def _edges(problem: Problem) -> list[tuple[tuple[slice, ...], tuple[slice, ...], float, float]]:
-    """Both ends, as slices, and the cost coefficients of each direction of edges (13 in 3D, 4 in 2D)."""
-    a, b = problem.coefficients()
-    edges = []
-    for offset in product((-1, 0, 1), repeat=a.ndim):
-        if offset > (0,) * a.ndim:
-            here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in zip(offset, problem.shape, strict=True))
-            there = tuple(slice(max(0, o), n - max(0, -o)) for o, n in zip(offset, problem.shape, strict=True))
-            kind = tuple(map(abs, offset))
-            edges.append((here, there, float(a[kind]), float(b[kind])))
-    return edges
-
-
-# ---- other packages, for comparison with published settings
-def _compute_external(problem: Problem, seeds: np.ndarray, engine: str) -> np.ndarray:
-    """Compute with GeodisTK or FastGeodis, whose two raster scans need not have converged.
-
-    FastGeodis adds the intensity differences of channels where the others take their Euclidean length.
-    """
-    if len(problem.shape) == 2 and problem.spacing != (1.0, 1.0):
-        raise SettingsError(f"Engine {engine!r} has no pixel size in 2D, got {problem.spacing}; use engine='numba'.")
-    try:
-        check_metric(engine, problem.metric)
-    except ValueError as error:
-        raise SettingsError(f"{str(error).capitalize()}.") from error
-    if not seeds.any():
-        return np.full(problem.shape, np.inf, np.float32)
-    distance = _geodistk(problem, seeds) if engine == "geodistk" else _fastgeodis(problem, seeds)
-    return np.asarray(distance, np.float32)
-
-
-def _load(name: str) -> Any:
-    import importlib
-
-    try:
-        importlib.import_module("torch")
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The engine {name.lower()!r} needs {name}, which is not installed ({error}). Install it with: {_HOW[name]}"
-        ) from error
-
-
-def _geodistk(problem: Problem, seeds: np.ndarray) -> Any:
-    library = _load("GeodisTK")
-    image = np.ascontiguousarray(np.moveaxis(problem.image, 0, -1), np.float32)
-    image = image[..., 0] if image.shape[-1] == 1 else image
-    marks, spacing = seeds.astype(np.uint8), list(problem.spacing)
-    if len(problem.shape) == 2:
-        if problem.metric == "product":
-            return library.geodesic2d_fast_marching(image, marks)
-        return library.geodesic2d_raster_scan(image, marks, problem.weight, _SCANS)
-    if problem.metric == "product":
-        return library.geodesic3d_fast_marching(image, marks, spacing)
-    return library.geodesic3d_raster_scan(image, marks, spacing, problem.weight, _SCANS)
-
-
-def _fastgeodis(problem: Problem, seeds: np.ndarray) -> Any:
-    library = _load("FastGeodis")
-    import torch
-
-    image = torch.from_numpy(np.array(problem.image, np.float32, order="C"))[None]
-    marks = torch.from_numpy((~seeds).astype(np.float32))[None, None]
-    if len(problem.shape) == 2:
-        result = library.generalised_geodesic2d(image, marks, 1e10, problem.weight, _SCANS)
-    else:
-        spacing = list(problem.spacing)
-        result = library.generalised_geodesic3d(image, marks, spacing, 1e10, problem.weight, _SCANS)
-    return result[0, 0].numpy()
