@@ -108,7 +108,8 @@ def test_adapting_goes_to_the_cpu_when_the_gpu_is_full(monkeypatch: pytest.Monke
     data, settings = RNG.normal(7, 3, (40, 60)).astype(np.float32), PredictSettings(precision="float32")
     expected = run(predict(model(Adaptive), Image(data, "YX"), settings.updated(device="cpu"))).probabilities
     full = Model(Adaptive(), _LargeNorm(1, affine=False), {})
-    monkeypatch.setattr("napari_medseg.inference.network.choose_device", lambda wanted: (GPU, "a GPU"))
+    for module in ("network", "adaptation"):
+        monkeypatch.setattr(f"napari_medseg.inference.{module}.choose_device", lambda wanted: (GPU, "a GPU"))
     said: list[Progress] = []
     found = run(predict(full, Image(data, "YX"), settings), said.append)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice, product
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,17 +20,19 @@ from napari_medseg.device import (
     autocast,
     choose_device,
     fast_precision,
-    is_out_of_memory,
     memory_format,
     with_openvino,
 )
-from napari_medseg.errors import DataError, DeviceError
+from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.inference import tiling
+from napari_medseg.inference.adaptation import adapted_to
+from napari_medseg.inference.memory import Plan, within_memory
+from napari_medseg.inference.views import View, views_of
 from napari_medseg.jobs import Job, Progress, relabel
 from napari_medseg.method import Method, Model
 from napari_medseg.models.purpose import PixelSize, doubts_on, notes_on
-from napari_medseg.nn.batch_norm import adapted, folded
+from napari_medseg.nn.batch_norm import folded
 from napari_medseg.preprocessing.resampling import interpolated, nearest, resampled
 from napari_medseg.settings import PredictSettings
 
@@ -40,7 +40,6 @@ ON_DISK_BYTES = 2**29
 LOOK = 0.5  # seconds between looks at a network that computes
 FINE = 1000  # parts of a run that are told apart within a tile
 AUTO_TILE = {2: 1024, 3: 256}
-SMALLEST_TILE = 64
 EXAMPLE = 32  # pixels along each axis, at least, of the input with which a network is followed to be translated
 T = TypeVar("T")
 
@@ -54,28 +53,6 @@ class Prediction:
     device: str
     seconds: float
     doubts: tuple[str, ...] = ()
-
-
-@dataclass
-class _Plan:
-    """What the fallback may change: device, tile and batch."""
-
-    device: torch.device
-    tile: int
-    batch: int
-
-    def smaller(self) -> str | None:
-        """Halve the batch, then the tile, then leave the GPU; return what was done, ``None`` if nothing is left."""
-        if self.batch > 1:
-            self.batch //= 2
-            return f"memory ran out: going on with batches of {self.batch}"
-        if self.tile > SMALLEST_TILE:
-            self.tile //= 2
-            return f"memory ran out: going on with tiles of {self.tile}"
-        if self.device.type != "cpu":
-            self.device = torch.device("cpu")
-            return "memory ran out on the GPU: going on with the CPU"
-        return None
 
 
 class LazyInput:
@@ -124,7 +101,7 @@ def predict(
     seen = image if steps is None else resampled(image, steps)
     array: Any = LazyInput(method, seen, statistics) if method.tiled else method.prepare(seen)
     if statistics is None:
-        model = yield from _adapted(model, array, settings)
+        model = yield from adapted_to(model, array, settings)
     probabilities = yield from infer(model, array, settings)
     labels = method.postprocess(probabilities, seen)
     doubt, field = method.doubt(labels), str(model.card.get("field") or getattr(method.settings, "field", ""))
@@ -148,34 +125,7 @@ def fitted(model: Model, sample: Image, settings: PredictSettings, statistics: A
     settings = fast_settings(model.method, settings)
     steps = trained_steps(model, sample, settings)
     seen = sample if steps is None else resampled(sample, steps)
-    return (yield from _adapted(model, LazyInput(model.method, seen, statistics), settings))
-
-
-def _adapted(model: Model, array: Any, settings: PredictSettings) -> Job[Model]:
-    """Adapt to network input `array` (C, *spatial), if asked to: n pixels of it count n / (n + ``method.adapt``)."""
-    if not settings.adapt or not model.method.adapt or math.prod(array.shape[1:]) == 1:  # one pixel has no variance
-        return model
-    device, _ = choose_device(settings.device)
-    plan = _Plan(device, SMALLEST_TILE, 1)  # other blocks would be other statistics: only the device may change
-    return (yield from _within_memory(plan, lambda: _adapt(model, array, plan.device, settings)))
-
-
-def _adapt(model: Model, array: Any, device: torch.device, settings: PredictSettings) -> Job[Model]:
-    """Do `_adapted` on a device."""
-    yield Progress(0, 1, "adapting to the image")
-    layout, sizes = memory_format(device, model.method.ndim), array.shape[1:]
-    numbers = [min(math.ceil(n / tiling.PART_EDGE), tiling.PARTS) for n in sizes]
-    parts = [min(math.ceil(n / k), tiling.PART_EDGE) for n, k in zip(sizes, numbers, strict=True)]
-    tile = [tiling.rounded_up(part, model.method.size_multiple) for part in parts]
-    starts = [
-        np.linspace(0, max(n - t, 0), k).astype(int).tolist() for n, t, k in zip(sizes, tile, numbers, strict=True)
-    ]
-    seen = math.prod(k * part for k, part in zip(numbers, parts, strict=True))
-    blocks = (torch.from_numpy(tiling.read_block(array, at, tile)[None]).to(device) for at in product(*starts))
-    network = model.network.to(device).eval().to(memory_format=layout)  # type: ignore[call-overload]
-    with autocast(device, settings.precision):
-        network = adapted(network, blocks, seen / (seen + model.method.adapt))
-    return replace(model, network=network)
+    return (yield from adapted_to(model, LazyInput(model.method, seen, statistics), settings))
 
 
 def trained_steps(model: Model, image: Image, settings: PredictSettings) -> tuple[float, ...] | None:
@@ -212,27 +162,16 @@ def infer(model: Model, array: Any, settings: PredictSettings, *, logits: bool =
     Results above 512 MB live in a temporary file, so memory stays bounded by the tile.
     """
     device, reason = choose_device(settings.device)
-    plan = _Plan(
+    plan = Plan(
         device, model.method.tile_edge or settings.tile or AUTO_TILE.get(len(array.shape) - 1, 512), settings.batch
     )
     yield Progress(0, 1, reason)
-    return (yield from _within_memory(plan, lambda: _infer(model, array, plan, settings, logits)))
+    return (yield from within_memory(plan, lambda: _infer(model, array, plan, settings, logits)))
 
 
-def _within_memory(plan: _Plan, attempt: Callable[[], Job[T]]) -> Job[T]:
-    """Do `attempt`, again with a smaller plan each time that memory runs out."""
-    while True:
-        try:
-            return (yield from attempt())
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise DeviceError(f"The network failed: {error}") from error
-            note = plan.smaller()
-            if note is None:
-                raise DeviceError("Memory ran out even with the smallest tile on the CPU. Close programs.") from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        yield Progress(0, 1, note)
+def _views(model: Model, settings: PredictSettings) -> list[View]:
+    """Return the views that the settings or the model ask for, else the one as it is."""
+    return views_of(model.method.ndim) if settings.tta or model.method.views else [View()]
 
 
 @torch.no_grad()
@@ -240,19 +179,19 @@ def forward(model: Model, batch: np.ndarray, device: torch.device, settings: Pre
     """Run one batch (B, C, *spatial) and return float32 (B, K, *spatial) on the device, averaged over test views."""
     x = torch.from_numpy(batch).to(device, non_blocking=True)
     x = x.contiguous(memory_format=memory_format(device, x.ndim - 2))
-    views = list(_views(x.ndim - 2)) if settings.tta or model.method.views else [((), False)]
+    views = _views(model, settings)
     total: Tensor | None = None
-    for flips, turn in views:
+    for view in views:
         with autocast(device, settings.precision):
-            output = model.network(_view(x, flips, turn))
+            output = model.network(view.of(x))
         output = output.float() if logits else model.method.activate(output.float())
-        output = _unview(output, flips, turn)
+        output = view.back(output)
         total = output if total is None else total + output
     assert total is not None  # there is always the identity view
     return total / len(views)
 
 
-def _infer(model: Model, array: Any, plan: _Plan, settings: PredictSettings, logits: bool) -> Job[np.ndarray]:
+def _infer(model: Model, array: Any, plan: Plan, settings: PredictSettings, logits: bool) -> Job[np.ndarray]:
     method, network = model.method, model.network.to(plan.device).eval()
     network = network.to(memory_format=memory_format(plan.device, method.ndim))  # type: ignore[call-overload]
     model = replace(model, network=folded(network))
@@ -311,7 +250,7 @@ def _attended(
 ) -> Job[np.ndarray]:
     """Do `forward` beside this thread; say now and then how many layers are done, and leave it when closed."""
     layers = [layer for layer in model.network.modules() if not any(True for _ in layer.children())]
-    total = max(1, len(layers) * (len(list(_views(batch.ndim - 2))) if settings.tta or model.method.views else 1))
+    total = max(1, len(layers) * len(_views(model, settings)))
     done, closed = 0, threading.Event()
 
     def count(*_: Any) -> None:
@@ -361,21 +300,6 @@ def _allocate(shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.float32)
     file = tempfile.TemporaryFile(prefix="medseg-")  # noqa: SIM115  lives as long as the map
     return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _views(ndim: int) -> Iterator[tuple[tuple[int, ...], bool]]:
-    """Flips of the last two axes, each also turned by 90 degrees in 2D."""
-    yield from product(((), (-1,), (-2,), (-1, -2)), (False, True) if ndim == 2 else (False,))
-
-
-def _view(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
-    x = torch.rot90(x, 1, (-2, -1)) if turn else x
-    return torch.flip(x, flips) if flips else x
-
-
-def _unview(x: Tensor, flips: tuple[int, ...], turn: bool) -> Tensor:
-    x = torch.flip(x, flips) if flips else x
-    return torch.rot90(x, -1, (-2, -1)) if turn else x
 
 
 def provenance(model: Model, settings: PredictSettings, device: str, source: Image) -> dict[str, Any]:
