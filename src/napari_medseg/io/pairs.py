@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
 from napari_medseg.errors import DataError, some_of
 from napari_medseg.io.files import file_stem, folders_in
 from napari_medseg.io.pictures import PICTURES
@@ -314,70 +312,3 @@ def _siblings(path: Path, words: Sequence[str]) -> list[Path]:
         return []
     files = [path, *(path.with_name(f"{case}{word}{suffix}") for word in words[1:])]
     return files if all(file.is_file() for file in files) else []
-
-
-SAME_SCENE = 0.5  # correlation; unlike scenes of one modality stay below, the same scene is above 0.95
-EDGE = 48
-SHIFT = 6
-FINE, COARSE = 1.0, 6.0
-DARK = 4
-
-
-def similarity_groups(pictures: Sequence[np.ndarray], threshold: float = SAME_SCENE) -> np.ndarray:
-    """Return a group number for each picture; pictures joined by a chain of `similarity` >= `threshold` share one.
-
-    Parameters
-    ----------
-    pictures
-        Grey (Y, X) or colour (Y, X, C) pictures of any size.
-    threshold
-        Smallest similarity of two pictures of one scene.
-    """
-    from scipy.sparse.csgraph import connected_components
-
-    if not len(pictures):
-        return np.zeros(0, np.int64)
-    found = similarity(np.stack([fingerprint(picture) for picture in pictures]))
-    return np.asarray(connected_components(found >= threshold, directed=False)[1], np.int64)
-
-
-def fingerprint(picture: np.ndarray) -> np.ndarray:
-    """Return the structure of a picture as float32 (48, 48) of mean 0 and norm 1; a blank picture gives zeros.
-
-    Dark borders are cut off, the rest is resized, and the difference of two Gaussians (sigma 1 and 6) of the square
-    root keeps edges but neither brightness nor shading.
-    """
-    from PIL import Image as Pillow
-    from scipy import ndimage
-
-    grey = np.asarray(picture, np.float32)
-    grey = grey.mean(2) if grey.ndim == 3 else grey
-    grey = _without_border(grey - grey.min())
-    small = np.asarray(Pillow.fromarray(grey).resize((EDGE, EDGE), Pillow.Resampling.BOX))
-    root = np.sqrt(np.maximum(small, 0))
-    bands = ndimage.gaussian_filter(root, FINE) - ndimage.gaussian_filter(root, COARSE)
-    bands -= bands.mean()
-    norm = float(np.linalg.norm(bands))
-    return np.asarray(bands / norm if norm > 1e-4 else np.zeros_like(bands), np.float32)
-
-
-def similarity(prints: np.ndarray) -> np.ndarray:
-    """Return the largest correlation (N, N) of fingerprints (N, 48, 48) over shifts of up to 6 and mirroring."""
-    window = np.r_[-SHIFT : SHIFT + 1]
-    spectra = np.fft.rfft2(prints)
-    result = np.empty((len(prints),) * 2, np.float32)
-    for k, one in enumerate(prints):
-        seen = np.conj(np.fft.rfft2(np.stack([one, one[:, ::-1]])))
-        products = np.fft.irfft2(spectra[:, None] * seen, s=one.shape)
-        result[k] = products[..., window[:, None], window].max((1, 2, 3))
-    return np.maximum(result, result.T)
-
-
-def _without_border(grey: np.ndarray) -> np.ndarray:
-    """Cut off rows and columns that are dark but for a few pixels (borders, logos)."""
-    scale = 255 / max(float(grey.max()), 1e-6)
-    lit = grey * scale > DARK
-    rows, columns = np.flatnonzero(lit.mean(1) > 0.15), np.flatnonzero(lit.mean(0) > 0.15)
-    if not len(rows) or not len(columns):
-        return grey
-    return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

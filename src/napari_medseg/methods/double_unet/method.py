@@ -17,10 +17,11 @@ from napari_medseg.augment.elastic import elastic
 from napari_medseg.errors import DataError
 from napari_medseg.image import Image
 from napari_medseg.io import read_one
-from napari_medseg.io.pairs import PairList, find_pairs, similarity_groups
+from napari_medseg.io.pairs import PairList, find_pairs
 from napari_medseg.measure.labels import foreground, without_small
 from napari_medseg.method import Method, Recipe
 from napari_medseg.methods.double_unet.settings import MULTIPLE, PAPER_WIDTH, DoubleUnetSettings, names
+from napari_medseg.methods.double_unet.similarity import similarity_groups
 from napari_medseg.nn import frames
 from napari_medseg.nn.blocks import batch_norm, conv_block
 from napari_medseg.nn.encoders import VGG

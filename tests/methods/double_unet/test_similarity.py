@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_medseg.io.pairs import fingerprint, similarity, similarity_groups
+from napari_medseg.methods.double_unet.similarity import fingerprint, similarity, similarity_groups
 
 
 def scene(seed: int, size: tuple[int, int] = (120, 150)) -> np.ndarray:
