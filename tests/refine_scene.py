@@ -29,7 +29,7 @@ class Scene:
         self.centre = tuple(np.round(np.argwhere(self.truth).mean(0)).astype(int))
 
     def start(self) -> Scene:
-        self.dock.setup.input.choose(self.scan)
+        self.dock.setup.picture.input.choose(self.scan)
         self.dock.run_bar.run_button.click()
         self.pause(lambda: self.dock.run_bar.current is None)
         assert self.live is not None, self.dock.run_bar.message.text()
@@ -124,7 +124,7 @@ class Slide(Scene):
         QApplication.processEvents()
 
     def answer(self) -> str:
-        self.dock.setup.input.choose(self.scan)
+        self.dock.setup.picture.input.choose(self.scan)
         self.dock.run_bar.run_button.click()
         self.pause(lambda: self.dock.run_bar.current is None)
         return str(self.dock.run_bar.message.text())

@@ -114,7 +114,7 @@ def test_escape_puts_a_box_away_before_the_start(open_dock: Open, wait: Wait) ->
     viewer, dock = open_dock("Refine with scribbles")
     image = viewer.add_image(np.zeros((32, 32)), name="scan")
     active(dock, wait)
-    dock.setup.box_button.click()
+    dock.setup.picture.box_button.click()
     assert len(viewer.layers) == 2
     QTest.keyClick(dock.window(), Qt.Key.Key_Escape)
     wait(lambda: len(viewer.layers) == 1)

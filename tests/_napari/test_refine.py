@@ -542,7 +542,7 @@ def test_the_part_around_a_box_is_refined_in_its_place(open_dock: Open, wait: Wa
     scene = Scene(open_dock, wait, ndim=3)
     z = scene.centre[0]
     setup = scene.dock.setup
-    setup.box_button.click()
+    setup.picture.box_button.click()
     shapes = scene.viewer.layers.selection.active
     inside = np.argwhere(scene.truth[z])
     (top, left), (bottom, right) = inside.min(0) - 1, inside.max(0) + 1
@@ -550,8 +550,8 @@ def test_the_part_around_a_box_is_refined_in_its_place(open_dock: Open, wait: Wa
         np.array([(z, top, left), (z, top, right), (z, bottom, right), (z, bottom, left)], float),
         shape_type="rectangle",
     )
-    wait(lambda: setup.where.currentText() == shapes.name)
-    assert setup.image.data.size < scene.scan.data.size
+    wait(lambda: setup.picture.where.currentText() == shapes.name)
+    assert setup.picture.image.data.size < scene.scan.data.size
     scene.start()
     scene.settle()
     mask = scene.live.layers.mask
@@ -576,8 +576,8 @@ def test_an_image_that_lies_on_disk_is_refined(open_dock: Open, wait: Wait, monk
     scene.paint(scene.centre, LESION)
     assert scene.mask[scene.centre] == 1
     scene.live.finish()
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST_STORED", there.size - 1)
-    scene.dock.setup.update_input()
+    monkeypatch.setattr("napari_medseg._napari.refine.picture.MOST_STORED", there.size - 1)
+    scene.dock.setup.picture.update_input()
     assert "96 x 96 voxels of" in scene.dock.run_bar.reason
     assert "Press Draw a box" in scene.dock.run_bar.reason
 
@@ -607,7 +607,7 @@ def test_objects_of_another_part_are_locked_in_their_own_layer(open_dock: Open, 
     corners = [[y0 - 8, x0 - 8], [y0 - 8, x1 + 8], [y1 + 8, x1 + 8], [y1 + 8, x0 - 8]]
     box = scene.viewer.add_shapes([np.array(corners)], name="box", scale=scene.scan.scale, affine=scene.scan.affine)
     box.units = scene.scan.units
-    scene.dock.setup.where.setCurrentText("box")
+    scene.dock.setup.picture.where.setCurrentText("box")
     scene.start()
     scene.settle()
     live = scene.live
@@ -629,7 +629,7 @@ def test_objects_of_another_part_are_locked_in_their_own_layer(open_dock: Open, 
     np.testing.assert_array_equal(first.data > 0, accepted)
     scene.live.finish()
     wait(lambda: not live.autosave.pending)
-    scene.dock.setup.update_input()
+    scene.dock.setup.picture.update_input()
     scene.dock.setup.resume_button.click()
     wait(lambda: scene.dock.run_bar.current is None)
     assert scene.live.layers.objects.data.max() == 2
@@ -646,10 +646,10 @@ def test_one_time_point_of_a_film_of_volumes_is_refined(open_dock: Open, wait: W
     image, truth = brain_volume(3, (16, 32, 32))
     data = np.stack([np.zeros_like(image.data), image.data])
     film = viewer.add_image(data, name="film", units=("s", "mm", "mm", "mm"), scale=(2, 1.5, 1, 1))
-    dock.setup.input.choose(film)
+    dock.setup.picture.input.choose(film)
     viewer.dims.set_point(0, 2.0)
-    dock.setup.update_input()
-    assert dock.setup.time.value() == 1
+    dock.setup.picture.update_input()
+    assert dock.setup.picture.time.value() == 1
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
     live = dock.live
@@ -671,8 +671,8 @@ def test_frames_of_a_movie_are_refined_together(open_dock: Open, wait: Wait) -> 
         frames[n, 10 + n : 22 + n, 10:22] = 100
     frames += np.random.default_rng(0).normal(0, 5, frames.shape).astype(np.float32)
     movie = viewer.add_image(frames, name="movie", units=("s", "um", "um"))
-    dock.setup.input.choose(movie)
-    dock.setup.time.together.setChecked(True)
+    dock.setup.picture.input.choose(movie)
+    dock.setup.picture.time.together.setChecked(True)
     dock.run_bar.run_button.click()
     wait(lambda: dock.run_bar.current is None)
     live = dock.live
@@ -782,7 +782,7 @@ def test_keys_hide_look_and_end_with_the_session(open_dock: Open, wait: Wait) ->
 
 def test_a_picture_that_is_replaced_while_it_opens_is_not_refined_as_another(open_dock: Open, wait: Wait) -> None:
     scene = Scene(open_dock, wait)
-    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.picture.input.choose(scene.scan)
     scene.dock.run_bar.run_button.click()
     scene.scan.data = np.asarray(scene.scan.data)[::-1].copy()
     wait(lambda: scene.dock.run_bar.current is None)
@@ -834,10 +834,10 @@ def test_layers_on_one_grid_are_channels_of_one_image(open_dock: Open, wait: Wai
     scene.viewer.add_image(np.zeros((20, 20)), name="small")
     scene.viewer.add_image(np.zeros(scene.scan.data.shape), name="elsewhere", scale=(3, 3), units=scene.scan.units)
     setup = scene.dock.setup
-    setup.input.choose(scene.scan)
-    assert [setup.channels.list.item(n).text() for n in range(setup.channels.list.count())] == ["T1c"]
-    assert setup.image.n_channels == 1
-    setup.channels.tick(other)
+    setup.picture.input.choose(scene.scan)
+    assert [setup.picture.channels.list.item(n).text() for n in range(setup.picture.channels.list.count())] == ["T1c"]
+    assert setup.picture.image.n_channels == 1
+    setup.picture.channels.tick(other)
     scene.start()
     image = scene.live.session.image
     assert (image.axes, image.name) == ("CYX", first.name)
@@ -848,7 +848,7 @@ def test_layers_on_one_grid_are_channels_of_one_image(open_dock: Open, wait: Wai
     scene.dock.close_session()
     wait(lambda: setup.saved is not None)
     assert setup.saved.rounds == 1
-    setup.channels.tick(other, False)
+    setup.picture.channels.tick(other, False)
     assert setup.saved is None
 
 
@@ -926,7 +926,7 @@ def test_a_session_is_continued_and_replayed(open_dock: Open, wait: Wait, tmp_pa
     mask, strokes = scene.mask.copy(), scene.scribbles.data.copy()
     scene.dock.panel.busy("smoothing")
     scene.viewer.layers.remove(scene.live.layers.mask)
-    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.picture.input.choose(scene.scan)
     assert "(2 rounds)" in scene.dock.setup.sessions.currentText()
     scene.dock.setup.resume_button.click()
     wait(lambda: scene.dock.run_bar.current is None)
@@ -978,7 +978,7 @@ def test_start_says_what_is_missing(open_dock: Open, wait: Wait, tmp_path: Path)
     assert not dock.run_bar.run_button.isEnabled()
     data, kwargs, _ = layer_data(slice_2d(3, (64, 64))[0])
     scan = viewer.add_image(data, **kwargs)
-    dock.setup.input.choose(scan)
+    dock.setup.picture.input.choose(scan)
     dock.setup.origin.setCurrentText(LABELS)
     assert "Labels layer" in dock.run_bar.reason
     shifted = viewer.add_labels(np.ones((64, 64), np.uint8), name="other", scale=(2, 2), units=scan.units)

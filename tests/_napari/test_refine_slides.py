@@ -60,7 +60,7 @@ def test_a_slide_that_goes_in_mid_session_is_continued_on_the_same_part(open_doc
     wait(lambda: not kept.pending)
     scene.open()
     scene.look(0.1)
-    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.picture.input.choose(scene.scan)
     assert f"level {level}" in scene.dock.setup.sessions.currentText()
     scene.dock.setup.resume_button.click()
     wait(lambda: scene.dock.run_bar.current is None)
@@ -71,12 +71,12 @@ def test_of_a_large_level_the_framed_part_in_view_is_refined(
     open_dock: Open, wait: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Slide(open_dock, wait)
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", 1000)
+    monkeypatch.setattr("napari_medseg._napari.refine.picture.MOST", 1000)
     assert "cannot be refined at once; at most 1,000 can. Zoom in" in scene.answer()
     monkeypatch.setattr("napari_medseg._napari.view.CONTEXT", 5)
     scene.look(1, (500, 600))  # the lower right corner is in view, the left edge is not
     level = int(scene.scan.data_level)
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
+    monkeypatch.setattr("napari_medseg._napari.refine.picture.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
     scene.start()
     assert scene.part["level"] == level
     (top, bottom), (left, right) = scene.part["box"]
@@ -109,7 +109,7 @@ def test_the_chosen_one_of_several_sessions_is_continued(open_dock: Open, wait: 
         wait(lambda kept=kept: not kept.pending and not scene.dock.saved.isActive())
     (level, before), (newest, _) = made
     assert level != newest
-    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.picture.input.choose(scene.scan)
     offered = scene.dock.setup.sessions
     assert f"level {newest}" in offered.currentText()
     offered.setCurrentIndex(1)
@@ -127,7 +127,7 @@ def test_continuing_goes_to_the_part(open_dock: Open, wait: Wait, monkeypatch: p
     monkeypatch.setattr("napari_medseg._napari.view.CONTEXT", 5)
     scene.look(1, (300, 300))
     level = int(scene.scan.data_level)
-    monkeypatch.setattr("napari_medseg._napari.refine.setup.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
+    monkeypatch.setattr("napari_medseg._napari.refine.picture.MOST", (scene.size // scene.steps[level]) ** 2 - 1)
     scene.start()
     rows, columns = scene.mask.shape
     scene.drag((rows // 2, columns // 2 - 10), (rows // 2, columns // 2 + 10))
@@ -136,7 +136,7 @@ def test_continuing_goes_to_the_part(open_dock: Open, wait: Wait, monkeypatch: p
     scene.live.finish()
     wait(lambda: not kept.pending and not scene.dock.saved.isActive())
     scene.look(0.1)
-    scene.dock.setup.input.choose(scene.scan)
+    scene.dock.setup.picture.input.choose(scene.scan)
     scene.dock.setup.resume_button.click()
     wait(lambda: scene.dock.run_bar.current is None)
     assert scene.part == part

@@ -53,7 +53,7 @@ class Movie:
 
 def test_the_time_point_follows_the_slider_and_the_slider_the_time_point(open_dock: Open, wait: Wait) -> None:
     movie = Movie(open_dock, wait)
-    time = movie.dock.setup.time
+    time = movie.dock.setup.picture.time
     movie.go(3)
     assert time.value() == 3
     time.point.setValue(1)
@@ -87,7 +87,7 @@ def test_objects_of_a_time_point_are_shown_at_it_alone_and_stay(open_dock: Open,
 def test_all_frames_together_are_refined_in_view(open_dock: Open, wait: Wait) -> None:
     movie = Movie(open_dock, wait)
     first = movie.accept(1)
-    movie.dock.setup.time.together.setChecked(True)
+    movie.dock.setup.picture.time.together.setChecked(True)
     live = movie.start()
     assert live.layers.image == movie.layer
     assert movie.layer.visible

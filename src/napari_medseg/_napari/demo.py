@@ -134,7 +134,7 @@ class Scene:
         self.viewer.add_image(data, **{**kwargs, "name": "volume"})
         _, self.dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Refine with scribbles")
         setup, proposer, refiner = self.dock.setup, bundled("demo_pnet_3d"), bundled("demo_rnet_3d")
-        setup.input.choose(self.viewer.layers["volume"])
+        setup.picture.input.choose(self.viewer.layers["volume"])
         if proposer.exists() and refiner.exists():
             setup.origin.setCurrentText(PROPOSAL)
             setup.engine.setCurrentText(DEEPIGEOS)

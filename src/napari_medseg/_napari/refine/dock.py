@@ -64,8 +64,8 @@ class RefineDock(Dock):
     def make_job(self) -> Job[Opened]:
         """Return the job that opens the session."""
         saved, self.continuing = self.setup.saved if self.continuing else None, False
-        self.source = self.setup.input.layer
-        self.target = self.setup.target(saved)
+        self.source = self.setup.picture.input.layer
+        self.target = self.setup.picture.target(saved)
         self.save_button.hide()
         self.scroll_to(self.run_bar)
         start: Start = self.setup.start(self.target) if saved is None else self.setup.resumed(saved)
@@ -85,7 +85,7 @@ class RefineDock(Dock):
         if opened.start.saved is not None and pyramid and self.viewer.dims.ndisplay == 2:
             show_part(self.viewer, self.target)
         self.live = Live(self.viewer, self.target, opened, self.panel, self.show_end, self.source)
-        self.setup.time.begin(self.source, self.target)
+        self.setup.picture.time.begin(self.source, self.target)
         self.setFocus()  # the Start button goes, and Space must not press what comes next
         self._show_panel(True)
 
@@ -95,9 +95,9 @@ class RefineDock(Dock):
         if not isalive(self) or ended is None or self.ending:
             return
         self._show_panel(False)
-        self.setup.time.end(self.source, self.target)
+        self.setup.picture.time.end(self.source, self.target)
         self.setup.sessions.clear()  # the newest is proposed again
-        self.setup.update_input()
+        self.setup.picture.update_input()
         self.run_bar.bar.reset()
         self.made = made = ended.layers.result
         anything = made in self.viewer.layers and bool(made.data.any())
@@ -125,7 +125,7 @@ class RefineDock(Dock):
         if autosave.pending:
             self.saved.start()
         else:
-            self.setup.update_input()
+            self.setup.picture.update_input()
             self.scroll_to(self.run_bar)
 
     def _show_panel(self, shown: bool) -> None:
