@@ -11,28 +11,21 @@ from typing import Any
 import napari
 import numpy as np
 import pandas as pd
-import pyqtgraph as pg
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QModelIndex
-from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QVBoxLayout, QWidget
 
+from napari_medseg._napari.docks.evaluate_errors import ErrorView, plain_table, show_frame
+from napari_medseg._napari.docks.evaluate_rounds import RoundsCurve, RoundsInput
 from napari_medseg._napari.docks.measure import likely_kind
-from napari_medseg._napari.layers import DERIVED, image_from_layer, image_layers, in_layer, label_layers, like
-from napari_medseg._napari.refine.saves import SESSIONS, saved_sessions
-from napari_medseg._napari.view import bring_into_view
+from napari_medseg._napari.layers import image_from_layer, image_layers
 from napari_medseg._napari.widgets.dock import Dock, path_in
-from napari_medseg._napari.widgets.layer_chooser import LayerChooser
+from napari_medseg._napari.widgets.layer_chooser import FixedChooser
 from napari_medseg._napari.widgets.listening import listen
-from napari_medseg._napari.widgets.named import Choices, folder_edit, named, push_button
-from napari_medseg._napari.widgets.plot_style import follow_theme
+from napari_medseg._napari.widgets.named import Choices, folder_edit, push_button
 from napari_medseg._napari.widgets.run_bar import RunBar
-from napari_medseg._napari.widgets.table import FrameModel
-from napari_medseg.errors import DataError, MedSegError
+from napari_medseg.errors import MedSegError
 from napari_medseg.evaluate import figures
-from napari_medseg.evaluate.figures import COLOURS, LINE
 from napari_medseg.evaluate.masks import Comparison, compare_pair, evaluate, image_table, metric_table
-from napari_medseg.evaluate.rounds import is_session, replay_scores
 from napari_medseg.image import Image
 from napari_medseg.io.geometry import in_order
 from napari_medseg.io.grids import moved_notes, on_grid
@@ -41,16 +34,6 @@ from napari_medseg.jobs import Job
 from napari_medseg.methods import get_method, role_of, title_of, usable_methods
 
 LAYERS, FOLDERS, ROUNDS = "two layers", "two folders", "a recorded refinement"
-
-
-class FixedChooser(LayerChooser):
-    """A layer chooser of labels that keeps its choice when another layer is selected."""
-
-    def __init__(self, viewer: Any, sample: str = "") -> None:
-        super().__init__(viewer, label_layers, sample=sample)
-
-    def _follow(self, event: Any = None) -> None:
-        return
 
 
 def picture_of(viewer: Any, labels: Any) -> Image | None:
@@ -71,146 +54,6 @@ def likely_method(layer: Any, labels: Image | None, image: Image | None) -> str:
     kind = likely_kind(layer, labels, image)[0]
     made_for = (name for name in usable_methods() if get_method(name).measure == kind and role_of(name) != "classify")
     return next(made_for, "")
-
-
-class ErrorView(QWidget):
-    """Legend and objects of the last comparison, worst first; a row centres the view on its object."""
-
-    def __init__(self, viewer: Any) -> None:
-        super().__init__()
-        self.viewer, self.layers, self.frame = viewer, (), pd.DataFrame()
-        self.grid: Image | None = None
-        self.legend, self.table = QLabel(""), plain_table(180)
-        self.legend.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.table)
-        self.hide()
-
-    def show_errors(self, found: Comparison, grid: Image, predicted: Labels, truth: Labels) -> Labels:
-        """Add the errors, which lie on `grid`, as a layer over the reference; hide the two layers below."""
-        self.layers, self.grid = (predicted, truth), grid
-        placed = like(truth)
-        placed["metadata"] = {**placed["metadata"], **DERIVED}
-        errors = in_layer(truth, grid.replace(data=found.errors))
-        layer = self.viewer.add_labels(errors, name=f"{predicted.name} · errors", opacity=0.7, **placed)
-        colours = {None: "transparent", 0: "transparent", **dict(enumerate(COLOURS.values(), 1))}
-        layer.colormap = DirectLabelColormap(color_dict=colours)
-        predicted.visible = truth.visible = False
-        self.legend.setText(legend(found.counts))
-        self.table.setVisible(found.objects is not None)
-        if found.objects is not None:
-            self.frame = found.objects.sort_values("iou", kind="stable", ignore_index=True)
-            show_frame(self.table, self.frame)
-            self.table.selectionModel().currentRowChanged.connect(self.show_object)
-        self.show()
-        return layer
-
-    def show_object(self, current: QModelIndex, previous: QModelIndex | None = None) -> None:
-        """Bring the object of a row into view and select it in both layers."""
-        row, (predicted, truth) = self.frame.iloc[current.row()], self.layers
-        place = dict(zip(self.grid.spatial_axes, row.filter(like="(px)"), strict=True))
-        bring_into_view(self.viewer, truth, [float(place[axis]) for axis in image_from_layer(truth).spatial_axes])
-        for layer, label in ((predicted, row["result"]), (truth, row["reference"])):
-            layer.selected_label = int(label) or layer.selected_label
-
-
-def legend(counts: tuple[int, int, int]) -> str:
-    """Return one line per colour with its pixels and their share of what either has."""
-    total = max(sum(counts), 1)
-    lines = zip(COLOURS.items(), counts, strict=True)
-    square = '<span style="color:{}; font-size:16px">&#9632;</span> {}: {:,} px ({:.1%})'
-    return "<br>".join(square.format(colour, name, n, n / total) for (name, colour), n in lines)
-
-
-def plain_table(height: int) -> QTableView:
-    """Return an empty table of rows."""
-    view = named(QTableView(), "Table of metrics", "One row for each metric or image")
-    view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
-    view.setMinimumHeight(height)
-    view.verticalHeader().hide()
-    return view
-
-
-def show_frame(view: QTableView, frame: pd.DataFrame) -> None:
-    """Show `frame` in a table."""
-    view.setModel(FrameModel(frame))
-    view.resizeColumnsToContents()
-
-
-class RoundsInput(QWidget):
-    """The image that was refined, the folder of the session (the newest of that image is proposed), the reference."""
-
-    def __init__(self, viewer: Any, changed: Any) -> None:
-        super().__init__()
-        self.image, self.reference = LayerChooser(viewer, image_layers), FixedChooser(viewer)
-        self.session = folder_edit("Session folder", "A saved refinement of the image; the newest is proposed")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        fields = (("Image", self.image), ("Session folder", self.session), ("Reference", self.reference))
-        for name, field in fields:
-            layout.addWidget(QLabel(name))
-            layout.addWidget(getattr(field, "native", field))
-        self.image.changed.connect(self.propose)
-        for signal in (self.image.changed, self.session.changed, self.reference.changed):
-            signal.connect(lambda *_: changed())
-
-    @property
-    def folder(self) -> Path | None:
-        """The chosen folder, if it holds a session."""
-        value = self.session.value
-        return Path(value) if value and is_session(Path(value)) else None
-
-    @property
-    def reason(self) -> str:
-        """What is missing; empty when nothing is."""
-        if self.image.layer is None or self.reference.layer is None:
-            return "Open the image and its reference as a Labels layer."
-        return "" if self.folder is not None else f"Choose the folder of a session; they are below {SESSIONS}."
-
-    def propose(self) -> None:
-        """Choose the newest session of the image, unless one is chosen."""
-        if self.image.layer is None or self.folder is not None:
-            return
-        image = image_from_layer(self.image.layer)
-        saved = saved_sessions(image)
-        if saved:
-            self.session.value = saved[0].folder
-
-    def job(self) -> Job[pd.DataFrame]:
-        """Return the job that repeats the session."""
-        if self.folder is None or self.reason:
-            raise DataError(self.reason)
-        truth, image = image_from_layer(self.reference.layer), image_from_layer(self.image.layer)
-        return replay_scores(self.folder, truth, image)
-
-    def command(self, method: str) -> str:
-        """Return the ``medseg evaluate`` line that does the same."""
-        layers = self.reference.layer, self.image.layer
-        files = ["" if layer is None else image_from_layer(layer).metadata["source_file"] for layer in layers]
-        words = ["medseg", "evaluate", method, str(self.folder or "SESSION"), files[0] or "REF"]
-        return shlex.join([*words, "--image", files[1] or "IMAGE"])
-
-
-class RoundsCurve(pg.PlotWidget):
-    """Dice over the steps of a refinement."""
-
-    def __init__(self, viewer: Any) -> None:
-        super().__init__(background=None)
-        follow_theme(viewer, [self])
-        named(self, "Dice over steps", "Dice after each step of the refinement").setFixedHeight(170)
-        self.setLabel("bottom", "step")
-        self.setLabel("left", "Dice")
-        self.setYRange(0, 1)
-        self.line = self.plot(pen=pg.mkPen(LINE, width=2), symbol="o", symbolSize=6, symbolBrush=LINE)
-        self.hide()
-
-    def show_rounds(self, frame: pd.DataFrame | None) -> None:
-        """Draw the rows of `replay_scores`, or hide."""
-        if frame is not None:
-            self.line.setData(frame["step"].to_numpy(), frame["dice"].to_numpy())
-        self.setVisible(frame is not None)
 
 
 class EvaluateDock(Dock):

@@ -2,253 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
-import numpy as np
-import pandas as pd
-import pyqtgraph as pg
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel
 
 from napari_medseg._napari.docks.model_chooser import ModelChooser
+from napari_medseg._napari.docks.train_curves import Curves
 from napari_medseg._napari.docks.train_data import TrainData
-from napari_medseg._napari.widgets.dock import Dock, FoldedSettings, path_in, show_device
+from napari_medseg._napari.docks.train_forms import TrainForms
+from napari_medseg._napari.widgets.dock import Dock, path_in
 from napari_medseg._napari.widgets.form import SettingsForm
-from napari_medseg._napari.widgets.named import Choices, folder_edit, named
-from napari_medseg._napari.widgets.plot_style import follow_theme
+from napari_medseg._napari.widgets.named import folder_edit
 from napari_medseg._napari.widgets.run_bar import RunBar
 from napari_medseg._napari.widgets.words import duration
-from napari_medseg.errors import DataError, MedSegError, counted
-from napari_medseg.image import Image
+from napari_medseg.errors import DataError, counted
 from napari_medseg.jobs import Job, Progress
-from napari_medseg.methods import get_method, title_of, trained_methods
+from napari_medseg.methods import get_method
 from napari_medseg.settings import TrainSettings, as_flags
 from napari_medseg.training.data import Report, inspect, look
 from napari_medseg.training.loop import Pace, time_steps, train
 
 SHOWN = 12  # problems that are listed
-LOSS, SCORE = ("loss", "val_loss"), ("val_score",)
-COLOURS = {"loss": "#56b4e9", "val_loss": "#e69f00", "val_score": "#009e73"}
-BELOW = 6
-NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
-PAPER, SHORT, RECOMMENDED, FITS, CUSTOM = "paper", "short", "recommended", "fits the time", "custom"
-SCHEDULES = (
-    "paper: as published; short: to see whether it learns; recommended: method settings and schedule that did "
-    "better in our measurements; fits the time: shortened to the time below, once Propose a schedule has "
-    "timed this computer; custom: as changed below"
-)
-EPOCHS = 10
-MINUTES = (15, 60, 240, 720)
-
-
-class EpochAxis(pg.AxisItem):
-    """An axis with ticks at whole numbers only."""
-
-    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:  # noqa: N802
-        """Return the steps between ticks, none below 1, each with its offset."""
-        steps = {max(1.0, step): offset for step, offset in super().tickSpacing(low, high, size)}
-        return list(steps.items())
-
-
-class Curves(QWidget):
-    """Two plots over epochs and the preview below."""
-
-    def __init__(self, viewer: Any) -> None:
-        super().__init__()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self.lines: dict[str, pg.PlotDataItem] = {}
-        for names in (LOSS, SCORE):
-            what = "Losses" if names is LOSS else "Validation score"
-            plot = pg.PlotWidget(background=None, axisItems={"bottom": EpochAxis("bottom")})
-            named(plot, f"{what} over epochs", f"{what} over epochs").setFixedHeight(150)
-            plot.setLabel("bottom", "epoch")
-            plot.getPlotItem().layout.setContentsMargins(0, 4, 0, BELOW)  # the label hangs out of its axis
-            plot.addLegend(offset=(-5, 5 if names is LOSS else -5))  # where the curve is not: losses fall, scores rise
-            for name in names:
-                self.lines[name] = plot.plot(pen=pg.mkPen(COLOURS[name], width=2), name=NAMES[name], symbolSize=4)
-            layout.addWidget(plot)
-        follow_theme(viewer, self.findChildren(pg.PlotWidget))
-        self.preview = QLabel()
-        self.preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout.addWidget(self.preview)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the curves."""
-        self.values: dict[str, list[tuple[float, float]]] = {name: [] for name in self.lines}
-        for line in self.lines.values():
-            line.setData([], [])
-        self.preview.clear()
-
-    def load(self, table: Path) -> None:
-        """Draw the epochs of an earlier run, if its table is there."""
-        if table.is_file():
-            for row in pd.read_csv(table).to_dict("records"):
-                self.add(Progress(0, 0, metrics={str(name): float(value) for name, value in row.items()}))
-
-    def add(self, progress: Progress) -> None:
-        """Add an epoch's numbers and picture."""
-        if "epoch" not in progress.metrics:
-            return
-        for name, line in self.lines.items():
-            value = progress.metrics.get(name, math.nan)
-            if math.isfinite(value):
-                self.values[name].append((progress.metrics["epoch"], value))
-                line.setData(*zip(*self.values[name], strict=True))
-        if progress.preview is not None:
-            self.preview.setPixmap(_pixmap(progress.preview))
-
-
-def _pixmap(preview: Image, height: int = 160) -> QPixmap:
-    """Draw image and probability side by side."""
-    picture = np.concatenate([_grey(channel) for channel in np.asarray(preview.data)], 1)
-    picture = np.ascontiguousarray(picture)
-    rows, columns = picture.shape
-    image = QImage(picture.data, columns, rows, columns, QImage.Format.Format_Grayscale8).copy()
-    return QPixmap.fromImage(image).scaledToHeight(height, Qt.TransformationMode.SmoothTransformation)
-
-
-def _grey(channel: np.ndarray) -> np.ndarray:
-    low, high = float(channel.min()), float(channel.max())
-    return np.asarray((channel - low) / (high - low or 1.0) * 255, np.uint8)
-
-
-class TrainForms(QWidget):
-    """Method and schedule, each with a folded form; `command` is the line that does the same."""
-
-    def __init__(self, command: Callable[[], str], run_bar: RunBar) -> None:
-        super().__init__()
-        self.command, self.run_bar = command, run_bar
-        self.method = Choices("Method", "The network that is trained")
-        for name in trained_methods():
-            self.method.addItem(title_of(name), name)
-        self.schedule = Choices("Schedule", SCHEDULES)
-        self.schedule.addItems([PAPER, SHORT, RECOMMENDED, FITS, CUSTOM])
-        self.time, self.estimate = Choices("Time", "How long the training may take on this computer"), QLabel("")
-        self.pace: Pace | None = None
-        for minutes in MINUTES:
-            self.time.addItem(f"in at most {duration(60 * minutes)}", 60 * minutes)
-        self.time.setCurrentIndex(MINUTES.index(60))
-        self.time.currentIndexChanged.connect(lambda _: self.update_schedule())
-        self.estimate.setWordWrap(True)
-        self.folded: list[FoldedSettings] = []
-        self.layout_ = QVBoxLayout(self)
-        self.layout_.setContentsMargins(0, 0, 0, 0)
-        self.layout_.addWidget(self.method)
-        self.layout_.addWidget(self.schedule)
-        self.layout_.addWidget(self.time)
-        self.layout_.addWidget(self.estimate)
-        self.method.currentIndexChanged.connect(lambda _: self.update_forms())
-        self.schedule.currentIndexChanged.connect(lambda _: self.update_schedule())
-        self.update_forms()
-
-    @property
-    def chosen(self) -> Any:
-        """The class of the chosen method."""
-        return get_method(self.method.currentData())
-
-    def update_forms(self) -> None:
-        """Show the settings of the chosen method."""
-        for old in self.folded:
-            self.layout_.removeWidget(old)
-            old.hide()
-            old.deleteLater()
-        self.method_form, self.training_form = SettingsForm(self.chosen.Settings()), SettingsForm(self.chosen.training)
-        self.training_form.changed.connect(lambda _: self.name_schedule())
-        self.folded = [
-            FoldedSettings(self.method_form, self.command, "Method settings"),
-            FoldedSettings(self.training_form, self.command, "Schedule"),
-        ]
-        for folded in self.folded:
-            self.layout_.addWidget(folded)
-        show_device(self.run_bar, self.training_form, here=True)
-        self._offer_recipe()
-        self.take_pace(None)
-
-    def take_pace(self, pace: Pace | None) -> None:
-        """Take how fast the method trains here, and choose what fits; ``None``: it is not known any more."""
-        self.pace = pace
-        self.schedule.model().item(self.schedule.findText(FITS)).setEnabled(pace is not None)
-        if pace is not None:
-            self.schedule.setCurrentText(FITS)
-        elif self.schedule.currentText() == FITS:
-            self.schedule.setCurrentText(PAPER)
-        self.update_schedule()
-
-    @property
-    def base(self) -> TrainSettings:
-        """The schedule that is shortened: the recommended one where the method's settings are, else the published."""
-        recipe = self.chosen.recipe
-        wanted = recipe is not None and self.method_form.value == self.chosen.Settings.parse(recipe.settings)
-        where = {name: self.training_form[name].value for name in ("device", "precision")}
-        return (recipe.training if wanted else self.chosen.training).updated(**where)
-
-    def tell_time(self) -> None:
-        """Say how long the schedule takes, where that was timed."""
-        self.time.setVisible(self.schedule.currentText() == FITS)
-        told = ""
-        with contextlib.suppress(MedSegError):  # something that cannot be is being typed
-            settings = self.training_form.value
-            told = "" if self.pace is None else f"{counted(settings.epochs, 'epoch')}, about "
-            told += "" if self.pace is None else f"{duration(self.pace.seconds(settings))} on this computer"
-        self.estimate.setText(told)
-        self.estimate.setVisible(bool(told))
-
-    def schedules(self) -> dict[str, Any]:
-        """Return the schedules that have a name."""
-        paper, recipe = self.chosen.training, self.chosen.recipe
-        known = {PAPER: paper, SHORT: paper.updated(epochs=EPOCHS)}
-        if self.pace is not None:
-            known[FITS] = self.pace.fitting(self.base, float(self.time.currentData()))
-        return {**known, RECOMMENDED: recipe.training} if recipe else known
-
-    def _offer_recipe(self) -> None:
-        """Grey the recommended recipe where the method has none."""
-        index, recipe = self.schedule.findText(RECOMMENDED), self.chosen.recipe
-        self.schedule.model().item(index).setEnabled(recipe is not None)
-        if recipe is None and self.schedule.currentIndex() == index:
-            self.schedule.setCurrentText(PAPER)
-
-    def update_schedule(self) -> None:
-        """Fill in the schedule that is named, or unfold it for the user to fill in."""
-        named = self.schedules().get(self.schedule.currentText())
-        if named is None:
-            self.folded[1].expand(animate=False)
-        else:
-            self.training_form.value = named
-            if self.schedule.currentText() != FITS:
-                self._fill_method(self.schedule.currentText() == RECOMMENDED)
-        self.tell_time()
-
-    def _fill_method(self, recommended: bool) -> None:
-        """Fill in the recipe's method settings, or, where they are unchanged, take them back."""
-        if self.chosen.recipe is None:
-            return
-        suggested, usual = self.chosen.Settings.parse(self.chosen.recipe.settings), self.chosen.Settings()
-        if recommended:
-            self.method_form.value = suggested
-        elif self.method_form.value == suggested:
-            self.method_form.value = usual
-
-    def name_schedule(self) -> None:
-        """Name the schedule as it was edited."""
-        try:
-            edited = self.training_form.value
-        except MedSegError:  # something that cannot be is being typed
-            return
-        self.schedule.blockSignals(True)
-        named = (name for name, value in self.schedules().items() if value == edited)
-        self.schedule.setCurrentText(next(named, CUSTOM))
-        self.schedule.blockSignals(False)
-        self.tell_time()
 
 
 def check_job(method: Any, folder: Path, settings: TrainSettings) -> Job[Report]:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_medseg._napari import PLUGIN
 from napari_medseg._napari.belonging import take_place
-from napari_medseg._napari.layers import image_from_layer
+from napari_medseg._napari.layers import image_from_layer, label_layers
 from napari_medseg._napari.planes import PlaneButtons
 from napari_medseg._napari.widgets.calibration import Calibration, takes_heights
 from napari_medseg._napari.widgets.listening import listen
@@ -171,3 +171,13 @@ class LayerChooser(QWidget):
 def _said(image: Image) -> str:
     """Return the description of an image, and what its reader noted (an assumed pixel size)."""
     return "\n".join([image.describe(), *image.metadata.get("notes", [])])
+
+
+class FixedChooser(LayerChooser):
+    """A layer chooser of labels that keeps its choice when another layer is selected."""
+
+    def __init__(self, viewer: Any, sample: str = "") -> None:
+        super().__init__(viewer, label_layers, sample=sample)
+
+    def _follow(self, event: Any = None) -> None:
+        return
