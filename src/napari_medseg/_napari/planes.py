@@ -11,6 +11,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
+from napari_medseg._napari.colours import YELLOW
 from napari_medseg._napari.layers import DERIVED, like
 from napari_medseg._napari.widgets.listening import PLACE
 from napari_medseg._napari.world import put_onto, to_data, world_of
@@ -23,7 +24,7 @@ ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 UP = 0  # superior is shown at the top, posterior at the bottom and left of the body at the right
 SIDES = ("top_center", "bottom_center", "middle_left", "middle_right")
 MARK, SIZE = "medseg_{}", 16
-POINT, WIDTH, YELLOW = "point of the planes", 0.2, "#F0E442"  # name, width of the lines in voxels, colour
+POINT, WIDTH = "point of the planes", 0.2  # name of the layer, width of its lines in voxels
 STILL = 3  # pixels that a click may move
 
 

@@ -15,6 +15,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 
 from napari_medseg._napari.belonging import take_place
+from napari_medseg._napari.colours import ORANGE
 from napari_medseg._napari.drawn import in_pixels
 from napari_medseg._napari.layers import (
     AXES,
@@ -203,7 +204,6 @@ def write_several(path: str, layers: Sequence[LayerData]) -> list[str]:
     return written
 
 
-COLOUR = "#E69F00"
 EDGE_PX = 2.0
 MANY = 20_000  # napari draws no more polygons at a bearable pace
 OPEN = {"path", "line"}
@@ -228,7 +228,7 @@ def outlines_data(path: Path) -> tuple[Any, dict[str, Any], str] | None:
         "name": path.stem,
         "shape_type": "polygon",
         "edge_width": EDGE_PX,
-        "edge_color": COLOUR,
+        "edge_color": ORANGE,
         "face_color": "transparent",
         "features": pd.DataFrame(table, columns=columns),
         "feature_defaults": {"object": 0, **dict.fromkeys(columns[1:], "")},

@@ -13,14 +13,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_medseg._napari.colours import GREEN, ORANGE, SKY_BLUE
 from napari_medseg._napari.widgets.named import named
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg.image import Image
 from napari_medseg.jobs import Progress
 
 LOSS, SCORE = ("loss", "val_loss"), ("val_score",)
-COLOURS = {"loss": "#56b4e9", "val_loss": "#e69f00", "val_score": "#009e73"}
-BELOW = 6
+COLOURS = {"loss": SKY_BLUE, "val_loss": ORANGE, "val_score": GREEN}
+BELOW = 6  # pixels below a plot
 NAMES = {"loss": "training loss", "val_loss": "validation loss", "val_score": "validation score"}
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_medseg._napari.colours import ORANGE, SKY_BLUE, YELLOW
 from napari_medseg._napari.drawn import in_pixels
 from napari_medseg._napari.layers import geometry, metadata, refuse_planes
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image, um_per
 from napari_medseg.io.outlines.tracings import write_tracings
 
-COLOURS = {"main": "#E69F00", "branch": "#56B4E9", "nerve": "#F0E442"}  # Okabe and Ito: told apart by everyone
+COLOURS = {"main": ORANGE, "branch": SKY_BLUE, "nerve": YELLOW}
 WIDTH_PX = 2.0
 OPEN = {"path", "line"}
 Paths = Sequence[np.ndarray]

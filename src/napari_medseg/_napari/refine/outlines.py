@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer, Shapes
 
+from napari_medseg._napari.colours import YELLOW
 from napari_medseg._napari.layers import DERIVED, is_tracing, like
 from napari_medseg._napari.refine.steps import timer
 from napari_medseg._napari.world import in_other
@@ -16,7 +17,7 @@ from napari_medseg.refinement.boxes import Box
 from napari_medseg.refinement.state import outline_strokes
 
 MODES = {"box": "add_rectangle", "lasso": "add_polygon_lasso"}
-COLOUR, WIDTH = "#F0E442", 1
+WIDTH = 1  # of the line, in pixels of the image
 ROOM = 0.25  # of its size that a box is widened by, so that the object's surroundings are seen
 FLAT = 0.5  # voxels: shapes that reach less far along an axis lie in a slice
 
@@ -32,7 +33,7 @@ class Outline:
         place = like(image)
         place["metadata"] = {**place["metadata"], **DERIVED}
         self.layer = viewer.add_shapes(
-            ndim=image.ndim, name=f"{image.name} · {kind}", edge_color=COLOUR, face_color="transparent",
+            ndim=image.ndim, name=f"{image.name} · {kind}", edge_color=YELLOW, face_color="transparent",
             edge_width=WIDTH, **place,
         )  # fmt: skip
         self.layer.mode = MODES[kind]

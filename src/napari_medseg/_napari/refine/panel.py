@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medseg._napari.colours import ORANGE, SKY_BLUE
 from napari_medseg._napari.layers import label_layers
 from napari_medseg._napari.planes import PlaneButtons
 from napari_medseg._napari.refine.keys import legend
@@ -30,7 +31,7 @@ from napari_medseg.refinement import RefinementState
 from napari_medseg.refinement.state import amount
 
 HEIGHT, WIDEST = 30, 26
-PAST, PRESENT, LATER = "#56B4E9", "#E69F00", "#808080"
+PAST, PRESENT, LATER = SKY_BLUE, ORANGE, "#808080"
 
 
 class HistoryStrip(QWidget):

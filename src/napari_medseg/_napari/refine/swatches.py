@@ -10,12 +10,14 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
-# Okabe and Ito: background orange, foreground blue, then further classes
-STROKES = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#56B4E9")
+from napari_medseg._napari.colours import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION, YELLOW
+
+# background, foreground, then further classes
+STROKES = (ORANGE, BLUE, GREEN, PURPLE, YELLOW, VERMILION, SKY_BLUE)
 # the same hues, lighter: a stroke stays visible on the mask that it made
-MASKS = ("#56B4E9", "#4FD1A5", "#E9A6CC", "#F7F0A0", "#F29A66", "#A7DCF7")
+MASKS = (SKY_BLUE, "#4FD1A5", "#E9A6CC", "#F7F0A0", "#F29A66", "#A7DCF7")
 ALIKE = 0.35  # distance in RGB, of 0 to 1 each, within which two colours look alike
-BRIGHT = {"#E69F00", "#CC79A7", "#F0E442", "#56B4E9"}
+BRIGHT = {ORANGE, PURPLE, YELLOW, SKY_BLUE}
 COLUMNS = 2
 
 

@@ -14,18 +14,19 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QPointF, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
 
+from napari_medseg._napari.colours import GREEN, ORANGE, PURPLE, SKY_BLUE
 from napari_medseg._napari.widgets.listening import listen
 from napari_medseg._napari.widgets.plot_style import follow_theme
 from napari_medseg._napari.world import to_data, to_world
 
 CURVES = {
-    "probability": ("probability", "#56b4e9"),
-    "mask_area_px": ("area (px)", "#009e73"),
-    "nbr": ("NBR", "#e69f00"),
+    "probability": ("probability", SKY_BLUE),
+    "mask_area_px": ("area (px)", GREEN),
+    "nbr": ("NBR", ORANGE),
 }
-CURSOR = "#cc79a7"
+CURSOR = PURPLE
 REDRAW_MS, HEIGHT, AXIS = 100, 46, 24
-REGION = (86, 180, 233, 60)
+REGION = f"{SKY_BLUE}3C"  # with its opacity, of 255
 NOWHERE = Path()
 
 

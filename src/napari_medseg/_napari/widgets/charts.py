@@ -9,11 +9,12 @@ import pandas as pd
 import pyqtgraph as pg
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from napari_medseg._napari.colours import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION, YELLOW
 from napari_medseg._napari.widgets.named import Choices, named
 from napari_medseg._napari.widgets.plot_style import follow_theme
 
 HISTOGRAM, BOXES = "histogram", "box plot"
-COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00")  # Okabe and Ito
+COLOURS = (SKY_BLUE, ORANGE, GREEN, PURPLE, YELLOW, BLUE, VERMILION)
 TOGETHER = "all together"
 MOST_GROUPS = 30
 NUMBERS = ("label", "index", "object")  # columns that name objects

@@ -13,6 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QTableView
 
+from napari_medseg._napari.colours import YELLOW
 from napari_medseg._napari.layers import DERIVED, image_from_layer, like
 from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.widgets.listening import PLACE, hear, listen
@@ -21,7 +22,6 @@ from napari_medseg._napari.widgets.words import text
 from napari_medseg._napari.world import in_units_of, moved_to, put_onto
 from napari_medseg.measure.labels import box_of
 
-YELLOW = "#F0E442"
 OUTLINE = 2  # pixels
 STILL = 3  # pixels that a click may move
 
