@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_medseg._napari.layers import image_from_layer, layer_data
-from napari_medseg._napari.readers import outlines_to_labels
+from napari_medseg._napari.outline_shapes import outlines_to_labels
 from napari_medseg._napari.refine.outlines import planes_of
 from napari_medseg._napari.view import bring_into_view, present_slice
 from napari_medseg._napari.world import to_data, to_world

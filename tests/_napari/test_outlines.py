@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 
 from napari_medseg._napari.docks.segment import MOST, VIEW, WHOLE, ExtentChooser
 from napari_medseg._napari.layers import layer_data
-from napari_medseg._napari.readers import outlines_to_labels, read_layers
+from napari_medseg._napari.outline_shapes import outlines_to_labels
+from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.view import CONTEXT
 from napari_medseg._napari.world import in_other, world_of
 from napari_medseg.errors import DataError, WriteError

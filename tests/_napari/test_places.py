@@ -24,8 +24,9 @@ from napari_medseg._napari.layers import (
     like,
 )
 from napari_medseg._napari.parts import Followed, add_part, add_time_point
-from napari_medseg._napari.readers import read_layers, write_labels
+from napari_medseg._napari.readers import read_layers
 from napari_medseg._napari.world import moved_to, world_of
+from napari_medseg._napari.writers import write_labels
 from napari_medseg.errors import WriteError
 from napari_medseg.io import read_one, write
 from napari_medseg.io.geometry import in_order, matrix_of

@@ -19,8 +19,9 @@ from qtpy.QtTest import QTest
 from napari_medseg._napari.docks.measure import keep_objects
 from napari_medseg._napari.layers import image_from_layer
 from napari_medseg._napari.planes import Marks, PlaneButtons, acquired, body_axes
-from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers, write_labels
+from napari_medseg._napari.readers import get_reader, get_volume_reader, read_layers
 from napari_medseg._napari.world import world_of
+from napari_medseg._napari.writers import write_labels
 from napari_medseg.image import Image
 from napari_medseg.io import read, read_one, write
 

@@ -34,6 +34,7 @@ AXES = "TZYX"
 FLAT = 0.5  # pixels by which the points of a shape may lie apart along time and depth
 SHOWN, SAMPLED = (0.5, 99.5), 64  # per cent of a volume's values within its contrast, found on so many per axis
 OBLIQUE = 1e-3  # radians off the axes that still count as along them
+OPEN = {"path", "line"}  # kinds of shapes that enclose nothing
 UNSTATED = "#BBBBBB"  # of labels to which a file with colours gives none
 HEIGHTS = "nm_per_grey"  # in ``medseg_image``: what somebody entered for an image without unit of its values
 DERIVED = {"medseg_derived": True}  # metadata of strokes and of pictures made here: no dock takes them as input
@@ -169,7 +170,7 @@ def refuse_planes(paths: Sequence[np.ndarray], name: str) -> None:
 
 def is_tracing(layer: Layer) -> bool:
     """Whether a layer is a Shapes layer of paths and lines."""
-    return isinstance(layer, Shapes) and len(layer.data) > 0 and set(layer.shape_type) <= {"path", "line"}
+    return isinstance(layer, Shapes) and len(layer.data) > 0 and set(layer.shape_type) <= OPEN
 
 
 def in_layer(layer: Layer, image: Image) -> np.ndarray:

@@ -7,7 +7,7 @@ from napari.layers import Image, Shapes
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_info
 
-from napari_medseg._napari.readers import outlines_to_labels
+from napari_medseg._napari.outline_shapes import outlines_to_labels
 from napari_medseg.errors import MedSegError
 from napari_medseg.io.outlines.polygons import Overlap
 

@@ -11,14 +11,13 @@ import pandas as pd
 
 from napari_medseg._napari.colours import ORANGE, SKY_BLUE, YELLOW
 from napari_medseg._napari.drawn import in_pixels
-from napari_medseg._napari.layers import geometry, metadata, refuse_planes
+from napari_medseg._napari.layers import OPEN, geometry, metadata, refuse_planes
 from napari_medseg.errors import WriteError
 from napari_medseg.image import Image, um_per
 from napari_medseg.io.outlines.tracings import write_tracings
 
 COLOURS = {"main": ORANGE, "branch": SKY_BLUE, "nerve": YELLOW}
 WIDTH_PX = 2.0
-OPEN = {"path", "line"}
 Paths = Sequence[np.ndarray]
 
 

@@ -200,7 +200,7 @@ class ExportButton(QPushButton):
             if suffix in (".csv", ".xlsx"):
                 return write_tables(path, {"objects": known.table, "summary": known.summary})[0]
             return _report(path, known, facts)
-        from napari_medseg._napari.readers import write_labels
+        from napari_medseg._napari.writers import write_labels
 
         data, attributes, _ = layer.as_layer_data_tuple()
         return write_labels(str(path), data, attributes)[0]
