@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from napari_medseg.errors import MissingDependencyError, ReadError
 from napari_medseg.io import histology, read, read_one, slide
 from napari_medseg.io.outlines import geojson, imagescope
+from napari_medseg.io.outlines.beside import grid_beside
 from napari_medseg.io.outlines.polygons import Region, fill, outlines, rasterise
 
 SQUARE = [(2.0, 3.0), (2.0, 8.0), (6.0, 8.0), (6.0, 3.0)]  # (row, column)
@@ -94,7 +95,7 @@ def test_xml_takes_the_size_of_the_picture_beside_it(tmp_path: Path) -> None:
     Pillow.fromarray(np.zeros((31, 41, 3), np.uint8)).save(tmp_path / "set" / "Tissue Images" / "b.png")
     path = write(tmp_path / "set" / "Annotations" / "b.xml", xml([SQUARE]))
     assert read_one(path).data.shape == (31, 41)
-    assert histology.grid_beside(path, imagescope.read_regions(path)).scale == (1, 1), (
+    assert grid_beside(path, imagescope.read_regions(path)).scale == (1, 1), (
         "outlines lie on their picture, which states no size"
     )
 

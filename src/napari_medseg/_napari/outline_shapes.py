@@ -20,6 +20,7 @@ from napari_medseg.errors import WriteError
 from napari_medseg.image import Image
 from napari_medseg.io import histology
 from napari_medseg.io.files import parse_json
+from napari_medseg.io.outlines.beside import grid_beside
 from napari_medseg.io.outlines.polygons import Overlap, Region, ellipse, number_of, rasterise
 
 LayerData = tuple[Any, dict[str, Any], str]  # data, attributes and kind of a layer, as napari takes it
@@ -34,7 +35,7 @@ def outlines_data(path: Path) -> LayerData | None:
     Every ring is a polygon; the features say which object it belongs to, so that holes are kept.
     """
     drawing = histology.read_regions(path)
-    grid = histology.grid_beside(path, drawing)
+    grid = grid_beside(path, drawing)
     drawing = histology.onto(path, drawing, grid)
     rings = [(k, region, ring) for k, region in enumerate(drawing.regions, 1) for ring in region.rings]
     if not 0 < len(rings) <= MANY or len({region.plane for region in drawing.regions}) > 1:
