@@ -185,6 +185,15 @@ def test_a_fourth_axis_that_nothing_explains_is_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.data, data.T)
 
 
+@pytest.mark.parametrize(("unit", "seconds"), [('"s"', 2.5), ('"ms"', 0.0025), ('"min"', 150.0), ('"???"', 2.5)])
+def test_time_steps_are_in_seconds(tmp_path: Path, unit: str, seconds: float) -> None:
+    data = RNG.integers(0, 9, (5, 6, 7, 2)).astype(np.int16)
+    lines = ("kinds: domain domain domain time", "spacings: 1 2 3 2.5", f'units: "mm" "mm" "mm" {unit}')
+    image = io.read_one(raw(tmp_path / "a.nrrd", *lines, data=data))
+    assert image.axes == "TZYX"
+    assert image.scale[0] == pytest.approx(seconds)
+
+
 def test_films_keep_their_time_step(tmp_path: Path) -> None:
     film = Image(
         np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), "TZYX", (2.5, 3, 2, 1), ("second", *("millimeter",) * 3)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,17 +15,15 @@ from typing import IO, Any
 import numpy as np
 
 from napari_medseg.errors import ReadError, WriteError
-from napari_medseg.image import SECOND, SEGMENT_COLOURS, SEGMENT_NAMES, Image, mm_per
+from napari_medseg.image import SECOND, SEGMENT_COLOURS, SEGMENT_NAMES, Image
 from napari_medseg.io.volumes.nrrd_header import Header, number_of, read_header
+from napari_medseg.io.volumes.nrrd_place import other_axis, other_step, place_of, space_axes
 from napari_medseg.io.volumes.segments import Segment, labels_of
 from napari_medseg.io.volumes.space import (
     MICROMETER,
     MILLIMETER,
-    array_affine,
-    extra_axis,
     file_matrix,
     in_unit,
-    length_unit,
     measured,
     placed,
     timed,
@@ -50,15 +47,7 @@ NAME_OF = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "in
            "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}  # fmt: skip
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2", "ascii": "text",
              "text": "text", "txt": "text"}  # fmt: skip
-TO_LPS = {
-    "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1), "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
-}  # fmt: skip
-SPACE_KINDS = {"domain", "space"}
 COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
-SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
-SIDES = "The file does not say which way its axes run in the body; left, posterior and superior are assumed."
-UNKNOWN = {"", "none", "???", "nan"}
 
 
 def read(path: Path, name: str, **metadata: Any) -> list[Image]:
@@ -198,7 +187,7 @@ def _files(header: Header) -> list[Path]:
 def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, Any]) -> Image:
     """Give the values their axes, steps, units and place."""
     notes: list[str] = []
-    spatial = _space_axes(header)
+    spatial = space_axes(header)
     others = [i for i in range(len(header.sizes)) if i not in spatial]
     if not 2 <= len(spatial) <= 3 or len(others) > 1:
         raise ReadError(
@@ -210,15 +199,15 @@ def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, An
     kind = header.words("kinds")[other].lower() if other is not None and len(header.words("kinds")) > other else ""
     step = 0.0
     if other is not None:
-        step = _other_step(header, other)
-        letters[other] = _other_axis(header, other, kind, step)
+        step = other_step(header, other)
+        letters[other] = other_axis(header, other, kind, step)
         if not kind and "space directions" not in header.fields:
             notes.append(f"The file does not say what its axis of {header.sizes[other]} is.")
     axes = "".join(letters[i] for i in range(len(header.sizes)))[::-1]
     colour = kind in COLOUR_KINDS and header.sizes[other or 0] == COLOUR_KINDS[kind] and stored.dtype.itemsize <= 2
     wanted = ("" if colour or "C" not in axes else "C") + "".join(a for a in "TZYX" if a in axes) + "C" * colour
     data = stored.transpose([axes.index(a) for a in wanted])
-    affine, steps, unit = _place(header, spatial, notes)
+    affine, steps, unit = place_of(header, spatial, notes)
     if affine is not None and len(affine) > len(spatial) + 1:  # a plane upright in space: a volume of one slice
         data, wanted = np.expand_dims(data, wanted.index("Y")), wanted.replace("Y", "ZY")
     image = placed(
@@ -232,112 +221,6 @@ def _image(header: Header, stored: np.ndarray, name: str, metadata: dict[str, An
         note = f"{header.path.name} does not state its voxel size; sizes and volumes are in voxels."
         return without_size(image, note)
     return image
-
-
-def _space_axes(header: Header) -> list[int]:
-    """Return the axes of space, fastest first: by their directions, else their kinds, else the first three."""
-    n = len(header.sizes)
-    directions = header.vectors("space directions")
-    if len(directions) == n:
-        return [i for i, vector in enumerate(directions) if vector is not None]
-    kinds = [k.lower() for k in header.words("kinds")]
-    if len(kinds) == n and any(k not in SPACE_KINDS | UNKNOWN for k in kinds):
-        return [i for i, k in enumerate(kinds) if k in SPACE_KINDS | UNKNOWN]
-    spacings = header.numbers("spacings")
-    if n > 3 and len(spacings) == n and sum(np.isfinite(spacings)) == 3:
-        return [i for i in range(n) if np.isfinite(spacings[i])]
-    return list(range(min(n, 3)))
-
-
-def _other_step(header: Header, axis: int) -> float:
-    """Return the time step of an axis in seconds (or in an unknown unit), 0 if it states none."""
-    vectors = header.words("space directions")
-    if header.timed and len(vectors) > axis and vectors[axis].startswith("("):
-        return abs(number_of(vectors[axis].strip("()").split(",")[-1]))
-    spacings, units = header.numbers("spacings"), [u.strip('"').lower() for u in header.words("units")]
-    step = spacings[axis] if len(spacings) > axis else 0.0
-    return (step if np.isfinite(step) else 0.0) * SECONDS.get(units[axis] if len(units) > axis else "", 1.0)
-
-
-def _other_axis(header: Header, axis: int, kind: str, step: float) -> str:
-    if kind and kind not in UNKNOWN | SPACE_KINDS:
-        return "T" if kind == "time" else "C"
-    return "T" if header.timed else extra_axis(header.sizes[axis], step)
-
-
-def _place(header: Header, spatial: Sequence[int], notes: list[str]) -> tuple[np.ndarray | None, list[float], str]:
-    """Return the affine (or ``None``), the steps (slowest first) and the unit, empty if no size is stated."""
-    n = len(spatial)
-    space = header.fields.get("space", "").lower().removesuffix("-time").removesuffix("t")
-    directions = header.vectors("space directions")
-    if len(directions) == len(header.sizes) and directions:
-        matrix = np.array([directions[i] for i in spatial]).T
-        unit, factor = _unit(header.words("space units")[: len(matrix)], bool(space), notes)
-        origin = next(iter(header.vectors("space origin")), None)
-        if matrix.shape != (n, n) and matrix.shape != (3, n):
-            raise ReadError(
-                f"{header.path.name} states directions of {len(matrix)} numbers for {n} axes. It is damaged."
-            )
-        origin = np.zeros(len(matrix)) if origin is None or len(origin) != len(matrix) else origin
-        signs = np.array(TO_LPS.get(space, (1, 1, 1))[: len(matrix)], float)
-        if n == 3 and space not in TO_LPS:
-            notes.append(SIDES)
-        factor = np.resize(factor, len(matrix))
-        matrix, origin = (signs * factor)[:, None] * matrix, signs * factor * origin
-        steps = np.linalg.norm(matrix, axis=0)
-        if not (steps > 0).all() or np.linalg.matrix_rank(matrix / steps, tol=1e-3) < n:
-            raise ReadError(
-                f"{header.path.name} states directions (space directions) that do not span its {n} axes, or a voxel "
-                "size of 0. Set the true size in mm (for example in 3D Slicer)."
-            )
-        if len(matrix) > n and not np.allclose(matrix[n], 0):
-            normal = np.cross(matrix[:, 0], matrix[:, 1])
-            matrix, n = np.column_stack([matrix, normal / np.linalg.norm(normal)]), n + 1
-        return array_affine(matrix[:n, :n], origin[:n]), steps[::-1].tolist(), unit
-    spacings = header.numbers("spacings")
-    steps = np.array([spacings[i] for i in spatial]) if len(spacings) == len(header.sizes) else np.full(n, np.nan)
-    if not np.isfinite(steps).all():
-        return None, [1.0] * n, ""
-    if not (steps != 0).all():
-        raise ReadError(
-            f"{header.path.name} gives a voxel size of 0: set the true size in mm (for example in 3D Slicer)."
-        )
-    stated = header.words("units")
-    unit, factor = _unit([stated[i] for i in spatial if len(stated) > i], False, notes)
-    origin = _first_voxel(header, spatial, steps)
-    steps = steps * factor
-    if origin is None and (steps > 0).all():
-        return None, steps[::-1].tolist(), unit
-    affine = array_affine(np.diag(steps), np.zeros(n) if origin is None else origin * factor)
-    return affine, np.abs(steps[::-1]).tolist(), unit
-
-
-def _first_voxel(header: Header, spatial: Sequence[int], steps: np.ndarray) -> np.ndarray | None:
-    """Return the place of the first voxel by ``axis mins``: that of its centre, or, as ITK reads it, of its edge."""
-    mins, centerings = header.numbers("axis mins"), header.words("centerings")
-    if len(mins) != len(header.sizes) or not np.isfinite([mins[i] for i in spatial]).all():
-        return None
-    nodes = np.array([len(centerings) > i and centerings[i].lower() == "node" for i in spatial])
-    return np.array([mins[i] for i in spatial]) + np.where(nodes, 0.0, steps / 2)
-
-
-def _unit(words: Sequence[str], anatomical: bool, notes: list[str]) -> tuple[str, np.ndarray]:
-    """Return millimetres or micrometres, and the factor to them of each axis or of all (1,), for the stated units."""
-    stated = [w.strip('"').strip() for w in words]
-    if len(named := set(stated) - UNKNOWN) == 1:  # what is left empty has it too
-        stated = list(named)
-    if not named:
-        if not anatomical:
-            notes.append("The file does not state a unit of length; millimetres are assumed.")
-        return MILLIMETER, np.ones(1)
-    sizes = [mm_per(word) for word in stated]
-    known = [size for size in sizes if size]
-    if len(known) < len(sizes):
-        said = ", ".join(sorted(named))
-        notes.append(f"The unit {said} is no unit of length of each axis; sizes and volumes are in voxels.")
-        return "", np.ones(1)
-    unit, largest = length_unit(max(known))
-    return unit, np.array(known) * largest / max(known)
 
 
 def _stated_place(image: Image, axes: str, unit: str) -> list[str]:
