@@ -198,7 +198,7 @@ from pathlib import Path
 import numpy as np
 from napari_medseg.errors import WriteError
 from napari_medseg.io.slide import read_slide
-from napari_medseg.slides.predict import ObjectTable
+from napari_medseg.slides.objects import ObjectTable
 from napari_medseg.slides.pyramid import Pyramid
 from napari_medseg.slides.tiles import sample_of, tissue_sample
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
