@@ -31,8 +31,8 @@ from napari_medseg.methods.double_unet.method import DoubleUnet, DoubleUnetSetti
 from napari_medseg.methods.frame_classifier.method import FrameClassifier, FrameClassifierSettings
 from napari_medseg.samples.video import nerve_video
 from napari_medseg.video import VideoSettings, segment_video
+from napari_medseg.video.networks import Computed, Networks
 from napari_medseg.video.output import CODEC_OPTIONS, paint, png
-from napari_medseg.video.pipeline import Computed, Networks
 
 DISTINCT = 24
 

@@ -24,8 +24,8 @@ from napari_medseg.samples.video import nerve_video, write_movie
 from napari_medseg.video import VideoSettings, apply_edits, segment_video
 from napari_medseg.video.decision import Decision
 from napari_medseg.video.edits import discard_edits, keep_outline, relabel, save_edits
+from napari_medseg.video.networks import Networks
 from napari_medseg.video.output import paint
-from napari_medseg.video.pipeline import Networks
 from napari_medseg.video.stages import ordered_map, prefetch
 
 pytest.importorskip("av")

@@ -30,8 +30,8 @@ from napari_medseg.video.edits import (
     read_table,
     save_edits,
 )
+from napari_medseg.video.networks import Networks
 from napari_medseg.video.output import overlay_writer, paint
-from napari_medseg.video.pipeline import Networks
 from napari_medseg.video.settings import VideoSettings
 from napari_medseg.video.source import Source
 
