@@ -277,3 +277,16 @@ def test_a_stated_pixel_size_leaves_time_alone() -> None:
     assert sized.scale == (0.1, 0.5, 0.5)
     assert sized.units == ("second", "micrometer", "micrometer")
     assert sized_like(film, sized).scale == sized.scale
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_labels_of_a_volume_without_a_place_are_said_to_lie_by_their_indices(placed: bool) -> None:
+    """Programs keep x, y, z where others keep z, y, x: of a cube nothing else would tell."""
+    image = volume("image")
+    mask = volume().replace(name="mask") if placed else Image(volume().data, "ZYX", kind="labels", name="mask")
+    said = "only 'case' states voxels and a place: the axes are taken to be Z, Y, X"
+    notes = [*moved_notes(on_grid(mask, image)), *moved_notes(together(mask, image)[1])]
+    assert [said in note for note in notes] == ([] if placed else [True, True])
+    flat = Image(np.ones((4, 5), np.uint8), "YX", kind="labels")
+    picture = Image(np.ones((4, 5)), "YX", (0.5, 0.5), ("micrometer",) * 2, np.diag([0.5, 0.5, 1.0]))
+    assert moved_notes(on_grid(flat, picture)) == ()

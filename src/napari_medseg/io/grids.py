@@ -77,7 +77,7 @@ def _on_grid(moving: Image, reference: Image, what: str) -> Image:
     if _is_identity(index, moving, reference):
         known = has_size(reference) and (reference.affine is not None or moving.affine is None)
         same = _placed(moving, reference if known or not has_size(moving) else moving, moving.data, moving.axes)
-        return _noted(same, [_said_of_place(moving, reference, what)] if _are_zarr(moving, reference) else [])
+        return _noted(same, _said_of_place(moving, reference, what))
     if moving.kind != "labels":
         return _turned_image(moving, reference, index, what)
     labels = np.asarray(moving.data)
@@ -86,18 +86,25 @@ def _on_grid(moving: Image, reference: Image, what: str) -> Image:
     return _noted(_placed(moving, reference, found, moving.axes), _said(moving, reference, index, labels, found, what))
 
 
-def _are_zarr(moving: Image, reference: Image) -> bool:
-    """Whether two images are OME-Zarr, which lies at the origin without a translation, and one alone states one."""
+def _said_of_place(moving: Image, reference: Image, what: str) -> list[str]:
+    """Say that of two images that lie on each other by their indices only one states where it lies.
+
+    That is said of volumes, whose axes other programs keep in the reverse order, and of OME-Zarr, which lies at the
+    origin without a translation.
+    """
+    if (moving.affine is None) == (reference.affine is None):
+        return []
     sources = [str(image.metadata.get("source_file", "")) for image in (moving, reference)]
-    return all(".zarr" in source for source in sources) and (moving.affine is None) != (reference.affine is None)
-
-
-def _said_of_place(moving: Image, reference: Image, what: str) -> str:
     stated = moving if moving.affine is not None else reference
-    return (
-        f"{_name(moving, what)} lies on {_of(reference)} pixel for pixel, though of these OME-Zarr only "
-        f"{stated.name!r} states a place (translation)."
-    )
+    if all(".zarr" in source for source in sources):
+        why = f"of these OME-Zarr only {stated.name!r} states a place (translation)"
+    elif "Z" in stated.spatial_axes and has_size(moving) != has_size(reference):
+        why = (
+            f"only {stated.name!r} states voxels and a place: the axes are taken to be {', '.join(stated.spatial_axes)}"
+        )
+    else:
+        return []
+    return [f"{_name(moving, what)} was laid on {_of(reference)} voxel for voxel, though {why}."]
 
 
 def same_grid(first: Image, second: Image) -> bool:
@@ -141,8 +148,9 @@ def together(labels: Image, image: Image) -> tuple[Image, Image]:
     DataError
         As `on_grid`: the image is only turned, never resampled, so that volumes and intensities stay what they are.
     """
-    labels = sized_like(in_order(labels), in_order(image))
-    return labels, on_grid(sized_like(image, labels), labels, "image")
+    stated, labels = in_order(labels), sized_like(in_order(labels), in_order(image))
+    found = on_grid(sized_like(image, labels), labels, "image")
+    return labels, _noted(found, _said_of_place(stated, in_order(image), ""))
 
 
 def part_under(image: Image, labels: Image) -> Image:
