@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from shorthand import noise
 from toy import ToyMethod
 
 from napari_medseg.batch import BatchSettings, ReviewSheet, predict_files
@@ -77,18 +77,12 @@ def test_the_guard_refuses_what_windows_refuses(windows: list[str], tmp_path: Pa
     os.replace(tmp_path / "b", path)
 
 
-def picture(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path, format="PNG")
-    return path
-
-
 def test_batches_reviews_and_corrections_rename_nothing_that_is_open(windows: list[str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     method = ToyMethod()
     model = Model(method, method.build_network().eval(), {"sha256": "abc", "file": "m.pt", "method": "toy"})
     for k, name in enumerate("ab"):
-        picture(tmp_path / "in" / f"{name}.png", k)
+        noise(tmp_path / "in" / f"{name}.png", k)
     for settings in (CPU, CPU.updated(tta=True)):
         run(predict_files(model, [tmp_path / "in"], tmp_path / "out", settings, options=BatchSettings(overlays=True)))
     sheet, image = ReviewSheet(tmp_path / "out"), read(tmp_path / "in" / "a.png")[0]

@@ -15,6 +15,7 @@ import dicom_files
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from shorthand import noise
 
 from napari_medseg.batch import BatchSettings, list_inputs, name_cases, predict_files
 from napari_medseg.batch.inputs import read_input
@@ -29,17 +30,11 @@ from napari_medseg.settings import PredictSettings
 CPU = PredictSettings(device="cpu")
 
 
-def picture(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path)
-    return path
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "in"
     for index, name in enumerate(["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png"]):
-        picture(root / name, index)
+        noise(root / name, index)
     (root / "notes.txt").write_text("no image")
     (root / ".hidden.png").write_bytes(b"")
     return root
@@ -63,8 +58,8 @@ def test_side_cars_are_part_of_their_image(tmp_path: Path) -> None:
 def test_a_file_that_links_lead_to_counts_once(tree: Path, tmp_path: Path) -> None:
     """Links to a folder of the tree, to the tree, to what holds it, to each other, and to a folder elsewhere."""
     wanted = ["m1/a.png", "m2/a.png", "m2/b.png", "m2/deep/c_raw.png", "z/far.png"]
-    picture(tmp_path / "elsewhere" / "far.png", 5)
-    picture(tmp_path / "beside.png", 6)
+    noise(tmp_path / "elsewhere" / "far.png", 5)
+    noise(tmp_path / "beside.png", 6)
     for link, to in (("a", "m1"), ("m1/up", "."), ("m2/out", ".."), ("z", "../elsewhere"), ("m1/y", "z"), ("q", "q")):
         (tree / link).symlink_to(to if link == "q" else (tree / to).resolve(), target_is_directory=link != "q")
     files, skipped = list_inputs([tree])
@@ -77,7 +72,7 @@ def test_a_file_that_links_lead_to_counts_once(tree: Path, tmp_path: Path) -> No
 
 
 def test_results_in_the_searched_folder_are_no_images_even_by_a_link(tree: Path) -> None:
-    picture(tree / "out" / "a_labels.png")
+    noise(tree / "out" / "a_labels.png")
     (tree / "results").symlink_to(tree / "out", target_is_directory=True)
     assert len(list_inputs([tree], exclude=tree / "out")[0]) == 4
     assert len(list_inputs([tree], exclude=tree / "results")[0]) == 4
@@ -138,7 +133,7 @@ def test_numbered_scans_of_one_name_lie_beside_each_other(tmp_path: Path) -> Non
 
 
 def test_batch_writes_results_tables_and_overlays(tree: Path, tmp_path: Path, model: Model) -> None:
-    picture(tree / "bad.png").write_bytes(b"no picture")
+    noise(tree / "bad.png").write_bytes(b"no picture")
     out = tmp_path / "out"
     record = run(predict_files(model, [tree], out, CPU, options=BatchSettings(overlays=True)))
     assert json.loads((out / "run.json").read_text())["files"] == record["files"]
@@ -298,7 +293,7 @@ def test_what_a_killed_process_left_is_removed(tree: Path, tmp_path: Path, model
 )
 def test_labels_beside_their_images_are_not_predicted(tmp_path: Path, names: list[str], images: list[str]) -> None:
     for name in names:
-        picture(tmp_path / name)
+        noise(tmp_path / name)
     found, skipped = list_inputs([tmp_path])
     assert found == [tmp_path / name for name in images]
     assert len(skipped) == len(names) - len(images)
@@ -328,7 +323,7 @@ def test_slices_given_one_by_one_are_one_image(tmp_path: Path) -> None:
 
 def test_rows_of_two_files_of_one_name_are_told_apart(model: Model, tmp_path: Path) -> None:
     """Two patients whose files have one name, in folders of one name, given one by one."""
-    files = [picture(tmp_path / patient / "img" / "a.png", k) for k, patient in enumerate(("p1", "p2"))]
+    files = [noise(tmp_path / patient / "img" / "a.png", k) for k, patient in enumerate(("p1", "p2"))]
     record = run(predict_files(model, [file.parent for file in files], tmp_path / "out", CPU))
     names = [f"{record['files'][str(file)]['name']}.png" for file in files]
     assert len(set(names)) == 2

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from PIL import Image as Pillow
+from shorthand import noise
 
 from napari_medseg.batch import ReviewSheet, name_cases, predict_files
 from napari_medseg.batch.inputs import source_files
@@ -33,18 +33,12 @@ from napari_medseg.settings import PredictSettings
 CPU = PredictSettings(device="cpu")
 
 
-def picture(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 20), np.uint8)).save(path, format="PNG")
-    return path
-
-
 class Batch:
     """Two pictures and their results."""
 
     def __init__(self, folder: Path, model: Model) -> None:
         self.model, self.source, self.out = model, folder / "in", folder / "out"
-        self.a, self.b = (picture(self.source / f"{name}.png", k) for k, name in enumerate("ab"))
+        self.a, self.b = (noise(self.source / f"{name}.png", k) for k, name in enumerate("ab"))
         self.predict()
 
     def predict(self, settings: PredictSettings = CPU, **options: Any) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def test_a_record_that_lacks_a_newer_setting_goes_on(batch: Batch) -> None:
 
 def test_another_picture_of_the_same_name_is_predicted(batch: Batch) -> None:
     expected = Batch(batch.source.parent / "other", batch.model)
-    picture(expected.a, 5)
+    noise(expected.a, 5)
     expected.predict()
     before = batch.stamps()
     shutil.copy(expected.a, batch.a)
@@ -217,7 +211,7 @@ def test_reviewed_labels_of_another_picture_keep_their_name(batch: Batch) -> Non
     drawn = batch.correct()
     (batch.out / "run.json").unlink()
     (batch.out / "review.csv").unlink()
-    other = picture(batch.source.parent / "elsewhere" / "a.png", 9)
+    other = noise(batch.source.parent / "elsewhere" / "a.png", 9)
     record = run(predict_files(batch.model, [other], batch.out, CPU))
     assert record["files"][str(other)]["labels"] != "a_labels.tif"
     np.testing.assert_array_equal(batch.labels(), drawn)
@@ -226,7 +220,7 @@ def test_reviewed_labels_of_another_picture_keep_their_name(batch: Batch) -> Non
 @pytest.mark.parametrize("written", ["by another program", "by the window"])
 def test_labels_drawn_by_hand_where_results_go_stay(tmp_path: Path, model: Model, written: str) -> None:
     """As where a folder of pictures with their annotations is also that of the results."""
-    source = picture(tmp_path / "a.png")
+    source = noise(tmp_path / "a.png")
     drawn = np.zeros((24, 20), np.uint8)
     drawn[3:9, 4:11] = 7
     if written == "by the window":
@@ -250,7 +244,7 @@ def test_results_without_a_record_are_made_again_under_their_name(batch: Batch) 
 
 def test_a_picture_that_changed_after_its_review_is_named(batch: Batch) -> None:
     drawn = batch.correct()
-    picture(batch.a, 9)
+    noise(batch.a, 9)
     record = batch.predict()
     np.testing.assert_array_equal(batch.labels(), drawn)
     assert "a.png changed since the labels a_labels.tif were reviewed" in " ".join(record["notes"])
@@ -278,7 +272,7 @@ def test_reviewed_labels_that_are_damaged_are_made_again_and_reviewed_again(batc
 
 # ---- two at once
 def test_a_second_batch_into_the_folder_is_refused_in_words(batch: Batch) -> None:
-    job = predict_files(batch.model, [picture(batch.source / "c.png", 4)], batch.out, CPU)
+    job = predict_files(batch.model, [noise(batch.source / "c.png", 4)], batch.out, CPU)
     next(job)
     with pytest.raises(WriteError, match="Another process or window"):
         batch.predict()
@@ -287,7 +281,7 @@ def test_a_second_batch_into_the_folder_is_refused_in_words(batch: Batch) -> Non
 
 
 def test_a_review_while_the_batch_runs_loses_nothing(batch: Batch) -> None:
-    picture(batch.source / "c.png", 4)
+    noise(batch.source / "c.png", 4)
     job = predict_files(batch.model, [batch.source], batch.out, CPU)
     next(job)
     sheet = ReviewSheet(batch.out)

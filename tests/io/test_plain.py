@@ -390,10 +390,12 @@ def test_pickled_array_is_not_unpickled(tmp_path: Path) -> None:
         io.read(tmp_path / "a.npy")
 
 
-def _png_declaring(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a part of a PNG: length, name, data and checksum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+
+def _png_declaring(width: int, height: int) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
@@ -466,9 +468,6 @@ def write_png16(path: Path, samples: np.ndarray, kind: int) -> Path:
     height, width = samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
@@ -523,9 +522,6 @@ def test_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits: int, clear:
     """Each row is packed by hand; shown, the highest number is 255 and what is transparent is white."""
     labels = np.arange(6 * 8).reshape(6, 8) % 2**bits
     rows = b"".join(b"\0" + int("".join(f"{n:0{bits}b}" for n in row), 2).to_bytes(bits, "big") for row in labels)
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     parts = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, bits, 0, 0, 0, 0))
     parts += b"" if clear is None else chunk(b"tRNS", struct.pack(">H", clear))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shorthand import trainable
 
 from napari_medseg import io
 from napari_medseg.errors import CheckpointError, DataError, SettingsError
@@ -38,10 +39,6 @@ def disc(shape: tuple[int, ...] = (32, 36), seed: int = 0) -> tuple[np.ndarray, 
     return (100 + 80 * truth + rng(seed).normal(0, 8, shape)).astype(np.float32), truth
 
 
-def parameters(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
 def cases(folder: Path, n: int = 2) -> tuple[Pair, ...]:
     pairs = []
     for index in range(n):
@@ -59,7 +56,7 @@ def cases(folder: Path, n: int = 2) -> tuple[Pair, ...]:
 )
 def test_registered_with_the_papers_size(name: str, ndim: int, expected: int) -> None:
     method = create(name, {"ndim": ndim})
-    assert parameters(method.build_network()) == expected
+    assert trainable(method.build_network()) == expected
     assert method.ndim == ndim
     assert get_method(name).name == name
 

@@ -8,20 +8,17 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from shorthand import trainable
 
 from napari_medseg.methods.deepigeos.crf import HARD, CRFNet
 from napari_medseg.methods.deepigeos.network import InstanceNorm, PRNet, RefinedNet, fold, unfold
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize(
     ("ndim", "channels", "expected"), [(2, 1, 485_122), (2, 4, 486_850), (3, 1, 48_262), (3, 4, 49_558)]
 )
 def test_parameter_counts_are_the_papers(ndim: int, channels: int, expected: int) -> None:
-    assert count(PRNet(channels, ndim=ndim)) == expected
+    assert trainable(PRNet(channels, ndim=ndim)) == expected
 
 
 @pytest.mark.parametrize("modern", [False, True])

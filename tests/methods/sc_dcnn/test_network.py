@@ -4,17 +4,14 @@ import math
 
 import pytest
 import torch
+from shorthand import trainable
 
 from napari_medseg.methods.sc_dcnn.network import ResidualBlock, ScDcnnNet, match_channels, receptive_radius
 
 
-def count(network: torch.nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
 def test_parameter_counts_of_the_spec() -> None:
     network = ScDcnnNet()
-    assert count(network) == 2_161_856
+    assert trainable(network) == 2_161_856
     statistics = [b for name, b in network.named_buffers() if "running" in name]
     assert sum(b.numel() for b in statistics) == 3_424
     affine = [p for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()]

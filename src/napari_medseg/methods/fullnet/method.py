@@ -25,8 +25,7 @@ from napari_medseg.method import Method, Preparation, Recipe, quiet
 from napari_medseg.methods.fullnet import ternary
 from napari_medseg.methods.fullnet.cases import find_cases
 from napari_medseg.methods.fullnet.loss import Options, varce
-from napari_medseg.methods.fullnet.network import FullNet as FullNetNetwork
-from napari_medseg.methods.fullnet.network import receptive_radius
+from napari_medseg.methods.fullnet.network import FullNetNetwork, receptive_radius
 from napari_medseg.methods.fullnet.preparation import check_fullnet, prepare_fullnet
 from napari_medseg.methods.fullnet.settings import FullNetSettings
 from napari_medseg.methods.fullnet.ternary import drop_small, inside_mask, label_objects

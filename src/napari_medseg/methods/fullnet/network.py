@@ -209,7 +209,7 @@ def _dense_layer(channels: int, growth: int, dilation: int, dropout: float, bott
     return nn.Sequential(*units, Dropout(dropout))
 
 
-class FullNet(nn.Module):
+class FullNetNetwork(nn.Module):
     """Stem, seven dense blocks each followed by a 1x1 transition that halves the channels, 3x3 head.
 
     Parameters
