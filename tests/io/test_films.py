@@ -663,3 +663,24 @@ def test_colours_of_tiff_films_are_shown_as_those_of_pictures_or_said(tmp_path: 
     palette = read_one(film("c.tif", frames[..., 0], "TYX", photometric="palette", colormap=colours))
     assert "palette" in palette.metadata["notes"][0]
     np.testing.assert_array_equal(palette.data, frames[..., 0])
+
+
+def test_frames_of_uneven_times_are_said(tmp_path: Path) -> None:
+    """OME states the time of each plane (DeltaT): even ones are a step, others none."""
+    for name, times, said in (("a", [0, 100, 200, 300], ""), ("b", [0, 100, 500, 600], "0.1 to 0.4 s apart")):
+        plane = {"DeltaT": times, "DeltaTUnit": ["ms"] * 4}
+        path = tmp_path / f"{name}.ome.tif"
+        tifffile.imwrite(path, np.zeros((4, 8, 9), np.uint8), metadata={"axes": "TYX", "Plane": plane})
+        image = read_movie(path)
+        assert image.units[0] == ("pixel" if said else "second")
+        assert said in " ".join(image.metadata.get("notes", ()))
+        assert said or image.scale[0] == pytest.approx(0.1)
+
+
+def test_masks_beside_frames_are_no_frames(tmp_path: Path) -> None:
+    for k in range(3):
+        for end in ("", "_mask"):
+            Pillow.fromarray(np.full((8, 9), 10 * k + 5 * bool(end), np.uint8)).save(tmp_path / f"f_{k}{end}.png")
+    film = read_movie(tmp_path)
+    assert [int(frame[0, 0]) for frame in film.data] == [0, 10, 20]
+    assert film.metadata["notes"] == ["Masks beside the frames are left out: f_0_mask.png, f_1_mask.png, f_2_mask.png."]

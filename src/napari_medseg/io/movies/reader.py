@@ -17,6 +17,7 @@ from napari_medseg.io.movies.film import Frames, film_image
 from napari_medseg.io.movies.frames import in_order
 from napari_medseg.io.movies.movie import Movie
 from napari_medseg.io.movies.stacks import has_time_axis, read_tiff
+from napari_medseg.io.pairs import case_stem, is_label
 from napari_medseg.io.pictures import (
     PICTURES,
     TRANSPARENT,
@@ -90,7 +91,7 @@ def read_movie(path: str | Path) -> Image:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """List the frames of `folder` in playback order (`in_order`).
+    """List the frames of `folder` in playback order (`in_order`), without the masks of frames beside them.
 
     Raises
     ------
@@ -100,7 +101,8 @@ def frame_files(folder: Path) -> list[Path]:
     files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
     if not files:
         raise ReadError(f"{folder} holds no frames. Expected {', '.join(PICTURES)} files named <name>_<number>.")
-    return in_order(files)
+    frames = {case_stem(path) for path in files if not is_label(path)}
+    return in_order([path for path in files if not (is_label(path) and case_stem(path) in frames)])
 
 
 def frame_reader(image: Image) -> Callable[[int], np.ndarray]:
@@ -258,6 +260,8 @@ def _folder_image(files: list[Path], folder: Path, kind: Kind = "image") -> Imag
     names = [p.name for p in files]
     image = film_image(data, folder, None, {"fps": "", "frames": len(files), "files": names}, kind)
     said = [*known.metadata.get("notes", ()), *_gaps(files)]
+    if not masks and (left := [p.name for p in sorted(files[0].parent.iterdir()) if is_label(p) and p not in files]):
+        said.append(f"Masks beside the frames are left out: {some_of(left)}.")
     notes = {"notes": said} if said else {}
     return image.replace(
         scale=(image.scale[0], *known.scale),

@@ -25,7 +25,7 @@ from napari_medseg.io.tiff.colours import (
     stated_white,
 )
 from napari_medseg.io.tiff.files import map_series, open_tiff, own_order, refuse_cut
-from napari_medseg.io.tiff.ome import ome_image, states_one_side
+from napari_medseg.io.tiff.ome import ome_image, states_one_side, uneven_times
 from napari_medseg.io.tiff.steps import ONE_SIDE_STATED, affine_of, place_of, steps_of, unknown_time_unit, with_units
 
 INDEXED = "The frames have a palette of colours: their numbers are read, not the colours that these stand for."
@@ -104,6 +104,7 @@ def _notes(file: Any, page: Any, timed: bool, described: Mapping[str, Any], know
         yield "The file states the speed of the player (fps), not the time between frames, which is not known."
     if not timed and (unit := unknown_time_unit(file)):
         yield f"The time between frames is stated in {unit!r}, no known unit of time; it is not known."
+    yield from uneven_times(described)
     if states_one_side(described):
         yield ONE_SIDE_STATED
     if int(page.photometric) == MINISWHITE and not known.reverses:

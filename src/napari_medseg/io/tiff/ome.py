@@ -132,6 +132,15 @@ def _even_step(stated: Mapping[int, float]) -> float:
     return mean if even else 0.0
 
 
+def uneven_times(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say that the frames of an OME Image do not follow each other evenly (DeltaT), so that no time step is known."""
+    stated = _along(image, "T", "DeltaT", seconds_per, "s")
+    if "T" in ome_steps(image) or len(stated) < 3:
+        return ()
+    apart = np.diff([stated[k] for k in sorted(stated)])
+    return (f"The frames are {apart.min():.3g} to {apart.max():.3g} s apart (DeltaT): no time step is taken.",)
+
+
 def ome_place(image: Mapping[str, Any], steps: Steps) -> tuple[Place, tuple[str, ...]]:
     """Return where the first plane of an OME Image lies (PositionX, -Y, -Z), and what is to be said of it.
 
