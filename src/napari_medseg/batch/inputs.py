@@ -163,6 +163,7 @@ def digest(path: Path) -> str:
 def _list_with_roots(
     inputs: Sequence[Path], options: BatchSettings, exclude: Path | None
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Return the images with the folder that each was searched in, and the files that are left out."""
     files: dict[Path, Path] = {}
     others: list[Path] = []
     searched = {_real(exclude)} if exclude else set()

@@ -39,6 +39,7 @@ def predict_with(model: Model, images: Sequence[Image], settings: PredictSetting
 
 
 def _stacked(model: Model, image: Image, settings: PredictSettings) -> Job[Prediction]:
+    """Do `predict`; of a model for planes over a volume plane by plane, whose answers are stacked."""
     if len(image.spatial_shape) != model.method.ndim + 1:
         return (yield from predict(model, image, settings))
     planes = []

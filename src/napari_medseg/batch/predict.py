@@ -105,6 +105,7 @@ def predict_case(
 def _predict_case(
     model: Model, case: Case, out: Path, settings: PredictSettings, options: BatchSettings
 ) -> Job[dict[str, Any]]:
+    """Predict one case, write its labels, probabilities and measurements, and return its row."""
     if is_slide(case.copy or case.path) and model.method.tiled:
         from napari_medseg.slides import predict_slide
 

@@ -146,6 +146,7 @@ class RemoteEngine(Engine):
 
 
 def _open(host: Host, image: Image, settings: RefinementSettings, rnet: dict[str, Any] | None) -> Job[None]:
+    """Make an engine for an image in a worker, and compile what it needs on a corner of the image."""
     yield Progress(0, 2, "preparing the image")
     model = host.model(rnet) if rnet else None
     session = RefinementSession(image, model=model, settings=settings)

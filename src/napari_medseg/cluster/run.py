@@ -74,6 +74,7 @@ def _predict(
     options: BatchSettings,
     shared: bool | None,
 ) -> Job[dict[str, Any]]:
+    """Hand the open cases of a record to the workers of `client`; return the record's content."""
     out = record.out
     checkpoint = Path(os.path.abspath(model.card["file"]))
     sees, resources = _inspect(client, out, [checkpoint, *{case.path.parent for case in record.todo}])

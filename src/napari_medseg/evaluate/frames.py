@@ -88,6 +88,7 @@ def evaluate_frames(predictions: Path, references: Path, only: str = "") -> Job[
 
 
 def _scores(both: DataFrame, only: str, unpaired: int) -> FrameScores:
+    """Return the scores of each class from a table of frames with both labels: ``label`` and ``label_true``."""
     import pandas as pd
 
     columns = [name[2:] for name in map(str, both) if name.startswith("p_")]
@@ -120,6 +121,7 @@ def _code(label: Any, columns: Sequence[str]) -> str:
 
 # ---- the truth
 def _truth(path: Path) -> DataFrame:
+    """Return movie, frame, label of the frames of a folder for each class, or of a table."""
     if path.is_dir() and any(class_folders(path)):
         import pandas as pd
 

@@ -323,6 +323,7 @@ def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pairs(predictions: Path, references: Path) -> PairList:
+    """Pair results with references: two files whatever they are called, folders by stem."""
     for path in (predictions, references):
         if not path.exists():
             raise DataError(f"{path} does not exist. Give a label file or a folder of them.")

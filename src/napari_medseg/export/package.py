@@ -97,6 +97,7 @@ def _check_versions(error: ValidationError) -> None:
 
 
 def _input(v: Any, method: Method, folder: Path, known: dict[str, Any] | None, shape: tuple[int, ...]) -> Any:
+    """Describe the network's input; `v` is the module of the format's version."""
     step = method.size_multiple
     size = shape[0] if fixed_size(method) else v.ParameterizedSize(min=shape[0], step=step)
     return v.InputTensorDescr(
@@ -114,6 +115,7 @@ def _input(v: Any, method: Method, folder: Path, known: dict[str, Any] | None, s
 
 
 def _output(v: Any, method: Method, folder: Path, ndim: int, halo: int) -> Any:
+    """Describe the network's answer of `ndim` axes, of which `halo` pixels at each border do not count."""
     spatial = "zyx"[3 - method.ndim :] if ndim > 2 else ""
     return v.OutputTensorDescr(
         id="probabilities",
@@ -134,6 +136,7 @@ def _space(v: Any, axis: str, halo: int) -> Any:
 
 
 def _weights(v: Any, method: Method, paths: dict[str, Path]) -> Any:
+    """Describe the weights as a state dict, which this package loads, and as ONNX."""
     build = v.ArchitectureFromLibraryDescr(
         import_from="napari_medseg.export",
         callable="load_exported",

@@ -73,6 +73,7 @@ def on_grid(moving: Image, reference: Image, what: str = "") -> Image:
 
 
 def _on_grid(moving: Image, reference: Image, what: str) -> Image:
+    """Do `on_grid` for images whose axes are in the usual order."""
     index = _index_map(moving, reference, what)
     if _is_identity(index, moving, reference):
         known = has_size(reference) and (reference.affine is not None or moving.affine is None)
@@ -355,6 +356,7 @@ def _placed(moving: Image, grid: Image, data: Any, axes: str) -> Image:
 def _said(
     moving: Image, reference: Image, index: IndexMap, labels: np.ndarray, found: np.ndarray, what: str
 ) -> list[str]:
+    """Say how labels were brought onto another grid, and what of them got lost."""
     notes = [_said_turned(moving, reference, index, what)] if index.turned else [
         f"{_name(moving, what)} ({describe_grid(moving)}) was resampled by the nearest voxel onto the grid of "
         f"{_of(reference)} ({describe_grid(reference)})."

@@ -102,6 +102,7 @@ def read_annotation(path: Path, on: Image | tuple[int, int] | None = None, overl
 def _labels(
     path: Path, drawing: Drawing, on: Image | tuple[int, int] | None = None, overlap: Overlap = "first"
 ) -> Image:
+    """Draw outlines as labels (Y, X), or (T, Z, Y, X) where they lie on several planes; say what is left out."""
     grid = drawn_grid(path, drawing, on)
     drawing = onto(path, drawing, grid)
     counted, ignored = _not_ignored(drawing.regions)

@@ -132,6 +132,7 @@ def _load_tiff(path: Path, raw: bool) -> list[Stack]:
 
 
 def _series(path: Path, file: Any, number: int, notes: tuple[str, ...]) -> Stack:
+    """Read one series of a TIFF with all that the file states of it, turned upright."""
     series = file.series[number]
     data, axes = colours_last(_numbers(path, file, number), series.axes)
     data, axes, indices, opaque = shown_colours(path, file, series.keyframe, data, axes)
@@ -219,6 +220,7 @@ def _images(stack: Stack, path: Path) -> list[Image]:
 
 
 def _image(stack: Stack, path: Path) -> Image:
+    """Give the numbers of a stack their axes, sizes and notes; axes of length 1 besides Y and X go."""
     data, axes, guessed = stack.data, stack.axes, False
     if len(axes) != data.ndim or not set(axes) <= set("TZCYX") or len(set(axes)) < len(axes) or "YX" not in axes:
         data = data.squeeze() if min(data.squeeze().ndim, data.ndim) >= 2 else data

@@ -162,6 +162,7 @@ def restore(data: np.ndarray, path: Path) -> Image | None:
 
 
 def _build(data: np.ndarray, path: Path, saved: Mapping[str, Any]) -> Image:
+    """Make the image that was written of `data` and what its side-car says; raise where that cannot be."""
     axes, shape, file_axes = saved["axes"], saved["shape"], saved["file_axes"]
     words = (axes, file_axes, saved["name"], saved["value_unit"], *saved["units"], *saved["channels"])
     if saved["kind"] not in ("image", "labels") or not all(isinstance(word, str) for word in words):

@@ -93,6 +93,7 @@ def measured_labels(kind: str, labels: Image) -> Image:
 
 
 def _objects(kind: str, labels: Image) -> np.ndarray:
+    """Return the values that `measure` lists, of the shape of `labels`; no two frames of masks share one."""
     ids = np.unique(labels.data)
     if "T" not in labels.axes or labels.metadata.get(OBJECTS) or len(ids[ids != 0]) > 1:
         return np.asarray(_module(kind).instances(labels) if "T" not in labels.axes else labels.data)
@@ -122,6 +123,7 @@ def _joined(frames: list[DataFrame]) -> DataFrame:
 
 
 def _together(kind: str, labels: Image, image: Image | None) -> tuple[Image, Image | None]:
+    """Return labels and image on one grid, axes in the usual order; refuse a sheared one, but for volumes."""
     from napari_medseg.measure.labels import refuse_negative  # brings scipy
 
     refuse_negative(labels)

@@ -37,6 +37,7 @@ def assignment(stated: str) -> Callable[[str], Known | None]:
 
 
 def _by_pattern(pattern: str) -> Callable[[str], Known | None]:
+    """Return a function from a file's name to what a pattern such as ``{subject}_{eye}_{frame}`` finds in it."""
     names = re.findall(r"\{(\w+)\}", pattern)
     if not {"subject", "eye"} & set(names) or len(set(names)) < len(names):
         raise SettingsError(
@@ -57,6 +58,7 @@ def _by_pattern(pattern: str) -> Callable[[str], Known | None]:
 
 
 def _by_table(path: Path) -> Callable[[str], Known | None]:
+    """Return a function from a file's name to what a table says of it: by the name, else by its stem."""
     found = rows_of(path)
     header = [name.strip().lower() for name in found[0]] if found else []
     rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in found[1:]]

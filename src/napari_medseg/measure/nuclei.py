@@ -144,6 +144,7 @@ def _headers(labels: Image, image: Image | None) -> list[str]:
 
 
 def _shape(mask: np.ndarray, index: int, box: tuple[slice, ...], scale: tuple[float, ...]) -> list[float]:
+    """Return the first columns of `table` of one object, whose `mask` (Y, X) fills its `box`."""
     step = np.asarray(scale)
     points = np.argwhere(mask)
     area = len(points) * float(step.prod())

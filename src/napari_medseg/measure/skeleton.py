@@ -183,6 +183,7 @@ def grid_length(points: np.ndarray) -> float:
 
 
 def _walk(graph: Graph, links: dict[tuple[int, int], tuple[int, int]]) -> list[Strand]:
+    """Join segments to strands through their links: (segment, side) to (segment, side)."""
     unused = set(range(len(graph.segments)))
     found = []
     free = [(i, side) for i in sorted(unused) for side in (0, 1) if (i, side) not in links]

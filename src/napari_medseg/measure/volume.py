@@ -102,6 +102,7 @@ def surface_area(mask: np.ndarray, spacing: Sequence[float] | np.ndarray) -> flo
 
 
 def _intensity(mask: np.ndarray, box: tuple[slice, ...] | None, image: Image | None) -> dict[str, float]:
+    """Return mean and SD of each channel over an object, whose `mask` fills its `box`."""
     if image is None:
         return {}
     named = len(set(image.channels)) == image.n_channels > 1
@@ -126,6 +127,7 @@ def _integers(labels: Image) -> np.ndarray:
 
 
 def _check(labels: Image, image: Image | None) -> None:
+    """Refuse axes that are no volume or plane, and an image of another size."""
     if labels.axes not in ("ZYX", "YX"):
         raise DataError(
             f"Volumes are measured on ZYX or YX labels; {labels.name!r} has axes {labels.axes}. Take one time point: "

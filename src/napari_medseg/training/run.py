@@ -139,6 +139,7 @@ class Run:
         return {"scores": parallel.broadcast(scores), "preview": preview}
 
     def _held_out_scores(self) -> Job[tuple[dict[str, float], Image | None]]:
+        """Return the mean scores over the held-out cases, their names with ``val_``, and a preview of the first."""
         sums: dict[str, float] = {}
         preview = None
         model = Model(self.method, self.kept.eval(), {})
@@ -280,6 +281,7 @@ class Run:
                 group["initial_lr"] = group["lr"]
 
     def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Take one step of the optimiser on a batch (B, C, *spatial) and its target; return the loss terms."""
         self.optimizer.zero_grad(set_to_none=True)
         x = x.contiguous(memory_format=self.layout)
         with autocast(self.device, self.precision):
@@ -325,6 +327,7 @@ class Run:
             state.drops += 1
 
     def _save(self, improved: bool) -> None:
+        """Write ``last.pt``, the history and, if the epoch is the best so far, ``best.pt``."""
         state = self.state
         weights = _on_cpu(self.kept)
         content = pack(

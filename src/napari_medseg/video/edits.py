@@ -196,6 +196,7 @@ def read_table(path: Path) -> DataFrame:
 
 
 def _write(folder: Path, frames: DataFrame, summary: dict[str, Any], nerve: np.ndarray) -> dict[str, Any]:
+    """Write table, intervals and summary of the edited movie; `nerve` says of each frame whether it shows nerve."""
     name, step = _nerve_class(summary), _step(summary)
     table = _measured(relabel(frames, nerve, name, _classes(summary)), nerve, folder)
     found = runs_of(nerve, step, frames["time_s"].to_numpy(float))

@@ -77,12 +77,14 @@ class Networks:
             close(frames)
 
     def _decided(self, waiting: deque[Computed], items: list[Computed]) -> list[Computed]:
+        """Return the waiting frames whose label is known now: a vote looks at frames that come later."""
         if self.decision is None:
             return self._take(waiting, [(item.position, -1) for item in items])
         decisions = [d for item in items if item.p is not None for d in self.decision.push(item.position, item.p)]
         return self._take(waiting, decisions)
 
     def _take(self, waiting: deque[Computed], decisions: list[tuple[int, int]]) -> list[Computed]:
+        """Take decided frames from the front of the queue and give them their labels."""
         taken = []
         for _, label in decisions:
             item = waiting.popleft()
@@ -93,6 +95,7 @@ class Networks:
         return taken
 
     def _upload(self, items: list[Computed]) -> None:
+        """Bring frames (H, W, 3) onto the device as (3, H, W)."""
         if items:
             stack = torch.from_numpy(np.stack([item.frame for item in items]))
             if self.device.type == "cuda":
@@ -102,6 +105,7 @@ class Networks:
                 item.on_device = frame
 
     def _classify(self, items: list[Computed]) -> None:
+        """Give frames the probabilities of their classes."""
         if not items or self._classifier is None:
             return
         start = time.perf_counter()
@@ -111,6 +115,7 @@ class Networks:
             item.p, item.cls_ms = row, each
 
     def _segment(self, items: list[Computed]) -> Iterator[Computed]:
+        """Yield frames, those that show nerve with their masks."""
         nerve = [item for item in items if item.on_device is not None and not item.done]
         if nerve:
             start = time.perf_counter()
@@ -123,12 +128,14 @@ class Networks:
             yield item
 
     def _probabilities(self, batch: Tensor) -> Tensor:
+        """Return probabilities (B, classes) of frames (B, 3, H, W)."""
         method: Any = self._classifier
         with torch.inference_mode(), self._autocast(method):
             logits = self._networks[0](self._layout(method.encode(batch)))  # type: ignore[misc]
         return torch.softmax(logits.float(), 1).cpu()
 
     def _masks(self, batch: Tensor) -> Tensor:
+        """Return masks (B, H, W) of frames (B, 3, H, W)."""
         with torch.inference_mode(), self._autocast(self.method):
             logits = self._networks[1](self._layout(self.method.encode(batch)))  # type: ignore[misc]
         height, width = batch.shape[-2:]

@@ -226,6 +226,7 @@ class Output:
         write_text(self.folder / TABLE, text.getvalue())
 
     def _summary(self, finished: bool, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of ``summary.json``, from the table as it was written."""
         frame = pd.read_csv(self.folder / TABLE, **AS_WRITTEN)
         step = float(1 / self._source.output_fps)
         times, nerve = frame["time_s"].to_numpy(float), frame["mask_area_px"].to_numpy(float) > 0

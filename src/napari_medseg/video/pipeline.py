@@ -79,6 +79,7 @@ def segment_video(
 def _run(
     source: Source, networks: Networks, folder: Path, settings: VideoSettings, identity: dict[str, Any]
 ) -> Job[VideoResult]:
+    """Run the stages, write each frame, and close the output however they end."""
     columns = _columns(networks.classes, settings, source)
     output = Output(folder, source, settings, columns, identity)
     started, speed, finished = time.perf_counter(), Speed(), False
@@ -147,6 +148,7 @@ def _finish(item: Computed, source: Source, networks: Networks, output: Output, 
 def _progress(
     item: Computed, row: dict[str, Any] | None, overlay: np.ndarray | None, source: Source, speed: Speed
 ) -> Progress:
+    """Say of a frame what it shows and how fast they go on."""
     step, total = item.position + 1, len(source.numbers)
     number = source.numbers[item.position]
     preview = None if overlay is None else Image(overlay, "YXC", name=source.name(number))
@@ -159,6 +161,7 @@ def _progress(
 
 
 def _columns(classes: tuple[str, ...], settings: VideoSettings, source: Source) -> list[str]:
+    """Return the columns of ``frames.csv``."""
     measured = ("nbr", "cnr") if settings.contrast else ()
     return [
         "frame",
@@ -198,6 +201,7 @@ def _identity(source: Source, classifier: Model | None, segmenter: Model, settin
 
 
 def _greeting(source: Source, networks: Networks, output: Output) -> str:
+    """Say where it computes and what is assumed of the movie."""
     parts = [networks.reason]
     if output.resumed:
         parts.append(f"going on after {output.resumed} frames")

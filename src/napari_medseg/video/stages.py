@@ -68,6 +68,8 @@ def close(items: Iterator[Any]) -> None:
 
 
 def _fill(items: Iterator[Any], waiting: queue.Queue, stop: threading.Event) -> None:
+    """Put items into the queue until they end or `stop` is set; an error goes to whoever takes them."""
+
     def put(item: Any, error: BaseException | None = None) -> bool:
         while not stop.is_set():
             try:

@@ -198,6 +198,7 @@ def _value(name: str, p: np.ndarray, t: np.ndarray, spacing: Spacing, timed: boo
 def _by_class(
     p: np.ndarray, t: np.ndarray, spacings: dict[str, np.ndarray], timed: bool, each: bool
 ) -> dict[str, float]:
+    """Return each metric as the mean over classes, and of each class where there are several or `each` asks for it."""
     found = [int(k) for k in np.union1d(np.unique(p), np.unique(t)) if k > 0]
     classes = found or [1]
     rows: dict[str, float] = {}

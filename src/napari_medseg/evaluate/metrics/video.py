@@ -120,6 +120,7 @@ def score_counts(
 
 
 def _spread(name: str, above: np.ndarray, below: np.ndarray, empty: Empty, confidence: float) -> dict[str, float]:
+    """Return mean, SD and confidence interval over frames of a ratio (n,) / (n,), and the ratio of the sums."""
     from scipy import stats
 
     values = np.divide(above, below, out=np.full(len(above), float(empty == "one")), where=below > 0)

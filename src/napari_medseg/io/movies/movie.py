@@ -134,6 +134,7 @@ class Movie:
         return np.asarray((ticks - ticks[0]) * self.index.seconds)
 
     def _open(self) -> None:
+        """Open the file anew, at its beginning."""
         av = pyav()
         try:
             self._container = av.open(str(self.path))
@@ -153,6 +154,7 @@ class Movie:
         self._at = self._started = -1
 
     def _decode(self) -> Iterator[Any]:
+        """Yield the pictures of the stream from where it stands; damaged packets are passed over."""
         error_type = pyav().error.FFmpegError
         packets = self._container.demux(self._stream)
         while True:
@@ -168,6 +170,7 @@ class Movie:
             yield from frames
 
     def _build_index(self) -> FrameIndex:
+        """Find the time of every frame: by the packets where these can be trusted, else by decoding once."""
         seconds = float(self._stream.time_base or Fraction(1, 1000))
         packets = read_packets(self._container, self._stream)
         self._hidden = packets.hidden
@@ -272,6 +275,7 @@ class Movie:
         return int(index.keys[key]) if key == 0 or picture.pts == index.labels[key] else -1
 
     def _keep(self, number: int, picture: Any) -> None:
+        """Keep a decoded frame among the last ones; refuse one of another size than the first."""
         if (picture.height, picture.width) != self._size:
             was = "x".join(map(str, self._size[::-1]))
             raise ReadError(

@@ -112,6 +112,7 @@ def frame_reader(image: Image) -> Callable[[int], np.ndarray]:
 
 
 def _movie_image(movie: Movie) -> Image:
+    """Return a movie as an image that decodes its frames when they are asked for."""
     fps = movie.fps
     video: dict[str, Any] = {
         "fps": str(fps) if fps else "",

@@ -168,6 +168,7 @@ def _files(path: Path, stated: str, begin: int) -> list[Path]:
 def _image(
     path: Path, fields: Mapping[str, str], data: np.ndarray, n: int, channels: int, name: str, metadata: dict[str, Any]
 ) -> Image:
+    """Give the values their `n` axes, steps and place; where there are several `channels`, these are the last axis."""
     sized = next((key for key in ("ElementSpacing", "ElementSize") if key in fields), "")
     spacing = _numbers(fields, sized, *(1.0,) * n)
     direction = _numbers(fields, ("TransformMatrix", "Rotation", "Orientation"), *np.eye(n).ravel())

@@ -205,6 +205,7 @@ def _version(path: Path) -> tuple[int, str]:
 
 
 def _header(path: Path) -> Any:
+    """Read the header as NIfTI-1, NIfTI-2 or Analyze; refuse a damaged one."""
     import nibabel
 
     raw = head_of(path, HEADER_BYTES)
@@ -236,6 +237,7 @@ def _header(path: Path) -> Any:
 
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:
+    """Return the shape, fastest axis first, without the axes of length 1 behind the third."""
     shape = tuple(int(n) for n in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

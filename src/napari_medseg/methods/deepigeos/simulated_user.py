@@ -82,6 +82,7 @@ def error_slices(errors: np.ndarray) -> list[tuple[int | slice, ...]]:
 
 
 def _mark_slice(errors: np.ndarray, rng: np.random.Generator, rule: Rule, smallest: int) -> np.ndarray:
+    """Return the marks bool (Y, X) that a user sets on the errors bool (Y, X) of a slice."""
     marks = np.zeros(errors.shape, bool)
     components, _ = ndimage.label(errors, np.ones((3, 3)))
     for label, box in enumerate(ndimage.find_objects(components), 1):
@@ -239,6 +240,7 @@ def _within(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _random_body(truth: np.ndarray, rng: np.random.Generator) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Return a box in or near the object `truth`, and in it a ball, cube or octahedron, bool."""
     inside = np.argwhere(truth)
     radius = int(rng.integers(2, max(3, min(truth.shape) // 6) + 1))
     if len(inside):

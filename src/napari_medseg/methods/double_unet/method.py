@@ -124,6 +124,7 @@ class DoubleUnetNet(nn.Module):
         return logits
 
     def _logits(self, x: Tensor) -> Tensor:
+        """Return the logits of both networks (B, 2, H, W), of sizes that are padded meanwhile."""
         height, width = x.shape[-2:]
         bottom, right = -height % MULTIPLE, -width % MULTIPLE
         if bottom or right:

@@ -143,6 +143,7 @@ def _inside(archive: zipfile.ZipFile, name: str, most: int, path: Path) -> bytes
 
 
 def _weights(archive: zipfile.ZipFile, stated: Mapping[str, Any], path: Path) -> bytes:
+    """Return the ONNX file that the package holds."""
     weights: Any = stated.get("weights")
     kinds = list(weights) if isinstance(weights, dict) else []
     if "onnx" not in kinds:
@@ -157,6 +158,7 @@ def _weights(archive: zipfile.ZipFile, stated: Mapping[str, Any], path: Path) ->
 
 
 def _tensors(stated: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return as settings what the package says of the network's input and answer."""
     inputs, outputs = stated["inputs"], stated["outputs"]
     if len(inputs) != 1:
         raise CheckpointError(f"{name} takes {len(inputs)} inputs; only networks of one image can be used.")

@@ -61,6 +61,7 @@ def apply(resolved: Resolved, block: np.ndarray) -> np.ndarray:
 
 
 def _resolve(kind: str, kwargs: Mapping[str, Any], values: np.ndarray) -> tuple[str, Any, Any] | None:
+    """Return a step for `values` (C, *spatial): ``linear``, gain, offset, or ``clip``, least, most, or ``None``."""
     if kind == "ensure_dtype":
         return None
     if kind == "clip":

@@ -155,6 +155,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _series(data: Any, folder: Path) -> Iterator[tuple[str, list[Path]]]:
+    """Yield each series of a DICOMDIR: its name and its files."""
     name = ""
     files: list[Path] = []
     for record in data.get("DirectoryRecordSequence") or ():

@@ -91,6 +91,7 @@ def kind_of(path: Path) -> str:
 
 
 def _described(path: Path, data: Any) -> Header:
+    """Gather what a data set says of itself, without its pixels."""
     sop, modality = str(data.get("SOPClassUID", "")), str(data.get("Modality", ""))
     notes = []
     if data.get("PhotometricInterpretation", "") == "MONOCHROME1":

@@ -269,6 +269,7 @@ def _of_one_reference(
 
 
 def _shaped(stack: Stack, values: np.ndarray, name: str, metadata: dict[str, Any], header: Header) -> Image:
+    """Return the values (frames, rows, columns[, colours]) of a stack as an image with its axes and place."""
     colour = values.ndim > 3
     data = values.reshape(len(stack.frames), len(stack.frames[0]), *values.shape[1:])
     axes = stack.axis + "ZYX" + "C" * colour

@@ -99,6 +99,7 @@ def by_orientation(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _check_alike(frames: Sequence[Frame], what: str) -> None:
+    """Refuse frames whose sizes differ, naming each."""
     first = frames[0]
     problems = [
         f"{f.called} is {_said(f)}, {first.called} is {_said(first)}"
