@@ -742,6 +742,17 @@ def test_real_world_values_that_are_not_applied_are_said(tmp_path: Path, slope: 
     assert any("in mm2/s (slope 0.001" in note for note in image.metadata["notes"]) == said
 
 
+def test_drawings_over_a_picture_are_said_to_be_left_out(tmp_path: Path) -> None:
+    path = d.one(tmp_path / "a.dcm", VOLUME[0], (0, 0, 0), SliceThickness=2)
+    said = "drawings over its picture"
+    assert said not in " ".join(io.read_one(path).metadata["notes"])
+    data = pydicom.dcmread(path)
+    for element, kind, value in ((0x10, "US", 4), (0x11, "US", 5), (0x3000, "OW", bytes(4))):
+        data.add_new((0x6002, element), kind, value)
+    data.save_as(path)
+    assert said in " ".join(io.read_one(path).metadata["notes"])
+
+
 def test_a_segmentation_of_a_slide_is_called_so(tmp_path: Path) -> None:
     """It names the class of slides where it refers to one; it is none itself."""
     slide = d.item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6", ReferencedSOPInstanceUID="1.2.3")

@@ -26,6 +26,7 @@ WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 ULTRASOUND_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
 UNITS = {"BQML": "Bq/mL", "GML": "g/mL", "CNTS": "counts", "OD": "OD", "MGML": "mg/mL", "PCT": "%", "HU_MOD": "HU"}
+OVERLAYS, OVERLAY_ROWS = range(0x6000, 0x6020, 2), 0x0010
 CENTIMETRES = 3  # of an ultrasound region's physical units
 UNEVEN_TIME = 2.0  # ms between the longest and the shortest step of a movie
 OTHER_SIZE = 0.01  # relative difference of two stated pixel sizes that is said
@@ -100,6 +101,8 @@ def _described(path: Path, data: Any) -> Header:
         notes.append(
             f"Voxels of the value {data.PixelPaddingValue} (as stored) are padding: nothing was measured there."
         )
+    if any((group, OVERLAY_ROWS) in data for group in OVERLAYS):
+        notes.append("The file holds drawings over its picture (overlays), which are left out.")
     if sop == ULTRASOUND_VOLUME:
         notes.append("The volume's place is that of its probe, not of the patient; it is not kept.")
     pixel, said = _pixel_size(data)
