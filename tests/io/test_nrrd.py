@@ -123,6 +123,16 @@ def test_an_unknown_unit_is_no_length(tmp_path: Path) -> None:
     assert "furlong" in notes(image)
 
 
+def test_values_that_numbers_stand_for_are_said(tmp_path: Path) -> None:
+    plain, scaled = (
+        io.read_one(raw(tmp_path / f"{name}.nrrd", "spacings: 1 2 3", 'units: "mm" "mm" "mm"', *more))
+        for name, more in (("a", ()), ("b", ("old min: -100", "old max: 500")))
+    )
+    np.testing.assert_array_equal(plain.data, scaled.data)
+    assert "old min" not in " ".join(plain.metadata.get("notes", ()))
+    assert "(old min, old max); it is not applied" in " ".join(scaled.metadata["notes"])
+
+
 def test_spacings_alone(tmp_path: Path) -> None:
     image = io.read_one(raw(tmp_path / "a.nrrd", "spacings: 1 2 3"))
     assert (image.scale, image.affine, image.units[0]) == ((3, 2, 1), None, "millimeter")

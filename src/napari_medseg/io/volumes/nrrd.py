@@ -63,6 +63,8 @@ def read(path: Path, name: str, **metadata: Any) -> list[Image]:
     header = read_header(path)
     notes: list[str] = []
     stored = _voxels(header, notes)
+    if {"old min", "oldmin", "old max", "oldmax"} & header.fields.keys():
+        notes.append("The file states which values its numbers stand for (old min, old max); it is not applied.")
     image = with_note(_image(header, stored, name, metadata), *notes)
     segments = _segments(header)
     if not segments:
