@@ -3,10 +3,11 @@
 #
 # An OME-TIFF may hold several images, each with a PhysicalSize of its own. The tifffile source of large-image (which
 # HistomicsTK and the Digital Slide Archive read by) takes the largest image for the slide, and the size of a pixel from
-# the first one. Where the overview comes first, a slide with pixels of 0.25 um has pixels of 5 um and a magnification of
-# 2 instead of 40: a region of 0.1 x 0.1 mm is one of 20 x 20 pixels, 5 um wide, a nucleus is 20 times as long as it is,
-# and whoever asks for a magnification of 20 gets the slide as it is. The overview becomes a second field of it. Nothing
-# is said; with the slide first, all is right. tifffile and bioio-ome-tiff keep the images apart.
+# the first one. Where the overview comes first, a slide with pixels of 0.25 um has pixels of 5 um and a magnification
+# of 2 instead of 40: a region of 0.1 x 0.1 mm is one of 20 x 20 pixels, 5 um wide, a nucleus is 20 times as long as it
+# is, and at a magnification of 20, as networks ask for, 400 x 400 pixels are blown up to 3999 x 3999 instead of halved.
+# With the slide first this is right; in either order the overview is taken for a second field of the slide. Nothing is
+# said. bioio-ome-tiff keeps the images apart.
 # Seen with large-image 1.35.6, large-image-source-tifffile 1.35.6, tifffile 2026.3.3 (writing), bioio-ome-tiff 1.4.0
 # (the other reader), numpy 2.4.6, Python 3.11.
 set -euo pipefail
@@ -38,13 +39,15 @@ def write(name, order):
 
 
 def by_large_image(name):
-    """Pixels, um per pixel and magnification of the slide, and pixels in 0.1 x 0.1 mm of it."""
+    """Pixels, um per pixel and magnification of the slide, pixels in 0.1 x 0.1 mm, and of 400 x 400 at 20, and fields."""
     source = TifffileFileTileSource(name)
     about = source.getMetadata()
     region = {"left": 0, "top": 0, "width": 0.1, "height": 0.1, "units": "mm"}
     tile, _ = source.getRegion(region=region, format="numpy")
+    region = {"left": 0, "top": 0, "width": 400, "height": 400}
+    at_20, _ = source.getRegion(region=region, scale={"magnification": 20}, format="numpy")
     size = round(1000 * about["mm_x"], 3)
-    return (about["sizeY"], about["sizeX"]), size, about["magnification"], tile.shape[:2]
+    return (about["sizeY"], about["sizeX"]), size, about["magnification"], tile.shape[:2], at_20.shape[:2], source.frames
 
 
 found, sizes = {}, {}
@@ -60,6 +63,6 @@ for first, second in (("overview", "slide"), ("slide", "overview")):
     print("  bioio-ome-tiff", version("bioio-ome-tiff"), sizes[first])
 apart = [IMAGES[name][:2] for name in ("overview", "slide")]
 assert sizes == {"overview": apart, "slide": apart[::-1]}, f"this has changed: {sizes}"
-assert found["slide"] == ((1024, 2048), 0.25, 40, (400, 400)), f"this has changed: {found}"
-assert found["overview"] == ((1024, 2048), 5, 2, (20, 20)), f"this has changed: {found}"
+assert found["slide"] == ((1024, 2048), 0.25, 40, (400, 400), (200, 200), 2), f"this has changed: {found}"
+assert found["overview"] == ((1024, 2048), 5, 2, (20, 20), (3999, 3999), 2), f"this has changed: {found}"
 PY
