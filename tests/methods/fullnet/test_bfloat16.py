@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_medseg.methods.fullnet.network import Conv, Dropout, FullNet, Norm
+from napari_medseg.methods.fullnet.network import Conv, Dropout, FullNetNetwork, Norm
 
 LAST = torch.channels_last
 
@@ -78,7 +78,7 @@ def test_dropout_keeps_its_rate_and_mean() -> None:
 
 def test_network_trains_in_bfloat16_as_in_float32() -> None:
     torch.manual_seed(0)
-    net = FullNet(2, 12, dropout=0.0)
+    net = FullNetNetwork(2, 12, dropout=0.0)
     x = torch.randn(2, 3, 40, 48)
     wanted = (x.mean(1) > 0).long()
 
@@ -97,7 +97,7 @@ def test_network_trains_in_bfloat16_as_in_float32() -> None:
 
 def test_frozen_statistics_stay_and_are_what_training_sees() -> None:
     torch.manual_seed(0)
-    net = FullNet(1, 4, dropout=0.0, freeze_norm=True).train()
+    net = FullNetNetwork(1, 4, dropout=0.0, freeze_norm=True).train()
     before = {name: value.clone() for name, value in net.named_buffers()}
     x = torch.randn(2, 3, 16, 16)
     seen = net(x)
