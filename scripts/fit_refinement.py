@@ -51,7 +51,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # starts, and
     ),
     "GIVEN": (GIVEN, ("distance", "most_distance", "fine", "smooth", "push", "most_push", "border", "blur")),
     "engine alone": (ALONE, ("TOLD", "MARGIN", "BESIDE")),
-    "seek alone": (ALONE, ("CLEARER", "TRUSTED", "SURE", "LEAST_MARGIN", "ALIKE", "ALIKE_EDGE", "GROWTH")),
+    "seek alone": (ALONE, ("CLEARER", "TRUSTED", "SURE", "LEAST_MARGIN", "ALIKE", "ALIKE_EDGE", "GROWTH", "FARTHER")),
     "reach": (ALONE, ("HAND", "ACROSS", "SPAN", "FAR")),
     "reach of short strokes": (SHORT, ("SHORT",)),
     "seek of short strokes": (SHORT, ("SCALES", "LARGE")),

@@ -70,10 +70,8 @@ ROUNDS = 5
 GOOD = 0.975  # Dice at which a user stops
 HELD_OUT = 5  # every fifth picture of the fit half trains nothing
 SMALL = 60  # voxels
-HABITS = {"line": 0.35, "dot": 0.2, "thick": 0.1, "own": 0.35}  # share of sessions by how their user draws
 OUTLINES = 0.1  # share of sessions that begin with a box or a lasso
 SHARD = 200
-WARPED = 0.6  # share of real pictures that are bent and stretched
 UNUSUAL = 0.3  # share of samples that are turned or of other colours; half as many are negated
 UNIT = np.float32(1 / 32)  # in which inputs are kept
 Picture = tuple[Image, np.ndarray]
@@ -94,28 +92,7 @@ def real(group: str, pairs: Sequence[tuple[Path, Path]], rng: np.random.Generato
         return read_one(image), values > 0
     if group == "nerves":
         values = ndimage.label(values == rng.choice([1, 1, 2]))[0]
-    found = read_one(image), one_of(values, rng)
-    return warped(*found, rng) if rng.random() < WARPED else found
-
-
-def warped(image: Image, truth: np.ndarray, rng: np.random.Generator) -> Picture:
-    """Return a picture turned, stretched, bent and with other mid-tones, mirrored beyond its edges, and its object."""
-    middle = (np.array(truth.shape) - 1) / 2
-    turn = rng.normal(0, 0.3)
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * np.exp(rng.normal(0, 0.25, 2))
-    grid = np.indices(truth.shape).astype(np.float32)
-    places = np.tensordot(matrix, grid - middle[:, None, None], 1) + middle[:, None, None]
-    size = float(min(truth.shape))
-    bend, far = rng.uniform(0, 0.015) * size, size * rng.uniform(0.05, 0.2)
-    places += bend * np.stack([smooth(truth.shape, far, rng) for _ in range(2)])
-    values = np.asarray(image.channels_first(), np.float32)
-    values = np.stack([ndimage.map_coordinates(v, places, order=1, mode="mirror") for v in values])
-    low, high = np.percentile(values, (0.5, 99.5))
-    tones = np.clip((values - low) / (high - low + 1e-9), 0, 1) ** np.exp(rng.normal(0, 0.3))
-    bodies, count = ndimage.label(ndimage.map_coordinates(truth.astype(np.uint8), places, order=0, mode="mirror"))
-    largest = bodies == 1 + np.bincount(bodies.ravel())[1:].argmax() if count else bodies > 0
-    tones = np.moveaxis(np.round(255 * tones).astype(np.uint8), 0, -1)
-    return Image(tones, axes="YXC") if len(values) > 1 else Image(tones[..., 0], axes="YX"), largest
+    return read_one(image), one_of(values, rng)
 
 
 def hippocampus_slice(pairs: Sequence[tuple[Path, Path]], rng: np.random.Generator) -> Picture:
@@ -423,9 +400,9 @@ def session_samples(case: user.Case, rng: np.random.Generator, network: Net | No
     recorder.net = network
     run(session.propose())
     mask, marks = np.zeros(case.truth.shape, bool), np.zeros(case.truth.shape, np.uint8)
-    habit = rng.choice([*HABITS], p=[*HABITS.values()])
+    habit = rng.random() < 0.5
     for number in range(ROUNDS):
-        new = stroke(case.truth, mask, rng) if habit == "own" else user.stroke(case.truth, mask, habit)
+        new = user.stroke(case.truth, mask) if habit else stroke(case.truth, mask, rng)
         if number == 0 and rng.random() < OUTLINES:
             new = outline(case.truth, rng)
         if new is None:

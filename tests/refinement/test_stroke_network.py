@@ -47,14 +47,16 @@ def test_answers_every_cell_of_a_grid_of_any_size(cells: tuple[int, ...]) -> Non
     assert np.isfinite(found).all()
 
 
-def test_the_batch_norms_that_are_folded_away_change_nothing() -> None:
-    inputs = np.random.default_rng(0).normal(size=(INPUTS, 16, 24)).astype(np.float32)
+@pytest.mark.parametrize("cells", [(16, 24), (77, 60), (3, 9, 14), (20, 24, 17)])
+def test_what_makes_answers_fast_changes_them_by_rounding_only(cells: tuple[int, ...]) -> None:
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, *cells)).astype(np.float32)
     import torch
 
+    network = load(len(cells))
     with torch.no_grad():
-        expected = load(2)(torch.from_numpy(inputs)[None])[0, 0].numpy()
-    np.testing.assert_allclose(log_odds(load(2), inputs, "float32"), expected, atol=1e-4)
-    np.testing.assert_allclose(log_odds(load(2), inputs, "bfloat16"), expected, atol=0.5)
+        expected = network(torch.from_numpy(inputs)[None])[0, 0].numpy()
+    np.testing.assert_allclose(log_odds(network, inputs, "float32"), expected, atol=1e-4)
+    np.testing.assert_allclose(log_odds(network, inputs, "bfloat16"), expected, atol=0.5)
 
 
 def test_cells_half_as_many_are_means() -> None:

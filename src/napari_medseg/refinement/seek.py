@@ -44,6 +44,7 @@ CLEARER = 1.5  # times as much contrast along its border: then an object is larg
 # The network is heard where it expects a Dice above SURE of an object that is not larger than it can be; elsewhere
 # unless the object without it has a border of TRUSTED times the contrast.
 TRUSTED, SURE = 1.05, 0.65
+FARTHER = 0.5  # sizes of the first region by which a second look at a first stroke reaches beyond it
 ALIKE = 0.8  # likeness of strokes and a face of the region above which the object is thought to go on there
 ALIKE_EDGE = 0.75  # the same at an edge of the image: above it the object is thought to go over
 GROWTH, MOST_GROWTHS = 0.5, 20  # of the region, in its own size
@@ -88,7 +89,7 @@ class Seeker:
         """Return the object around `box`, by the network too where that is sure or no border is clearer without it."""
         ask, helped = self._settings.network, None
         if ask and most == np.inf:
-            helped = self.around(sought, turn, box, helped=True)
+            helped = self._farther(sought, turn, self.around(sought, turn, box, helped=True))
             if helped.search.expected > SURE:
                 return helped
         look = self.around(sought, turn, box, most)
@@ -102,6 +103,14 @@ class Seeker:
             if sure or look.contrast < TRUSTED * helped.contrast:
                 return helped
         return look
+
+    def _farther(self, sought: Sought, turn: Turn, look: Look) -> Look:
+        """Return what a first stroke shows: a look with a network, or one farther where that is sure and clearer."""
+        if sought.own or look.box == whole(turn.shape):
+            return look
+        margins = [int(FARTHER * (s.stop - s.start)) for s in look.box]
+        larger = self.around(sought, turn, widened(look.box, margins, turn.shape), helped=True)
+        return larger if larger.search.expected > SURE and _clarity(larger) > _clarity(look) else look
 
     def at_scales(self, sought: Sought, turn: Turn) -> Look:
         """Return the object around a stroke that tells no size: the most promising one in boxes of many sizes."""
@@ -199,13 +208,18 @@ class Seeker:
         return partial(bundled, precision=self._settings.precision)
 
 
+def _clarity(look: Look) -> float:
+    """Return how clear an object is: the overlap that a network expects times its contrast."""
+    return float((look.search.expected or 1.0) * look.search.least_contrast())
+
+
 def _promise(look: Look) -> float:
-    """Return how good an object around a stroke is: the overlap that a network expects, its contrast and its length.
+    """Return how good an object around a stroke that tells no size is: how clear, times a power of its length.
 
     The length, of which `LARGE` is the power, has a say because a small part of an object may have as much contrast.
     """
     length = max(1.0, look.search.volume) ** (1 / len(look.box))
-    return float((look.search.expected or 1.0) * look.search.least_contrast() * length**LARGE)
+    return _clarity(look) * float(length**LARGE)
 
 
 def _grown(cells: np.ndarray, box: Box, open_edges: np.ndarray, shape: tuple[int, ...]) -> Box | None:

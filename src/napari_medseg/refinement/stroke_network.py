@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -156,10 +157,29 @@ def _answer(network: Net, inputs: np.ndarray) -> np.ndarray:
     return np.asarray(odds[0, 0].float().numpy())
 
 
+class _FastConv(nn.Module):
+    """A convolution by oneDNN, which torch itself does not ask for one small picture or volume in float32."""
+
+    def __init__(self, conv: nn.Conv2d | nn.Conv3d) -> None:
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self._how: Any = conv.padding, conv.stride, conv.dilation, conv.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (1, C, *cells) as the convolution does."""
+        out: Tensor = torch.mkldnn_convolution(x, self.weight, self.bias, *self._how)
+        return out
+
+
 def _prepared(network: Net, precision: str) -> Net:
     """Return a copy without batch norms that computes in a precision."""
     dtype = torch.float32 if precision == "auto" else getattr(torch, precision)
     ready: Net = copy.deepcopy(folded(network))  # type: ignore[assignment]
+    if dtype is torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for part in list(ready.modules()):
+            for name, child in part.named_children():
+                if isinstance(child, nn.Conv2d | nn.Conv3d):
+                    setattr(part, name, _FastConv(child))
     return ready.to(dtype).to(memory_format=memory_format(CPU, network.ndim))  # type: ignore[no-any-return, call-overload]
 
 
