@@ -115,6 +115,16 @@ def test_nuclei_are_counted_per_gland() -> None:
     assert len(nuclei.per_parent(labels_of(rectangles()), none)) == 0
 
 
+def test_glands_of_another_grid_are_laid_on_the_nuclei_by_position() -> None:
+    coarse = np.zeros((20, 30), np.uint16)
+    coarse[:10] = 2  # what is the upper half of the nuclei's picture, at twice the pixel size
+    frame = nuclei.per_parent(labels_of(rectangles()), labels_of(coarse, 1.0))
+    assert frame["objects"].tolist() == [2]
+    assert frame["area (um^2)"].tolist() == [300.0]
+    with pytest.raises(DataError, match=r"parents"):
+        nuclei.per_parent(labels_of(rectangles()), labels_of(np.ones((7, 11), np.uint16)))
+
+
 def test_a_nucleus_on_a_border_belongs_where_most_of_it_lies() -> None:
     glands = np.zeros((40, 60), np.uint16)
     glands[:, :13] = 1

@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from napari_medseg.errors import DataError, counted
 from napari_medseg.image import OBJECTS, SHORT_UNITS, WHITE, Image, mm_per
+from napari_medseg.io.grids import on_grid
 from napari_medseg.io.outlines.polygons import boxes_of
 from napari_medseg.measure import labels as label_maps
 from napari_medseg.measure.outline import perimeter
@@ -103,28 +104,26 @@ def instances(labels: Image) -> np.ndarray:
 def per_parent(labels: Image, parents: Image) -> DataFrame:
     """Count the objects of `labels` in each object of `parents` (nuclei per gland).
 
-    An object belongs to the parent that holds most of its pixels; those mostly outside all parents count nowhere.
+    An object belongs to the parent that holds most of its pixels; those mostly outside all parents count nowhere. Areas
+    are those of the parents as they were given.
 
     Raises
     ------
     DataError
-        If the two are of different size.
+        If the two lie on grids that cannot be brought together (`on_grid`).
     """
     import pandas as pd
 
-    if labels.spatial_shape != parents.spatial_shape:
-        raise DataError(
-            f"The objects are {labels.spatial_shape}, their parents {parents.spatial_shape}. Give labels of one image."
-        )
-    child, parent = instances(labels), instances(parents)
-    ids = label_maps.ids_of(parent)
+    child, given = instances(labels), instances(parents)
+    parent = np.asarray(on_grid(parents.replace(data=given), labels, "parents").data)
+    ids = label_maps.ids_of(given)
     inside = child > 0
     pairs, pixels = np.unique(np.stack([child[inside], parent[inside]]), axis=1, return_counts=True)
     order = np.lexsort((pixels, pairs[0]))
     last = np.append(np.diff(pairs[0][order]) != 0, True) if order.size else np.zeros(0, bool)
     owners = pairs[1][order][last]
     counts = np.array([(owners == k).sum() for k in ids], int)
-    areas = np.bincount(label_maps.consecutive(parent).ravel(), minlength=len(ids) + 1)[1:] * np.prod(parents.scale)
+    areas = np.bincount(label_maps.consecutive(given).ravel(), minlength=len(ids) + 1)[1:] * np.prod(parents.scale)
     unit = _area_unit(parents)
     return pd.DataFrame(
         {"label": ids, "objects": counts, f"area ({unit})": areas, f"objects per {unit}": counts / areas}
