@@ -69,6 +69,10 @@ def test_the_limit_is_by_image_and_said_and_never_takes_the_newest_save(sessions
     assert f"{saves.KEPT} refinements are kept" in said()
 
 
+def test_a_thousand_sessions_of_one_second_have_folders_of_their_own() -> None:
+    assert len({saves.new_folder("a" * 64) for _ in range(1000)}) == 1000
+
+
 def test_a_second_window_saves_beside_the_first_and_says_so() -> None:
     session = session_of(0)
     folder = saves.save(session, saves.new_folder(session.image_hash), {})

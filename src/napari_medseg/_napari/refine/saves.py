@@ -123,7 +123,7 @@ def _unused(folder: Path) -> Path:
 
 def new_folder(image_hash: str) -> Path:
     """Return the folder of a new session of an image; no two windows get the same."""
-    return SESSIONS / image_hash[:HASH] / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return SESSIONS / image_hash[:HASH] / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(8)}"
 
 
 def _make_room(folder: Path) -> None:
