@@ -8,23 +8,15 @@ training step (loss included).
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import os
-import statistics
-import subprocess
-import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks import header
+from benchmarks._against import ask, row, sources_of
 
-ROOT = Path(__file__).parents[1]
 PREDICT = """
 import json, resource, sys, time
 import numpy as np, torch
@@ -69,15 +61,6 @@ print(json.dumps({"seconds": min(times)}))
 """
 
 
-def ask(source: Path, script: str, *words: str) -> dict[str, Any]:
-    """Run `script` with the package in `source`; return what it printed last."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script, *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     from napari_medseg.io import read_one
@@ -93,10 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n| what | before | now | ratio |\n|---|---|---|---|")
     tiles = [np.asarray(read_one(path).data)[..., :3] for path in args.images] or [nuclei_tile(0, 1000)[0].data]
     with tempfile.TemporaryDirectory() as work:
-        packed = subprocess.run(["git", "archive", args.against, "src"], cwd=ROOT, capture_output=True, check=True)
-        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-            archive.extractall(work, filter="data")
-        sources = (Path(work) / "src", ROOT / "src")
+        sources = sources_of(args.against, Path(work))
         args.model = args.model or sources[0] / "napari_medseg/models/nuclei_dsb2018.pt"
         steps = [[ask(source, STEP)["seconds"] for source in sources] for _ in range(args.repeats)]
         row("training step, 6 crops of 96 x 96, s", steps)
@@ -120,13 +100,6 @@ def compare(name: str, tile: np.ndarray, args: argparse.Namespace, sources: Sequ
     flips = float(((before > 0) != (now > 0)).mean())
     print(f"| objects, {name} | {before.max()} | {now.max()} | {now.max() / max(before.max(), 1):.4f} |")
     print(f"| pixels that changed sides, {name} | | {flips:.2e} | |", flush=True)
-
-
-def row(what: str, pairs: Sequence[Sequence[float]]) -> None:
-    """Print medians of (before, now) and of their ratios in each turn."""
-    before, now = (statistics.median(values) for values in zip(*pairs, strict=True))
-    ratio = statistics.median(old / new for old, new in pairs)
-    print(f"| {what} | {before:.3g} | {now:.3g} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

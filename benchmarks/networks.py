@@ -8,17 +8,14 @@ process of its own with one thread; the sides take turns. The third column is wh
 from __future__ import annotations
 
 import argparse
-import tarfile
 import tempfile
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from subprocess import run as call
 
 import numpy as np
 
 from benchmarks import header
-from benchmarks.fullnet import ROOT, ask, row
+from benchmarks._against import ask, row, sources_of
 
 # name: method, its settings, images to predict and to train on, training settings
 CASES: dict[str, tuple[str, dict[str, object], tuple[int, ...], tuple[int, ...], dict[str, object]]] = {
@@ -114,11 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(header(f"networks --against {args.against}", ("numpy", "torch")))
     print("\n| what | before | now | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
-        packed = call(["git", "archive", args.against, "src"], cwd=ROOT, capture_output=True, check=True)
-        with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
-            archive.extractall(work, filter="data")
+        sources = sources_of(args.against, Path(work))
         for name in args.only:
-            compare(name, (Path(work) / "src", ROOT / "src"), args.repeats, Path(work))
+            compare(name, sources, args.repeats, Path(work))
 
 
 def compare(name: str, sources: Sequence[Path], repeats: int, work: Path) -> None:

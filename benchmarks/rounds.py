@@ -9,17 +9,14 @@ left out.
 from __future__ import annotations
 
 import argparse
-import tarfile
 import tempfile
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from subprocess import run as call
 
 import numpy as np
 
 from benchmarks import header
-from benchmarks.fullnet import ROOT, ask, row
+from benchmarks._against import ask, row, sources_of
 from benchmarks.scribbles import DATA, Case, cases, nothing, ours, rounds
 
 STROKES = 5
@@ -59,10 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(header(f"rounds --against {args.against}", ("numpy", "numba", "torch")))
     print("\n| what | before | now | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
-        packed = call(["git", "archive", args.against, "src"], cwd=ROOT, capture_output=True, check=True)
-        with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
-            archive.extractall(work, filter="data")
-        sources = Path(work) / "src", ROOT / "src"
+        sources = sources_of(args.against, Path(work))
         for group in args.group:
             chosen = list(cases(args.cases, "choose", groups=[group], data=args.data))
             paths = [write(case, Path(work) / f"{group}{i}.npz") for i, case in enumerate(chosen)]

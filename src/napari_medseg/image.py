@@ -223,6 +223,7 @@ SPELLINGS = {  # name of a length -> every way of writing it, in lower case
 SPELLINGS["micrometer"] += ("micron", "microns")
 NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 UM_PER = {**{f"{p}meter": size for p, (_, size) in METRIC.items()}, "angstrom": 1e-4, "inch": 25_400.0}
+ML_PER_MM3 = 1e-3
 NO_UNITS = ("", "none", "px", "css_pixel", "pixels", "voxel", "voxels", "dimensionless")  # other words for `PIXEL`; the
 # third is how napari calls the second
 SECONDS_PER = {

@@ -41,6 +41,8 @@ FOREIGN_AGE = 7 * 86400.0  # seconds after which hidden folders of other compute
 CLOCK = 2.0  # seconds by which the clocks of a file system and of the processes may differ
 TRIES, PAUSE = 5, 0.1  # virus scanners hold new files for a moment
 
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BEGINNING = 16  # bytes by which a file is known to hold nothing
 _host = hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:6]
 _mine: set[Path] = set()
 _swept: set[Path] = set()
@@ -234,10 +236,6 @@ def is_blank(path: Path) -> bool:
     except OSError:
         return False
     return bool(head) and not any(head)
-
-
-BEGINNING = 16  # bytes
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 def decoded(content: bytes) -> str:

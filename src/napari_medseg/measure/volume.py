@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import SEGMENT_NAMES, SHORT_UNITS, Image
+from napari_medseg.image import ML_PER_MM3, SEGMENT_NAMES, SHORT_UNITS, Image
 from napari_medseg.io.outlines.polygons import boxes_of
-
-ML_PER_MM3 = 1e-3
 
 
 def table(labels: Image, image: Image | None = None) -> pd.DataFrame:

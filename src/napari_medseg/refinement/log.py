@@ -26,7 +26,7 @@ from napari_medseg.errors import ReadError, WriteError
 from napari_medseg.image import Image
 from napari_medseg.io.files import disk_errors, read_json, replacing, sweep, write_text
 from napari_medseg.io.geometry import PART
-from napari_medseg.io.locks import holding
+from napari_medseg.io.locks import WAIT, holding
 from napari_medseg.refinement.boxes import Box, around_all
 from napari_medseg.refinement.history import Change, History, Round, changes_between
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 FORMATS = (1, 2)  # that are read; the last is written: the state may hold boxes of large arrays
 LARGE = 2**24  # values: larger arrays are saved as the box that is filled
 BOX = ".box"  # after the name of an array: where what is stored of it lies
-WAIT = 10.0  # seconds for another window that saves the same session
 Event = Mapping[str, Any]
 
 

@@ -16,14 +16,13 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medseg.errors import DataError
-from napari_medseg.image import FRAMES, PIXEL, SHORT_UNITS, Image
+from napari_medseg.image import FRAMES, ML_PER_MM3, PIXEL, SHORT_UNITS, Image
 from napari_medseg.io.geometry import describe_grid, measurable
 from napari_medseg.io.grids import index_matrix, on_grid, same_grid
 from napari_medseg.measure.labels import foreground
 from napari_medseg.refinement.boxes import Box, box_of, union
 from napari_medseg.refinement.history import BEGINNINGS, History, Round
 
-ML_PER_MM3 = 1e-3
 OUTLINE_GAP, OUTLINE_CORE = 0.1, 0.6  # of an outline's depth: how far outside is background, how deep is the object
 LINE = 1.5  # width of a line of background, in pixels
 STEPS = {"crf": "smoothing"}  # what steps are called where their name says too little
