@@ -29,7 +29,7 @@ from napari_medseg.jobs import run
 from napari_medseg.refinement import RefinementSession
 spent = {"first two": [], "later": []}
 for turn in range(2):  # the first turn loads what is compiled
-    for path in sys.argv[2:]:
+    for path in sys.argv[1:]:
         with np.load(path) as file:
             image = Image(file["image"], str(file["axes"]))
             strokes = [file[f"strokes{i}"] for i in range(int(file["count"]))]
